@@ -1,0 +1,6 @@
+"""Losses on raw network outputs; every one knows which pixels of a label are unknown."""
+
+from .cross_entropy import BalancedCrossEntropy, CrossEntropy, WeightedBinaryCrossEntropy
+from .regression import MaskedL1
+
+__all__ = ['BalancedCrossEntropy', 'CrossEntropy', 'MaskedL1', 'WeightedBinaryCrossEntropy']

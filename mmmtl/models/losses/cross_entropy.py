@@ -1,0 +1,78 @@
+"""Cross-entropies for categorical labels: int64 (n, H, W), 255 = unknown."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmmtl.registry import MODELS
+
+__all__ = ['BalancedCrossEntropy', 'CrossEntropy', 'WeightedBinaryCrossEntropy', 'mean_over_valid']
+
+IGNORE = 255
+
+
+def mean_over_valid(total: Tensor, count: Tensor, per_sample: bool) -> Tensor:
+    """Sums and counts per sample (n,) → mean per sample (n,), or over all samples together; 0 where nothing counts."""
+    if per_sample:
+        return total / count.clamp_min(1)
+    return total.sum() / count.sum().clamp_min(1)
+
+
+@MODELS.register_module()
+class CrossEntropy(nn.Module):
+    """Softmax cross-entropy, mean over the known pixels (their number at least 1).
+
+    Args:
+        class_weight: A weight per class; the weighted sum is still divided by the number of known pixels.
+    """
+
+    def __init__(self, class_weight: list[float] | None = None) -> None:
+        super().__init__()
+        self.class_weight = class_weight
+
+    def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        weight = None if self.class_weight is None else logits.new_tensor(self.class_weight)
+        pixel = F.cross_entropy(logits, label, weight=weight, ignore_index=IGNORE, reduction='none')
+        return mean_over_valid(pixel.flatten(1).sum(1), (label != IGNORE).flatten(1).sum(1), per_sample)
+
+
+@MODELS.register_module()
+class BalancedCrossEntropy(nn.Module):
+    """Two-class cross-entropy whose class weights are the shares of the other class among the known pixels.
+
+    With w = #negative / #known of the batch (or of the sample), negatives weigh 1 - w and positives w; the weighted sum
+    is divided by #known, not by the sum of weights. Without a known pixel the loss is 0.
+    """
+
+    def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        known = (label != IGNORE).flatten(1).sum(1).to(logits.dtype)
+        negative = (label == 0).flatten(1).sum(1).to(logits.dtype)
+        if not per_sample:
+            negative, known_total = negative.sum(), known.sum()
+            positive_weight = (negative / known_total.clamp_min(1)).expand_as(known)
+        else:
+            positive_weight = negative / known.clamp_min(1)
+        pixel = F.cross_entropy(logits, label, ignore_index=IGNORE, reduction='none')
+        weight = torch.where(label == 1, positive_weight[:, None, None], 1 - positive_weight[:, None, None])
+        return mean_over_valid((pixel * weight).flatten(1).sum(1), known, per_sample)
+
+
+@MODELS.register_module()
+class WeightedBinaryCrossEntropy(nn.Module):
+    """Sigmoid cross-entropy with fixed weights: mean over known pixels of w·y·softplus(-x) + (1 - w)(1 - y)·softplus(x).
+
+    Args:
+        positive_weight: w, between 0 and 1.
+    """
+
+    def __init__(self, positive_weight: float = 0.95) -> None:
+        super().__init__()
+        self.positive_weight = positive_weight
+
+    def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        x, known, w = logits[:, 0], label != IGNORE, self.positive_weight
+        pixel = torch.where(label == 1, w * F.softplus(-x), (1 - w) * F.softplus(x))
+        pixel = torch.where(known, pixel, pixel.new_zeros(()))
+        return mean_over_valid(pixel.flatten(1).sum(1), known.flatten(1).sum(1), per_sample)

@@ -1,0 +1,102 @@
+"""Child registries of mmengine's, scope ``mmmtl``, with errors that name the nearest right name.
+
+Components of the parents stay reachable by scope (``mmseg.SwinTransformer`` as a backbone); a registry imports the rooms
+that fill it the first time it is asked for a name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from mmengine import registry as _root
+from mmengine.config import ConfigDict
+from mmengine.registry import build_from_cfg
+
+__all__ = [
+    'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'HOOKS', 'LABEL_SAMPLERS', 'LOOPS', 'METRICS', 'MODELS', 'OPTIMIZERS',
+    'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'TASKS', 'TRANSFORMS', 'VISBACKENDS',
+    'VISUALIZERS', 'ConfigError', 'Registry', 'suggest', 'unknown_arguments',
+]  # fmt: skip
+
+
+class ConfigError(ValueError):
+    """A mistake in a configuration; the message names the place, the value and the nearest right one."""
+
+
+def suggest(name: str, candidates: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x' or 'y'?"`` for the nearest ``candidates`` of ``name``, or ``""``."""
+    candidates = sorted(set(candidates))
+    near = difflib.get_close_matches(str(name), candidates, n=3, cutoff=0.6)
+    if not near:
+        lowered = {c.lower(): c for c in candidates}
+        near = [lowered[n] for n in difflib.get_close_matches(str(name).lower(), list(lowered), n=3, cutoff=0.6)]
+    return f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else ''
+
+
+def unknown_arguments(factory: Any, names: Iterable[str]) -> dict[str, str]:
+    """Arguments that ``factory`` does not take.
+
+    Args:
+        factory: A class or function.
+        names: Keyword argument names to check.
+
+    Returns:
+        ``{name: suggestion text}``, empty when all are accepted or the signature ends in ``**kwargs``.
+    """
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # built-ins without a signature
+        return {}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return {}
+    accepted = [n for n in parameters if n != 'self']
+    return {n: suggest(n, accepted) for n in names if n not in accepted}
+
+
+def _build(cfg: Any, registry: _root.Registry, default_args: Any = None) -> Any:
+    """Build ``cfg`` with errors that say what was wrong and what is near."""
+    if isinstance(cfg, (dict, ConfigDict)) and 'type' in cfg or isinstance(default_args, dict) and 'type' in default_args:
+        merged = {**(default_args or {}), **cfg}
+        kind = merged.pop('type')
+        factory = kind
+        if isinstance(kind, str):
+            factory = registry.get(kind)
+            if factory is None:
+                known = set(registry.module_dict) | set(registry.root.module_dict)
+                raise ConfigError(f"type='{kind}' is not in the registry '{registry.scope}::{registry.name}'."
+                                  f'{suggest(kind, known)} A type of your own is registered by importing its module '
+                                  f'(custom_imports, or an entry point of the group mmmtl.plugins).')
+        wrong = unknown_arguments(factory, (k for k in merged if k != '_scope_'))
+        if wrong:
+            listed = '; '.join(f"unknown argument '{name}' (= {merged[name]!r:.80}).{near}" for name, near in wrong.items())
+            raise ConfigError(f'{getattr(factory, "__name__", factory)}: {listed}')
+    return build_from_cfg(cfg, registry, default_args)
+
+
+class Registry(_root.Registry):
+    """mmengine's registry; a name it does not know comes back with the nearest ones, an unknown argument is an error."""
+
+    def __init__(self, name: str, parent: _root.Registry | None = None, locations: list[str] | None = None):
+        super().__init__(name, build_func=_build, parent=parent, scope='mmmtl', locations=locations or [])
+
+
+MODELS = Registry('model', parent=_root.MODELS, locations=['mmmtl.models'])
+TASKS = Registry('task', locations=['mmmtl.tasks'])
+DATASETS = Registry('dataset', parent=_root.DATASETS, locations=['mmmtl.datasets'])
+TRANSFORMS = Registry('transform', parent=_root.TRANSFORMS, locations=['mmmtl.datasets.transforms'])
+LABEL_SAMPLERS = Registry('label sampler', locations=['mmmtl.datasets'])
+DATA_SAMPLERS = Registry('data sampler', parent=_root.DATA_SAMPLERS, locations=['mmmtl.engine'])
+METRICS = Registry('metric', parent=_root.METRICS, locations=['mmmtl.evaluation'])
+EVALUATOR = Registry('evaluator', parent=_root.EVALUATOR, locations=['mmmtl.evaluation'])
+HOOKS = Registry('hook', parent=_root.HOOKS, locations=['mmmtl.engine'])
+LOOPS = Registry('loop', parent=_root.LOOPS, locations=['mmmtl.engine'])
+OPTIMIZERS = Registry('optimizer', parent=_root.OPTIMIZERS, locations=['mmmtl.engine'])
+OPTIM_WRAPPERS = Registry('optimizer wrapper', parent=_root.OPTIM_WRAPPERS, locations=['mmmtl.engine'])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor', parent=_root.OPTIM_WRAPPER_CONSTRUCTORS, locations=['mmmtl.engine'])
+PARAM_SCHEDULERS = Registry('parameter scheduler', parent=_root.PARAM_SCHEDULERS, locations=['mmmtl.engine'])
+VISUALIZERS = Registry('visualizer', parent=_root.VISUALIZERS, locations=['mmmtl.visualization'])
+VISBACKENDS = Registry('vis_backend', parent=_root.VISBACKENDS, locations=['mmmtl.visualization'])

@@ -1,0 +1,35 @@
+"""Albedo: the colour of the surface without the light on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmmtl.registry import TASKS
+
+from .base import Legend
+from .continuous import ContinuousTask, as_channels
+
+__all__ = ['Albedo']
+
+
+@TASKS.register_module()
+class Albedo(ContinuousTask):
+    """Reflectance. Label: float32 (3, H, W), linear RGB in [0, 1], NaN where unknown. Prediction: the same range."""
+
+    default_name = 'albedo'
+    aliases = ('reflectance',)
+    channels = 3
+    value_range = (0.0, 1.0)
+    headline = 'RMSE'
+
+    def default_metric(self) -> dict:
+        return dict(type='ImageError')
+
+    def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        linear = as_channels(label)
+        picture = (255 * np.nan_to_num(linear).clip(0, 1) ** (1 / 2.2)).astype(np.uint8).transpose(1, 2, 0)
+        picture[np.isnan(linear).any(0)] = (40, 40, 44)
+        return np.ascontiguousarray(picture)
+
+    def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
+        return Legend(unit='linear reflectance, drawn with gamma 2.2')

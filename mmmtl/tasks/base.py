@@ -1,0 +1,252 @@
+"""What a task is: everything the toolbox has to know about one kind of map, in one object.
+
+Nothing outside this room branches on a task; the rest of the toolbox iterates over the tasks it is given and asks them.
+A new task is a subclass of :class:`CategoricalTask` or :class:`ContinuousTask` registered in ``TASKS``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmmtl.registry import MODELS, TASKS, suggest
+
+__all__ = ['IGNORE', 'LabelError', 'Legend', 'Task', 'build_tasks', 'flip_axis', 'resize_nearest']
+
+IGNORE = 255
+"""The value of an invalid pixel in a categorical map; an invalid pixel of a continuous map is NaN in all channels."""
+
+Array = Union[np.ndarray, Tensor]
+
+
+class LabelError(ValueError):
+    """A label that is not what its task declares; names the file or sample, the task, what was expected and found."""
+
+
+@dataclass
+class Legend:
+    """How to read a task's picture.
+
+    Attributes:
+        entries: ``(name, (r, g, b))`` per class, for categorical pictures.
+        ramp: uint8 (N, 3) colours from ``low`` to ``high``, for pictures with a colour bar.
+        low, high: Values at the ends of the ramp, in ``unit``.
+        unit: Unit of the values, or a hint how to read the colours.
+    """
+
+    entries: list[tuple[str, tuple[int, int, int]]] = field(default_factory=list)
+    ramp: np.ndarray | None = None
+    low: float = 0.0
+    high: float = 1.0
+    unit: str = ''
+
+
+def flip_axis(array: Array, axis: int) -> Array:
+    """Mirror ``array`` (numpy or torch) along ``axis``."""
+    return torch.flip(array, (axis,)) if isinstance(array, Tensor) else np.ascontiguousarray(np.flip(array, axis))
+
+
+def resize_nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest-neighbour resize of an (H, W) or (C, H, W) map to ``size`` = (height, width), as cv2.INTER_NEAREST."""
+    height, width = size
+    if label.shape[-2:] == (height, width):
+        return label
+    # cv2 knows neither int64 nor planar channels; picking rows and columns by its own rule (floor of the scaled index)
+    # gives the same pixels for every dtype.
+    rows, columns = (
+        np.minimum(np.floor(np.arange(new) * (1.0 / (new / old))).astype(np.int64), old - 1)
+        for new, old in zip(size, label.shape[-2:])
+    )
+    return np.ascontiguousarray(label[..., rows[:, None], columns[None, :]])
+
+
+class Task(ABC):
+    """One kind of dense map: its label, geometry, loss, prediction, code, metric and picture.
+
+    Args:
+        name: The task's name: its key in configs, data samples, losses and metrics. Default: the class's own.
+        loss: Config of a loss module taking (logits, label); default :attr:`default_loss`.
+        loss_weight: Factor of the loss in the sum over tasks.
+        metric: Config of a metric, or a list of them; default :meth:`default_metric`.
+        source: Name of the label a dataset loads for this task; default ``name``.
+    """
+
+    default_name: str = ''
+    aliases: tuple[str, ...] = ()
+    """Other names of the task in published code and checkpoints."""
+    frames: int = 1
+    """How many frames the network has to see: 2 for motion."""
+    categorical: bool
+    label_channels: int
+    out_channels: int
+    """Channels of the raw network output (logits)."""
+    headline: str = ''
+    """The figure by which papers compare the task."""
+
+    def __init__(self, name: str | None = None, *, loss: dict | None = None, loss_weight: float = 1.0,
+                 metric: dict | Sequence[dict] | None = None, source: str | None = None) -> None:  # fmt: skip
+        self.name = name or self.default_name
+        if not self.name:
+            raise ValueError(f'{type(self).__name__} needs a name')
+        self.loss_weight = float(loss_weight)
+        self.source = source or self.name
+        self._loss_config = dict(loss) if loss else None
+        self._metric_config = metric
+        self._loss: Any = None
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(name={self.name!r}, out_channels={self.out_channels})'
+
+    # ---- label -----------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def check_label(self, label: np.ndarray, where: str) -> None:
+        """Raise :class:`LabelError` unless ``label`` has the declared dtype, shape and range; ``where`` names the file."""
+
+    @abstractmethod
+    def valid(self, label: Array) -> Array:
+        """Boolean (..., H, W): where the label is known."""
+
+    @abstractmethod
+    def blank(self, size: tuple[int, int]) -> np.ndarray:
+        """A label of (H, W) = ``size`` without a single valid pixel."""
+
+    # ---- geometry --------------------------------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def pad_value(self) -> float:
+        """What fills a padded pixel: invalid."""
+
+    def resize(self, label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """The label on a grid of ``size`` = (H, W): nearest pixel; values counted in pixels are rescaled."""
+        return resize_nearest(label, size)
+
+    def zoom(self, label: np.ndarray, factor: float) -> np.ndarray:
+        """The label's values after the camera has come ``factor`` times closer (random scaling); the grid stays."""
+        return label
+
+    def flip(self, label: Array, direction: str = 'horizontal') -> Array:
+        """The label (or prediction) of the mirrored image; ``direction`` is ``horizontal`` or ``vertical``."""
+        return flip_axis(label, -1 if direction == 'horizontal' else -2)
+
+    def crop(self, label: Array, top: int, left: int, height: int, width: int) -> Array:
+        """The label inside a box."""
+        return label[..., top : top + height, left : left + width]
+
+    def pad(self, label: np.ndarray, left: int, right: int, top: int, bottom: int) -> np.ndarray:
+        """The label with an invalid frame around it."""
+        widths = [(0, 0)] * (label.ndim - 2) + [(top, bottom), (left, right)]
+        return np.pad(label, widths, constant_values=self.pad_value)
+
+    def finish(self, label: np.ndarray) -> np.ndarray:
+        """A last look at the label when all geometry is done (a rule that needs the final crop goes here)."""
+        return label
+
+    def resize_prediction(self, prediction: Tensor, size: tuple[int, int]) -> Tensor:
+        """A raw map (B, C, h, w) on a grid of ``size``, bilinearly; values counted in pixels are rescaled."""
+        if prediction.shape[-2:] == tuple(size):
+            return prediction
+        return torch.nn.functional.interpolate(prediction, size, mode='bilinear', align_corners=False)
+
+    # ---- loss ------------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def default_loss(self) -> dict:
+        """Config of the loss used when none is given."""
+
+    def loss(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        """The unweighted loss.
+
+        Args:
+            logits: (n, ``out_channels``, H, W), raw.
+            label: (n, H, W) int64 or (n, C, H, W) float32, at the logits' size.
+            per_sample: Normalise every sample by its own valid pixels and return (n,) instead of one scalar.
+        """
+        if self._loss is None:
+            self._loss = MODELS.build(self._loss_config or self.default_loss())
+        return self._loss(logits, label, per_sample=per_sample)
+
+    # ---- prediction ------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def predict(self, logits: Tensor) -> Tensor:
+        """Raw (B, ``out_channels``, H, W) → prediction in the label's unit; see each task for its form."""
+
+    def bound(self, logits: Tensor) -> Tensor:
+        """Raw maps restricted to the values the task can take before they are resized; most tasks have no bound."""
+        return logits
+
+    # ---- code of a diffusion decoder's label encoder ----------------------------------------------------------------
+    code_classes: int | None = None
+    """Number of discrete codes without the extra one for "unknown"; None for a continuous code."""
+    code_channels: int = 1
+    """Channels of a continuous code."""
+
+    @abstractmethod
+    def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        """Label → code on a grid of ``size``.
+
+        Returns:
+            Discrete tasks: int64 (n, h, w) with ``code_classes`` where unknown, and None. Continuous tasks: float
+            (n, ``code_channels``, h, w) and the share of unknown pixels (n, 1, h, w) in [0, 1].
+        """
+
+    @abstractmethod
+    def code_logits(self, logits: Tensor) -> Tensor:
+        """Raw output → code on the same grid, as :meth:`code_label` but with nothing unknown."""
+
+    # ---- metric ----------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def default_metric(self) -> dict:
+        """Config of the metric used when none is given."""
+
+    @property
+    def metrics(self) -> list[dict]:
+        """Configs of the task's metrics."""
+        chosen = self._metric_config or self.default_metric()
+        return [dict(chosen)] if isinstance(chosen, Mapping) else [dict(c) for c in chosen]
+
+    # ---- picture ---------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        """Label or prediction → uint8 RGB (H, W, 3).
+
+        Args:
+            label: (H, W), (1, H, W) or (C, H, W), in the label's or the prediction's form.
+            reference: Map whose value range is used, so that a prediction is drawn like its ground truth.
+        """
+
+    @abstractmethod
+    def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
+        """How to read the picture that :meth:`colorize` makes of the same arguments."""
+
+
+def build_tasks(tasks: Mapping[str, Any]) -> dict[str, Task]:
+    """Build ``{name: config or Task}`` into ``{name: Task}``, in the same order.
+
+    Raises:
+        ValueError: When there is no task, or a key and its task's name differ.
+    """
+    if not tasks:
+        raise ValueError('tasks is empty: name at least one, for example tasks=dict(depth=dict(type="Depth"))')
+    built = {}
+    for name, task in tasks.items():
+        if not isinstance(task, Task):
+            if not isinstance(task, Mapping) or 'type' not in task:
+                raise ValueError(f"tasks['{name}'] must be a config with a type, got {task!r:.80}."
+                                 f'{suggest(name, TASKS.module_dict)}')
+            task = TASKS.build(dict(task, name=name))
+        if task.name != name:
+            raise ValueError(f"tasks['{name}'] holds a task that calls itself '{task.name}'")
+        built[name] = task
+    return built
+
+
+def colour_ramp(colormap: int) -> np.ndarray:
+    """uint8 (256, 3) RGB of one of OpenCV's colour maps."""
+    ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], colormap)
+    return np.ascontiguousarray(ramp[:, 0, ::-1])

@@ -1,0 +1,71 @@
+"""Boundary detection: where one thing ends and another begins."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from mmmtl.registry import TASKS
+
+from .base import IGNORE, LabelError, Legend, colour_ramp
+from .categorical import CategoricalTask
+from .continuous import coded
+
+__all__ = ['Boundary']
+
+
+@TASKS.register_module()
+class Boundary(CategoricalTask):
+    """Boundary or not, from one logit. Label: int64 (H, W) of 0, 1, 255 unknown.
+
+    Prediction: float (B, 1, H, W), the probability of a boundary.
+
+    Args:
+        positive_weight: Weight of boundary pixels in the loss, of 1 in all (PASCAL-Context 0.95, NYUDv2 0.9).
+        max_dist: Largest distance of a matched pixel in the evaluation, as a share of the image's diagonal.
+    """
+
+    default_name = 'boundary'
+    aliases = ('edge', 'edges')
+    headline = 'odsF'
+    code_fill = 255.0
+
+    def __init__(self, name: str | None = None, *, positive_weight: float = 0.95, max_dist: float = 0.0075, **kwargs) -> None:
+        super().__init__(name, classes=('no boundary', 'boundary'), palette=((16, 18, 24), (255, 255, 255)), **kwargs)
+        if not 0 < positive_weight < 1:
+            raise ValueError(f"task '{self.name}': positive_weight must lie between 0 and 1, got {positive_weight}")
+        self.positive_weight, self.max_dist = positive_weight, max_dist
+        self.out_channels = self.code_channels = 1
+        self.code_classes = None
+
+    def check_label(self, label: np.ndarray, where: str) -> None:
+        if label.ndim != 2 or not np.issubdtype(label.dtype, np.integer):
+            raise LabelError(f"{where}: task '{self.name}' expects an integer map (H, W), found {label.dtype} {label.shape}")
+        wrong = np.setdiff1d(label, (0, 1, IGNORE))
+        if len(wrong):
+            raise LabelError(f"{where}: task '{self.name}' expects 0, 1 or {IGNORE} (unknown), found {wrong[:8].tolist()}")
+
+    def default_loss(self) -> dict:
+        return dict(type='WeightedBinaryCrossEntropy', positive_weight=self.positive_weight)
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid()
+
+    def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        return coded(label[:, None].float(), (label == IGNORE)[:, None], size, self.code_fill, True)
+
+    def code_logits(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid()
+
+    def default_metric(self) -> dict:
+        return dict(type='BoundaryMeasure', max_dist=self.max_dist)
+
+    def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        label = np.asarray(label).reshape(np.shape(label)[-2:])
+        if np.issubdtype(label.dtype, np.integer):
+            return super().colorize(label)
+        return colour_ramp(cv2.COLORMAP_BONE)[(label.clip(0, 1) * 255).astype(np.uint8)]
+
+    def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
+        return Legend(ramp=colour_ramp(cv2.COLORMAP_BONE), low=0.0, high=1.0, unit='probability')

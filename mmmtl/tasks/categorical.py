@@ -1,0 +1,101 @@
+"""Tasks whose label is a class per pixel: int64 (H, W), 255 where unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import IGNORE, LabelError, Legend, Task
+
+__all__ = ['CategoricalTask', 'default_palette']
+
+UNKNOWN_COLOUR = (40, 40, 44)
+
+
+def default_palette(count: int) -> list[tuple[int, int, int]]:
+    """``count`` distinct colours: the hue turns by the golden angle, lightness and saturation alternate."""
+    import colorsys
+
+    colours = []
+    for i in range(count):
+        red, green, blue = colorsys.hls_to_rgb((0.58 + i * 0.61803398875) % 1.0, (0.42, 0.6, 0.5)[i % 3], (0.55, 0.7)[i % 2])
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return colours
+
+
+class CategoricalTask(Task):
+    """A class per pixel.
+
+    Label: int64 (H, W), 0 .. ``num_classes`` - 1, 255 = unknown. Raw output: (B, ``num_classes``, H, W) logits.
+    Prediction: int64 (B, 1, H, W) class ids.
+
+    Args:
+        classes: Class names, or their number.
+        palette: ``(r, g, b)`` per class; default: generated.
+    """
+
+    categorical = True
+    label_channels = 1
+
+    def __init__(self, name: str | None = None, *, classes: Sequence[str] | int | None = None,
+                 palette: Sequence[Sequence[int]] | None = None, **kwargs) -> None:  # fmt: skip
+        super().__init__(name, **kwargs)
+        if classes is None:
+            raise ValueError(f"task '{self.name}': give classes, a list of names or their number")
+        self.classes = [f'class {i}' for i in range(classes)] if isinstance(classes, int) else list(classes)
+        if not 1 < len(self.classes) <= IGNORE:
+            raise ValueError(f"task '{self.name}': classes must be 2 to {IGNORE}, got {len(self.classes)}")
+        self.palette = [tuple(int(v) for v in c) for c in palette or default_palette(len(self.classes))]
+        if len(self.palette) != len(self.classes):
+            raise ValueError(f"task '{self.name}': {len(self.classes)} classes but {len(self.palette)} palette colours")
+        self.num_classes = self.out_channels = self.code_classes = len(self.classes)
+
+    def check_label(self, label: np.ndarray, where: str) -> None:
+        if label.ndim != 2 or not np.issubdtype(label.dtype, np.integer):
+            raise LabelError(f"{where}: task '{self.name}' expects an integer map (H, W), found {label.dtype} {label.shape}")
+        seen = np.unique(label)
+        wrong = seen[(seen != IGNORE) & ((seen < 0) | (seen >= self.num_classes))]
+        if len(wrong):
+            raise LabelError(f"{where}: task '{self.name}' expects classes 0..{self.num_classes - 1} or {IGNORE} (unknown), "
+                             f'found {wrong[:8].tolist()}')
+
+    def valid(self, label):
+        return label != IGNORE
+
+    def blank(self, size: tuple[int, int]) -> np.ndarray:
+        return np.full(size, IGNORE, np.int64)
+
+    @property
+    def pad_value(self) -> float:
+        return IGNORE
+
+    def default_loss(self) -> dict:
+        return dict(type='CrossEntropy')
+
+    def predict(self, logits: Tensor) -> Tensor:
+        # the maximum along the last axis is several times faster on a CPU than along the channels
+        return logits.permute(0, 2, 3, 1).max(-1).indices[:, None]
+
+    def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        small = F.interpolate(label[:, None].float(), size, mode='nearest')[:, 0].long()
+        return torch.where(small == IGNORE, self.num_classes, small), None
+
+    def code_logits(self, logits: Tensor) -> Tensor:
+        return self.predict(logits)[:, 0]
+
+    def default_metric(self) -> dict:
+        return dict(type='MeanIoU', num_classes=self.num_classes, classes=self.classes)
+
+    def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        table = np.empty((256, 3), np.uint8)
+        table[:] = UNKNOWN_COLOUR
+        table[: self.num_classes] = self.palette
+        return table[np.asarray(label).reshape(np.shape(label)[-2:]).astype(np.uint8)]
+
+    def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
+        seen = set(np.unique(label).tolist()) | (set(np.unique(reference).tolist()) if reference is not None else set())
+        return Legend(entries=[(n, c) for i, (n, c) in enumerate(zip(self.classes, self.palette)) if i in seen])

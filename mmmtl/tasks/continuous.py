@@ -1,0 +1,124 @@
+"""Tasks whose label is one or several numbers per pixel: float32 (C, H, W), NaN where unknown."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import LabelError, Legend, Task, colour_ramp
+
+__all__ = ['ContinuousTask', 'VectorTask']
+
+
+def as_channels(label: np.ndarray) -> np.ndarray:
+    """(H, W) or (C, H, W) → (C, H, W) float32."""
+    array = np.asarray(label, np.float32)
+    return array[None] if array.ndim == 2 else array
+
+
+def coded(values: Tensor, unknown: Tensor, size: tuple[int, int], fill: float, masked: bool) -> tuple[Tensor, Tensor]:
+    """Values (n, C, H, W) and unknown pixels (n, 1, H, W) → code and share of unknown pixels on a grid of ``size``.
+
+    Unknown pixels hold ``fill`` and take part in the bilinear average, as in the published TaskDiffusion.
+    """
+    filled = torch.where(unknown, torch.full_like(values, fill), values)
+    share = unknown.to(values.dtype) if masked else torch.zeros_like(values[:, :1])
+    return tuple(F.interpolate(m, size, mode='bilinear', align_corners=False) for m in (filled, share))
+
+
+class ContinuousTask(Task):
+    """Numbers per pixel.
+
+    Label: float32 (``channels``, H, W), NaN in all channels where unknown. Raw output: the numbers themselves.
+    Prediction: float (B, ``channels``, H, W).
+    """
+
+    categorical = False
+    channels = 1
+    unit = ''
+    value_range: tuple[float, float] = (-np.inf, np.inf)
+    """Values a label may take."""
+    colormap = cv2.COLORMAP_VIRIDIS
+    code_fill = 255.0
+    """What an unknown pixel holds in the code of a diffusion decoder."""
+    code_masks_unknown = True
+
+    def __init__(self, name: str | None = None, **kwargs) -> None:
+        super().__init__(name, **kwargs)
+        self.label_channels = self.out_channels = self.code_channels = self.channels
+
+    def check_label(self, label: np.ndarray, where: str) -> None:
+        if label.ndim != 3 or label.shape[0] != self.channels or label.dtype != np.float32:
+            raise LabelError(f"{where}: task '{self.name}' expects float32 ({self.channels}, H, W), "
+                             f'found {label.dtype} {label.shape}')
+        known = np.isfinite(label)
+        if np.isinf(label).any() or (known.any(0) != known.all(0)).any():
+            raise LabelError(f"{where}: task '{self.name}' expects finite values, or NaN in all channels of an unknown pixel")
+        low, high = self.value_range
+        if known.any() and (np.nanmin(label) < low - 1e-3 or np.nanmax(label) > high + 1e-3):
+            raise LabelError(f"{where}: task '{self.name}' expects values in [{low:g}, {high:g}] {self.unit}, "
+                             f'found [{np.nanmin(label):g}, {np.nanmax(label):g}]')
+
+    def valid(self, label):
+        return ~(torch.isnan(label) if isinstance(label, Tensor) else np.isnan(label)).any(-3)
+
+    def blank(self, size: tuple[int, int]) -> np.ndarray:
+        return np.full((self.channels, *size), np.nan, np.float32)
+
+    @property
+    def pad_value(self) -> float:
+        return np.nan
+
+    def default_loss(self) -> dict:
+        return dict(type='MaskedL1')
+
+    def predict(self, logits: Tensor) -> Tensor:
+        low, high = self.value_range
+        return logits.clamp(low, high) if np.isfinite((low, high)).any() else logits
+
+    def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        return coded(label, torch.isnan(label).any(1, keepdim=True), size, self.code_fill, self.code_masks_unknown)
+
+    def code_logits(self, logits: Tensor) -> Tensor:
+        return self.bound(logits)
+
+    def picture_range(self, label: np.ndarray, reference: np.ndarray | None) -> tuple[float, float]:
+        """Values drawn as the first and the last colour."""
+        low, high = self.value_range
+        source = as_channels(label if reference is None else reference)
+        known = source[np.isfinite(source)]
+        if known.size:
+            low = low if np.isfinite(low) else float(np.quantile(known, 0.01))
+            high = high if np.isfinite(high) else float(np.quantile(known, 0.99))
+        low, high = (low if np.isfinite(low) else 0.0), (high if np.isfinite(high) else 1.0)
+        return low, high if high > low else low + 1e-6
+
+    def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        values = as_channels(label)[0]
+        low, high = self.picture_range(label, reference)
+        index = np.nan_to_num((values - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
+        picture = colour_ramp(self.colormap)[index]
+        picture[np.isnan(values)] = (40, 40, 44)
+        return picture
+
+    def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
+        low, high = self.picture_range(label, reference)
+        return Legend(ramp=colour_ramp(self.colormap), low=low, high=high, unit=self.unit)
+
+
+class VectorTask(ContinuousTask):
+    """A vector per pixel, in axes tied to the image: mirroring the image mirrors a component.
+
+    Channel 0 is the horizontal component, channel 1 the vertical one.
+    """
+
+    def flip(self, label, direction: str = 'horizontal'):
+        flipped = super().flip(label, direction)
+        signs = [1.0] * self.channels
+        signs[0 if direction == 'horizontal' else 1] = -1.0
+        if isinstance(flipped, Tensor):
+            return flipped * flipped.new_tensor(signs).reshape(-1, 1, 1)
+        return flipped * np.asarray(signs, flipped.dtype).reshape(-1, 1, 1)

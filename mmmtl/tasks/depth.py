@@ -1,0 +1,58 @@
+"""Depth: how far away every visible point is."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmmtl.registry import TASKS
+
+from .continuous import ContinuousTask
+
+__all__ = ['Depth']
+
+
+@TASKS.register_module()
+class Depth(ContinuousTask):
+    """Metres along the optical axis. Label: float32 (1, H, W), positive, NaN where unknown.
+
+    Raw output and prediction: metres, not negative.
+
+    Args:
+        max_depth: Farthest depth in metres: a diffusion decoder's code and its last raw map are bounded by it, labels
+            beyond it are left out of the evaluation.
+    """
+
+    default_name = 'depth'
+    headline = 'RMSE'
+    unit = 'm'
+    value_range = (0.0, np.inf)
+    colormap = cv2.COLORMAP_TURBO
+    code_fill = 0.0
+    code_masks_unknown = False  # published TaskDiffusion codes an unknown depth as depth 0
+
+    def __init__(self, name: str | None = None, *, max_depth: float = 80.0, **kwargs) -> None:
+        super().__init__(name, **kwargs)
+        self.max_depth = float(max_depth)
+
+    def zoom(self, label: np.ndarray, factor: float) -> np.ndarray:
+        return label / np.float32(factor)
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return logits.clamp_min(0)
+
+    def bound(self, logits: Tensor) -> Tensor:
+        return logits.clamp(0, self.max_depth)
+
+    def default_metric(self) -> dict:
+        return dict(type='DepthError', max_depth=self.max_depth)
+
+    def picture_range(self, label: np.ndarray, reference: np.ndarray | None) -> tuple[float, float]:
+        source = np.asarray(label if reference is None else reference)
+        known = source[np.isfinite(source)]
+        if not known.size:
+            return 0.0, 1.0
+        low, high = np.quantile(known, (0.01, 0.99)).tolist()
+        return low, max(high, low + 1e-3)

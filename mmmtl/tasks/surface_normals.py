@@ -1,0 +1,58 @@
+"""Surface normals: which way every visible surface faces."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmmtl.registry import TASKS
+
+from .base import LabelError, Legend
+from .continuous import VectorTask, as_channels
+
+__all__ = ['SurfaceNormals']
+
+
+@TASKS.register_module()
+class SurfaceNormals(VectorTask):
+    """Unit vectors. Label: float32 (3, H, W), NaN where unknown; x to the right, y up, z towards the viewer unless the
+    data set says otherwise (the first component always is the one that a horizontal flip negates).
+
+    Raw output: a vector of any length. Prediction: float (B, 3, H, W), unit length.
+    """
+
+    default_name = 'normals'
+    aliases = ('normal',)
+    channels = 3
+    value_range = (-1.0, 1.0)
+    headline = 'mErr'
+
+    def check_label(self, label: np.ndarray, where: str) -> None:
+        super().check_label(label, where)
+        length = np.linalg.norm(label, axis=0)
+        off = np.abs(length[np.isfinite(length)] - 1)
+        if off.size and off.max() > 0.1:
+            raise LabelError(f"{where}: task '{self.name}' expects unit vectors, found lengths from "
+                             f'{np.nanmin(length):.3f} to {np.nanmax(length):.3f}')
+
+    def default_loss(self) -> dict:
+        return dict(type='MaskedL1', normalize=True)
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return F.normalize(logits, dim=1)
+
+    def code_logits(self, logits: Tensor) -> Tensor:
+        return F.normalize(logits, dim=1)
+
+    def default_metric(self) -> dict:
+        return dict(type='NormalsError')
+
+    def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+        vectors = as_channels(label)
+        picture = np.nan_to_num((vectors + 1) * 127.5).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+        picture[np.isnan(vectors).any(0)] = (40, 40, 44)
+        return np.ascontiguousarray(picture)
+
+    def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
+        return Legend(unit='R right · G up · B to the viewer')
