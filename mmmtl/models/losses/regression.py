@@ -28,5 +28,6 @@ class MaskedL1(nn.Module):
     def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
         prediction = F.normalize(logits, dim=1) if self.normalize else logits
         known = ~torch.isnan(label).any(1, keepdim=True)
-        difference = torch.where(known, (prediction - label).abs(), prediction.new_zeros(()))
+        # unknown pixels are replaced before the subtraction: NaN would reach the gradient even when masked afterwards
+        difference = (torch.where(known, prediction, 0.0) - torch.where(known, label, 0.0)).abs()
         return mean_over_valid(difference.flatten(1).sum(1), known.flatten(1).sum(1), per_sample)
