@@ -1,0 +1,1 @@
+"""Measurements of the toolbox against literal transcriptions of the published methods."""
