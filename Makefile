@@ -1,0 +1,59 @@
+# Two commands set mmmtl up and show it: `make install`, `make demo`. `make help` lists the rest.
+
+VENV ?= .venv
+PYTHON ?= python3
+# torch and torchvision go in first, in the build for this machine; give another pair here, e.g.
+# make install TORCH="torch==2.9.1 torchvision==0.24.1"
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+EXTRAS ?= tests,diffusion,tensorboard,balancing,datasets
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.mmmtl-installed
+DOCS_STAMP := $(VENV)/.mmmtl-docs-installed
+# One thread a process: the tests run in parallel processes already.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.PHONY: help install demo test lint docs clean
+
+help:
+	@echo "make install   a virtual environment in $(VENV) with everything that the tests and the demo need"
+	@echo "make demo      train, evaluate and draw on generated scenes (no download)"
+	@echo "make test      ruff, mypy and the tests with branch coverage"
+	@echo "make lint      ruff and mypy only"
+	@echo "make docs      the documentation as a website in site/"
+	@echo "make clean     remove what was built (not $(VENV), not work_dirs/)"
+
+install: $(STAMP)
+
+$(STAMP): setup.py mmmtl/version.py $(wildcard requirements/*.txt)
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -c 'import torch, torchvision' 2>/dev/null || $(PY) -m pip install $(TORCH)
+	$(PY) -m pip install -e '.[$(EXTRAS)]'
+	@# opencv-python links libGL, which slim containers lack; the headless build has the same module without it
+	$(PY) -c 'import cv2' 2>/dev/null || { $(PY) -m pip uninstall -y opencv-python \
+	    && $(PY) -m pip install --force-reinstall --no-deps opencv-python-headless; }
+	$(PY) -c 'import mmmtl; print("mmmtl", mmmtl.__version__, "is installed in $(VENV)")'
+	@touch $@
+
+demo: install
+	$(PY) tools/demo.py
+
+lint: install
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+test: lint
+	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+docs: $(DOCS_STAMP)
+	$(PY) -m mkdocs build --strict
+
+$(DOCS_STAMP): $(STAMP) requirements/docs.txt
+	$(PY) -m pip install -r requirements/docs.txt
+	@touch $@
+
+clean:
+	rm -rf build dist site *.egg-info mmmtl/.mim .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
