@@ -1,0 +1,62 @@
+"""Labels computed from other labels: boundaries of a class map, vectors from pictures."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mmmtl.tasks import IGNORE
+
+__all__ = ['boundary_of_classes', 'decode_normals', 'mask_invalid']
+
+
+def boundary_of_classes(classes: np.ndarray, unknown: np.ndarray | None = None) -> np.ndarray:
+    """Thin boundaries between the regions of a class map, as the published PASCAL-Context recipe draws them.
+
+    Pixels where the Laplacian of the ids differs from zero, thinned to lines one pixel wide.
+
+    Args:
+        classes: Integer (H, W).
+        unknown: Boolean (H, W): pixels without a class. They and their four neighbours become unknown in the result, since
+            what lies beyond the line is not known. Default: none.
+
+    Returns:
+        int64 (H, W) of 0, 1, 255.
+    """
+    try:
+        from skimage.morphology import thin
+    except ImportError as error:
+        raise ImportError('boundaries of a class map need scikit-image: pip install scikit-image') from error
+    response = np.abs(cv2.Laplacian(classes.astype(np.float64), cv2.CV_64F)) > 0
+    boundary = thin(response).astype(np.int64)
+    if unknown is not None and unknown.any():
+        near = cv2.dilate(unknown.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+        boundary[near > 0] = IGNORE
+    return boundary
+
+
+def decode_normals(picture: np.ndarray) -> np.ndarray:
+    """Normals stored as colours, ``2 * value / 255 - 1`` per channel: uint8 (H, W, 3) → float32 (3, H, W).
+
+    Vectors that are unit up to the rounding of eight bits stay as stored; others are brought to unit length; pixels that
+    hold no direction (length outside 0.5 to 1.5, such as plain black or grey) are NaN.
+    """
+    table = (2.0 * np.arange(256) / 255.0 - 1.0).astype(np.float32)
+    return unit_or_unknown(table[picture].transpose(2, 0, 1))
+
+
+def unit_or_unknown(vectors: np.ndarray, tolerance: float = 0.02) -> np.ndarray:
+    """float32 (3, H, W) with unit length where a direction is there, NaN elsewhere; see :func:`decode_normals`."""
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    length = np.sqrt((vectors * vectors).sum(0))
+    with np.errstate(invalid='ignore'):
+        direction = (length > 0.5) & (length < 1.5)
+        off = direction & (np.abs(length - 1) > tolerance)
+    if off.any():
+        vectors = np.where(off, vectors / np.where(off, length, 1), vectors)
+    return mask_invalid(vectors, ~direction)
+
+
+def mask_invalid(values: np.ndarray, invalid: np.ndarray) -> np.ndarray:
+    """float32 (C, H, W) with NaN in all channels where ``invalid`` (H, W)."""
+    return np.where(invalid[None], np.float32(np.nan), np.asarray(values, np.float32))

@@ -1,0 +1,231 @@
+"""Who is labelled with what, decided from sample ids before any label file is opened.
+
+Every sampler is a pure function of its seed and the *set* of sample ids: independent of their order, of workers, ranks
+and of the number of epochs. Splits of the kinds used for partially annotated training (MTPSL, DiffusionMTL): one label
+per image (a balanced random partition) and random labels (k ~ U{1..T-1} tasks per image).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmmtl.registry import LABEL_SAMPLERS, suggest
+
+from .files import write_text_atomic
+from .seeding import stable_hash
+
+__all__ = ['FullLabels', 'LabelMap', 'LabelSampler', 'OneLabel', 'RandomLabels', 'save_label_map', 'read_label_map']
+
+Assignment = dict[str, tuple[str, ...]]
+
+
+class LabelSampler(ABC):
+    """Base: which tasks of which sample are labelled.
+
+    Args:
+        seed: Seed of the draw; samplers without randomness ignore it.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = int(seed)
+
+    def assign(self, available: Mapping[str, Sequence[str]], tasks: Sequence[str]) -> Assignment:
+        """Choose the labelled tasks of every sample.
+
+        Args:
+            available: ``{sample id: tasks whose label exists for this sample}``.
+            tasks: All tasks, in the dataset's order.
+
+        Returns:
+            ``{sample id: labelled tasks}``, tasks in the order of ``tasks``, always a subset of the available ones.
+        """
+        # sorting makes the answer independent of the order in which a dataset lists its samples
+        ordered = {str(i): [t for t in tasks if t in set(available[i])] for i in sorted(available)}
+        chosen = self._choose(ordered, list(tasks))
+        return {i: tuple(t for t in ordered[i] if t in set(chosen[i])) for i in ordered}
+
+    @abstractmethod
+    def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> Mapping[str, Sequence[str]]:
+        """Labelled tasks of every sample; both levels of ``available`` are sorted already."""
+
+
+@LABEL_SAMPLERS.register_module()
+class FullLabels(LabelSampler):
+    """Every label that exists is used."""
+
+    def _choose(self, available, tasks):
+        return available
+
+
+@LABEL_SAMPLERS.register_module()
+class OneLabel(LabelSampler):
+    """One label per image: a balanced random partition of the images over the tasks.
+
+    Where every label exists, the tasks' counts differ by at most one (1000/1000/1000/999/999 for 4998 images and five
+    tasks). An image that lacks some labels goes to the least filled task it has; images with few labels choose first.
+    """
+
+    def _choose(self, available, tasks):
+        rank = {i: stable_hash('one', self.seed, i) for i in available}
+        order = sorted(tasks, key=lambda t: stable_hash('one-task', self.seed, t))
+        filled = Counter({t: 0 for t in tasks})
+        chosen: dict[str, list[str]] = {}
+        for i in sorted(available, key=lambda i: (len(available[i]), rank[i], i)):
+            candidates = [t for t in order if t in available[i]]
+            if candidates:
+                task = min(candidates, key=lambda t: filled[t])
+                filled[task] += 1
+                chosen[i] = [task]
+            else:
+                chosen[i] = []
+        return chosen
+
+
+@LABEL_SAMPLERS.register_module()
+class RandomLabels(LabelSampler):
+    """Each image keeps k ~ U{``low``..``high``} random tasks, drawn from its id alone.
+
+    A drawn task whose label does not exist for the image is dropped; if none is left, one of the existing ones is taken,
+    so that no image with a label goes without.
+
+    Args:
+        low: Fewest tasks drawn.
+        high: Most tasks drawn; default the number of tasks minus one (but at least ``low``).
+        seed: Seed of the draw.
+    """
+
+    def __init__(self, low: int = 1, high: int | None = None, seed: int = 0) -> None:
+        super().__init__(seed)
+        if low < 1 or (high is not None and high < low):
+            raise ValueError(f'RandomLabels: 1 <= low <= high is needed, got low={low}, high={high}')
+        self.low, self.high = low, high
+
+    def _choose(self, available, tasks):
+        high = min(len(tasks), self.high if self.high is not None else max(self.low, len(tasks) - 1))
+        low = min(self.low, high)
+        chosen = {}
+        for i, existing in available.items():
+            count = low + stable_hash('count', self.seed, i) % (high - low + 1)
+            order = sorted(tasks, key=lambda t: stable_hash('random', self.seed, i, t))
+            kept = [t for t in order[:count] if t in existing]
+            chosen[i] = kept or [t for t in order if t in existing][:1]
+        return chosen
+
+
+@LABEL_SAMPLERS.register_module()
+class LabelMap(LabelSampler):
+    """Labels as listed in a file: JSON ``{"labels": {sample id: [tasks]}}`` or CSV ``sample_id,task,...`` with 0 and 1.
+
+    A label that the map grants but the dataset lacks is an error, so that a run never has fewer labels than it claims.
+
+    Args:
+        path: The file, as :func:`save_label_map` or ``tools/dataset_converters/mtpsl_label_maps.py`` writes it.
+        missing: What happens to a sample of the dataset that the map does not name: ``'error'``, ``'none'`` (no label)
+            or ``'full'`` (all labels).
+        absent: What happens to a label the map grants and the dataset lacks: ``'error'`` or ``'drop'``.
+        rename: ``{task in the file: task of this run}``, for maps with other spellings.
+    """
+
+    def __init__(self, path: str, missing: str = 'error', absent: str = 'error',
+                 rename: Mapping[str, str] | None = None) -> None:  # fmt: skip
+        super().__init__()
+        for name, value, allowed in (('missing', missing, ('error', 'none', 'full')), ('absent', absent, ('error', 'drop'))):
+            if value not in allowed:
+                raise ValueError(f'LabelMap: {name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}')
+        self.path, self.missing, self.absent = str(path), missing, absent
+        self.rename = dict(rename or {})
+
+    def _choose(self, available, tasks):
+        labels = {i: [self.rename.get(t, t) for t in kept] for i, kept in read_label_map(self.path).items()}
+        named = {t for kept in labels.values() for t in kept}
+        if not named & set(tasks):
+            near = ''.join(suggest(t, tasks) for t in sorted(named)[:1])
+            raise ValueError(f'label map {self.path}: names none of the tasks {tasks}, only {sorted(named)}.{near} '
+                             f'LabelMap(rename=dict(...)) translates spellings.')
+        lost = [i for i in available if i not in labels]
+        if lost and self.missing == 'error':
+            raise ValueError(f'label map {self.path}: {len(lost)} of {len(available)} samples of the dataset are not in it, '
+                             f'for example {lost[:3]}.{suggest(lost[0], list(labels)[:2000])} '
+                             f"LabelMap(missing='none' or 'full') says what they get.")
+        chosen = {}
+        for i, existing in available.items():
+            granted = labels.get(i, existing if self.missing == 'full' else [])
+            absent = [t for t in granted if t in tasks and t not in existing]
+            if absent and self.absent == 'error':
+                raise ValueError(f"label map {self.path}: grants sample '{i}' the labels {absent}, but the dataset has only "
+                                 f"{existing}. LabelMap(absent='drop') goes without them.")
+            chosen[i] = [t for t in granted if t in existing]
+        return chosen
+
+
+def save_label_map(assignment: Mapping[str, Sequence[str]], path: str | Path, tasks: Sequence[str],
+                   about: Mapping[str, object] | None = None) -> None:  # fmt: skip
+    """Write an assignment for :class:`LabelMap`, JSON or CSV by the suffix of ``path``, never half.
+
+    Args:
+        assignment: ``{sample id: labelled tasks}``.
+        path: ``*.json`` or ``*.csv``.
+        tasks: All tasks, in order (columns of the CSV).
+        about: Anything worth keeping beside the map (sampler, seed, counts); JSON only.
+    """
+    ids = sorted(assignment)
+    if str(path).endswith('.csv'):
+        rows = [','.join(['sample_id', *tasks])]
+        for i in ids:
+            if ',' in i or '"' in i or '\n' in i:
+                raise ValueError(f"sample id {i!r} can't be written as CSV: use a .json label map")
+            rows.append(','.join([i, *('1' if t in assignment[i] else '0' for t in tasks)]))
+        text = '\n'.join(rows) + '\n'
+    else:
+        counts = {t: sum(t in assignment[i] for i in ids) for t in tasks}
+        head = dict(about or {}, tasks=list(tasks), counts=counts)
+        lines = ',\n'.join(f'  {json.dumps(i)}: {json.dumps(list(assignment[i]))}' for i in ids)
+        text = json.dumps(head)[:-1] + ', "labels": {\n' + lines + '\n}}\n'
+    write_text_atomic(path, text)
+
+
+def read_label_map(path: str | Path) -> Assignment:
+    """Read a label map written as JSON or CSV; see :func:`save_label_map` for the forms.
+
+    Raises:
+        ValueError: A file that is neither, naming the place.
+        FileNotFoundError: No such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'label map {path}: no such file')
+    return _read_csv(path) if path.suffix == '.csv' else _read_json(path)
+
+
+def _read_json(path: Path) -> Assignment:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f'label map {path}: not valid JSON: {error}') from error
+    labels = content.get('labels', content) if isinstance(content, dict) else content
+    if not isinstance(labels, dict):
+        raise ValueError(f'label map {path}: expected an object of sample ids, found {type(labels).__name__}')
+    for i, kept in labels.items():
+        if not isinstance(kept, list) or not all(isinstance(t, str) for t in kept):
+            raise ValueError(f"label map {path}: sample '{i}' should have a list of task names, found {kept!r:.60}")
+    return {i: tuple(kept) for i, kept in labels.items()}
+
+
+def _read_csv(path: Path) -> Assignment:
+    with path.open(newline='') as file:
+        rows = list(csv.reader(file))
+    if not rows or not rows[0] or rows[0][0] != 'sample_id':
+        raise ValueError(f"label map {path}: the first line should be 'sample_id,TASK,...', found {rows[:1]}")
+    tasks, labels = rows[0][1:], {}
+    for line, row in enumerate(rows[1:], 2):
+        if not row:
+            continue
+        if len(row) != len(tasks) + 1 or not set(row[1:]) <= {'0', '1'}:
+            raise ValueError(f'label map {path}, line {line}: expected an id and {len(tasks)} times 0 or 1, found {row}')
+        labels[row[0]] = tuple(t for t, mark in zip(tasks, row[1:]) if mark == '1')
+    return labels

@@ -1,0 +1,63 @@
+"""What every transform shares: the dict that travels through a pipeline and how to reach the maps in it.
+
+Keys of the dict: ``img`` and, for frame pairs, ``img_next``: uint8 or float32 RGB (H, W, 3), 0..255; ``gt``: labels by task;
+``peek``: hidden labels the crop may look at (empty but for one parity switch); ``tasks``: the task objects; ``rng``:
+``random.Random``, the only source of randomness; ``sample_id``, ``img_path``, ``ori_shape``, ``img_shape``, ``padding`` (left,
+right, top, bottom), ``scale_factor`` (w, h), ``flip``, ``test_mode``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mmmtl.tasks import Task
+
+__all__ = ['Results', 'Transform', 'map_images', 'map_labels', 'size_pair']
+
+Results = dict[str, Any]
+
+
+class Transform(ABC):
+    """One step of a pipeline: takes the dict, changes it, returns it."""
+
+    @abstractmethod
+    def transform(self, results: Results) -> Results:
+        """Change ``results`` in place and return it."""
+
+    def __call__(self, results: Results) -> Results:
+        return self.transform(results)
+
+    def __repr__(self) -> str:
+        shown = ', '.join(f'{k}={v!r:.60}' for k, v in vars(self).items() if not k.startswith('_'))
+        return f'{type(self).__name__}({shown})'
+
+
+def map_images(results: Results, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Apply ``change`` to every frame."""
+    for key in ('img', 'img_next'):
+        if key in results:
+            results[key] = change(results[key])
+
+
+def map_labels(results: Results, change: Callable[[Task, np.ndarray], np.ndarray]) -> None:
+    """Apply ``change(task, label)`` to every label in the dict."""
+    for store in ('gt', 'peek'):
+        labels = results.get(store, {})
+        for name in labels:
+            labels[name] = change(results['tasks'][name], labels[name])
+
+
+def size_pair(size: Any, where: str) -> tuple[int, int]:
+    """(height, width) from a pair or one number.
+
+    Raises:
+        ValueError: Anything else, or a size that is not positive.
+    """
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(v, int) and v > 0 for v in pair):
+        raise ValueError(f'{where}: expected (height, width) in pixels, got {size!r}')
+    return pair  # type: ignore[return-value]

@@ -1,0 +1,42 @@
+"""The last step of every pipeline: numpy dict → tensors and a data sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmmtl.registry import TRANSFORMS
+from mmmtl.structures import MTLDataSample
+
+from .base import Results, Transform
+
+__all__ = ['PackMTLInputs']
+
+META_KEYS = ('sample_id', 'img_path', 'ori_shape', 'img_shape', 'padding', 'scale_factor', 'flip')
+
+
+@TRANSFORMS.register_module()
+class PackMTLInputs(Transform):
+    """Let every task have its last look at its label (``Task.finish``), then pack.
+
+    Result: ``inputs`` (3, H, W), or (2, 3, H, W) for a pair of frames, uint8 or float32; ``data_samples``: an
+    ``MTLDataSample`` whose ``gt`` has a field per labelled task and none for the others.
+
+    Args:
+        meta_keys: Keys of the dict that become meta information, where present.
+    """
+
+    def __init__(self, meta_keys: tuple[str, ...] = META_KEYS) -> None:
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: Results) -> dict[str, Any]:
+        frames = [results[k] for k in ('img', 'img_next') if k in results]
+        planes = [np.ascontiguousarray(f.transpose(2, 0, 1)) for f in frames]
+        inputs = torch.from_numpy(planes[0] if len(planes) == 1 else np.stack(planes))
+        labels = {name: results['tasks'][name].finish(label) for name, label in results['gt'].items()}
+        sample = MTLDataSample(metainfo={k: results[k] for k in self.meta_keys if k in results})
+        sample.set_metainfo(dict(labeled_tasks=tuple(labels)))
+        sample.gt = {name: np.ascontiguousarray(label) for name, label in labels.items()}
+        return dict(inputs=inputs, data_samples=sample)
