@@ -36,6 +36,18 @@ def suggest(name: str, candidates: Iterable[str]) -> str:
     return f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else ''
 
 
+def _initialisers(factory: Any) -> list[Any]:
+    """What receives the arguments of ``factory``: a class and, where ``**kwargs`` hands them on, its parents.
+
+    The classes of other frameworks also swallow ``**kwargs``, so theirs are not followed.
+    """
+    if not inspect.isclass(factory):
+        return [factory]
+    own = [c.__init__ for c in factory.__mro__ if '__init__' in vars(c) and c is not object]
+    foreign = factory.__module__.split('.')[0] in ('mmengine', 'mmcv', 'mmseg', 'torch', 'timm')
+    return own[:1] if foreign else own
+
+
 def unknown_arguments(factory: Any, names: Iterable[str]) -> dict[str, str]:
     """Arguments that ``factory`` does not take.
 
@@ -44,15 +56,23 @@ def unknown_arguments(factory: Any, names: Iterable[str]) -> dict[str, str]:
         names: Keyword argument names to check.
 
     Returns:
-        ``{name: suggestion text}``, empty when all are accepted or the signature ends in ``**kwargs``.
+        ``{name: suggestion text}``, empty when all are accepted. ``**kwargs`` means "what my parent class takes"; under
+        another name (``**timm_options``) anything is accepted.
     """
-    try:
-        parameters = inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # built-ins without a signature
+    accepted: list[str] = []
+    for init in _initialisers(factory):
+        try:
+            parameters = inspect.signature(init).parameters
+        except (TypeError, ValueError):  # built-ins without a signature
+            return {}
+        accepted += [n for n, p in parameters.items() if n != 'self' and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        rest = next((n for n, p in parameters.items() if p.kind is p.VAR_KEYWORD), None)
+        if rest is None:
+            break
+        if rest != 'kwargs':  # it takes what another library takes
+            return {}
+    else:
         return {}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return {}
-    accepted = [n for n in parameters if n != 'self']
     return {n: suggest(n, accepted) for n in names if n not in accepted}
 
 

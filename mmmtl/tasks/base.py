@@ -210,6 +210,10 @@ class Task(ABC):
         chosen = self._metric_config or self.default_metric()
         return [dict(chosen)] if isinstance(chosen, Mapping) else [dict(c) for c in chosen]
 
+    @abstractmethod
+    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Predictions of one value everywhere worth trying against a network: each (C,), in the prediction's form."""
+
     # ---- picture ---------------------------------------------------------------------------------------------------
     @abstractmethod
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:

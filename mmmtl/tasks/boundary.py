@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from torch import Tensor
@@ -60,6 +62,9 @@ class Boundary(CategoricalTask):
 
     def default_metric(self) -> dict:
         return dict(type='BoundaryMeasure', max_dist=self.max_dist)
+
+    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [np.ones(1, np.float32)]
 
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
         label = np.asarray(label).reshape(np.shape(label)[-2:])

@@ -90,6 +90,9 @@ class CategoricalTask(Task):
     def default_metric(self) -> dict:
         return dict(type='MeanIoU', num_classes=self.num_classes, classes=self.classes)
 
+    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [np.array([i], np.int64) for i in range(self.num_classes)]
+
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
         table = np.empty((256, 3), np.uint8)
         table[:] = UNKNOWN_COLOUR

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
@@ -84,6 +86,10 @@ class ContinuousTask(Task):
 
     def code_logits(self, logits: Tensor) -> Tensor:
         return self.bound(logits)
+
+    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        values = np.concatenate([label[:, self.valid(label)] for label in labels], 1).astype(np.float64)
+        return [values.mean(1).astype(np.float32), np.median(values, 1).astype(np.float32)]
 
     def picture_range(self, label: np.ndarray, reference: np.ndarray | None) -> tuple[float, float]:
         """Values drawn as the first and the last colour."""

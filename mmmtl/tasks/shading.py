@@ -19,6 +19,7 @@ class Shading(ContinuousTask):
     channels = 1
     value_range = (0.0, 1.0)
     headline = 'RMSE'
+    unit = 'irradiance'
     colormap = cv2.COLORMAP_BONE
 
     def default_metric(self) -> dict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
@@ -47,6 +49,10 @@ class SurfaceNormals(VectorTask):
 
     def default_metric(self) -> dict:
         return dict(type='NormalsError')
+
+    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        axes = [np.array(a, np.float32) for a in ((0, 0, 1), (0, 1, 0))]
+        return [c / np.linalg.norm(c) for c in super().constants(labels) + axes]
 
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
         vectors = as_channels(label)

@@ -1,0 +1,1 @@
+"""Schedules, sampler steps and noise sources: pure maths on tensors, no networks."""

@@ -1,0 +1,1 @@
+"""Label encoders: labels or predictions of all tasks → one map to denoise."""
