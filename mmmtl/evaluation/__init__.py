@@ -1,0 +1,18 @@
+"""Evaluation: registered metrics (:mod:`mmmtl.evaluation.metrics`) over pure functions on arrays (``functional``)."""
+
+from .metrics import (
+    BoundaryMeasure,
+    DepthError,
+    EndPointError,
+    ImageError,
+    MeanIoU,
+    MultiTaskMetric,
+    NormalsError,
+    SaliencyMeasure,
+    TaskMetric,
+)
+
+__all__ = [
+    'BoundaryMeasure', 'DepthError', 'EndPointError', 'ImageError', 'MeanIoU', 'MultiTaskMetric', 'NormalsError',
+    'SaliencyMeasure', 'TaskMetric',
+]  # fmt: skip

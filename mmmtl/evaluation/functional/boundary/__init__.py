@@ -1,0 +1,1 @@
+"""Boundary evaluation: suppression, thinning, matching, counts and the figures of their sums."""

@@ -1,0 +1,137 @@
+"""Boundary evaluation of one image under a named protocol.
+
+========  =================================================================  ==========  ================  ===============
+protocol  prediction                                                         positive    thresholds        label
+========  =================================================================  ==========  ================  ===============
+atrc      8 bit, non-maximum suppression                                     > t         0.001, 0.01, ..   one map, thinned
+                                                                                         0.99, 0.999
+mti       8 bit                                                              >= t        0.01 .. 0.99      one map, thinned
+bsds      8 bit                                                              >= t        k / 100, k < 100  all annotators
+========  =================================================================  ==========  ================  ===============
+
+Sources: atrc = the boundary evaluation tools of ATRC (SEISM), used by InvPT, TaskPrompter, DiffusionMTL and TaskDiffusion;
+mti = MTI-Net's; bsds = the Berkeley segmentation benchmark. "8 bit": 255 × probability, rounded down. In all of them every
+binary prediction is thinned and matched one to one within ``max_dist`` of the diagonal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .matching import match_pixels
+from .nms import suppress
+
+__all__ = ['BoundarySettings', 'image_counts', 'protocol_settings', 'quantised']
+
+_THRESHOLDS = {
+    'atrc': (0.001, *(k / 100 for k in range(1, 100)), 0.999),
+    'mti': tuple(k / 100 for k in range(1, 100)),
+    'bsds': tuple(k / 100 for k in range(1, 100)),
+}
+
+
+@dataclass(frozen=True)
+class BoundarySettings:
+    """What a protocol fixes.
+
+    Attributes:
+        protocol: Its name.
+        thresholds: Ascending.
+        max_dist: Largest distance of a pair, as a share of the diagonal.
+        nms: Suppress non-maxima of the prediction first.
+        inclusive: Positive where value >= threshold (otherwise >).
+        thin_label: Thin the label.
+        interpolate: Look for the best F between thresholds too.
+    """
+
+    protocol: str
+    thresholds: tuple[float, ...]
+    max_dist: float
+    nms: bool
+    inclusive: bool
+    thin_label: bool
+    interpolate: bool
+
+
+def protocol_settings(protocol: str = 'atrc', max_dist: float = 0.0075, thresholds: Sequence[float] | None = None,
+                      nms: bool | None = None) -> BoundarySettings:  # fmt: skip
+    """The settings of ``protocol`` (``atrc``, ``mti`` or ``bsds``), with some of them replaced.
+
+    Raises:
+        ValueError: When the protocol is unknown, ``max_dist`` is not in (0, 1), or a threshold is not in (0, 1].
+    """
+    if protocol not in _THRESHOLDS:
+        raise ValueError(f'protocol must be one of {", ".join(_THRESHOLDS)}, got {protocol!r}')
+    if not 0 < max_dist < 1:
+        raise ValueError(f'max_dist is a share of the diagonal between 0 and 1, for example 0.0075; got {max_dist}')
+    chosen = tuple(sorted(float(t) for t in thresholds)) if thresholds is not None else _THRESHOLDS[protocol]
+    if not chosen or not 0 < chosen[0] <= chosen[-1] <= 1:
+        raise ValueError(f'thresholds must lie in (0, 1] and there must be one; got {chosen[:3]}..')
+    return BoundarySettings(
+        protocol=protocol,
+        thresholds=chosen,
+        max_dist=float(max_dist),
+        nms=protocol == 'atrc' if nms is None else bool(nms),
+        inclusive=protocol != 'atrc',
+        thin_label=protocol != 'bsds',
+        interpolate=protocol == 'bsds',
+    )
+
+
+def quantised(probability: np.ndarray) -> np.ndarray:
+    """The 8-bit map that published code writes: 255 × probability rounded down (uint8 is taken as it is)."""
+    if probability.dtype == np.uint8:
+        return probability
+    scaled = np.float32(255) * np.nan_to_num(np.asarray(probability, np.float32))
+    return np.clip(scaled, 0, 255).astype(np.uint8)
+
+
+def image_counts(probability: np.ndarray, labels: Sequence[np.ndarray], settings: BoundarySettings) -> np.ndarray:
+    """Counts of one image at every threshold.
+
+    Args:
+        probability: (H, W) in [0, 1], or uint8.
+        labels: Boolean (H, W) boundary maps, one per annotator.
+        settings: From :func:`protocol_settings`.
+
+    Returns:
+        int64 (4, thresholds): matched label pixels and label pixels, added over annotators; predicted pixels matched with
+        any annotator, predicted pixels.
+    """
+    from skimage.morphology import thin
+
+    value = quantised(probability) / 255.0
+    levels = np.array(settings.thresholds)
+    if settings.nms:
+        value, levels = suppress(value), levels.astype(np.float32)
+    labels = [np.asarray(label, bool) for label in labels]
+    for label in labels:
+        if label.shape != value.shape:
+            raise ValueError(f'prediction is {value.shape}, label {label.shape} (height, width)')
+    if settings.thin_label:
+        labels = [thin(label) for label in labels]
+    counts = np.zeros((4, len(settings.thresholds)), np.int64)
+    before = -1
+    for k, level in enumerate(levels):
+        positive = value >= level if settings.inclusive else value > level
+        found = int(np.count_nonzero(positive))
+        if found == before:  # the maps are nested, so equal counts mean equal maps
+            counts[:, k] = counts[:, k - 1]
+            continue
+        before = found
+        counts[:, k] = _threshold_counts(thin(positive), labels, settings.max_dist)
+    return counts
+
+
+def _threshold_counts(positive: np.ndarray, labels: Sequence[np.ndarray], max_dist: float) -> tuple[int, int, int, int]:
+    hit_gt = all_gt = 0
+    matched = np.zeros_like(positive)
+    for label in labels:
+        matched_pred, matched_gt = match_pixels(positive, label, max_dist)
+        matched |= matched_pred
+        hit_gt += int(np.count_nonzero(matched_gt))
+        all_gt += int(np.count_nonzero(label))
+    return hit_gt, all_gt, int(np.count_nonzero(matched)), int(np.count_nonzero(positive))

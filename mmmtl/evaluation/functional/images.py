@@ -1,0 +1,57 @@
+"""Albedo and shading: errors between image-like maps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ['image_rmse', 'local_mse', 'structural_similarity']
+
+
+def image_rmse(pred: np.ndarray, gt: np.ndarray, valid: np.ndarray, per_pixel: bool = False) -> float:
+    """Root mean square error of one image over valid pixels.
+
+    Args:
+        pred, gt: (C, H, W).
+        valid: Boolean (H, W), at least one True.
+        per_pixel: Divide the sum over channels by the number of pixels, not of numbers: √C times larger (StableMTL).
+    """
+    error = (np.asarray(pred, np.float64) - np.asarray(gt, np.float64))[:, valid]
+    return float(np.sqrt((error * error).sum() / (error.shape[1] if per_pixel else error.size)))
+
+
+def structural_similarity(pred: np.ndarray, gt: np.ndarray) -> float:
+    """Structural similarity with a uniform 7 × 7 window for maps in [0, 1], averaged over channels and pixels.
+
+    Args:
+        pred, gt: float (C, H, W), at least 7 × 7; no mask. Computed in float32, as scikit-image does for float32 input.
+    """
+    from skimage.metrics import structural_similarity as similarity
+
+    pred, gt = np.asarray(pred, np.float32), np.asarray(gt, np.float32)
+    return float(np.mean([similarity(g, p, data_range=1.0) for p, g in zip(pred, gt)]))
+
+
+def local_mse(pred: np.ndarray, gt: np.ndarray, valid: np.ndarray, window: int = 16, shift: int = 8) -> float:
+    """Local mean square error: windows are fitted by a scale each; errors and energies are added over windows.
+
+    Args:
+        pred, gt: (C, H, W); one scale per window for all channels together.
+        valid: Boolean (H, W).
+        window: Side of a window in pixels.
+        shift: Step between windows.
+
+    Returns:
+        Σ windows Σ (g - αp)² / Σ windows Σ g², with α = Σpg / Σp² of the window (0 where Σp² <= 1e-5).
+    """
+    mask = np.asarray(valid, np.float64)
+    pred, gt = np.asarray(pred, np.float64) * mask, np.asarray(gt, np.float64) * mask
+    error = energy = 0.0
+    for top in range(0, pred.shape[1] - window + 1, shift):
+        for left in range(0, pred.shape[2] - window + 1, shift):
+            p = pred[:, top : top + window, left : left + window]
+            g = gt[:, top : top + window, left : left + window]
+            norm = float((p * p).sum())
+            alpha = float((p * g).sum()) / norm if norm > 1e-5 else 0.0
+            error += float(((g - alpha * p) ** 2).sum())
+            energy += float((g * g).sum())
+    return error / energy if energy > 0 else 0.0

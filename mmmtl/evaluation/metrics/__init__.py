@@ -1,0 +1,16 @@
+"""Registered metrics: one class per kind of figure, and the one metric of a multi-task evaluation."""
+
+from .base import TaskMetric
+from .boundary import BoundaryMeasure
+from .depth import DepthError
+from .flow import EndPointError
+from .images import ImageError
+from .multi_task import MultiTaskMetric
+from .normals import NormalsError
+from .saliency import SaliencyMeasure
+from .segmentation import MeanIoU
+
+__all__ = [
+    'BoundaryMeasure', 'DepthError', 'EndPointError', 'ImageError', 'MeanIoU', 'MultiTaskMetric', 'NormalsError',
+    'SaliencyMeasure', 'TaskMetric',
+]  # fmt: skip

@@ -1,0 +1,87 @@
+"""What a task's metric is: it measures one image, and turns the sum of all images into figures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from mmmtl.registry import ConfigError, suggest
+
+__all__ = ['State', 'TaskMetric', 'image_mean', 'image_state', 'valid_pixels']
+
+State = dict[str, np.ndarray]
+"""What one image contributes: integer arrays (added as int64) or float64 arrays (added exactly, rounded once)."""
+
+
+class TaskMetric(ABC):
+    """The figures of one kind of map.
+
+    A subclass measures an image (:meth:`measure`), independently of all others; the states are added exactly, so any
+    order, batch size or number of ranks gives the same digits; :meth:`compute` turns the sum into figures.
+
+    Args:
+        protocol: One of :attr:`protocols`. The names of figures carry it unless it is the first one.
+
+    Raises:
+        ConfigError: When the protocol is unknown.
+    """
+
+    protocols: ClassVar[tuple[str, ...]] = ('clean',)
+    """First the default, whose figures have plain names; ``upstream`` = the published code where it differs."""
+    directions: ClassVar[Mapping[str, bool]] = {}
+    """``{figure: is a higher value better}``, the one papers compare first."""
+    slow: ClassVar[bool] = False
+    """Worth measuring in another process."""
+
+    def __init__(self, protocol: str | None = None) -> None:
+        self.protocol = self.protocols[0] if protocol is None else protocol
+        if self.protocol not in self.protocols:
+            raise ConfigError(f"{type(self).__name__}: protocol='{protocol}' is not one of {', '.join(self.protocols)}."
+                              f'{suggest(str(protocol), self.protocols)}')
+
+    @property
+    def suffix(self) -> str:
+        """What the protocol adds to the names of figures."""
+        return '' if self.protocol == self.protocols[0] else f'_{self.protocol}'
+
+    @property
+    def figures(self) -> dict[str, bool]:
+        """``{figure: is a higher value better}`` under the names that :meth:`compute` gives."""
+        return {name + self.suffix: higher for name, higher in self.directions.items()}
+
+    @abstractmethod
+    def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        """What one image contributes.
+
+        Args:
+            pred: Prediction: int (H, W) classes, float (1, H, W) probabilities or float (C, H, W) values.
+            gt: Label of the same height and width: int (H, W), 255 invalid, or float (C, H, W), NaN invalid.
+        """
+
+    @abstractmethod
+    def compute(self, total: State) -> dict[str, float]:
+        """Figures of the added states; empty when not a single pixel was valid."""
+
+    def named(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """The figures under their names with the protocol."""
+        return {name + self.suffix: float(value) for name, value in figures.items()}
+
+
+def valid_pixels(gt: np.ndarray) -> np.ndarray:
+    """Boolean (H, W): where a continuous label (C, H, W) is known."""
+    return np.isfinite(gt).all(0)
+
+
+def image_state(names: Sequence[str], figures: Mapping[str, float]) -> State:
+    """State of an image whose own figures are averaged over images; an image without figures has no weight."""
+    values = [figures[name] for name in names] if figures else [0.0] * len(names)
+    return dict(images=np.int64(bool(figures)), figures=np.array(values, np.float64))
+
+
+def image_mean(names: Sequence[str], total: State) -> dict[str, float]:
+    """Mean over images of the figures of :func:`image_state`; empty without an image."""
+    images = int(total['images'])
+    return dict(zip(names, (total['figures'] / images).tolist())) if images else {}

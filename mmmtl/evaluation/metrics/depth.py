@@ -1,0 +1,56 @@
+"""Depth: metric errors, or errors after alignment."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmmtl.registry import METRICS, ConfigError
+
+from ..functional.alignment import fit_scale_shift
+from ..functional.depth import DEPTH_FLOOR, depth_figures, depth_sums
+from .base import State, TaskMetric, image_mean, image_state
+
+__all__ = ['DepthError']
+
+
+@METRICS.register_module()
+class DepthError(TaskMetric):
+    """Errors of depth in metres; see :func:`~mmmtl.evaluation.functional.depth.depth_figures` for each.
+
+    Protocols:
+        ``clean``: sums over all valid pixels of the dataset, the prediction as it is (TaskDiffusion, DiffusionMTL).
+        ``upstream``: scale and shift fitted per image by least squares, the aligned prediction clipped to
+        [``min_depth``, ``max_depth``], mean over images of the image's figures (StableMTL).
+
+    Args:
+        min_depth: Labels at or below it are left out.
+        max_depth: Labels at or beyond it are left out.
+        protocol: See above.
+    """
+
+    protocols = ('clean', 'upstream')
+    directions = {
+        'RMSE': False, 'absErr': False, 'relErr': False, 'sqRel': False, 'logRMSE': False, 'log10': False,
+        'siLog': False, 'iRMSE': False, 'delta1': True, 'delta2': True, 'delta3': True,
+    }  # fmt: skip
+
+    def __init__(self, min_depth: float = 0.0, max_depth: float = float('inf'), protocol: str | None = None) -> None:
+        super().__init__(protocol)
+        if not 0.0 <= min_depth < max_depth:
+            raise ConfigError(f'DepthError: expected 0 <= min_depth < max_depth, got {min_depth} and {max_depth}')
+        self.min_depth, self.max_depth = float(min_depth), float(max_depth)
+
+    def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        with np.errstate(invalid='ignore'):  # comparisons with NaN are False, as wanted
+            valid = (gt[0] > self.min_depth) & (gt[0] < self.max_depth)
+        value, truth = pred[0][valid], gt[0][valid]
+        if self.protocol == 'clean':
+            return depth_sums(value, truth)
+        if not truth.size:
+            return image_state(list(self.directions), {})
+        scale, shift = fit_scale_shift(value, truth)
+        aligned = np.clip(scale * value.astype(np.float64) + shift, max(self.min_depth, DEPTH_FLOOR), self.max_depth)
+        return image_state(list(self.directions), depth_figures(depth_sums(aligned, truth, floor=1e-6)))
+
+    def compute(self, total: State) -> dict[str, float]:
+        return self.named(depth_figures(total) if self.protocol == 'clean' else image_mean(list(self.directions), total))

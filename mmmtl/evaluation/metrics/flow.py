@@ -1,0 +1,45 @@
+"""Optical and scene flow: end-point errors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmmtl.registry import METRICS
+
+from ..functional.alignment import fit_scales
+from ..functional.flow import flow_figures, flow_sums
+from .base import State, TaskMetric, valid_pixels
+
+__all__ = ['EndPointError']
+
+
+@METRICS.register_module()
+class EndPointError(TaskMetric):
+    """End-point error (EPE, in the label's unit) over all valid pixels of the dataset.
+
+    For optical flow (two channels) also Fl, the share of pixels off by more than 3 pixels and 5 %, and the angle in degrees
+    between the vectors; for scene flow (three) accStrict, accRelax and outliers.
+
+    Protocols: ``clean`` takes the prediction as it is; ``upstream`` first fits one non-negative scale per channel and image
+    by least squares (StableMTL).
+
+    Args:
+        protocol: See above.
+    """
+
+    protocols = ('clean', 'upstream')
+    directions = {
+        'EPE': False, 'Fl': False, 'angle': False, 'accStrict': True, 'accRelax': True, 'outliers': False,
+    }  # fmt: skip
+
+    def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        valid = valid_pixels(gt)
+        value, truth = pred[:, valid].astype(np.float64), gt[:, valid].astype(np.float64)
+        if self.protocol == 'upstream' and truth.size:
+            value = value * fit_scales(value, truth)[:, None]
+        kind = np.zeros(4, np.int64)
+        kind[min(len(gt), 3)] = 1
+        return dict(flow_sums(value, truth), kind=kind)
+
+    def compute(self, total: State) -> dict[str, float]:
+        return self.named(flow_figures(total, channels=int(np.flatnonzero(total['kind'])[0])))

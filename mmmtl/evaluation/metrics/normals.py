@@ -1,0 +1,57 @@
+"""Surface normals: angular error."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmmtl.registry import METRICS
+
+from ..functional.vectors import ANGLE_BINS, angle_histogram, angular_error, histogram_quantile
+from .base import State, TaskMetric, image_mean, image_state, valid_pixels
+
+__all__ = ['NormalsError']
+
+LIMITS = (11.25, 22.5, 30.0)
+
+
+@METRICS.register_module()
+class NormalsError(TaskMetric):
+    """Angle between predicted and true normals in degrees: mean (mErr), median (to 0.01°), root mean square (rmsErr) and
+    the share of pixels under 11.25°, 22.5° and 30°.
+
+    Protocols: ``clean`` pools all valid pixels of the dataset (TaskDiffusion, DiffusionMTL); ``upstream`` is the mean
+    over images of the image's mean (StableMTL).
+
+    Args:
+        protocol: See above.
+    """
+
+    protocols = ('clean', 'upstream')
+    directions = {'mErr': False, 'median': False, 'rmsErr': False, 'within11': True, 'within22': True, 'within30': True}
+
+    @property
+    def figures(self) -> dict[str, bool]:
+        return super().figures if self.protocol == 'clean' else {'mErr' + self.suffix: False}
+
+    def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        valid = valid_pixels(gt)
+        angle = angular_error(pred[:, valid], gt[:, valid])
+        if self.protocol == 'upstream':
+            return image_state(['mErr'], {'mErr': angle.mean()} if angle.size else {})
+        return dict(count=np.int64(angle.size), sums=np.array([angle.sum(), np.dot(angle, angle)]),
+                    within=np.array([int((angle < limit).sum()) for limit in LIMITS], np.int64),
+                    histogram=angle_histogram(angle))  # fmt: skip
+
+    def compute(self, total: State) -> dict[str, float]:
+        if self.protocol == 'upstream':
+            return self.named(image_mean(['mErr'], total))
+        count = int(total['count'])
+        if not count:
+            return {}
+        mean, square = total['sums'] / count
+        figures = {
+            'mErr': mean,
+            'median': histogram_quantile(total['histogram'], 0.5, 180.0 / ANGLE_BINS),
+            'rmsErr': np.sqrt(square),
+        }
+        return self.named({**figures, **dict(zip(('within11', 'within22', 'within30'), total['within'] / count))})

@@ -1,0 +1,71 @@
+"""Saliency: maximal F-measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmmtl.registry import METRICS
+
+from ..functional.saliency import (
+    BETA_SQUARED,
+    THRESHOLDS,
+    adaptive_f,
+    max_f,
+    mean_absolute_error,
+    stretch,
+    threshold_counts,
+    toolkit_f_curve,
+)
+from .base import State, TaskMetric
+
+__all__ = ['SaliencyMeasure']
+
+
+@METRICS.register_module()
+class SaliencyMeasure(TaskMetric):
+    """Saliency F-measure with β² = 0.3, as a fraction.
+
+    Protocols:
+        ``clean``: 19 thresholds, precision and recall from counts over the dataset, largest F (maxF).
+        ``upstream``: the same after a second sigmoid on the probability, as the meters of DiffusionMTL, InvPT and
+        TaskPrompter compute it.
+        ``toolkit``: the saliency benchmarks' convention: every map stretched to [0, 1], 256 integer thresholds, F
+        averaged over images before the maximum (maxF), F at twice the mean (adpF), mean absolute error (MAE).
+
+    Args:
+        thresholds: Ascending thresholds of the first two protocols; default 0.05, 0.10, .. 0.95.
+        protocol: See above.
+    """
+
+    protocols = ('clean', 'upstream', 'toolkit')
+
+    def __init__(self, thresholds: Sequence[float] = THRESHOLDS, protocol: str | None = None) -> None:
+        super().__init__(protocol)
+        self.thresholds = tuple(sorted(thresholds))
+
+    @property
+    def figures(self) -> dict[str, bool]:
+        names = {'maxF': True, 'adpF': True, 'MAE': False} if self.protocol == 'toolkit' else {'maxF': True}
+        return {name + self.suffix: higher for name, higher in names.items()}
+
+    def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        known = gt != 255
+        if self.protocol != 'toolkit':
+            counts = threshold_counts(pred, gt, self.thresholds, self.protocol == 'upstream')
+            return dict(counts=counts, pixels=np.int64(np.count_nonzero(known)))
+        if not known.any():
+            return dict(images=np.int64(0), curve=np.zeros(256), sums=np.zeros(2))
+        value, salient = stretch(pred.reshape(gt.shape)[known]), gt[known] == 1
+        return dict(images=np.int64(1), curve=toolkit_f_curve(value, salient),
+                    sums=np.array([adaptive_f(value, salient), mean_absolute_error(value, salient)]))  # fmt: skip
+
+    def compute(self, total: State) -> dict[str, float]:
+        if self.protocol == 'toolkit':
+            images = int(total['images'])
+            if not images:
+                return {}
+            adaptive, error = total['sums'] / images
+            return self.named({'maxF': (total['curve'] / images).max(), 'adpF': adaptive, 'MAE': error})
+        return self.named({'maxF': max_f(total['counts'], BETA_SQUARED)}) if int(total['pixels']) else {}

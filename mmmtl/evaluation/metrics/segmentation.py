@@ -1,0 +1,51 @@
+"""Segmentation: mean intersection over union."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmmtl.registry import METRICS
+
+from ..functional.segmentation import class_accuracy, confusion_matrix, mean_iou, pixel_accuracy
+from .base import State, TaskMetric
+
+__all__ = ['MeanIoU']
+
+
+@METRICS.register_module()
+class MeanIoU(TaskMetric):
+    """Mean IoU over classes from one confusion matrix over the dataset, as a fraction; also mean class accuracy (mAcc)
+    and pixel accuracy (aAcc).
+
+    Protocols: ``clean`` leaves a class that is neither labelled nor predicted anywhere out of the mean; ``upstream``
+    counts it as 0 (TaskDiffusion, DiffusionMTL). They agree once every class occurs.
+
+    Args:
+        num_classes: Number of classes, background included.
+        classes: Their names, for reports.
+        protocol: See above.
+    """
+
+    protocols = ('clean', 'upstream')
+    directions = {'mIoU': True, 'mAcc': True, 'aAcc': True}
+
+    def __init__(self, num_classes: int, classes: Sequence[str] | None = None, protocol: str | None = None) -> None:
+        super().__init__(protocol)
+        self.num_classes = num_classes
+        self.classes = list(classes) if classes is not None else [str(i) for i in range(num_classes)]
+
+    def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        return dict(confusion=confusion_matrix(pred, gt, self.num_classes))
+
+    def compute(self, total: State) -> dict[str, float]:
+        confusion = total['confusion']
+        if not confusion.any():
+            return {}
+        absent = 'zero' if self.protocol == 'upstream' else 'skip'
+        return self.named({
+            'mIoU': mean_iou(confusion, absent),
+            'mAcc': float(np.nanmean(class_accuracy(confusion))),
+            'aAcc': pixel_accuracy(confusion),
+        })  # fmt: skip
