@@ -7,5 +7,6 @@ from .folder import FolderDataset
 from .label_samplers import FullLabels, LabelMap, LabelSampler, OneLabel, RandomLabels
 
 __all__ = [
-    'CamVid', 'FolderDataset', 'FullLabels', 'LabelMap', 'LabelSampler', 'MTLDataset', 'OneLabel', 'RandomLabels', 'transforms',
+    'CamVid', 'FolderDataset', 'FullLabels', 'LabelMap', 'LabelSampler', 'MTLDataset', 'OneLabel', 'RandomLabels',
+    'transforms',
 ]  # fmt: skip

@@ -14,8 +14,8 @@ from mmengine.dataset import BaseDataset
 from mmmtl.registry import LABEL_SAMPLERS, TRANSFORMS, ConfigError, suggest
 from mmmtl.tasks import LabelError, Task, build_tasks
 
-from .label_samplers import LabelSampler, save_label_map
 from .label_files import read_image
+from .label_samplers import LabelSampler, save_label_map
 from .seeding import stable_hash
 
 __all__ = ['MTLDataset']
@@ -24,17 +24,17 @@ __all__ = ['MTLDataset']
 class MTLDataset(BaseDataset):
     """Images with dense labels for several tasks, any of which may be missing.
 
-    A subclass gives :meth:`list_samples` (dicts with ``sample_id``, ``img_path`` and whatever its loaders need) and, per
-    label it has, a method ``load_<source>(info)`` that returns the label in the package's convention (categorical int64
-    (H, W), 255 unknown; continuous float32 (C, H, W), NaN unknown) or None where the sample has none. ``Task.source``
-    names the loader of a task; by default it is the task's name.
+    A subclass gives :meth:`list_samples` (dicts with ``sample_id``, ``img_path`` and whatever its loaders
+    need) and, per label it has, a method ``load_<source>(info)`` that returns the label in the package's
+    convention (categorical int64 (H, W), 255 unknown; continuous float32 (C, H, W), NaN unknown) or None
+    where the sample has none. ``Task.source`` names the loader of a task; by default it is the task's name.
 
-    Which labels are used is decided by ``label_sampler`` from the sample ids before anything is opened; the files of hidden
-    labels are never touched, and no transform sees them.
+    Which labels are used is decided by ``label_sampler`` from the sample ids before anything is opened; the
+    files of hidden labels are never touched, and no transform sees them.
 
-    Randomness: every sample gets ``results['rng']``, a ``random.Random`` seeded by (seed, sample id, draw). ``draw`` comes
-    with the index (a training sampler yields an int with the attribute ``draw``), is 0 in test mode, and otherwise one
-    number of Python's global generator, which torch seeds per worker.
+    Randomness: every sample gets ``results['rng']``, a ``random.Random`` seeded by (seed, sample id, draw).
+    ``draw`` comes with the index (a training sampler yields an int with the attribute ``draw``), is 0 in test
+    mode, and otherwise one number of Python's global generator, which torch seeds per worker.
 
     Args:
         tasks: ``{task name: config or Task}``.
@@ -44,9 +44,11 @@ class MTLDataset(BaseDataset):
         label_sampler: Config of a label sampler; default ``FullLabels``.
         test_mode: Test protocol: no randomness, labels stay at the original size.
         seed: Seed of the augmentation.
-        allow_unlabelled: Tasks that may have no label in the whole dataset (or True for any); else that is an error.
-        peek: Tasks whose hidden label the random crop may still look at, as in the recipe released with DiffusionMTL, where the
-            crop is chosen by the segmentation of images that have none. A leak: for reproducing that recipe only.
+        allow_unlabelled: Tasks that may have no label in the whole dataset (or True for any); else that is an
+            error.
+        peek: Tasks whose hidden label the random crop may still look at, as in the recipe released with
+            DiffusionMTL, where the crop is chosen by the segmentation of images that have none. A leak: for
+            reproducing that recipe only.
         label_map_out: Write the labels that were chosen to this JSON or CSV file.
         indices: Use a part of the samples: the first n, or those at these places.
         lazy_init: Do not read the sample list yet.
@@ -69,14 +71,23 @@ class MTLDataset(BaseDataset):
         self.label_sampler = sampler if isinstance(sampler, LabelSampler) else LABEL_SAMPLERS.build(sampler)
         self.labels: dict[str, tuple[str, ...]] = {}
         built = [t if not isinstance(t, Mapping) else TRANSFORMS.build(t) for t in pipeline]
-        super().__init__(ann_file='', metainfo=metainfo, data_root=data_root, data_prefix={}, indices=indices,
-                         pipeline=built, test_mode=test_mode, lazy_init=lazy_init)
+        super().__init__(
+            ann_file='',
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix={},
+            indices=indices,
+            pipeline=built,
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+        )
 
     # ---- what a subclass gives -------------------------------------------------------------------------------------
     def list_samples(self) -> list[dict]:
         """Samples of the split: dicts with ``sample_id`` (unique), ``img_path``, and what the loaders need.
 
-        An entry ``available`` (tuple of label sources) says which labels exist, where that differs between samples.
+        An entry ``available`` (tuple of label sources) says which labels exist, where that differs between
+        samples.
         """
         raise NotImplementedError(f'{type(self).__name__} must implement list_samples')
 
@@ -87,8 +98,10 @@ class MTLDataset(BaseDataset):
     def load_next_image(self, info: dict) -> np.ndarray:
         """The second frame of a pair, as :meth:`load_image`; needed by tasks with ``frames == 2``."""
         if 'next_path' not in info:
-            raise ConfigError(f'{type(self).__name__} has single frames, but the tasks '
-                              f'{[n for n, t in self.tasks.items() if t.frames > 1]} need a pair')
+            raise ConfigError(
+                f'{type(self).__name__} has single frames, but the tasks '
+                f'{[n for n, t in self.tasks.items() if t.frames > 1]} need a pair'
+            )
         return read_image(info['next_path'])
 
     def label_file(self, info: dict, source: str) -> str:
@@ -112,11 +125,15 @@ class MTLDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         samples = self.list_samples()
         if not samples:
-            raise FileNotFoundError(f"{type(self).__name__}: no samples in split '{self.split}' under {self.data_root!r}")
+            raise FileNotFoundError(
+                f"{type(self).__name__}: no samples in split '{self.split}' under {self.data_root!r}"
+            )
         counts = Counter(info['sample_id'] for info in samples)
         twice = next((i for i, n in counts.items() if n > 1), None)
         if twice is not None:
-            raise ValueError(f"{type(self).__name__}: sample id '{twice}' occurs {counts[twice]} times; ids must be unique")
+            raise ValueError(
+                f"{type(self).__name__}: sample id '{twice}' occurs {counts[twice]} times; ids must be unique"
+            )
         self.labels = self._assign(samples)
         return samples
 
@@ -133,15 +150,20 @@ class MTLDataset(BaseDataset):
             if name in allowed or any(name in kept for kept in labels.values()):
                 continue
             if not exists[name]:
-                why = f"{type(self).__name__} has no label '{task.source}' (it has {sources}).{suggest(task.source, sources)}"
+                near = suggest(task.source, sources)
+                why = f"{type(self).__name__} has no label '{task.source}' (it has {sources}).{near}"
             elif any(name in kept for kept in available.values()):
                 why = f'{type(self.label_sampler).__name__} gives it to no sample.'
             else:
                 why = f"no sample of split '{self.split}' under {self.data_root!r} has a label file for it."
-            raise ConfigError(f"tasks['{name}']: not one of {len(samples)} samples is labelled: {why} Remove the task, or "
-                              f"say allow_unlabelled=('{name}',) if that is meant.")
+            raise ConfigError(
+                f"tasks['{name}']: not one of {len(samples)} samples is labelled: {why} Remove the task, or "
+                f"say allow_unlabelled=('{name}',) if that is meant."
+            )
         if self.label_map_out:
-            about = dict(sampler=type(self.label_sampler).__name__, seed=self.label_sampler.seed, split=self.split)
+            about = dict(
+                sampler=type(self.label_sampler).__name__, seed=self.label_sampler.seed, split=self.split
+            )
             save_label_map(labels, self.label_map_out, list(self.tasks), about)
         return labels
 
@@ -149,7 +171,8 @@ class MTLDataset(BaseDataset):
         """The checked label of one task, or None where the sample has none.
 
         Raises:
-            LabelError: A file that is missing, unreadable, or not what the task declares; names file, task, expected, found.
+            LabelError: A file that is missing, unreadable, or not what the task declares; names file, task,
+            expected, found.
         """
         task = self.tasks[name]
         where = self.label_file(info, task.source)
@@ -173,18 +196,29 @@ class MTLDataset(BaseDataset):
         if any(t.frames > 1 for t in self.tasks.values()):
             results['img_next'] = self.load_next_image(info)
             if results['img_next'].shape[:2] != size:
-                raise ValueError(f"sample '{info['sample_id']}': the frames differ in size: {size} and "
-                                 f"{results['img_next'].shape[:2]}")
+                raise ValueError(
+                    f"sample '{info['sample_id']}': the frames differ in size: {size} and "
+                    f'{results["img_next"].shape[:2]}'
+                )
         labels = {n: self.load_label(info, n) for n in visible}
         results['gt'] = {n: label for n, label in labels.items() if label is not None}
         hidden = [n for n in self.peek if n not in visible] if names is None and not self.test_mode else []
         results['peek'] = {n: label for n in hidden if (label := self.load_label(info, n)) is not None}
         for name, label in {**results['gt'], **results['peek']}.items():
             if label.shape[-2:] != size:
-                raise LabelError(f"{self.label_file(info, self.tasks[name].source)}: task '{name}' expects the size of its "
-                                 f'image, {size[0]}x{size[1]} (height x width), found {label.shape[-2]}x{label.shape[-1]}')
-        results.update(tasks=self.tasks, ori_shape=size, img_shape=size, padding=(0, 0, 0, 0), scale_factor=(1.0, 1.0),
-                       flip=False, test_mode=self.test_mode)
+                raise LabelError(
+                    f"{self.label_file(info, self.tasks[name].source)}: task '{name}' expects the size of its "
+                    f'image, {size[0]}x{size[1]} (height x width), found {label.shape[-2]}x{label.shape[-1]}'
+                )
+        results.update(
+            tasks=self.tasks,
+            ori_shape=size,
+            img_shape=size,
+            padding=(0, 0, 0, 0),
+            scale_factor=(1.0, 1.0),
+            flip=False,
+            test_mode=self.test_mode,
+        )
         return results
 
     def prepare_data(self, idx: int) -> Any:

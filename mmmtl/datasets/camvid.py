@@ -20,15 +20,16 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 @DATASETS.register_module()
 class CamVid(MTLDataset):
-    """CamVid (Brostow et al. 2008) as packed with SegNet: ``{train,val,test}/`` photographs, ``{split}annot/`` class maps.
+    """CamVid (Brostow et al. 2008), SegNet packing: photographs in ``SPLIT/``, class maps in ``SPLITannot/``.
 
-    Labels: ``semseg``, 11 classes and void (11 in the files, unknown here); ``boundary``, derived from the class map by
-    Laplacian and thinning. Void is no class: boundary pixels in it and next to it are unknown.
+    Labels: ``semseg``, 11 classes and void (11 in the files, unknown here); ``boundary``, derived from the
+    class map by Laplacian and thinning. Void is no class: boundary pixels in it and next to it are unknown.
     The sample id is the file's stem.
     """
 
     METAINFO = dict(
-        classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence', 'car', 'pedestrian', 'bicyclist'),
+        classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence', 'car', 'pedestrian',
+                 'bicyclist'),
         palette=((128, 180, 220), (150, 75, 75), (192, 192, 128), (128, 64, 128), (170, 120, 190), (100, 130, 40),
                  (220, 140, 80), (90, 80, 150), (80, 50, 200), (220, 60, 90), (60, 170, 190)),
     )  # fmt: skip
@@ -37,11 +38,19 @@ class CamVid(MTLDataset):
     def list_samples(self) -> list[dict]:
         folder = Path(self.path(self.split))
         if not folder.is_dir():
-            beside = sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) if folder.parent.is_dir() else []
+            beside = (
+                sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
+                if folder.parent.is_dir()
+                else []
+            )
             raise FileNotFoundError(f'CamVid: no folder {folder} (data_root holds {beside})')
         images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-        return [dict(sample_id=p.stem, img_path=str(p), label_path=self.path(f'{self.split}annot', f'{p.stem}.png'))
-                for p in images]
+        return [
+            dict(
+                sample_id=p.stem, img_path=str(p), label_path=self.path(f'{self.split}annot', f'{p.stem}.png')
+            )
+            for p in images
+        ]
 
     def label_file(self, info: dict, source: str) -> str:
         return info['label_path']
@@ -49,7 +58,9 @@ class CamVid(MTLDataset):
     def _classes(self, info: dict) -> np.ndarray:
         classes = read_map(info['label_path'])
         if classes.max() > self.VOID:
-            raise FileError(f'{info["label_path"]}: expected classes 0..10 and {self.VOID} = void, found {classes.max()}')
+            raise FileError(
+                f'{info["label_path"]}: expected classes 0..10 and {self.VOID} = void, found {classes.max()}'
+            )
         return classes
 
     def load_semseg(self, info: dict) -> np.ndarray:

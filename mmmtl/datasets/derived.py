@@ -17,8 +17,8 @@ def boundary_of_classes(classes: np.ndarray, unknown: np.ndarray | None = None) 
 
     Args:
         classes: Integer (H, W).
-        unknown: Boolean (H, W): pixels without a class. They and their four neighbours become unknown in the result, since
-            what lies beyond the line is not known. Default: none.
+        unknown: Boolean (H, W): pixels without a class. They and their four neighbours become unknown in the
+            result, since what lies beyond the line is not known. Default: none.
 
     Returns:
         int64 (H, W) of 0, 1, 255.
@@ -38,8 +38,8 @@ def boundary_of_classes(classes: np.ndarray, unknown: np.ndarray | None = None) 
 def decode_normals(picture: np.ndarray) -> np.ndarray:
     """Normals stored as colours, ``2 * value / 255 - 1`` per channel: uint8 (H, W, 3) → float32 (3, H, W).
 
-    Vectors that are unit up to the rounding of eight bits stay as stored; others are brought to unit length; pixels that
-    hold no direction (length outside 0.5 to 1.5, such as plain black or grey) are NaN.
+    Vectors that are unit up to the rounding of eight bits stay as stored; others are brought to unit length;
+    pixels that hold no direction (length outside 0.5 to 1.5, such as plain black or grey) are NaN.
     """
     table = (2.0 * np.arange(256) / 255.0 - 1.0).astype(np.float32)
     return unit_or_unknown(table[picture].transpose(2, 0, 1))

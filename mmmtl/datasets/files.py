@@ -11,7 +11,7 @@ from typing import BinaryIO
 __all__ = ['read_id_list', 'write_atomic', 'write_text_atomic']
 
 
-def write_atomic(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomic(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file beside its place and rename it there: readers see the old file or the whole new one, never a part.
 
     Args:
@@ -36,7 +36,7 @@ def write_atomic(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
 
 def write_text_atomic(path: str | Path, text: str) -> None:
     """:func:`write_atomic` for text."""
-    write_atomic(path, lambda file: file.write(text.encode()) and None)
+    write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def read_id_list(path: str | Path) -> list[str]:
@@ -48,7 +48,9 @@ def read_id_list(path: str | Path) -> list[str]:
     """
     path = Path(path)
     if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob('*.txt')) if path.parent.is_dir() else 'no such folder'
+        beside = (
+            sorted(p.name for p in path.parent.glob('*.txt')) if path.parent.is_dir() else 'no such folder'
+        )
         raise FileNotFoundError(f'split file {path}: no such file (beside it: {beside})')
     ids = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
     if not ids:

@@ -24,18 +24,21 @@ LABEL_SUFFIXES = ('.png', '.npy', '.flo', '.tif', '.tiff', '.bmp')
 
 @DATASETS.register_module()
 class FolderDataset(MTLDataset):
-    """``data_root/images/ID.jpg`` and ``data_root/TASK/ID.png`` (or ``.npy``, ``.flo``), for any tasks, partial labels included.
+    """``data_root/images/ID.jpg`` and ``data_root/TASK/ID.png`` (or ``.npy``, ``.flo``), any tasks, all or some labels.
 
-    A sample has the labels whose files exist. Ids are paths below ``images`` without the suffix, so sub-folders work.
+    A sample has the labels whose files exist. Ids are paths below ``images`` without the suffix, so
+    sub-folders work.
 
     Reading, by kind of task:
 
-    * categorical: a grey or palette picture, or an integer ``.npy`` (H, W). ``unknown`` values become 255; ``offset`` is
-      added to the others first.
+    * categorical: a grey or palette picture, or an integer ``.npy`` (H, W). ``unknown`` values become 255;
+      ``offset`` is added to the others first.
     * continuous with one channel: an 8- or 16-bit picture or ``.npy`` (H, W), (H, W, 1) or (1, H, W); value =
-      ``scale * stored + offset``. ``unknown`` values (of the file, 0 by default in pictures) and NaN become NaN.
-    * continuous with more channels: an 8-bit RGB picture, ``.npy`` (H, W, C) or (C, H, W), or ``.flo``; likewise, a pixel being
-      unknown when all its channels hold an ``unknown`` value. A picture of normals is ``scale=2 / 255, offset=-1``.
+      ``scale * stored + offset``. ``unknown`` values (of the file, 0 by default in pictures) and NaN become
+      NaN.
+    * continuous with more channels: an 8-bit RGB picture, ``.npy`` (H, W, C) or (C, H, W), or ``.flo``;
+      likewise, a pixel being unknown when all its channels hold an ``unknown`` value. A picture of normals is
+      ``scale=2 / 255, offset=-1``.
 
     Args:
         tasks: ``{task name: config or Task}``; the folder of a task is its ``source``, by default its name.
@@ -46,36 +49,45 @@ class FolderDataset(MTLDataset):
     """
 
     def __init__(self, tasks: Mapping[str, Any], data_root: str, images: str = 'images', next_images: str | None = None,
-                 split_file: str | None = None, formats: Mapping[str, Mapping] | None = None, **kwargs) -> None:  # fmt: skip
+                 split_file: str | None = None, formats: Mapping[str, Mapping] | None = None,
+                 **kwargs) -> None:  # fmt: skip
         self.images, self.next_images, self.split_file = images, next_images, split_file
         self.formats = {k: dict(v) for k, v in (formats or {}).items()}
         for name, form in self.formats.items():
             if name not in tasks:
-                raise ConfigError(f"FolderDataset.formats: '{name}' is not a task of this dataset.{suggest(name, tasks)}")
+                raise ConfigError(
+                    f"FolderDataset.formats: '{name}' is not a task of this dataset.{suggest(name, tasks)}"
+                )
             for key in form:
                 if key not in ('scale', 'offset', 'unknown'):
                     near = suggest(key, ('scale', 'offset', 'unknown'))
-                    raise ConfigError(f"FolderDataset.formats['{name}']: unknown entry '{key}' (scale, offset, unknown).{near}")
+                    raise ConfigError(
+                        f"FolderDataset.formats['{name}']: unknown entry '{key}' (scale, offset, unknown).{near}"
+                    )
         super().__init__(tasks, data_root, **kwargs)
 
     def list_samples(self) -> list[dict]:
         root = Path(self.path(self.images))
         if not root.is_dir():
             raise FileNotFoundError(f'FolderDataset: no folder of images at {root}')
-        found = {}
+        found: dict[str, Path] = {}
         for path in sorted(root.rglob('*')):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 sample_id = path.relative_to(root).with_suffix('').as_posix()
                 if sample_id in found:
-                    raise ValueError(f"FolderDataset: two images for '{sample_id}': {found[sample_id]} and {path}")
+                    raise ValueError(
+                        f"FolderDataset: two images for '{sample_id}': {found[sample_id]} and {path}"
+                    )
                 found[sample_id] = path
         ids = list(found)
         if self.split_file:
             ids = read_id_list(self.path(self.split_file))
             lost = [i for i in ids if i not in found]
             if lost:
-                raise FileNotFoundError(f'{self.path(self.split_file)}: {len(lost)} ids have no image in {root}, for example '
-                                        f"'{lost[0]}'.{suggest(lost[0], found)}")
+                raise FileNotFoundError(
+                    f'{self.path(self.split_file)}: {len(lost)} ids have no image in {root}, for example '
+                    f"'{lost[0]}'.{suggest(lost[0], found)}"
+                )
         labels = {t.source: _index(Path(self.path(t.source))) for t in self.tasks.values()}
         seconds = _index(Path(self.path(self.next_images)), IMAGE_SUFFIXES) if self.next_images else {}
         samples = []
@@ -99,7 +111,11 @@ class FolderDataset(MTLDataset):
         path = Path(info['label_paths'][task.source])
         stored = _read(path, task)
         form = self.formats.get(task.name, {})
-        return _categorical(path, stored, **form) if task.categorical else _continuous(path, stored, task, **form)
+        return (
+            _categorical(path, stored, **form)
+            if task.categorical
+            else _continuous(path, stored, task, **form)
+        )
 
 
 def _index(folder: Path, suffixes: tuple[str, ...] = LABEL_SUFFIXES) -> dict[str, str]:
@@ -118,7 +134,11 @@ def _read(path: Path, task: Task) -> np.ndarray:
     """The stored numbers: (H, W), or (H, W, C) for several channels."""
     if path.suffix.lower() == '.npy':
         array = read_npy(path)
-        if array.ndim == 3 and array.shape[0] == task.label_channels and array.shape[-1] != task.label_channels:
+        if (
+            array.ndim == 3
+            and array.shape[0] == task.label_channels
+            and array.shape[-1] != task.label_channels
+        ):
             array = array.transpose(1, 2, 0)
         return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     if path.suffix.lower() == '.flo':
@@ -126,11 +146,15 @@ def _read(path: Path, task: Task) -> np.ndarray:
     return read_map(path) if task.label_channels == 1 else read_picture(path)
 
 
-def _categorical(path: Path, stored: np.ndarray, offset: int = 0, unknown: Any = (IGNORE,), scale: float = 1) -> np.ndarray:
+def _categorical(
+    path: Path, stored: np.ndarray, offset: int = 0, unknown: Any = (IGNORE,), scale: float = 1
+) -> np.ndarray:
     if stored.dtype.kind not in 'biu':
         raise FileError(f'{path}: expected integer class ids, found {stored.dtype}')
     if scale != 1:
-        raise ConfigError('FolderDataset.formats: scale is for continuous tasks; class ids take offset and unknown')
+        raise ConfigError(
+            'FolderDataset.formats: scale is for continuous tasks; class ids take offset and unknown'
+        )
     hidden = np.isin(stored, np.atleast_1d(unknown))
     label = stored.astype(np.int64) + int(offset)
     label[hidden] = IGNORE
@@ -147,5 +171,5 @@ def _continuous(path: Path, stored: np.ndarray, task: Task, scale: float = 1.0, 
     values = planes.astype(np.float32)
     hidden = np.isnan(values).any(0)
     if np.size(unknown):
-        hidden |= np.isin(planes, np.atleast_1d(unknown)).all(0)
+        hidden = hidden | np.isin(planes, np.atleast_1d(unknown)).all(0)
     return mask_invalid(values * np.float32(scale) + np.float32(offset), hidden)

@@ -1,8 +1,9 @@
 """Who is labelled with what, decided from sample ids before any label file is opened.
 
-Every sampler is a pure function of its seed and the *set* of sample ids: independent of their order, of workers, ranks
-and of the number of epochs. Splits of the kinds used for partially annotated training (MTPSL, DiffusionMTL): one label
-per image (a balanced random partition) and random labels (k ~ U{1..T-1} tasks per image).
+Every sampler is a pure function of its seed and the *set* of sample ids: independent of their order, of
+workers, ranks and of the number of epochs. Splits of the kinds used for partially annotated training (MTPSL,
+DiffusionMTL): one label per image (a balanced random partition) and random labels (k ~ U{1..T-1} tasks per
+image).
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from mmmtl.registry import LABEL_SAMPLERS, suggest
 from .files import write_text_atomic
 from .seeding import stable_hash
 
-__all__ = ['FullLabels', 'LabelMap', 'LabelSampler', 'OneLabel', 'RandomLabels', 'save_label_map', 'read_label_map']
+__all__ = [
+    'FullLabels',
+    'LabelMap',
+    'LabelSampler',
+    'OneLabel',
+    'RandomLabels',
+    'save_label_map',
+    'read_label_map',
+]
 
 Assignment = dict[str, tuple[str, ...]]
 
@@ -42,7 +51,8 @@ class LabelSampler(ABC):
             tasks: All tasks, in the dataset's order.
 
         Returns:
-            ``{sample id: labelled tasks}``, tasks in the order of ``tasks``, always a subset of the available ones.
+            ``{sample id: labelled tasks}``, tasks in the order of ``tasks``, always a subset of the available
+            ones.
         """
         # sorting makes the answer independent of the order in which a dataset lists its samples
         ordered = {str(i): [t for t in tasks if t in set(available[i])] for i in sorted(available)}
@@ -66,14 +76,15 @@ class FullLabels(LabelSampler):
 class OneLabel(LabelSampler):
     """One label per image: a balanced random partition of the images over the tasks.
 
-    Where every label exists, the tasks' counts differ by at most one (1000/1000/1000/999/999 for 4998 images and five
-    tasks). An image that lacks some labels goes to the least filled task it has; images with few labels choose first.
+    Where every label exists, the tasks' counts differ by at most one (1000/1000/1000/999/999 for 4998 images
+    and five tasks). An image that lacks some labels goes to the least filled task it has; images with few
+    labels choose first.
     """
 
     def _choose(self, available, tasks):
         rank = {i: stable_hash('one', self.seed, i) for i in available}
         order = sorted(tasks, key=lambda t: stable_hash('one-task', self.seed, t))
-        filled = Counter({t: 0 for t in tasks})
+        filled = Counter(dict.fromkeys(tasks, 0))
         chosen: dict[str, list[str]] = {}
         for i in sorted(available, key=lambda i: (len(available[i]), rank[i], i)):
             candidates = [t for t in order if t in available[i]]
@@ -90,8 +101,8 @@ class OneLabel(LabelSampler):
 class RandomLabels(LabelSampler):
     """Each image keeps k ~ U{``low``..``high``} random tasks, drawn from its id alone.
 
-    A drawn task whose label does not exist for the image is dropped; if none is left, one of the existing ones is taken,
-    so that no image with a label goes without.
+    A drawn task whose label does not exist for the image is dropped; if none is left, one of the existing
+    ones is taken, so that no image with a label goes without.
 
     Args:
         low: Fewest tasks drawn.
@@ -121,12 +132,14 @@ class RandomLabels(LabelSampler):
 class LabelMap(LabelSampler):
     """Labels as listed in a file: JSON ``{"labels": {sample id: [tasks]}}`` or CSV ``sample_id,task,...`` with 0 and 1.
 
-    A label that the map grants but the dataset lacks is an error, so that a run never has fewer labels than it claims.
+    A label that the map grants but the dataset lacks is an error, so that a run never has fewer labels than
+    it claims.
 
     Args:
-        path: The file, as :func:`save_label_map` or ``tools/dataset_converters/mtpsl_label_maps.py`` writes it.
-        missing: What happens to a sample of the dataset that the map does not name: ``'error'``, ``'none'`` (no label)
-            or ``'full'`` (all labels).
+        path: The file, as :func:`save_label_map` or ``tools/dataset_converters/mtpsl_label_maps.py`` writes
+            it.
+        missing: What happens to a sample of the dataset that the map does not name: ``'error'``, ``'none'``
+            (no label) or ``'full'`` (all labels).
         absent: What happens to a label the map grants and the dataset lacks: ``'error'`` or ``'drop'``.
         rename: ``{task in the file: task of this run}``, for maps with other spellings.
     """
@@ -134,9 +147,14 @@ class LabelMap(LabelSampler):
     def __init__(self, path: str, missing: str = 'error', absent: str = 'error',
                  rename: Mapping[str, str] | None = None) -> None:  # fmt: skip
         super().__init__()
-        for name, value, allowed in (('missing', missing, ('error', 'none', 'full')), ('absent', absent, ('error', 'drop'))):
+        for name, value, allowed in (
+            ('missing', missing, ('error', 'none', 'full')),
+            ('absent', absent, ('error', 'drop')),
+        ):
             if value not in allowed:
-                raise ValueError(f'LabelMap: {name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}')
+                raise ValueError(
+                    f'LabelMap: {name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}'
+                )
         self.path, self.missing, self.absent = str(path), missing, absent
         self.rename = dict(rename or {})
 
@@ -145,20 +163,26 @@ class LabelMap(LabelSampler):
         named = {t for kept in labels.values() for t in kept}
         if not named & set(tasks):
             near = ''.join(suggest(t, tasks) for t in sorted(named)[:1])
-            raise ValueError(f'label map {self.path}: names none of the tasks {tasks}, only {sorted(named)}.{near} '
-                             f'LabelMap(rename=dict(...)) translates spellings.')
+            raise ValueError(
+                f'label map {self.path}: names none of the tasks {tasks}, only {sorted(named)}.{near} '
+                f'LabelMap(rename=dict(...)) translates spellings.'
+            )
         lost = [i for i in available if i not in labels]
         if lost and self.missing == 'error':
-            raise ValueError(f'label map {self.path}: {len(lost)} of {len(available)} samples of the dataset are not in it, '
-                             f'for example {lost[:3]}.{suggest(lost[0], list(labels)[:2000])} '
-                             f"LabelMap(missing='none' or 'full') says what they get.")
+            raise ValueError(
+                f'label map {self.path}: {len(lost)} of {len(available)} samples of the dataset are not in it, '
+                f'for example {lost[:3]}.{suggest(lost[0], list(labels)[:2000])} '
+                f"LabelMap(missing='none' or 'full') says what they get."
+            )
         chosen = {}
         for i, existing in available.items():
             granted = labels.get(i, existing if self.missing == 'full' else [])
             absent = [t for t in granted if t in tasks and t not in existing]
             if absent and self.absent == 'error':
-                raise ValueError(f"label map {self.path}: grants sample '{i}' the labels {absent}, but the dataset has only "
-                                 f"{existing}. LabelMap(absent='drop') goes without them.")
+                raise ValueError(
+                    f"label map {self.path}: grants sample '{i}' the labels {absent}, but the dataset has only "
+                    f"{existing}. LabelMap(absent='drop') goes without them."
+                )
             chosen[i] = [t for t in granted if t in existing]
         return chosen
 
@@ -212,7 +236,9 @@ def _read_json(path: Path) -> Assignment:
         raise ValueError(f'label map {path}: expected an object of sample ids, found {type(labels).__name__}')
     for i, kept in labels.items():
         if not isinstance(kept, list) or not all(isinstance(t, str) for t in kept):
-            raise ValueError(f"label map {path}: sample '{i}' should have a list of task names, found {kept!r:.60}")
+            raise ValueError(
+                f"label map {path}: sample '{i}' should have a list of task names, found {kept!r:.60}"
+            )
     return {i: tuple(kept) for i, kept in labels.items()}
 
 
@@ -226,6 +252,8 @@ def _read_csv(path: Path) -> Assignment:
         if not row:
             continue
         if len(row) != len(tasks) + 1 or not set(row[1:]) <= {'0', '1'}:
-            raise ValueError(f'label map {path}, line {line}: expected an id and {len(tasks)} times 0 or 1, found {row}')
+            raise ValueError(
+                f'label map {path}, line {line}: expected an id and {len(tasks)} times 0 or 1, found {row}'
+            )
         labels[row[0]] = tuple(t for t, mark in zip(tasks, row[1:]) if mark == '1')
     return labels

@@ -6,6 +6,6 @@ from .geometry import CentredPad, RandomCrop, RandomFlip, RandomScale, Resize
 from .photometric import Normalize, PhotoMetricDistortion
 
 __all__ = [
-    'CentredPad', 'Normalize', 'PackMTLInputs', 'PhotoMetricDistortion', 'RandomCrop', 'RandomFlip', 'RandomScale', 'Resize',
-    'Transform',
+    'CentredPad', 'Normalize', 'PackMTLInputs', 'PhotoMetricDistortion', 'RandomCrop', 'RandomFlip', 'RandomScale',
+    'Resize', 'Transform',
 ]  # fmt: skip

@@ -11,7 +11,12 @@ from .base import Results, Transform, map_images, map_labels, size_pair
 
 __all__ = ['CentredPad', 'RandomCrop', 'RandomFlip', 'RandomScale', 'Resize', 'crop_results', 'resize_image']
 
-INTERPOLATION = {'nearest': cv2.INTER_NEAREST, 'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC, 'area': cv2.INTER_AREA}
+INTERPOLATION = {
+    'nearest': cv2.INTER_NEAREST,
+    'linear': cv2.INTER_LINEAR,
+    'cubic': cv2.INTER_CUBIC,
+    'area': cv2.INTER_AREA,
+}
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = 'linear') -> np.ndarray:
@@ -60,11 +65,13 @@ class RandomScale(Transform):
 class RandomCrop(Transform):
     """A random box; an image smaller than the box keeps its size on that axis.
 
-    With ``category_task``, a box is drawn again (up to ten times) until it holds more than one class and none covers
-    ``max_ratio`` of its known pixels or more; the tenth redraw is taken as it is. Only a label that is visible is looked at:
-    an image whose label of that task is hidden gets the first box (unless the dataset's ``peek`` says otherwise).
+    With ``category_task``, a box is drawn again (up to ten times) until it holds more than one class and none
+    covers ``max_ratio`` of its known pixels or more; the tenth redraw is taken as it is. Only a label that is
+    visible is looked at: an image whose label of that task is hidden gets the first box (unless the dataset's
+    ``peek`` says otherwise).
 
-    Draws, for every box: ``randint(0, height - box height)``, ``randint(0, width - box width)``, both also where the range is 0.
+    Draws, for every box: ``randint(0, height - box height)``, ``randint(0, width - box width)``, both also
+    where the range is 0.
 
     Args:
         size: (height, width) of the box.
@@ -74,7 +81,9 @@ class RandomCrop(Transform):
 
     tries = 10
 
-    def __init__(self, size: tuple[int, int], category_task: str | None = None, max_ratio: float = 0.75) -> None:
+    def __init__(
+        self, size: tuple[int, int], category_task: str | None = None, max_ratio: float = 0.75
+    ) -> None:
         self.size = size_pair(size, 'RandomCrop')
         self.category_task, self.max_ratio = category_task, float(max_ratio)
 
@@ -98,8 +107,10 @@ class RandomCrop(Transform):
             task = results['tasks'].get(name)
             if task is None or not task.categorical:
                 categorical = [n for n, t in results['tasks'].items() if t.categorical]
-                raise ConfigError(f"RandomCrop.category_task = '{name}' is not a categorical task of this dataset "
-                                  f'({categorical}).{suggest(name, categorical)}')
+                raise ConfigError(
+                    f"RandomCrop.category_task = '{name}' is not a categorical task of this dataset "
+                    f'({categorical}).{suggest(name, categorical)}'
+                )
             label = results['gt'].get(name, results.get('peek', {}).get(name))
             if label is not None:
                 for _ in range(self.tries):
@@ -159,12 +170,15 @@ class Resize(Transform):
     """
 
     def __init__(self, size: tuple[int, int] | None = None, keep_ratio: bool = False, multiple: int | None = None,
-                 shrink_only: bool = False, interpolation: str = 'linear', labels: bool | None = None) -> None:  # fmt: skip
+                 shrink_only: bool = False, interpolation: str = 'linear',
+                 labels: bool | None = None) -> None:  # fmt: skip
         if size is None and multiple is None:
             raise ValueError('Resize: give size=(height, width), multiple=N, or both')
         if interpolation not in INTERPOLATION:
-            raise ValueError(f'Resize: interpolation must be one of {list(INTERPOLATION)}, got {interpolation!r}.'
-                             f'{suggest(interpolation, INTERPOLATION)}')
+            raise ValueError(
+                f'Resize: interpolation must be one of {list(INTERPOLATION)}, got {interpolation!r}.'
+                f'{suggest(interpolation, INTERPOLATION)}'
+            )
         self.size = None if size is None else size_pair(size, 'Resize')
         self.keep_ratio, self.multiple, self.shrink_only = keep_ratio, multiple, shrink_only
         self.interpolation, self.labels = interpolation, labels
@@ -172,7 +186,9 @@ class Resize(Transform):
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Size an image of ``height`` x ``width`` is brought to."""
         target = (height, width)
-        if self.size is not None and not (self.shrink_only and height <= self.size[0] and width <= self.size[1]):
+        if self.size is not None and not (
+            self.shrink_only and height <= self.size[0] and width <= self.size[1]
+        ):
             target = self.size
             if self.keep_ratio:
                 factor = min(self.size[0] / height, self.size[1] / width)
@@ -196,8 +212,8 @@ class Resize(Transform):
 class CentredPad(Transform):
     """Pad around the image, half of it (rounded down) above and to the left; labels are unknown in the frame.
 
-    Comes after ``Normalize``, so that the frame holds the mean colour; before it, the data preprocessor clears the frame.
-    In test mode labels stay at the original size: predictions are cropped back to it.
+    Comes after ``Normalize``, so that the frame holds the mean colour; before it, the data preprocessor
+    clears the frame. In test mode labels stay at the original size: predictions are cropped back to it.
 
     Args:
         size: (height, width) to reach at least; a larger image is an error unless ``multiple`` is given.
@@ -220,9 +236,11 @@ class CentredPad(Transform):
             step = self.multiple
             return -(-max(height, least[0]) // step) * step, -(-max(width, least[1]) // step) * step
         if height > least[0] or width > least[1]:
-            raise ValueError(f"CentredPad: image {height}x{width} of sample '{results.get('sample_id')}' is larger than "
-                             f'size={least[0]}x{least[1]} (height x width): crop or resize it before (RandomCrop, '
-                             f'Resize(size, keep_ratio=True, shrink_only=True)), raise size, or give multiple=N')
+            raise ValueError(
+                f"CentredPad: image {height}x{width} of sample '{results.get('sample_id')}' is larger than "
+                f'size={least[0]}x{least[1]} (height x width): crop or resize it before (RandomCrop, '
+                f'Resize(size, keep_ratio=True, shrink_only=True)), raise size, or give multiple=N'
+            )
         return least
 
     def transform(self, results: Results) -> Results:
@@ -233,8 +251,12 @@ class CentredPad(Transform):
         if not (top or left or bottom or right):
             return results
         fill = [self.value] * 3
-        map_images(results, lambda image: cv2.copyMakeBorder(
-            np.ascontiguousarray(image), top, bottom, left, right, cv2.BORDER_CONSTANT, value=fill))
+        map_images(
+            results,
+            lambda image: cv2.copyMakeBorder(
+                np.ascontiguousarray(image), top, bottom, left, right, cv2.BORDER_CONSTANT, value=fill
+            ),
+        )
         if _touch_labels(self.labels, results):
             map_labels(results, lambda task, label: task.pad(label, left, right, top, bottom))
         before = results['padding']

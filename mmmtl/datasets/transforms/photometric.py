@@ -32,11 +32,12 @@ def _through_hsv(image: np.ndarray, channel: int, table: np.ndarray) -> np.ndarr
 
 @TRANSFORMS.register_module()
 class PhotoMetricDistortion(Transform):
-    """Brightness, contrast, saturation and hue, each with probability one half, on uint8 (a float image is truncated first).
+    """Brightness, contrast, saturation and hue, each with probability 0.5, on uint8 (floats are truncated first).
 
-    Draws, a value only where its coin ``random() < 0.5`` succeeds: brightness coin, ``uniform(-32, 32)``; coin of the order
-    (success: contrast before saturation and hue); contrast at its place: coin, ``uniform(0.5, 1.5)``; saturation coin,
-    ``uniform(0.5, 1.5)``; hue coin, ``randint(-18, 17)`` (of 180). Both frames of a pair get the same distortion.
+    Draws, a value only where its coin ``random() < 0.5`` succeeds: brightness coin, ``uniform(-32, 32)``;
+    coin of the order (success: contrast before saturation and hue); contrast at its place: coin,
+    ``uniform(0.5, 1.5)``; saturation coin, ``uniform(0.5, 1.5)``; hue coin, ``randint(-18, 17)`` (of 180).
+    Both frames of a pair get the same distortion.
 
     Args:
         brightness_delta: Largest shift of brightness.
@@ -78,7 +79,11 @@ class PhotoMetricDistortion(Transform):
         def distort(image: np.ndarray) -> np.ndarray:
             image = np.ascontiguousarray(image).astype(np.uint8)
             for kind, table in steps:
-                image = cv2.LUT(image, table) if kind == 'all' else _through_hsv(image, {'hue': 0, 'saturation': 1}[kind], table)
+                image = (
+                    cv2.LUT(image, table)
+                    if kind == 'all'
+                    else _through_hsv(image, {'hue': 0, 'saturation': 1}[kind], table)
+                )
             return image
 
         map_images(results, distort)
@@ -96,7 +101,9 @@ class Normalize(Transform):
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         if len(mean) != 3 or len(std) != 3 or not all(v > 0 for v in std):
-            raise ValueError(f'Normalize: mean and positive std of three channels are needed, got {mean} and {std}')
+            raise ValueError(
+                f'Normalize: mean and positive std of three channels are needed, got {mean} and {std}'
+            )
         self.mean, self.std = tuple(float(v) for v in mean), tuple(float(v) for v in std)
 
     def _apply(self, values: np.ndarray) -> np.ndarray:
@@ -106,6 +113,10 @@ class Normalize(Transform):
     def transform(self, results: Results) -> Results:
         # a uint8 image has 256 values per channel: normalise those, then look up
         table = self._apply(np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1))[None]
-        map_images(results, lambda image: cv2.LUT(np.ascontiguousarray(image), table) if image.dtype == np.uint8
-                   else self._apply(image))
+        map_images(
+            results,
+            lambda image: (
+                cv2.LUT(np.ascontiguousarray(image), table) if image.dtype == np.uint8 else self._apply(image)
+            ),
+        )
         return results
