@@ -102,6 +102,14 @@ class Registry(_root.Registry):
     def __init__(self, name: str, parent: _root.Registry | None = None, locations: list[str] | None = None):
         super().__init__(name, build_func=_build, parent=parent, scope='mmmtl', locations=locations or [])
 
+    def get(self, key: str) -> Any:
+        """The component registered as ``key``, with or without a scope, or None."""
+        if isinstance(key, str) and key.startswith('mmseg.'):
+            from mmmtl.compat import stub_mmcv_ops
+
+            stub_mmcv_ops()  # mmsegmentation imports compiled operators that mmcv-lite does not have
+        return super().get(key)
+
 
 MODELS = Registry('model', parent=_root.MODELS, locations=['mmmtl.models'])
 TASKS = Registry('task', locations=['mmmtl.tasks'])

@@ -1,0 +1,156 @@
+"""The model's contract: losses on partially labelled batches, predictions at the original size, any backbone, any task."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmmtl.models import MultiTaskModel
+from mmmtl.models.backbones.timm_backbone import TimmBackbone, resample_position_embedding
+from mmmtl.registry import ConfigError
+from mmmtl.structures import MTLDataSample
+
+TASKS = dict(semseg=dict(type='SemanticSegmentation', classes=4), depth=dict(type='Depth'),
+             normals=dict(type='SurfaceNormals'))  # fmt: skip
+VIT = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(32, 48), embed_dim=24, depth=4, num_heads=2)
+
+
+def model_of(tasks=TASKS, backbone=VIT, decoder=None, **kwargs) -> MultiTaskModel:
+    torch.manual_seed(0)
+    decoder = decoder or dict(type='PlainDecoder', channels=16, num_blocks=1)
+    return MultiTaskModel(tasks=tasks, backbone=backbone, decoder=decoder, **kwargs).eval()
+
+
+def targets_of(size=(32, 48)) -> dict:
+    depth = torch.rand(1, 1, *size) + 1
+    depth[..., :4] = float('nan')
+    return dict(semseg=(torch.tensor([0, 1]), torch.randint(0, 4, (2, *size))), depth=(torch.tensor([1]), depth))
+
+
+def test_losses_have_a_key_per_task_and_zero_where_nobody_is_labelled():
+    model = model_of(neck=dict(type='LevelProjection', channels=16)).train()
+    losses = model(torch.randn(2, 3, 32, 48), mode='loss', targets=targets_of())
+    assert set(losses) == {'loss_semseg', 'loss_depth', 'loss_normals'}
+    assert losses['loss_normals'] == 0 and losses['loss_normals'].requires_grad
+    sum(losses.values()).backward()
+    dead = {'backbone.body.norm.weight'} - set()
+    without = [n for n, p in model.named_parameters() if p.grad is None and n not in dead]
+    assert without == []
+    assert model.decoder.heads['normals'].weight.grad.abs().sum() == 0
+
+
+def test_a_batch_without_any_label_trains_nothing_but_keeps_the_graph():
+    model = model_of().train()
+    losses = model(torch.randn(2, 3, 32, 48), mode='loss', targets={})
+    total = sum(losses.values())
+    total.backward()
+    assert total == 0
+    assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in model.decoder.parameters())
+
+
+def test_predictions_are_unpadded_and_at_the_original_size():
+    model = model_of()
+    samples = [MTLDataSample(metainfo=dict(sample_id='a', ori_shape=(30, 45), padding=(1, 2, 1, 1))),
+               MTLDataSample(metainfo=dict(sample_id='b', ori_shape=(60, 90), padding=(1, 2, 1, 1)))]  # fmt: skip
+    inputs = torch.randn(2, 3, 32, 48)
+    out = model(inputs, samples, mode='predict')
+    raw = model(inputs, samples, mode='tensor')
+    assert out[0].pred.depth.shape == (1, 30, 45) and out[1].pred.depth.shape == (1, 60, 90)
+    assert out[0].pred.semseg.dtype == torch.int64
+    torch.testing.assert_close(out[0].pred.depth, raw['depth'][0, :, 1:31, 1:46].clamp_min(0))
+    torch.testing.assert_close(out[1].pred.normals.norm(dim=0), torch.ones(60, 90))
+
+
+def test_one_by_one_gives_the_same_digits_for_every_batch():
+    model = model_of(predict_one_by_one=True)
+    inputs = torch.randn(3, 3, 32, 48)
+    ids = [MTLDataSample(metainfo=dict(sample_id=str(i), ori_shape=(32, 48))) for i in range(3)]
+    together = [s.pred.depth.clone() for s in model(inputs, ids, mode='predict')]
+    for i in range(3):
+        torch.testing.assert_close(model(inputs[i : i + 1], ids[i : i + 1], mode='predict')[0].pred.depth, together[i],
+                                   rtol=0, atol=0)  # fmt: skip
+
+
+def test_motion_tasks_see_both_frames():
+    model = model_of(tasks=dict(flow=dict(type='OpticalFlow'), depth=dict(type='Depth')))
+    pair = torch.randn(2, 2, 3, 32, 48)
+    raw = model(pair)
+    assert raw['flow'].shape == (2, 2, 32, 48)
+    assert not torch.allclose(raw['flow'], model(pair.flip(1))['flow'])
+    with pytest.raises(ValueError, match='need two frames'):
+        model(pair[:, 0])
+    single = model_of()
+    torch.testing.assert_close(single(pair)['depth'], single(pair[:, 0])['depth'])
+
+
+@pytest.mark.parametrize('backbone', [
+    dict(type='TimmBackbone', model_name='resnet10t'), dict(type='TimmBackbone', model_name='test_convnext'),
+    dict(type='mmseg.ResNetV1c', depth=18, base_channels=8, out_indices=(0, 1, 2, 3))])  # fmt: skip
+def test_any_backbone_goes_with_any_neck(backbone):
+    for neck in (None, dict(type='LevelProjection', channels=8), dict(type='ConcatFusion', channels=8, stride=8)):
+        raw = model_of(backbone=backbone, neck=neck)(torch.randn(1, 3, 64, 96))
+        assert raw['semseg'].shape == (1, 4, 64, 96)
+
+
+def test_vit_levels_are_blocks_and_only_the_last_is_normalised():
+    torch.manual_seed(0)
+    vit = TimmBackbone(**{k: v for k, v in VIT.items() if k != 'type'}).eval()
+    assert vit.out_indices == (0, 1, 2, 3) and vit.out_channels == [24] * 4 and vit.strides == [16] * 4
+    seen = []
+    handles = [b.register_forward_hook(lambda _, __, out: seen.append(out)) for b in vit.body.blocks]
+    levels = vit(torch.randn(1, 3, 32, 48))
+    for handle in handles:
+        handle.remove()
+    for i, (level, tokens) in enumerate(zip(levels, seen)):
+        expected = vit.body.norm(tokens) if i == 3 else tokens
+        torch.testing.assert_close(level.flatten(2).transpose(1, 2), expected)
+
+
+def test_vit_names_the_multiple_it_needs_and_takes_other_sizes():
+    vit = TimmBackbone(**{k: v for k, v in VIT.items() if k != 'type'}).eval()
+    with pytest.raises(ValueError, match='multiple of 16.*33x48'):
+        vit(torch.randn(1, 3, 33, 48))
+    assert vit(torch.randn(1, 3, 64, 32))[0].shape == (1, 24, 4, 2)
+
+
+def test_position_embedding_is_resampled_without_antialias():
+    grid = torch.randn(1, 16, 3)
+    same = resample_position_embedding(grid, (4, 4), (4, 4))
+    assert same is grid
+    expected = torch.nn.functional.interpolate(grid.reshape(1, 4, 4, 3).permute(0, 3, 1, 2), (2, 6), mode='bicubic')
+    torch.testing.assert_close(resample_position_embedding(grid, (4, 4), (2, 6)), expected.flatten(2).transpose(1, 2))
+    assert not torch.allclose(resample_position_embedding(grid, (4, 4), (2, 2)),
+                              resample_position_embedding(grid, (4, 4), (2, 2), antialias=True))  # fmt: skip
+
+
+@pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
+def test_local_weights_with_class_token_are_loaded(tmp_path, suffix):
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(3)
+    options = dict(embed_dim=24, depth=4, num_heads=2)
+    full = timm.create_model('vit_tiny_patch16_224', img_size=64, num_classes=5, **options)
+    path = tmp_path / f'vit{suffix}'
+    state = {k: v.clone() for k, v in full.state_dict().items()}
+    save_file(state, path) if suffix == '.safetensors' else torch.save(state, path)
+    vit = TimmBackbone('vit_tiny_patch16_224', img_size=(32, 48), checkpoint=str(path), **options)
+    torch.testing.assert_close(vit.body.blocks[2].attn.qkv.weight, full.blocks[2].attn.qkv.weight)
+    torch.testing.assert_close(vit.body.pos_embed, resample_position_embedding(full.pos_embed[:, 1:], (4, 4), (2, 3)))
+    with pytest.raises(ValueError, match='missing'):
+        TimmBackbone('vit_tiny_patch16_224', img_size=(32, 48), checkpoint=str(path), embed_dim=24, depth=5, num_heads=2)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ConfigError, match="'PlainDecoder'"):
+        model_of(decoder=dict(type='PlainDecodr'))
+    with pytest.raises(ConfigError, match="unknown argument 'chanels'.*'channels'"):
+        model_of(decoder=dict(type='PlainDecoder', chanels=3))
+    with pytest.raises(ValueError, match="no model 'vit_tny_patch16_224'.*vit_tiny_patch16_224"):
+        TimmBackbone('vit_tny_patch16_224')
+    with pytest.raises(FileNotFoundError, match='nowhere.pth'):
+        TimmBackbone(**{**{k: v for k, v in VIT.items() if k != 'type'}, 'checkpoint': 'nowhere.pth'})
+    with pytest.raises(ValueError, match='basic'):
+        model_of(decoder=dict(type='PlainDecoder', channels=16, block='basik'))
+    with pytest.raises(ValueError, match="'tensor'"):
+        model_of()(torch.zeros(1, 3, 32, 48), mode='train')
