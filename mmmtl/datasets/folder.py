@@ -172,4 +172,4 @@ def _continuous(path: Path, stored: np.ndarray, task: Task, scale: float = 1.0, 
     hidden = np.isnan(values).any(0)
     if np.size(unknown):
         hidden = hidden | np.isin(planes, np.atleast_1d(unknown)).all(0)
-    return mask_invalid(values * np.float32(scale) + np.float32(offset), hidden)
+    return mask_invalid(values * np.float32(scale) + np.float32(offset), np.asarray(hidden))
