@@ -1,4 +1,4 @@
-"""Shims for the versions around us: each looks first, does nothing where it is not needed, and returns whether it acted.
+"""Shims for the versions around us. Each looks first, does nothing where not needed, and returns whether it acted.
 
 ===  ================================  ==================================================================
 S1   :func:`register_safe_globals`     mmengine's checkpoints load with ``weights_only=True``

@@ -1,0 +1,11 @@
+"""What runs a training: samplers, the loop, optimiser wrappers and hooks. mmengine is met at its fixed points."""
+
+from mmmtl.engine.hooks import AtomicCheckpointHook, NonFiniteLossError, NonFiniteLossHook, RandomStateHook
+from mmmtl.engine.loops import ResumableTrainLoop
+from mmmtl.engine.optim_wrappers import AutocastOptimWrapper
+from mmmtl.engine.samplers import ExactSampler, ResumableSampler, SampleIndex
+
+__all__ = [
+    'AtomicCheckpointHook', 'AutocastOptimWrapper', 'ExactSampler', 'NonFiniteLossError', 'NonFiniteLossHook',
+    'RandomStateHook', 'ResumableSampler', 'ResumableTrainLoop', 'SampleIndex',
+]  # fmt: skip

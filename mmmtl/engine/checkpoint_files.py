@@ -1,0 +1,124 @@
+"""Checkpoint files that are whole or absent: written beside and renamed, verified before they are trusted."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging import HistoryBuffer
+
+__all__ = ['AtomicLocalBackend', 'damage', 'newest_first', 'plain', 'remove_partial', 'write_atomically']
+
+PARTIAL = '.part'
+_PLAIN = (bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device, torch.Size, HistoryBuffer)
+
+
+def write_atomically(data: bytes, path: str | os.PathLike) -> None:
+    """Write a file so that at any moment ``path`` is either the old file or the whole new one.
+
+    The bytes go to ``.NAME.part`` in the same folder, reach the disk, and the file is renamed; the folder's entry is
+    flushed too. A failure (disk full, file too large) removes the partial file and leaves ``path`` as it was.
+
+    Raises:
+        OSError: The file cannot be written; the message names it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}{PARTIAL}')
+    try:
+        with open(partial, 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, f'cannot write {path} ({len(data) / 2**20:.1f} MiB): {error.strerror}. '
+                                   f'The previous file is untouched.') from error
+    if os.name == 'posix':
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_partial(folder: str | os.PathLike) -> list[str]:
+    """Remove what an interrupted :func:`write_atomically` left in ``folder``; return the names."""
+    left = sorted(Path(folder).glob(f'.*{PARTIAL}'))
+    for path in left:
+        path.unlink(missing_ok=True)
+    return [path.name for path in left]
+
+
+class AtomicLocalBackend(LocalBackend):
+    """mmengine's file backend for local disks, writing whole files or none."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes; see :func:`write_atomically`."""
+        write_atomically(obj, filepath)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Write text; see :func:`write_atomically`."""
+        write_atomically(obj.encode(encoding), filepath)
+
+
+register_backend('AtomicLocalBackend', AtomicLocalBackend, force=True)
+
+
+def damage(path: str | os.PathLike) -> str | None:
+    """Say what is wrong with a checkpoint file, or None where every byte checks out.
+
+    torch writes checkpoints as zip archives with a checksum for each member, so truncation and flipped bits show.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return 'there is no such file'
+    if path.stat().st_size == 0:
+        return 'the file is empty'
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        return f'the file is truncated or not a checkpoint ({error})'
+    return None if broken is None else f'its part {broken!r} does not match its checksum'
+
+
+def newest_first(folder: str | os.PathLike, template: str = 'iter_{}.pth') -> list[Path]:
+    """List the checkpoints of a run, the latest step first.
+
+    Args:
+        folder: Where they are.
+        template: Their name, with ``{}`` for the step.
+    """
+    pattern = re.compile(re.escape(template).replace(r'\{\}', r'(\d+)'))
+    steps = ((pattern.fullmatch(path.name), path) for path in Path(folder).glob('*'))
+    return [path for match, path in sorted(((int(m.group(1)), p) for m, p in steps if m), reverse=True)]
+
+
+def plain(value: Any) -> Any:
+    """Replace what a checkpoint cannot hold safely (an object of any class) by the name of its class.
+
+    Tensors, arrays, numbers, strings, None, log histories and containers of them stay as they are, so that a file
+    written with the result loads with ``weights_only=True``.
+    """
+    if value is None or isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in 'biufcUS':
+        return value
+    if isinstance(value, Mapping):
+        items = {key if isinstance(key, (str, int, float, tuple)) else str(key): plain(item)
+                 for key, item in value.items()}
+        return OrderedDict(items) if isinstance(value, OrderedDict) else items
+    if isinstance(value, (list, tuple, set, frozenset)):
+        kind = type(value) if type(value) in (list, tuple, set) else list
+        return kind(plain(item) for item in value)
+    return f'{type(value).__module__}.{type(value).__qualname__}'

@@ -1,0 +1,106 @@
+"""The training loop by iterations; a resumed run goes on in the data where it stopped, at no cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner.base_loop import BaseLoop
+from mmengine.runner.utils import calc_dynamic_intervals
+from torch.utils.data import DataLoader
+
+from mmmtl.registry import LOOPS
+
+__all__ = ['ResumableTrainLoop']
+
+STREAM_KEY = 'train_stream'
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(IterBasedTrainLoop):
+    """mmengine's ``IterBasedTrainLoop``, resumed in the time of one batch instead of that of all past ones.
+
+    The place in the training stream (samples consumed over all ranks, and the sampler's seed) is kept in the message
+    hub, thus in every checkpoint. With a sampler that has ``set_start`` (:class:`ResumableSampler`) a resumed run
+    starts the sampler there; with any other, past batches are loaded and dropped as mmengine does.
+
+    Args:
+        runner: The runner.
+        dataloader: The training data loader or its config.
+        max_iters: Iterations to train, > 0. With gradient accumulation these are batches, not updates.
+        val_begin: Iteration from which on to validate.
+        val_interval: Iterations between validations.
+        dynamic_intervals: [(iteration, interval), ...] changes of the interval.
+    """
+
+    def __init__(self, runner: Any, dataloader: DataLoader | dict, max_iters: int, val_begin: int = 1,
+                 val_interval: int = 1000, dynamic_intervals: list[tuple[int, int]] | None = None):
+        # Not IterBasedTrainLoop's own __init__: it starts the data loader, before the place to start at is known.
+        BaseLoop.__init__(self, runner, dataloader)
+        if int(max_iters) != max_iters or max_iters < 1:
+            raise ValueError(f'train_cfg.max_iters must be a whole number > 0, got {max_iters!r}')
+        self._max_iters, self._max_epochs = int(max_iters), 1
+        self._epoch = self._iter = 0
+        self.val_begin, self.val_interval = val_begin, val_interval
+        self.stop_training = False  # set by EarlyStoppingHook
+        self.runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
+        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(val_interval, dynamic_intervals)
+
+    @property
+    def samples_per_iter(self) -> int:
+        """int: Samples that one iteration consumes, over all ranks."""
+        return self.dataloader.batch_sampler.batch_size * self.runner.world_size
+
+    def _start_stream(self) -> int:
+        """Point the sampler at the first batch to train on; return the samples consumed before it."""
+        sampler = self.dataloader.sampler
+        stream = self.runner.message_hub.runtime_info.get(STREAM_KEY) if self._iter > 0 else None
+        if stream is None:  # a fresh run, or a checkpoint of another loop
+            stream = dict(consumed=self._iter * self.samples_per_iter, seed=getattr(sampler, 'seed', None))
+        if not hasattr(sampler, 'set_start'):
+            return stream['consumed']
+        sampler.seed = stream['seed']
+        sampler.set_start(stream['consumed'])
+        if self._iter > 0:
+            self.runner.logger.info(f'The training data goes on at sample {stream["consumed"]} of the stream '
+                                    f'(iteration {self._iter}); nothing is loaded again.')
+        return stream['consumed']
+
+    def _batches(self, started: Iterator[Any]) -> Iterator[Any]:
+        """Yield batches without end; a data loader that has one is started again for the next pass."""
+        passes = 0
+        while True:
+            yield from started
+            passes += 1
+            if hasattr(self.dataloader.sampler, 'set_epoch'):
+                self.dataloader.sampler.set_epoch(passes)
+            started = iter(self.dataloader)
+
+    def run(self) -> Any:
+        """Train; return the model."""
+        consumed = self._start_stream()
+        seed = getattr(self.dataloader.sampler, 'seed', None)
+        # Starting the workers draws a random number: done before the hooks, one of which restores the random state.
+        batches = self._batches(iter(self.dataloader))
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        if self._iter > 0 and not hasattr(self.dataloader.sampler, 'set_start'):
+            self.runner.logger.warning(
+                f'{type(self.dataloader.sampler).__name__} cannot start at a position: loading {self._iter} past '
+                f"batches. Use sampler=dict(type='ResumableSampler') to resume at once.")
+            for _ in range(self._iter):
+                next(batches)
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            batch = next(batches)
+            consumed += self.samples_per_iter
+            self.runner.message_hub.update_info(STREAM_KEY, dict(consumed=consumed, seed=seed))
+            self.run_iter(batch)
+            self._decide_current_val_interval()
+            if (self.runner.val_loop is not None and self._iter >= self.val_begin
+                    and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)):
+                self.runner.val_loop.run()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
