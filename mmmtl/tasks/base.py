@@ -199,6 +199,28 @@ class Task(ABC):
     def code_logits(self, logits: Tensor) -> Tensor:
         """Raw output → code on the same grid, as :meth:`code_label` but with nothing unknown."""
 
+    # ---- picture of a latent-diffusion autoencoder -------------------------------------------------------------------
+    @abstractmethod
+    def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Label → what an image autoencoder is fed with; magnitudes may be normalised per sample.
+
+        Args:
+            label: (n, H, W) int64 or (n, C, H, W) float32.
+            valid: Boolean (n, 1, H, W), for labels whose unknown pixels hold numbers; these then are encoded like the
+                others and count in the normalisation, as in the published code. Default: :meth:`valid` of the label.
+
+        Returns:
+            image: float32 (n, 3, H, W), finite, in [-1, 1] where valid.
+            valid: boolean (n, 1, H, W).
+        """
+
+    @abstractmethod
+    def from_image(self, image: Tensor) -> Tensor:
+        """Image (B, 3, H, W) of an autoencoder, not yet clipped → prediction, in the form of :meth:`predict`.
+
+        What :meth:`to_image` normalised away stays unknown: depth comes in [0, 1], motion in [-1, 1], up to a scale.
+        """
+
     # ---- metric ----------------------------------------------------------------------------------------------------
     @abstractmethod
     def default_metric(self) -> dict:

@@ -60,6 +60,9 @@ class Boundary(CategoricalTask):
     def code_logits(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
 
+    def from_image(self, image: Tensor) -> Tensor:
+        return self.image_share(image)
+
     def default_metric(self) -> dict:
         return dict(type='BoundaryMeasure', max_dist=self.max_dist)
 

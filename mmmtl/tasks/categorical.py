@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .base import IGNORE, LabelError, Legend, Task
+from .picture_code import nearest_colour, scaled_palette, share_between
 
 __all__ = ['CategoricalTask', 'default_palette']
 
@@ -86,6 +87,33 @@ class CategoricalTask(Task):
 
     def code_logits(self, logits: Tensor) -> Tensor:
         return self.predict(logits)[:, 0]
+
+    def image_colours(self, like: Tensor) -> Tensor:
+        """(``num_classes``, 3) colours of the classes in [-1, 1].
+
+        Raises:
+            ValueError: Two classes share a colour.
+        """
+        if len(set(self.palette)) < len(self.palette):
+            twice = next(c for i, c in enumerate(self.palette) if c in self.palette[:i])
+            names = [n for n, c in zip(self.classes, self.palette) if c == twice]
+            raise ValueError(f"task '{self.name}': the classes {names} share the colour {twice}; a picture cannot tell "
+                             f'them apart. Give them different colours in palette')
+        return scaled_palette(self.palette, like)
+
+    def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        known = (self.valid(label) if valid is None else valid.reshape(label.shape).bool())[:, None]
+        colours = self.image_colours(label)
+        table = torch.cat([colours, colours.new_full((1, 3), -1.0)])  # unknown pixels are black
+        index = torch.where(known[:, 0], label, self.num_classes).long()
+        return table[index].permute(0, 3, 1, 2).contiguous(), known
+
+    def from_image(self, image: Tensor) -> Tensor:
+        return nearest_colour(image.clamp(-1, 1), self.image_colours(image))
+
+    def image_share(self, image: Tensor) -> Tensor:
+        """Probability (B, 1, H, W) of the second of two classes, by where a colour lies between the two colours."""
+        return share_between(image.clamp(-1, 1), *self.image_colours(image)[:2])
 
     def default_metric(self) -> dict:
         return dict(type='MeanIoU', num_classes=self.num_classes, classes=self.classes)

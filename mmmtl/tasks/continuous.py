@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .base import LabelError, Legend, Task, colour_ramp
+from .picture_code import channels_to_image, fill_invalid, image_to_channels, known_pixels, peak, quantile_range
 
 __all__ = ['ContinuousTask', 'VectorTask']
 
@@ -47,6 +48,10 @@ class ContinuousTask(Task):
     code_fill = 255.0
     """What an unknown pixel holds in the code of a diffusion decoder."""
     code_masks_unknown = True
+    image_fill = -1.0
+    """What an unknown pixel holds in the image an autoencoder is fed with."""
+    image_quantiles = (0.02, 0.98)
+    """Quantiles of a sample's values that become -1 and 1 in that image, where the task has no range of its own."""
 
     def __init__(self, name: str | None = None, **kwargs) -> None:
         super().__init__(name, **kwargs)
@@ -87,6 +92,27 @@ class ContinuousTask(Task):
     def code_logits(self, logits: Tensor) -> Tensor:
         return self.bound(logits)
 
+    def image_range(self, label: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """The values that become -1 and 1 in the image of :meth:`to_image`, each (n, 1, 1, 1).
+
+        The task's own range where it has one, else quantiles of the sample's known and possible values.
+        """
+        low, high = self.value_range
+        if np.isfinite((low, high)).all():
+            return label.new_full((1, 1, 1, 1), low), label.new_full((1, 1, 1, 1), high)
+        possible = ((label > low) & (label < high)).all(1, keepdim=True)
+        return quantile_range(label, known & possible, self.image_quantiles)
+
+    def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        known = known_pixels(label, valid)
+        low, high = self.image_range(label, known)
+        # a constant map has no spread to divide by
+        values = ((label - low) / (high - low).clamp_min(1e-6) * 2 - 1).clamp(-1, 1)
+        return fill_invalid(channels_to_image(values), known, self.image_fill), known
+
+    def from_image(self, image: Tensor) -> Tensor:
+        return (image_to_channels(image, self.channels) + 1) / 2
+
     def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
         values = np.concatenate([label[:, self.valid(label)] for label in labels], 1).astype(np.float64)
         return [values.mean(1).astype(np.float32), np.median(values, 1).astype(np.float32)]
@@ -118,8 +144,11 @@ class ContinuousTask(Task):
 class VectorTask(ContinuousTask):
     """A vector per pixel, in axes tied to the image: mirroring the image mirrors a component.
 
-    Channel 0 is the horizontal component, channel 1 the vertical one.
+    Channel 0 is the horizontal component, channel 1 the vertical one. As an image for an autoencoder, every channel
+    of a sample is divided by its largest absolute value.
     """
+
+    image_fill = 0.0
 
     def flip(self, label, direction: str = 'horizontal'):
         flipped = super().flip(label, direction)
@@ -128,3 +157,10 @@ class VectorTask(ContinuousTask):
         if isinstance(flipped, Tensor):
             return flipped * flipped.new_tensor(signs).reshape(-1, 1, 1)
         return flipped * np.asarray(signs, flipped.dtype).reshape(-1, 1, 1)
+
+    def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        known = known_pixels(label, valid)
+        return fill_invalid(channels_to_image(label / peak(label)), known, self.image_fill), known
+
+    def from_image(self, image: Tensor) -> Tensor:
+        return image_to_channels(image, self.channels)

@@ -31,6 +31,7 @@ class Depth(ContinuousTask):
     value_range = (0.0, np.inf)
     colormap = cv2.COLORMAP_TURBO
     code_fill = 0.0
+    image_fill = 1.0  # what no sensor and no renderer reaches mostly is far away
     code_masks_unknown = False  # published TaskDiffusion codes an unknown depth as depth 0
 
     def __init__(self, name: str | None = None, *, max_depth: float = 80.0, **kwargs) -> None:

@@ -45,6 +45,9 @@ class Saliency(CategoricalTask):
     def code_logits(self, logits: Tensor) -> Tensor:
         return (logits.softmax(1)[:, 1] > self.code_threshold).long()
 
+    def from_image(self, image: Tensor) -> Tensor:
+        return self.image_share(image)
+
     def default_metric(self) -> dict:
         return dict(type='SaliencyMeasure')
 

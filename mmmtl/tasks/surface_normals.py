@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from mmmtl.registry import TASKS
 
 from .base import LabelError, Legend
 from .continuous import VectorTask, as_channels
+from .picture_code import fill_invalid, known_pixels
 
 __all__ = ['SurfaceNormals']
 
@@ -22,6 +24,10 @@ class SurfaceNormals(VectorTask):
     data set says otherwise (the first component always is the one that a horizontal flip negates).
 
     Raw output: a vector of any length. Prediction: float (B, 3, H, W), unit length.
+
+    Args:
+        image_signs: Signs of the components in the image for an autoencoder; (-1, 1, 1) for weights trained with
+            x to the left, as those of StableMTL.
     """
 
     default_name = 'normals'
@@ -29,6 +35,12 @@ class SurfaceNormals(VectorTask):
     channels = 3
     value_range = (-1.0, 1.0)
     headline = 'mErr'
+
+    def __init__(self, name: str | None = None, *, image_signs: Sequence[float] = (1, 1, 1), **kwargs) -> None:
+        super().__init__(name, **kwargs)
+        if len(image_signs) != 3 or any(abs(s) != 1 for s in image_signs):
+            raise ValueError(f"task '{self.name}': image_signs must be three numbers of 1 or -1, got {image_signs}")
+        self.image_signs = tuple(float(s) for s in image_signs)
 
     def check_label(self, label: np.ndarray, where: str) -> None:
         super().check_label(label, where)
@@ -46,6 +58,15 @@ class SurfaceNormals(VectorTask):
 
     def code_logits(self, logits: Tensor) -> Tensor:
         return F.normalize(logits, dim=1)
+
+    def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        known = known_pixels(label, valid)
+        return fill_invalid(label * label.new_tensor(self.image_signs).reshape(3, 1, 1), known, self.image_fill), known
+
+    def from_image(self, image: Tensor) -> Tensor:
+        vectors = image.clamp(-1, 1) * image.new_tensor(self.image_signs).reshape(3, 1, 1)
+        length = vectors.norm(dim=1, keepdim=True)
+        return vectors / torch.where(length > 0, length, torch.ones_like(length))
 
     def default_metric(self) -> dict:
         return dict(type='NormalsError')

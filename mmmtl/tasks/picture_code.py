@@ -1,0 +1,90 @@
+"""Labels as three-channel images in [-1, 1], the form in which a latent-diffusion autoencoder takes and gives them.
+
+Pure functions on tensors; the formulas are those of StableMTL (arXiv 2506.08013). The tasks' ``to_image`` and
+``from_image`` are made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    'channels_to_image', 'fill_invalid', 'image_to_channels', 'known_pixels', 'nearest_colour', 'peak',
+    'quantile_range', 'scaled_palette', 'share_between',
+]  # fmt: skip
+
+
+def known_pixels(values: Tensor, valid: Tensor | None) -> Tensor:
+    """Boolean (n, 1, H, W): ``valid`` where given, else where (n, C, H, W) ``values`` are numbers."""
+    return ~torch.isnan(values).any(1, keepdim=True) if valid is None else valid.bool()
+
+
+def fill_invalid(image: Tensor, valid: Tensor, value: float) -> Tensor:
+    """``image`` with ``value`` where it is not a number; invalid pixels that hold numbers keep them."""
+    return image if bool(valid.all()) else torch.nan_to_num(image, nan=value)
+
+
+def channels_to_image(values: Tensor) -> Tensor:
+    """(n, C, H, W) → (n, 3, H, W): one channel three times, two as (u, v, u), three as they are.
+
+    Raises:
+        ValueError: More than three channels.
+    """
+    channels = values.shape[1]
+    if channels == 1:
+        return values.expand(-1, 3, -1, -1)
+    if channels == 2:
+        return torch.cat([values, values[:, :1]], 1)
+    if channels == 3:
+        return values
+    raise ValueError(f'an image holds at most three channels, the label has {channels}: the task needs its own '
+                     f'to_image and from_image')
+
+
+def image_to_channels(image: Tensor, channels: int) -> Tensor:
+    """(B, 3, H, W) → (B, ``channels``, H, W) in [-1, 1]; one channel is the mean, taken before clipping."""
+    values = image.mean(1, keepdim=True) if channels == 1 else image[:, :channels]
+    return values.clamp(-1, 1)
+
+
+def quantile_range(values: Tensor, known: Tensor, shares: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Low and high end of every sample's values, (n, 1, 1, 1) each, by quantiles of its known pixels.
+
+    Args:
+        values: (n, C, H, W).
+        known: Boolean (n, 1, H, W); a sample without a known pixel gets (0, 1).
+        shares: Lower and upper quantile in [0, 1], interpolated linearly.
+    """
+    points = values.new_tensor(shares)
+    blank = values.new_tensor([0.0, 1.0])
+    ends = [torch.quantile(v[:, k[0]].flatten(), points) if bool(k.any()) else blank for v, k in zip(values, known)]
+    low, high = torch.stack(ends).to(values)[:, :, None, None, None].unbind(1)
+    return low, high
+
+
+def peak(values: Tensor) -> Tensor:
+    """Largest absolute value of every sample and channel, (n, C, 1, 1); 1 where all are 0 or unknown."""
+    largest = torch.nan_to_num(values, nan=0.0).abs().amax((-2, -1), keepdim=True)
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def scaled_palette(palette: Sequence[Sequence[int]], like: Tensor) -> Tensor:
+    """(n, 3) colours of 0..255 in [-1, 1], with the device of ``like`` and its dtype (float32 for an integer)."""
+    dtype = like.dtype if like.is_floating_point() else torch.float32
+    return torch.tensor(palette, device=like.device, dtype=dtype) / 255 * 2 - 1
+
+
+def nearest_colour(image: Tensor, colours: Tensor) -> Tensor:
+    """Index (B, 1, H, W) of the colour (of (n, 3) ``colours``) nearest to every pixel, by Euclidean distance."""
+    pixels = image.permute(0, 2, 3, 1)
+    distance = torch.cdist(pixels.reshape(-1, 3), colours)
+    return distance.min(-1).indices.reshape(pixels.shape[:-1])[:, None]
+
+
+def share_between(image: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """How far every pixel lies on the way from colour ``start`` (3,) to ``end``: (B, 1, H, W) in [0, 1]."""
+    way = (end - start).reshape(1, 3, 1, 1)
+    return (((image - start.reshape(1, 3, 1, 1)) * way).sum(1, keepdim=True) / (way * way).sum()).clamp(0, 1)
