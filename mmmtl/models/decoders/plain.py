@@ -9,25 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.models.layers.basic_block import BasicBlock
 from mmmtl.registry import MODELS
 
 from .base import Decoder, Targets
 
 __all__ = ['PlainDecoder']
-
-
-class _BasicBlock(nn.Module):
-    """conv3x3-BN-ReLU-conv3x3-BN, identity, ReLU."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True))))
 
 
 class _MLPBlock(nn.Module):
@@ -43,7 +30,7 @@ class _MLPBlock(nn.Module):
         return x + self.conv2(F.gelu(self.bn1(self.conv1(x))))
 
 
-_BLOCKS = {'basic': _BasicBlock, 'mlp': _MLPBlock}
+_BLOCKS = {'basic': BasicBlock, 'mlp': _MLPBlock}
 
 
 @MODELS.register_module()
@@ -59,12 +46,13 @@ class PlainDecoder(Decoder):
         block: ``basic`` (two 3x3 convolutions, ReLU) or ``mlp`` (3x3, GELU, 1x1).
         upsample: Bilinear magnification before the last block (TaskDiffusion's baseline: 4).
         head_kernel: Kernel of the prediction head.
+        composition: See :class:`~mmmtl.models.decoders.base.Decoder`.
     """
 
     def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int], channels: int = 256,
                  num_blocks: int = 2, block: str = 'basic', upsample: int = 1, head_kernel: int = 1,
-                 init_cfg: dict | None = None) -> None:  # fmt: skip
-        super().__init__(tasks, in_channels, strides, init_cfg)
+                 composition: str = 'batch', init_cfg: dict | None = None) -> None:  # fmt: skip
+        super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
         if block not in _BLOCKS:
             raise ValueError(f"PlainDecoder: block must be one of {sorted(_BLOCKS)}, got '{block}'")
         self.upsample = upsample
