@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 
-__all__ = ['input_photograph', 'original_photograph']
+__all__ = ['input_photograph', 'normalisation_of', 'original_photograph']
 
 
 def original_photograph(sample: Any) -> np.ndarray | None:
-    """The photograph as it lies on disk, uint8 RGB, or None where there is no file (procedural scenes)."""
-    import cv2
-
-    path = sample.get('img_path') if hasattr(sample, 'get') else None
+    """The photograph as it lies on disk, uint8 RGB (H, W, 3), or None where there is no readable file (generated scenes)."""
+    path = sample.get('img_path')
     if not path or not osp.isfile(path):
         return None
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    return None if image is None else np.ascontiguousarray(image[..., ::-1])
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert('RGB'))
+    except (OSError, UnidentifiedImageError):
+        return None
 
 
 def input_photograph(inputs: torch.Tensor, meta: Mapping, mean: Any = None, std: Any = None) -> list[np.ndarray]:
@@ -29,16 +31,17 @@ def input_photograph(inputs: torch.Tensor, meta: Mapping, mean: Any = None, std:
     Args:
         inputs: (3, H, W) or (2, 3, H, W), uint8, or float normalised by ``mean`` and ``std``.
         meta: The sample's metainfo; ``padding`` = (left, right, top, bottom) is cut off.
-        mean, std: What the float image was normalised with, on the scale 0 to 255. Without them a float image is
-            stretched from its darkest to its brightest value.
+        mean, std: What the float image was normalised with, per channel of values in [0, 1]. Without them a float image
+            is stretched from its darkest to its brightest value.
     """
     frames = inputs.detach().cpu()
     frames = frames if frames.ndim == 4 else frames[None]
     if frames.dtype != torch.uint8:
         frames = frames.float()
         if mean is not None and std is not None:
-            frames = frames * torch.as_tensor(std).float().reshape(-1, 1, 1) + torch.as_tensor(mean).float().reshape(-1, 1, 1)
-        elif frames.min() < 0 or frames.max() <= 4:
+            std, mean = (torch.as_tensor(v).float().reshape(-1, 1, 1) for v in (std, mean))
+            frames = (frames * std + mean) * 255
+        else:
             low, high = frames.min(), frames.max()
             frames = (frames - low) / (high - low).clamp_min(1e-6) * 255
         frames = frames.round().clamp(0, 255).to(torch.uint8)
@@ -46,3 +49,15 @@ def input_photograph(inputs: torch.Tensor, meta: Mapping, mean: Any = None, std:
     height, width = frames.shape[-2:]
     frames = frames[..., top : height - bottom, left : width - right]
     return [np.ascontiguousarray(f.permute(1, 2, 0).numpy()) for f in frames]
+
+
+def normalisation_of(dataset: Any) -> dict[str, Any]:
+    """``mean`` and ``std`` (values in [0, 1]) of the step of a dataset's pipeline that normalises; empty without one."""
+    while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    if not hasattr(dataset, 'pipeline') and hasattr(dataset, 'datasets'):
+        return normalisation_of(dataset.datasets[0])
+    for step in reversed(getattr(getattr(dataset, 'pipeline', None), 'transforms', [])):
+        if hasattr(step, 'mean') and hasattr(step, 'std'):
+            return dict(mean=step.mean, std=step.std)
+    return {}

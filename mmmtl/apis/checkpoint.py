@@ -1,0 +1,162 @@
+"""Checkpoints: read without running their code, and refused with a reason when they are of another network."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import os.path as osp
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+
+__all__ = ['CheckpointError', 'load_checkpoint', 'read_checkpoint', 'state_of']
+
+_SHOWN = 3
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or is not of this network; the message says what to do."""
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Read a ``.pth`` (with ``weights_only=True``: no code of the file runs) or a ``.safetensors`` file.
+
+    Returns:
+        At least ``state_dict``; a file of this package's training has ``meta``, ``optimizer``, ... besides. The text
+        metadata of a ``.safetensors`` file is its ``meta``.
+
+    Raises:
+        CheckpointError: Missing or broken file, foreign pickle, or nothing in it that could be a state dict.
+    """
+    path = str(path)
+    if not osp.isfile(path):
+        folder = osp.dirname(path) or '.'
+        files = [f for f in os.listdir(folder) if f.endswith(('.pth', '.safetensors', '.tar'))] if osp.isdir(folder) else []
+        listed = f' In {folder} there are {sorted(files)[:8]}.' if files else ''
+        raise CheckpointError(f"checkpoint '{path}' does not exist.{listed}")
+    if path.endswith('.safetensors'):
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch raises pickle, zip, runtime and EOF errors for broken files
+        text = str(error).strip().split('\n')[0][:200]
+        foreign = 'weights_only' in str(error) or 'Unsupported' in str(error)
+        remedy = (' It holds Python objects that are not loaded from files of unknown origin; the checkpoints of published '
+                  'code go through tools/model_converters/convert_upstream.py.' if foreign else
+                  ' It is broken or no checkpoint; copy it again.')  # fmt: skip
+        raise CheckpointError(f"checkpoint '{path}' can't be read ({type(error).__name__}: {text}).{remedy}") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"checkpoint '{path}' holds {type(content).__name__}, expected a dict with 'state_dict'")
+    content = dict(content)
+    if 'state_dict' not in content:
+        if not content or not all(isinstance(v, Tensor) for v in content.values()):
+            raise CheckpointError(f"checkpoint '{path}' has no 'state_dict', only {sorted(map(str, content))[:8]}. Checkpoints "
+                                  'of published code go through tools/model_converters/convert_upstream.py.')
+        content = {'state_dict': content}
+    return content
+
+
+def _read_safetensors(path: str) -> dict[str, Any]:
+    """Tensors and text metadata of a ``.safetensors`` file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework='pt') as file:
+            return {'state_dict': {k: file.get_tensor(k) for k in file.keys()}, 'meta': dict(file.metadata() or {})}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"checkpoint '{path}' can't be read as safetensors: {error}") from error
+
+
+def state_of(model: nn.Module) -> nn.Module:
+    """The network inside a distributed wrapper."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def load_checkpoint(model: nn.Module, path: str, training: bool = False) -> dict[str, Any]:
+    """Load a checkpoint into ``model``; every parameter must be there, in its shape.
+
+    Args:
+        model: The network, possibly inside a distributed wrapper.
+        path: ``.pth`` or ``.safetensors``.
+        training: Insist on the auxiliary heads, too. Prediction does not use them (a decoder's ``aux_modules``), so that a
+            published checkpoint may go without.
+
+    Returns:
+        The checkpoint's content.
+
+    Raises:
+        CheckpointError: Unreadable file, or one of another network: counts and examples of missing, unexpected and
+            mismatched keys, where the checkpoint's own config differs, and the remedy.
+    """
+    content = read_checkpoint(path)
+    network = state_of(model)
+    given = {k[7:] if k.startswith('module.') else k: v for k, v in content['state_dict'].items()}
+    own = network.state_dict()
+    optional = () if training else auxiliary_prefixes(network)
+    missing = [k for k in own if k not in given and not k.startswith(optional)]
+    unexpected = [k for k in given if k not in own]
+    mismatched = [k for k in own if k in given and given[k].shape != own[k].shape]
+    if missing or unexpected or mismatched:
+        raise CheckpointError(_report(path, network, content, own, given, missing, unexpected, mismatched))
+    network.load_state_dict(given, strict=False)
+    return content
+
+
+def auxiliary_prefixes(network: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the parameters that work in training alone."""
+    decoder = getattr(network, 'decoder', None)
+    return tuple(f'decoder.{name}.' for name in getattr(decoder, 'aux_modules', ()))
+
+
+def _report(path: str, network: nn.Module, content: Mapping, own: Mapping, given: Mapping, missing: list[str],
+            unexpected: list[str], mismatched: list[str]) -> str:  # fmt: skip
+    """Why a checkpoint does not fit."""
+    lines = [f"checkpoint '{path}' is not of this network ({type(network).__name__}, {len(own)} parameters and buffers; the "
+             f'checkpoint has {len(given)}):']
+    for title, keys, show in (
+        ('missing in the checkpoint', missing, lambda k: k),
+        ('unknown to the network', unexpected, lambda k: k),
+        ('of another shape', mismatched, lambda k: f'{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}'),
+    ):
+        if keys:
+            more = f', and {len(keys) - _SHOWN} more' if len(keys) > _SHOWN else ''
+            lines.append(f'  {len(keys)} {title}: ' + '; '.join(show(k) for k in keys[:_SHOWN]) + more)
+    if missing and unexpected:
+        near = difflib.get_close_matches(unexpected[0], missing, n=1, cutoff=0.8)
+        if near:
+            lines.append(f'  perhaps renamed: {unexpected[0]} → {near[0]}')
+    differences = config_differences(content, network)
+    if differences:
+        lines.append('The checkpoint was trained with other settings: ' + '; '.join(differences[:4]) + '.')
+    lines.append('Use the config the checkpoint was trained with (it lies in its work dir), or --cfg-options to match it. '
+                 'Checkpoints of published code go through tools/model_converters/convert_upstream.py.')  # fmt: skip
+    return '\n'.join(lines)
+
+
+def config_differences(content: Mapping, network: nn.Module) -> list[str]:
+    """Where the model section that a checkpoint remembers differs from the network's own config."""
+    from mmengine.config import Config
+
+    text = (content.get('meta') or {}).get('cfg')
+    own = getattr(network, 'cfg', None)
+    if not isinstance(text, str) or own is None:
+        return []
+    try:
+        theirs = Config.fromstring(text, '.py')
+    except Exception:  # noqa: BLE001 - a hint only: any text may stand there
+        return []
+    found: list[str] = []
+    _compare(theirs.get('model', {}), own.get('model', {}), 'model', found)
+    return found
+
+
+def _compare(theirs: Any, ours: Any, path: str, found: list[str]) -> None:
+    """Collect the leaves that differ."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        for key in dict.fromkeys([*theirs, *ours]):
+            _compare(theirs.get(key, '(nothing)'), ours.get(key, '(nothing)'), f'{path}.{key}', found)
+    elif theirs != ours:
+        found.append(f'{path} was {theirs!r:.60}, here {ours!r:.60}')

@@ -1,0 +1,82 @@
+"""From a config and a checkpoint to a network that predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmmtl.registry import MODELS, ConfigError
+
+from .check import check_config
+from .checkpoint import load_checkpoint
+from .config import load_config
+from .modules import register_all_modules
+
+__all__ = ['build_model', 'init_model']
+
+
+def build_model(cfg: Config, check: bool = True) -> nn.Module:
+    """Build the network of a config, with its weights drawn as the config says.
+
+    Args:
+        cfg: The config; its ``model`` section is used.
+        check: Check the section first, so that all its mistakes are reported at once.
+
+    Returns:
+        The network in training mode; ``network.cfg`` is the config.
+    """
+    register_all_modules()
+    if 'model' not in cfg:
+        raise ConfigError(f"{cfg.filename or 'the config'} has no section 'model'")
+    if check:
+        check_config(cfg, parts=('model',))
+    model = MODELS.build(cfg.model)
+    if hasattr(model, 'init_weights'):
+        model.init_weights()
+    model.cfg = cfg
+    return model
+
+
+def init_model(config: str | Path | Config, checkpoint: str | None = None, device: str | torch.device = 'cpu',
+               cfg_options: Mapping[str, Any] | None = None) -> nn.Module:  # fmt: skip
+    """Build a network for prediction.
+
+    Args:
+        config: Path of a config file, or a config.
+        checkpoint: ``.pth`` or ``.safetensors``; None leaves the weights as drawn (the config's ``pretrained`` backbone
+            weights are loaded in that case alone).
+        device: Where the network shall be.
+        cfg_options: As ``--cfg-options``: ``{'model.decoder.steps': 1}``.
+
+    Returns:
+        The network in eval mode; ``network.cfg`` is the config, ``network.dataset_meta`` has the tasks.
+
+    Raises:
+        ConfigError: A mistake in the config or the options.
+        CheckpointError: An unreadable checkpoint, or one of another network.
+    """
+    cfg = load_config(config, cfg_options)
+    if checkpoint is not None:
+        forget_pretrained(cfg.get('model'))
+    model = build_model(cfg)
+    if checkpoint is not None:
+        load_checkpoint(model, str(checkpoint))
+    model.dataset_meta = dict(tasks=model.tasks)
+    return model.to(device).eval()
+
+
+def forget_pretrained(model_cfg: Any) -> None:
+    """Switch off the loading of pretrained backbone weights that a checkpoint replaces anyway."""
+    backbone = (model_cfg or {}).get('backbone')
+    if isinstance(backbone, Mapping):
+        if backbone.get('pretrained') is True:
+            backbone['pretrained'] = False
+        if backbone.get('checkpoint'):
+            backbone['checkpoint'] = None
+        if isinstance(backbone.get('init_cfg'), Mapping) and backbone['init_cfg'].get('type') == 'Pretrained':
+            backbone['init_cfg'] = None

@@ -1,0 +1,77 @@
+"""Pictures while a run goes on: a few panels per validation, all of a test when they are asked for."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from mmmtl.registry import HOOKS
+from mmmtl.visualization import (input_photograph, normalisation_of, original_photograph, panel_of_sample, safe_name,
+                                 write_png)  # fmt: skip
+
+__all__ = ['PanelHook']
+
+
+@HOOKS.register_module()
+class PanelHook(Hook):
+    """Draws the photograph, and ground truth and prediction of every task, on one sheet per image.
+
+    Args:
+        num_val: How many images of each validation are drawn, the first ones of the dataset; they go to the backends of
+            the runner's visualizer (``vis_data/vis_image`` in the work dir). 0: none.
+        test_dir: Folder for the panels of a test, one PNG per image; None: none.
+        max_test: Draw no more than this many panels per process in a test.
+        cell_width: Width of one picture in pixels.
+        subtitle: A quiet line under the image's name.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, num_val: int = 4, test_dir: str | None = None, max_test: int | None = None, cell_width: int = 256,
+                 subtitle: str = '') -> None:  # fmt: skip
+        self.num_val, self.test_dir, self.max_test = num_val, test_dir, max_test
+        self.cell_width, self.subtitle = cell_width, subtitle
+        self._drawn = 0
+
+    def before_val_epoch(self, runner: Any) -> None:
+        self._drawn = 0
+
+    def before_test_epoch(self, runner: Any) -> None:
+        self._drawn = 0
+
+    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Mapping | None = None,
+                       outputs: Sequence | None = None) -> None:  # fmt: skip
+        if not is_main_process() or self._drawn >= self.num_val or not outputs:
+            return
+        dataset = runner.val_dataloader.dataset
+        for index, sample in enumerate(outputs[: self.num_val - self._drawn]):
+            panel = self._draw(dataset, data_batch, index, sample)
+            runner.visualizer.add_image(f'val_{safe_name(sample.sample_id)}', panel, runner.iter)
+            self._drawn += 1
+
+    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Mapping | None = None,
+                        outputs: Sequence | None = None) -> None:  # fmt: skip
+        if self.test_dir is None or not outputs:
+            return
+        dataset = runner.test_dataloader.dataset
+        for index, sample in enumerate(outputs):
+            if self.max_test is not None and self._drawn >= self.max_test:
+                return
+            panel = self._draw(dataset, data_batch, index, sample)
+            write_png(osp.join(self.test_dir, safe_name(sample.sample_id) + '.png'), panel)
+            self._drawn += 1
+
+    def _draw(self, dataset: Any, data_batch: Mapping | None, index: int, sample: Any) -> np.ndarray:
+        """The panel of one sample: over the photograph on disk, or over what the network was given."""
+        image, image_next = original_photograph(sample), None
+        inputs = None if data_batch is None else data_batch['inputs'][index]
+        if inputs is not None and (image is None or inputs.ndim == 4):
+            image, *rest = input_photograph(inputs, sample.metainfo, **normalisation_of(dataset))
+            image_next = rest[0] if rest else None
+        return panel_of_sample(image, sample, dataset.metainfo['tasks'], subtitle=self.subtitle,
+                               cell_width=self.cell_width, image_next=image_next)  # fmt: skip
