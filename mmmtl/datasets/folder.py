@@ -65,6 +65,11 @@ class FolderDataset(MTLDataset):
                         f"FolderDataset.formats['{name}']: unknown entry '{key}' (scale, offset, unknown).{near}"
                     )
         super().__init__(tasks, data_root, **kwargs)
+        for name, form in self.formats.items():
+            if 'scale' in form and self.tasks[name].categorical:
+                raise ConfigError(
+                    f"FolderDataset.formats['{name}']: scale is for continuous tasks; class ids take offset and unknown"
+                )
 
     def list_samples(self) -> list[dict]:
         root = Path(self.path(self.images))
@@ -146,15 +151,9 @@ def _read(path: Path, task: Task) -> np.ndarray:
     return read_map(path) if task.label_channels == 1 else read_picture(path)
 
 
-def _categorical(
-    path: Path, stored: np.ndarray, offset: int = 0, unknown: Any = (IGNORE,), scale: float = 1
-) -> np.ndarray:
+def _categorical(path: Path, stored: np.ndarray, offset: int = 0, unknown: Any = (IGNORE,)) -> np.ndarray:
     if stored.dtype.kind not in 'biu':
         raise FileError(f'{path}: expected integer class ids, found {stored.dtype}')
-    if scale != 1:
-        raise ConfigError(
-            'FolderDataset.formats: scale is for continuous tasks; class ids take offset and unknown'
-        )
     hidden = np.isin(stored, np.atleast_1d(unknown))
     label = stored.astype(np.int64) + int(offset)
     label[hidden] = IGNORE
