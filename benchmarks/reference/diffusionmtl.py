@@ -1,10 +1,12 @@
-"""DiffusionMTL as its data flow is published: one denoiser call per sample, labelled task and step, nothing shared.
+"""DiffusionMTL as its data flow is published: one denoiser call per sample, labelled task and step, nothing
+shared.
 
 The slow, obvious derivation: it serves as the second derivation in tests (same numbers as
-:mod:`mmmtl.models.decoders.diffusionmtl`), writes the small golden file of the test suite, and is the baseline of timings.
-Parameter names are those of the published checkpoints; labels are float maps with 255 as unknown; ``task_w`` (B, T) says
-which are labelled. Prediction Diffusion was never published: it follows the reconstruction whose parameter count and cost
-match the paper's table, with the roles of feature maps and predictions exchanged.
+:mod:`mmmtl.models.decoders.diffusionmtl`), writes the small golden file of the test suite, and is the
+baseline of timings. Parameter names are those of the published checkpoints; labels are float maps with 255 as
+unknown; ``task_w`` (B, T) says which are labelled. Prediction Diffusion was never published: it follows the
+reconstruction whose parameter count and cost match the paper's table, with the roles of feature maps and
+predictions exchanged.
 """
 
 from __future__ import annotations
@@ -169,8 +171,8 @@ def schedule(steps: int) -> dict[str, Tensor]:
     bar = alphas.cumprod(0)
     previous = torch.cat((torch.ones(1, dtype=torch.float64), bar[:-1]))
     variance = betas * (1 - previous) / (1 - bar)
-    values = (betas, bar, previous, bar.sqrt(), (1 - bar).sqrt(), (1 - bar).log(), (1 / bar).sqrt(), (1 / bar - 1).sqrt(),
-              variance, variance.clamp_min(1e-20).log(), betas * previous.sqrt() / (1 - bar),
+    values = (betas, bar, previous, bar.sqrt(), (1 - bar).sqrt(), (1 - bar).log(), (1 / bar).sqrt(),
+              (1 / bar - 1).sqrt(), variance, variance.clamp_min(1e-20).log(), betas * previous.sqrt() / (1 - bar),
               (1 - previous) * alphas.sqrt() / (1 - bar))  # fmt: skip
     return {n: v.float() for n, v in zip(BUFFERS, values)}
 

@@ -29,10 +29,11 @@ class Decoder(BaseModule):
         tasks: ``{name: Task or config}``.
         in_channels: Channels of the feature maps.
         strides: Strides of the feature maps relative to the image.
-        composition: How the losses of a partially labelled batch of B samples and T tasks add up. ``batch``: a task's loss
-            is taken over all its labelled samples together. ``sample``: every labelled (sample, task) pair has a loss of
-            its own, with its own normaliser, and pairs are summed and divided by B. ``balanced``: as ``sample``, and a
-            sample with L labelled tasks counts T / L times, so that every image weighs the same (published DiffusionMTL).
+        composition: How the losses of a partially labelled batch of B samples and T tasks add up. ``batch``:
+            a task's loss is taken over all its labelled samples together. ``sample``: every labelled (sample,
+            task) pair has a loss of its own, with its own normaliser, and pairs are summed and divided by B.
+            ``balanced``: as ``sample``, and a sample with L labelled tasks counts T / L times, so that every
+                image weighs the same (published DiffusionMTL).
     """
 
     aux_modules: tuple[str, ...] = ()
@@ -50,7 +51,8 @@ class Decoder(BaseModule):
 
     @abstractmethod
     def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        """Weighted losses, ``loss_<task>`` for every task (an exact zero that keeps the graph where nobody is labelled).
+        """Weighted losses, ``loss_<task>`` for every task (an exact zero that keeps the graph where nobody is
+        labelled).
 
         Args:
             feats: Maps (B, C_l, h_l, w_l).
@@ -64,8 +66,10 @@ class Decoder(BaseModule):
         """Raw maps ``{task: (B, C, h, w)}`` of any grid; the model brings them to ``size``."""
 
     def task_losses(self, raw: Mapping[str, Tensor], targets: Targets, size: tuple[int, int], prefix: str = '',
-                    weight: float = 1.0, gathered: bool = False, batch: int | None = None) -> dict[str, Tensor]:  # fmt: skip
-        """Losses of raw maps: gather the labelled samples, bring them to the label's grid, apply each task's loss.
+                    weight: float = 1.0, gathered: bool = False,
+                    batch: int | None = None) -> dict[str, Tensor]:  # fmt: skip
+        """Losses of raw maps: gather the labelled samples, bring them to the label's grid, apply each task's
+        loss.
 
         Args:
             raw: ``{task: (B, C, h, w)}``.
@@ -73,8 +77,8 @@ class Decoder(BaseModule):
             size: (H, W) of the network's input.
             prefix: Put before ``loss_<task>``, for example ``aux.``.
             weight: Factor on top of the tasks' own weights.
-            gathered: ``raw`` holds the labelled samples alone, (n, C, h, w), and no map for a task without any; ``batch``
-                then says what B is.
+            gathered: ``raw`` holds the labelled samples alone, (n, C, h, w), and no map for a task without
+                any; ``batch`` then says what B is.
         """
         shares = None
         if self.composition != 'batch' and targets:

@@ -28,39 +28,42 @@ CONDITIONS = ('predictions', 'features', 'both')
 class DiffusionMTLDecoder(Decoder):
     """Preliminary decoders, multi-task conditioning and a denoising chain of few steps.
 
-    Per task, residual blocks give an initial feature map F_t and a 1x1 convolution an initial prediction P_t. One of the
-    two is the clean signal of a diffusion: noise decays it (step S - 1 of S), and S denoising steps bring it back, conditioned
-    on the initial maps of *all* tasks. Training runs the whole chain with gradients, for the labelled (sample, task) pairs
-    alone and all of them as one batch; there is no random time step. The final map is supervised, and the initial
-    prediction with ``intermediate_weight``.
+    Per task, residual blocks give an initial feature map F_t and a 1x1 convolution an initial prediction P_t.
+    One of the two is the clean signal of a diffusion: noise decays it (step S - 1 of S), and S denoising
+    steps bring it back, conditioned on the initial maps of *all* tasks. Training runs the whole chain with
+    gradients, for the labelled (sample, task) pairs alone and all of them as one batch; there is no random
+    time step. The final map is supervised, and the initial prediction with ``intermediate_weight``.
 
-    Feature Diffusion follows the published code. Prediction Diffusion was never published; the defaults are the
-    reconstruction that meets the paper's table to the digit (132,913,284 parameters, 628 G multiply-accumulates with
-    ResNet-18 on PASCAL-Context): P_t is diffused, the condition is a convolution over all F_t, and the head that turns
-    features into predictions works at every step.
+    Feature Diffusion follows the published code. Prediction Diffusion was never published; the defaults are
+    the reconstruction that meets the paper's table to the digit (132,913,284 parameters, 628 G
+    multiply-accumulates with ResNet-18 on PASCAL-Context): P_t is diffused, the condition is a convolution
+    over all F_t, and the head that turns features into predictions works at every step.
 
     Noise names: ``q.<task>`` for the decay, ``p<t>.<task>`` for the step from t to t - 1 (t = S - 1 .. 1).
 
     Args:
         mode: ``feature`` or ``prediction``: what is diffused.
         num_blocks: Residual blocks of a preliminary decoder.
-        hidden: Channels in the middle of the denoiser's task heads; the published code keeps 512 at any width.
+        hidden: Channels in the middle of the denoiser's task heads; the published code keeps 512 at any
+            width.
         depth, heads, mlp_ratio, token_scale: Of the denoiser's attention. The paper speaks of one head of
             self-attention; code and weights have four heads of cross-attention.
         num_steps: S. The paper plots 1, 2 and 3 and uses 2.
-        beta_rule, beta_range: Noise schedule, see :func:`mmmtl.diffusion.ddpm.make_betas`. The paper says "linear", the
-            code grows the root linearly; up to S = 2 the two agree.
-        condition: What the conditioning convolution sees: ``predictions`` (default of Feature: the published code, though
-            the paper's figure 3 draws features), ``features`` (default of Prediction: with predictions the model would
-            have 121.3 M parameters, which the table excludes) or ``both`` (Prediction: honours the figure too, 133.07 M).
-        detach_predictions: No gradient through P_t where it is diffused or a condition (published code; it detaches the
-            dictionary of predictions before anything else).
+        beta_rule, beta_range: Noise schedule, see :func:`mmmtl.diffusion.ddpm.make_betas`. The paper says
+            "linear", the code grows the root linearly; up to S = 2 the two agree.
+        condition: What the conditioning convolution sees: ``predictions`` (default of Feature: the published
+            code, though the paper's figure 3 draws features), ``features`` (default of Prediction: with
+            predictions the model would have 121.3 M parameters, which the table excludes) or ``both``
+            (Prediction: honours the figure too, 133.07 M).
+        detach_predictions: No gradient through P_t where it is diffused or a condition (published code; it
+            detaches the dictionary of predictions before anything else).
         detach_features: No gradient through F_t there (published code: attached).
         intermediate_weight: Weight of the losses on P_t (published code: 0.5).
         composition: How losses of a partially labelled batch add up, see
             :class:`~mmmtl.models.decoders.base.Decoder` (published code: ``balanced``).
-        diffusion: False: the ablation without diffusion; the same denoiser runs the same steps on maps that no noise
-            touches, each step taking the last one's result (the table gives it the full model's cost).
+        diffusion: False: the ablation without diffusion; the same denoiser runs the same steps on maps that
+            no noise touches, each step taking the last one's result (the table gives it the full model's
+            cost).
         multitask_condition: False: the ablation without conditioning; noisy tokens attend to themselves.
     """
 
@@ -77,7 +80,8 @@ class DiffusionMTLDecoder(Decoder):
                 raise ConfigError(f"DiffusionMTLDecoder: {what} must be one of {known}, got '{value}'."
                                   f'{suggest(str(value), map(str, known))}')  # fmt: skip
         if len(self.in_channels) != 1:
-            raise ConfigError(f'DiffusionMTLDecoder works on one fused map, the backbone gives {len(self.in_channels)}: '
+            raise ConfigError(f'DiffusionMTLDecoder works on one fused map, the backbone gives '
+                              f'{len(self.in_channels)}: '
                               "add neck=dict(type='ConcatFusion', channels=512) to the model")  # fmt: skip
         self.mode, self.intermediate_weight, self.diffusion = mode, intermediate_weight, diffusion
         self.condition = condition or ('predictions' if mode == 'feature' else 'features')
@@ -94,7 +98,7 @@ class DiffusionMTLDecoder(Decoder):
             self.combine = nn.Conv2d(channels, width, 3, padding=1)
             nn.init.kaiming_normal_(self.combine.weight, mode='fan_out', nonlinearity='relu')
             nn.init.zeros_(self.combine.bias)
-        states = {n: width for n in outputs} if mode == 'feature' else outputs
+        states = dict.fromkeys(outputs, width) if mode == 'feature' else outputs
         self.denoiser = CrossDenoiser(states, outputs, width, hidden, depth, heads, mlp_ratio, token_scale,
                                       conditioned=multitask_condition)  # fmt: skip
 
@@ -104,8 +108,8 @@ class DiffusionMTLDecoder(Decoder):
 
         Args:
             feats: The fused map.
-            learned: Tasks whose maps need gradients; None: all. The others are computed without a graph where no
-                gradient could reach them through the condition anyway.
+            learned: Tasks whose maps need gradients; None: all. The others are computed without a graph where
+                no gradient could reach them through the condition anyway.
         """
         features, predictions = {}, {}
         through_condition = self.combine is not None and (
@@ -157,23 +161,23 @@ class DiffusionMTLDecoder(Decoder):
             clean = self.denoiser(states, condition, step)
             if self.mode == 'prediction':
                 clean = {n: self.denoiser.heads[n](x) for n, x in clean.items()}
-            states = clean if not self.diffusion else {
-                n: self.chain.step_back(x, states[n], drawn(f'p{step}', n), step) for n, x in clean.items()}  # fmt: skip
+            if self.diffusion:
+                clean = {n: self.chain.step_back(x, states[n], drawn(f'p{step}', n), step) for n, x in clean.items()}
+            states = clean
         return {n: self.denoiser.heads[n](x) for n, x in self.denoiser(states, condition, 0).items()}
 
     # ---- contract ----------------------------------------------------------------------------------------------------
     def forward_train(self, feats: Sequence[Tensor], index: Mapping[str, Tensor],
                       noise: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
-        """Initial predictions {task: (B, C, h, w)} of all tasks, and final raw maps {task: (n, C, h, w)} of those in
-        ``index``, one per labelled sample."""
+        """Initial predictions {task: (B, C, h, w)} of all tasks, and final raw maps {task: (n, C, h, w)} of
+        those in ``index``, one per labelled sample."""
         names = [n for n in self.tasks if n in index]
         features, predictions = self.initial(feats, names)
         start, condition = self._inputs(features, predictions)
         if not names:
             return predictions, {}
-        whole = torch.arange(len(feats[0]), device=feats[0].device)
         rows = {n: index[n] for n in names}
-        start = {n: start[n] if len(i) == len(whole) else start[n][i] for n, i in rows.items()}
+        start = {n: start[n][i] for n, i in rows.items()}
         condition = condition and condition.rows(torch.cat([*rows.values()]))
         return predictions, self.denoise(start, condition, noise, rows)
 

@@ -41,15 +41,15 @@ def _mlp(width: int, ratio: float) -> nn.Sequential:
 class CrossBlock(nn.Module):
     """One attention block over two streams of tokens.
 
-    The noisy stream k passes an MLP and is then key and value; the conditioning stream q attends to it and is the stream
-    that goes on to the output. Both are residual; norms come first.
+    The noisy stream k passes an MLP and is then key and value; the conditioning stream q attends to it and is
+    the stream that goes on to the output. Both are residual; norms come first.
 
     Args:
         width: Channels of a token, a multiple of ``heads``.
         heads: Attention heads.
         mlp_ratio: Hidden width of the MLPs over ``width``.
-        conditioned: Two streams. Without, the noisy tokens attend to themselves and have one MLP (the ablation without
-            multi-task conditioning).
+        conditioned: Two streams. Without, the noisy tokens attend to themselves and have one MLP (the
+            ablation without multi-task conditioning).
     """
 
     def __init__(self, width: int, heads: int = 4, mlp_ratio: float = 4.0, conditioned: bool = True) -> None:
@@ -97,16 +97,19 @@ class Condition(NamedTuple):
 
 
 class CrossDenoiser(nn.Module):
-    """Noisy maps of several tasks at one step → clean feature maps; everything but encoders and heads is shared.
+    """Noisy maps of several tasks at one step → clean feature maps; everything but encoders and heads is
+    shared.
 
-    The maps of all tasks and samples form one batch of P rows for the attention, which works on a grid ``token_scale``
-    times coarser. There is no batch norm, so the result does not depend on how rows are grouped.
+    The maps of all tasks and samples form one batch of P rows for the attention, which works on a grid
+    ``token_scale`` times coarser. There is no batch norm, so the result does not depend on how rows are
+    grouped.
 
     Args:
         in_channels: Channels of the noisy maps, per task.
         out_channels: Channels of the raw output, per task.
         width: D, channels of the tokens and of the clean feature maps.
-        hidden: Channels after the first 3x3 convolution of a task's head (512 in the published code at any width).
+        hidden: Channels after the first 3x3 convolution of a task's head (512 in the published code at any
+            width).
         depth, heads, mlp_ratio: Of the attention blocks.
         token_scale: Side of the square of pixels that a token stands for.
         conditioned: See :class:`CrossBlock`.

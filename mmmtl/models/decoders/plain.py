@@ -37,8 +37,8 @@ _BLOCKS = {'basic': BasicBlock, 'mlp': _MLPBlock}
 class PlainDecoder(Decoder):
     """Multi-task baseline; with a single task, the single-task baseline.
 
-    The levels are resized to the finest one's grid, concatenated and mixed by a 1x1 convolution; each task then has
-    ``num_blocks`` residual blocks of its own and a prediction head.
+    The levels are resized to the finest one's grid, concatenated and mixed by a 1x1 convolution; each task
+    then has ``num_blocks`` residual blocks of its own and a prediction head.
 
     Args:
         channels: Width of the branches. With one feature map of that width nothing is mixed.
@@ -49,8 +49,8 @@ class PlainDecoder(Decoder):
         composition: See :class:`~mmmtl.models.decoders.base.Decoder`.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int], channels: int = 256,
-                 num_blocks: int = 2, block: str = 'basic', upsample: int = 1, head_kernel: int = 1,
+    def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int],
+                 channels: int = 256, num_blocks: int = 2, block: str = 'basic', upsample: int = 1, head_kernel: int = 1,
                  composition: str = 'batch', init_cfg: dict | None = None) -> None:  # fmt: skip
         super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
         if block not in _BLOCKS:
@@ -60,12 +60,14 @@ class PlainDecoder(Decoder):
         self.branches = nn.ModuleDict(
             {name: nn.ModuleList(_BLOCKS[block](channels) for _ in range(num_blocks)) for name in self.tasks})
         self.heads = nn.ModuleDict(
-            {n: nn.Conv2d(channels, t.out_channels, head_kernel, padding=head_kernel // 2) for n, t in self.tasks.items()})
+            {n: nn.Conv2d(channels, t.out_channels, head_kernel, padding=head_kernel // 2)
+             for n, t in self.tasks.items()})  # fmt: skip
 
     def forward(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
         """Features → raw maps on the finest level's grid, times ``upsample``."""
         size = max((f.shape[-2:] for f in feats), key=lambda s: s[0])
-        maps = [f if f.shape[-2:] == size else F.interpolate(f, size, mode='bilinear', align_corners=False) for f in feats]
+        maps = [f if f.shape[-2:] == size else F.interpolate(f, size, mode='bilinear', align_corners=False)
+                for f in feats]  # fmt: skip
         shared = self.mix(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
         raw = {}
         for name, branch in self.branches.items():
