@@ -147,18 +147,20 @@ _FLESH: tuple[tuple[str, tuple[float, float, float], tuple[float, float, float],
 )
 
 
-class Flesh(NamedTuple):
-    """One convex piece of a body: an ellipsoid, or a capsule along its local y axis.
+class Piece(NamedTuple):
+    """One convex piece of an object: a box, or a capsule along its local y axis (an ellipsoid if that is short).
 
     Attributes:
-        size: (3,) semi-axes in metres.
-        axis: Half length of the capsule's axis in units of the y semi-axis, 0 for an ellipsoid.
+        boxy: Whether it is a box.
+        size: (3,) half sizes or semi-axes in metres.
+        axis: Half length of the capsule's axis in units of the y semi-axis; 0 for an ellipsoid or a box.
         rotation: (2, 3, 3) world from local, for both frames.
         centre: (2, 3) metres, for both frames.
-        part: Human-part class, 1 to 6.
+        part: Human-part class, 0 to 6.
         material: Its looks.
     """
 
+    boxy: bool
     size: np.ndarray
     axis: float
     rotation: np.ndarray
@@ -168,7 +170,7 @@ class Flesh(NamedTuple):
 
 
 def figure(draw: Any, pose: str, stature: float, place: np.ndarray, yaw: tuple[float, float],
-           clothes: dict[str, Material]) -> tuple[list[Flesh], float]:
+           clothes: dict[str, Material]) -> tuple[list[Piece], float]:
     """A dressed figure in two frames.
 
     Args:
@@ -193,5 +195,6 @@ def figure(draw: Any, pose: str, stature: float, place: np.ndarray, yaw: tuple[f
             rotation = np.stack([frame[name][0] for frame in frames])
             joint = np.stack([frame[name][1] for frame in frames])
             centre = place + stature * (joint + np.einsum('fij,j->fi', rotation, offset))
-            pieces.append(Flesh(stature * np.array(size), length / 2 / size[1], rotation, centre, part, clothes[cloth]))
+            shape = stature * np.array(size), length / 2 / size[1]
+            pieces.append(Piece(False, *shape, rotation, centre, part, clothes[cloth]))
     return pieces, stature * (float(frames[0]['pelvis'][1][1]) - 0.05)

@@ -4,30 +4,34 @@ Shading is a grey factor: albedo times shading is the linear image, exactly.
 """
 from __future__ import annotations
 
+from typing import Union
+
 import numpy as np
 
-from .diorama_scene import FIGURE, SURFACES, Scene
-from .diorama_trace import Frame, local_from_world
+from .diorama_figure import HEAD, LOWER_ARM, UPPER_ARM
+from .diorama_scene import SURFACES, Scene
+from .diorama_trace import Frame, local_from_world, pixel_rectangles
+
+Triple = Union[np.ndarray, list[np.ndarray]]
 
 _LAMP_RADIUS = 0.16                                     # metres; the softness of shadows
 _REACH = 0.3                                            # metres; how far contacts darken their surroundings
-_FADE = 14.0                                            # square metres; the lamp's light halves at this squared distance
+_FADE = 14.0                                            # square metres; the lamp's light halves at its root
 
 
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _dot(a: Triple, b: Triple) -> np.ndarray:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _to_local(matrix: np.ndarray, v: np.ndarray) -> list[np.ndarray]:
-    """``matrix`` (3, 3) applied to ``v`` (3, n)."""
-    m = matrix.tolist()
-    return [v[0] * np.float32(r[0]) + v[1] * np.float32(r[1]) + v[2] * np.float32(r[2]) for r in m]
+def _to_local(rows: np.ndarray, v: np.ndarray) -> list[np.ndarray]:
+    """An affine map (3, 4) of points (3, n); without BLAS, whose last bits differ between processors."""
+    return [v[0] * a + v[1] * b + v[2] * c + d for a, b, c, d in rows]
 
 
-def _capsule_cover(origin: list[np.ndarray], to_lamp: list[np.ndarray], axis: float, soft: float) -> np.ndarray:
+def _capsule_cover(origin: list[np.ndarray], to_lamp: list[np.ndarray], size: np.ndarray, axis: float) -> np.ndarray:
     """Share of the lamp hidden by a unit capsule, from its closest approach to the segment origin + s to_lamp.
 
-    ``soft`` is the lamp's radius in the capsule's units; at parameter s the cone of light is ``s * soft`` wide.
+    At parameter s the cone of light between a point and the lamp is s times as wide as the lamp.
     """
     ox, oy, oz = origin
     dx, dy, dz = to_lamp
@@ -35,84 +39,93 @@ def _capsule_cover(origin: list[np.ndarray], to_lamp: list[np.ndarray], axis: fl
     whole = flat + dy * dy
     down = ox * dx + oz * dz
     if axis:                                            # closest points of the ray and the capsule's axis
-        s = np.clip(-down / np.maximum(flat, np.float32(1e-6)), 0, 1)
-        height = np.clip(oy + s * dy, -np.float32(axis), np.float32(axis))
-        s = np.clip((dy * (height - oy) - down) / whole, 0, 1)
+        reach = np.float32(axis)
+        s = (-down / np.maximum(flat, np.float32(1e-6))).clip(0, 1)
+        height = (oy + s * dy).clip(-reach, reach)
+        s = ((dy * (height - oy) - down) / whole).clip(0, 1)
         gap = oy + s * dy
-        gap = gap - np.clip(gap, -np.float32(axis), np.float32(axis))
+        gap -= gap.clip(-reach, reach)
     else:
-        s = np.clip(-(down + oy * dy) / whole, 0, 1)
+        s = (-(down + oy * dy) / whole).clip(0, 1)
         gap = oy + s * dy
     px, pz = ox + s * dx, oz + s * dz
     distance = np.sqrt(px * px + gap * gap + pz * pz)
-    wide = s * np.float32(soft) + np.float32(0.02)
-    return np.clip((1 + wide - distance) / (2 * wide), 0, 1)
+    wide = s * np.float32(3 * _LAMP_RADIUS / size.sum()) + np.float32(0.02)
+    return ((1 + wide - distance) / (2 * wide)).clip(0, 1)
 
 
-def _box_cover(origin: list[np.ndarray], to_lamp: list[np.ndarray], size: np.ndarray) -> np.ndarray:
-    """Share of the lamp hidden by a box of half sizes ``size``, all in metres, from its deepest point on the segment."""
+def _box_cover(origin: list[np.ndarray], to_lamp: list[np.ndarray], size: np.ndarray, axis: float) -> np.ndarray:
+    """Share of the lamp hidden by the cube [-1, 1]^3 of half sizes ``size``, from the segment's deepest point."""
     near, far = np.float32(0), np.float32(1)
-    for o, d, half in zip(origin, to_lamp, size.tolist()):
-        d = np.where(np.abs(d) < 1e-6, np.float32(1e-6), d)
-        middle, reach = -o / d, np.float32(half) / np.abs(d)
+    for o, d in zip(origin, to_lamp):
+        inverse = 1 / np.where(np.abs(d) < 1e-6, np.float32(1e-6), d)
+        middle, reach = -o * inverse, np.abs(inverse)
         near, far = np.maximum(near, middle - reach), np.minimum(far, middle + reach)
-    s = np.clip((near + far) * np.float32(0.5), 0, 1)
+    s = ((near + far) * np.float32(0.5)).clip(0, 1)
     outside, inside = np.float32(0), np.float32(-9)
     for o, d, half in zip(origin, to_lamp, size.tolist()):
-        gap = np.abs(o + s * d) - np.float32(half)
+        gap = (np.abs(o + s * d) - 1) * np.float32(half)
         inside = np.maximum(inside, gap)
         gap = np.maximum(gap, 0)
         outside = outside + gap * gap
     distance = np.sqrt(outside) + np.minimum(inside, 0)
     wide = np.minimum(s * np.float32(_LAMP_RADIUS), np.float32(size.min() * 0.9)) + np.float32(0.004)
-    return np.clip((wide - distance) / (2 * wide), 0, 1)
+    return ((wide - distance) / (2 * wide)).clip(0, 1)
 
 
-def _bounding_spheres(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray]:
-    """Centres (b, 3) and radii (b,) of the scene's bodies."""
+def _spheres(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Bounding spheres: centres (n, 3), radii (n,) of primitives, centres (b, 3), radii (b,) of bodies."""
     reach = scene.rotation[frame][:, :, 1] * (scene.size[:, 1] * scene.axis)[:, None]
     ends = np.stack((scene.centre[frame] - reach, scene.centre[frame] + reach))
-    radius = np.where(scene.boxy, np.sqrt((scene.size ** 2).sum(axis=1)), scene.size.max(axis=1))
-    centres, radii = [], []
-    for body in scene.bodies:
-        own = ends[:, body.start:body.stop]
-        centre = (own.min(axis=(0, 1)) + own.max(axis=(0, 1))) / 2
-        centres.append(centre)
-        radii.append((np.sqrt(((own - centre) ** 2).sum(axis=-1)) + radius[body.start:body.stop]).max())
-    return np.array(centres), np.array(radii)
+    end_radius = np.where(scene.boxy, np.sqrt((scene.size ** 2).sum(axis=1)), scene.size.max(axis=1))
+    starts = [body.start for body in scene.bodies]
+    low = np.minimum.reduceat(ends.min(axis=0), starts)
+    high = np.maximum.reduceat(ends.max(axis=0), starts)
+    centre = (low + high) / 2
+    owner = np.repeat(np.arange(len(starts)), [body.stop - body.start for body in scene.bodies])
+    spread = np.sqrt(((ends - centre[owner]) ** 2).sum(axis=-1)).max(axis=0) + end_radius
+    radius = np.where(scene.boxy, end_radius, scene.size.max(axis=1) + scene.size[:, 1] * scene.axis)
+    return scene.centre[frame], radius, centre, np.maximum.reduceat(spread, starts)
 
 
-def _lamp_share(scene: Scene, frame: int, seen: Frame, beam: np.ndarray, length: np.ndarray, lit: np.ndarray) -> np.ndarray:
+def _cones(scene: Scene, centre: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cones from the lamp around spheres grown by its radius: axes (n, 3), cosines and nearest distances (n,)."""
+    away = centre - scene.lamp
+    distance = np.sqrt((away ** 2).sum(axis=1))
+    sine = np.minimum((radius + _LAMP_RADIUS) / distance, 1.0)
+    return ((away / distance[:, None]).astype(np.float32), np.sqrt(1 - sine * sine).astype(np.float32),
+            (distance - radius).astype(np.float32))
+
+
+def _lamp_share(scene: Scene, frame: int, seen: Frame, beam: np.ndarray, length: np.ndarray,
+                lit: np.ndarray) -> np.ndarray:
     """Share of the lamp that each pixel sees, (N,); ``beam`` (3, N) are unit vectors from the lamp to the pixels."""
     share = np.ones(length.shape, np.float32)
     matrix, offset = local_from_world(scene, frame)
+    lamp = (np.einsum('nij,j->ni', matrix, scene.lamp) + offset).astype(np.float32)
+    to_local = np.concatenate((matrix, offset[:, :, None]), axis=2).astype(np.float32)
+    centre, radius, body_centre, body_radius = _spheres(scene, frame)
+    toward, cosine, _ = _cones(scene, centre, radius)
     owner = seen.index.ravel()
-    for body, centre, radius in zip(scene.bodies, *_bounding_spheres(scene, frame)):
-        away = centre - scene.lamp
-        distance = float(np.sqrt((away ** 2).sum()))
-        sine = min((radius + _LAMP_RADIUS) / distance, 1.0)
-        toward = away / distance
-        cone = _dot(beam, toward.astype(np.float32)) > np.float32(np.sqrt(1 - sine * sine))
+    for body, axis, narrow, nearest in zip(scene.bodies, *_cones(scene, body_centre, body_radius)):
+        cone = _dot(beam, axis) > narrow
         cone &= lit
-        cone &= length > np.float32(distance - radius)
+        cone &= length > nearest
         pixels = np.flatnonzero(cone)
         if not pixels.size:
             continue
-        point = seen.point.take(pixels, axis=1)
-        to_lamp = scene.lamp.astype(np.float32)[:, None] - point
+        rays, points = beam.take(pixels, axis=1), seen.point.take(pixels, axis=1)
         own = owner.take(pixels) - SURFACES
         part = np.ones(pixels.shape, np.float32)
         for n in range(body.start, body.stop):
-            if scene.boxy[n]:
-                turn = scene.rotation[frame][n].T
-                start = _to_local(turn, point - scene.centre[frame][n].astype(np.float32)[:, None])
-                cover = _box_cover(start, _to_local(turn, to_lamp), scene.size[n])
-            else:
-                start = [o + np.float32(c) for o, c in zip(_to_local(matrix[n], point), offset[n])]
-                soft = _LAMP_RADIUS / float(scene.size[n].mean())
-                cover = _capsule_cover(start, _to_local(matrix[n], to_lamp), float(scene.axis[n]), soft)
-            cover[own == n] = 0                         # a convex piece shades itself by its normals
-            part *= 1 - cover
+            inside = _dot(rays, toward[n]) > cosine[n]
+            inside &= own != n                          # a convex piece shades itself by its normals
+            some = np.flatnonzero(inside)
+            if some.size:
+                start = _to_local(to_local[n], points.take(some, axis=1))
+                to_lamp = [at - o for at, o in zip(lamp[n], start)]
+                cover = _box_cover if scene.boxy[n] else _capsule_cover
+                part[some] *= 1 - cover(start, to_lamp, scene.size[n], float(scene.axis[n]))
         share[pixels] *= part
     return share
 
@@ -123,7 +136,7 @@ def _corners(scene: Scene, probe: np.ndarray) -> np.ndarray:
     open_ = np.float32(1)
     for k, middle in enumerate((0.0, half[1], 0.0)):
         gap = np.float32(half[k]) - np.abs(probe[k] - np.float32(middle))
-        near = 1 - np.clip(gap * np.float32(1 / _REACH), 0, 1)
+        near = 1 - (gap * np.float32(1 / _REACH)).clip(0, 1)
         open_ = open_ * (1 - np.float32(0.38) * near * near)
     return open_
 
@@ -132,45 +145,39 @@ def _contacts(scene: Scene, frame: int, seen: Frame, probe: np.ndarray, open_: n
     """Dim ambient light near objects, in place: ``open_`` (N,), ``probe`` (3, N) points ``_REACH`` off the surfaces."""
     height, width = seen.size
     grid, dim = probe.reshape(3, height, width), open_.reshape(height, width)
+    centres = scene.centre[frame].astype(np.float32)
     for n, (x0, x1, y0, y1) in enumerate(_windows(scene, frame, seen)):
         if x0 >= x1 or y0 >= y1:
             continue
-        window = grid[:, y0:y1, x0:x1] - scene.centre[frame][n].astype(np.float32)[:, None, None]
-        q = _to_local(scene.rotation[frame][n].T, window)
-        size = scene.size[n].astype(np.float32)
+        q = grid[:, y0:y1, x0:x1] - centres[n][:, None, None]
+        turn, size = scene.rotation[frame][n].astype(np.float32), scene.size[n].astype(np.float32)
         if scene.boxy[n]:
-            gaps = [np.abs(a) - s for a, s in zip(q, size)]
+            gaps = [np.abs(_dot(q, turn[:, k])) - size[k] for k in range(3)]
             deep = np.maximum(np.maximum(gaps[0], gaps[1]), gaps[2])
             gaps = [np.maximum(g, 0) for g in gaps]
             distance = np.sqrt(_dot(gaps, gaps)) + np.minimum(deep, 0)
         else:
-            reach = size[1] * np.float32(scene.axis[n])
-            q[1] = q[1] - np.clip(q[1], -reach, reach)
+            if scene.axis[n]:
+                reach = size[1] * np.float32(scene.axis[n])
+                q -= turn[:, 1, None, None] * _dot(q, turn[:, 1]).clip(-reach, reach)
             distance = np.sqrt(_dot(q, q)) - size.min()
-        near = 1 - np.clip(distance * np.float32(1 / _REACH), 0, 1)
+        near = 1 - (distance * np.float32(1 / _REACH)).clip(0, 1)
         dim[y0:y1, x0:x1] *= 1 - np.float32(0.5) * near * near
 
 
 def _windows(scene: Scene, frame: int, seen: Frame) -> list[list[int]]:
-    """Pixel rectangles [x0, x1, y0, y1] around primitives, grown by the reach of contacts; empty for minor ones."""
+    """Pixel rectangles [x0, x1, y0, y1] around primitives, grown by the reach of contacts; empty for heads and arms."""
     view, eye = scene.camera_rotation[frame], scene.camera_centre[frame]
-    centre = np.einsum('nj,ji->ni', scene.centre[frame] - eye, view)
-    radius = np.where(scene.boxy, np.sqrt((scene.size ** 2).sum(axis=1)), scene.size[:, 1] * (1 + scene.axis)) + _REACH
-    near = np.maximum(centre[:, 2] - radius, 0.2)
-    rectangles = np.empty((len(centre), 4), np.int64)
+    places, radius, _, _ = _spheres(scene, frame)
+    centre = np.einsum('nj,ji->ni', places - eye, view)
+    radius = radius + _REACH
+    near, far = np.maximum(centre[:, 2] - radius, 0.2), np.maximum(centre[:, 2] + radius, 0.2)
+    bounds = np.empty((len(centre), 4))
     for k in range(2):
-        extent = seen.size[1 - k]
-        middle = (extent - 1) / 2
-        low = np.minimum((centre[:, k] - radius) / near, (centre[:, k] - radius) / (centre[:, 2] + radius).clip(0.2))
-        high = np.maximum((centre[:, k] + radius) / near, (centre[:, k] + radius) / (centre[:, 2] + radius).clip(0.2))
-        rectangles[:, 2 * k] = np.clip(np.ceil(low * seen.focal + middle), 0, extent)
-        rectangles[:, 2 * k + 1] = np.clip(np.floor(high * seen.focal + middle) + 1, 0, extent)
-    minor = np.zeros(len(centre), bool)
-    for body in scene.bodies:
-        if body.kind == FIGURE:
-            minor[body.start:body.stop] = scene.size[body.start:body.stop].min(axis=1) < 0.05
-    rectangles[minor] = 0
-    return rectangles.tolist()
+        low, high = centre[:, k] - radius, centre[:, k] + radius
+        bounds[:, 2 * k], bounds[:, 2 * k + 1] = np.minimum(low / near, low / far), np.maximum(high / near, high / far)
+    bounds[np.isin(scene.part, (HEAD, UPPER_ARM, LOWER_ARM))] = (1e6, -1e6, 1e6, -1e6)
+    return pixel_rectangles(bounds, seen.focal, seen.size)
 
 
 def shading(scene: Scene, frame: int, seen: Frame) -> np.ndarray:
@@ -188,11 +195,11 @@ def shading(scene: Scene, frame: int, seen: Frame) -> np.ndarray:
     cosine = -_dot(beam, seen.normal)
     lit = cosine > 0
     share = _lamp_share(scene, frame, seen, beam, length, lit)
-    direct = np.maximum(cosine, 0) * share * np.minimum(np.float32(1.35) / (1 + square * np.float32(1 / _FADE)), 1)
+    direct = np.maximum(cosine, 0) * share * np.minimum(np.float32(1.45) / (1 + square * np.float32(1 / _FADE)), 1)
     probe = seen.point + np.float32(_REACH) * seen.normal
     open_ = _corners(scene, probe)
     _contacts(scene, frame, seen, probe, open_)
     ambient = np.float32(scene.ambient)
-    open_ *= 1 + np.float32(0.12) * seen.normal[1]
-    total = ambient * open_ + (1 - ambient * np.float32(1.12)) * direct
+    open_ *= 1 + np.float32(0.18) * np.abs(seen.normal[1])          # floor and ceiling throw light at each other
+    total = ambient * open_ + (1 - ambient * np.float32(1.18)) * direct
     return np.clip(total, np.float32(0.01), np.float32(1))

@@ -10,7 +10,7 @@ Colour = tuple[float, float, float]
 # Patterns. Round ones live on capsules and ellipsoids, flat ones on the faces of boxes, surfaces on the room.
 SOLID, BANDS, SECTORS, HALVES, FACE, JACKET = range(6)
 TRIM, RIBBON, STRIPES, CHECKER, DOTS, GRAIN = range(6, 12)
-PAINT, PLANKS, TILES, CARPET, WALLPAPER, WAINSCOT, DOTTED, BRICKS, RUG = range(12, 21)
+PAINT, PLANKS, TILES, CARPET, WALLPAPER, WAINSCOT, DOTTED, BRICKS, RUG_WEAVE = range(12, 21)
 
 
 class Material(NamedTuple):
@@ -110,14 +110,14 @@ def wall_material(draw: Any, theme: Theme) -> Material:
 def rug_material(draw: Any, theme: Theme) -> Material:
     """A bordered rug in two accents."""
     first, second = draw.two(theme.accents)
-    return Material(RUG, (mix(first, CHALK, 0.25), mix(second, CHALK, 0.35), CHALK), draw.uniform(0.18, 0.34),
+    return Material(RUG_WEAVE, (mix(first, CHALK, 0.25), mix(second, CHALK, 0.35), CHALK), draw.uniform(0.18, 0.34),
                     draw.below(3))
 
 
-def box_material(draw: Any, accent: Colour, other: Colour) -> Material:
-    """Painted, gift-wrapped, checked, dotted, or plain cardboard."""
+def box_material(draw: Any, accent: Colour, other: Colour, hero: bool = False) -> Material:
+    """Painted, gift-wrapped, checked, dotted, or plain cardboard, which no hero is made of."""
     kind = draw.pick((TRIM, TRIM, RIBBON, STRIPES, CHECKER, DOTS, GRAIN))
-    if kind in (TRIM, GRAIN) and draw.chance(0.5):
+    if kind in (TRIM, GRAIN) and draw.chance(0.5) and not hero:
         base = tint(draw, draw.pick(CARTON))
         return Material(TRIM, (base, mix(base, INK, 0.25), base), 0.05)
     light = mix(other, WHITE, draw.pick((0.0, 0.55, 0.8)))

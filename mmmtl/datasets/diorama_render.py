@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .diorama_furnish import CLASSES, PARTS
 from .diorama_light import shading as _shading
-from .diorama_scene import CLASSES, PARTS, SURFACE_CLASS, SURFACES, Scene, describe
+from .diorama_scene import SURFACE_CLASS, SURFACES, Scene, describe
 from .diorama_texture import albedo as _albedo
 from .diorama_trace import Frame, camera_rays, trace
 
@@ -73,31 +74,38 @@ def _motion_table(scene: Scene) -> np.ndarray:
     return np.concatenate((matrix.reshape(count, 9), offset), axis=1).T.astype(np.float32)
 
 
-def _flows(scene: Scene, seen: Frame) -> tuple[np.ndarray, np.ndarray]:
+def _moved(motion: np.ndarray, seen: Frame) -> np.ndarray:
+    """Where the points seen in frame 1 are in camera axes of frame 2, (3, H, W); ``motion`` (12, N) per pixel."""
+    x, y, z = seen.point
+    m = motion
+    rows = [m[3 * i] * x + m[3 * i + 1] * y + m[3 * i + 2] * z + m[9 + i] for i in range(3)]
+    return np.stack(rows).reshape(3, *seen.size)
+
+
+def _flows(seen: Frame, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Optical flow (2, H, W) pixels and scene flow (3, H, W) metres in camera axes; NaN behind the second camera."""
-    index, (x, y, z) = seen.index.ravel(), seen.point
-    m = _motion_table(scene).take(index, axis=1)
-    after = np.stack([m[3 * i] * x + m[3 * i + 1] * y + m[3 * i + 2] * z + m[9 + i] for i in range(3)])
-    height, width = seen.size
-    after = after.reshape(3, height, width)
     px, py = (r.astype(np.float32) for r in seen.rays)
+    ahead = np.where(after[2] > 1e-3, after[2], np.float32(np.nan))
     flow3d = np.stack((after[0] - px * seen.depth, after[1] - py[:, None] * seen.depth, after[2] - seen.depth))
-    behind = after[2] < 1e-3
-    ahead = np.where(behind, np.float32(np.nan), after[2])
     focal = np.float32(seen.focal)
     flow2d = np.stack(((after[0] / ahead - px) * focal, (after[1] / ahead - py[:, None]) * focal))
     return flow2d, flow3d
 
 
-def _visible(seen: Frame, later: Frame, flow: np.ndarray) -> np.ndarray:
-    """Whether each pixel's point is seen again: the nearest pixel of frame 2 shows the same convex surface. (H, W)."""
+def _visible(seen: Frame, later: Frame, flow: np.ndarray, motion: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Whether each pixel's point is seen again, bool (H, W).
+
+    It is where its surface still faces the camera and the nearest pixel of frame 2 shows the same convex primitive.
+    """
     height, width = seen.size
     target = np.nan_to_num(flow, nan=-1e6)
     x = np.rint(target[0] + np.arange(width, dtype=np.float32))
     y = np.rint(target[1] + np.arange(height, dtype=np.float32)[:, None])
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     at = np.clip(y, 0, height - 1).astype(np.int64) * width + np.clip(x, 0, width - 1).astype(np.int64)
-    return inside & (later.index.ravel().take(at) == seen.index)
+    m, n, p = motion, seen.normal, after.reshape(3, -1)
+    away = sum(p[i] * (m[3 * i] * n[0] + m[3 * i + 1] * n[1] + m[3 * i + 2] * n[2]) for i in range(3))
+    return inside & (later.index.ravel().take(at) == seen.index) & (away < 0).reshape(seen.size)
 
 
 def _look(scene: Scene, frame: int, size: tuple[int, int]) -> tuple[Frame, np.ndarray, np.ndarray, np.ndarray]:
@@ -117,14 +125,14 @@ def _image(linear: np.ndarray) -> np.ndarray:
 
 def _check(seed: int, index: int, size: tuple[int, int], frames: int) -> tuple[int, int]:
     for name, value in (('seed', seed), ('index', index)):
-        if int(value) != value or value < 0:
+        if not isinstance(value, (int, np.integer)) or value < 0:
             raise ValueError(f'{name} of a Diorama scene must be an integer of at least 0, got {value!r}')
     try:
         height, width = (int(s) for s in size)
     except (TypeError, ValueError):
         raise ValueError(f'size of a Diorama scene must be (height, width), got {size!r}') from None
     if min(height, width) < MIN_SIZE:
-        raise ValueError(f'size of a Diorama scene must be at least {MIN_SIZE} x {MIN_SIZE} pixels, got {height} x {width}')
+        raise ValueError(f'size of a Diorama scene must be at least {MIN_SIZE} x {MIN_SIZE} pixels, got {size!r}')
     if frames not in (1, 2):
         raise ValueError(f'frames of a Diorama scene must be 1 or 2, got {frames!r}')
     return height, width
@@ -136,19 +144,23 @@ def render(seed: int, index: int, size: tuple[int, int] = (128, 128), frames: in
     Args:
         seed: Number of the world, at least 0.
         index: Number of the scene in it, at least 0.
-        size: (H, W), at least 8 pixels each. The scene does not depend on it; the field of view is that of a square of
-            the same area.
+        size: (H, W), at least 8 pixels each. The scene does not depend on it; the field of view is that of a
+            square of the same area.
         frames: 1, or 2 to render the second frame as well.
 
     Returns:
-        ``img`` uint8 (H, W, 3) RGB (with two frames also ``img_next``); the labels ``semseg`` (:data:`CLASSES`),
-        ``human_parts`` (:data:`PARTS`), ``saliency``, ``boundary`` int64 (H, W); ``normals`` float32 (3, H, W) x right,
-        y up, z towards the viewer; ``depth`` (1, H, W) metres; ``optical_flow`` (2, H, W) pixels and ``scene_flow``
-        (3, H, W) metres (camera axes of each frame, so the camera's motion is part of it), both from frame 1 to 2, given with
-        one frame as well; ``albedo`` (3, H, W) and ``shading`` (1, H, W) linear in [0, 1]; besides them ``linear``
-        (3, H, W) = albedo x shading, the image before :func:`tone_map`; ``instance`` int64 (H, W), numbers of objects by
-        nearness; ``intrinsics`` float64 (3, 3); with two frames ``visible`` (H, W) bool, whether a pixel is seen again,
-        and ``linear_next``, ``albedo_next``, ``depth_next``.
+        ``img`` uint8 (H, W, 3) RGB and the labels:
+
+        * ``semseg`` (:data:`CLASSES`), ``human_parts`` (:data:`PARTS`), ``saliency`` and ``boundary`` int64 (H, W);
+        * ``normals`` float32 (3, H, W) x right, y up, z towards the viewer; ``depth`` (1, H, W) metres;
+        * ``optical_flow`` (2, H, W) pixels and ``scene_flow`` (3, H, W) metres, from frame 1 to frame 2 (which need
+          not be rendered). A point is taken in each frame's own camera axes: the camera's motion is part of both;
+        * ``albedo`` (3, H, W) and ``shading`` (1, H, W), linear in [0, 1].
+
+        Besides them ``linear`` (3, H, W) = albedo x shading, the image before :func:`tone_map`; ``instance`` int64
+        (H, W), 0 to 3 the room, then the objects, the nearest the last; ``intrinsics`` float64 (3, 3), pixel centres at
+        whole numbers. With two frames also ``img_next``, ``linear_next``, ``albedo_next``, ``depth_next`` and
+        ``visible`` bool (H, W), whether the point of a pixel is seen again.
 
     Raises:
         ValueError: For a negative seed or index, a size below 8 pixels, or another number of frames.
@@ -159,7 +171,9 @@ def render(seed: int, index: int, size: tuple[int, int] = (128, 128), frames: in
     table = {name: values.take(seen.index) for name, values in _per_primitive(scene).items()}
     view = scene.camera_rotation[0] * (1, -1, -1)       # right, up, backwards
     normals = np.stack([sum(np.float32(view[k, i]) * seen.normal[k] for k in range(3)) for i in range(3)])
-    flow2d, flow3d = _flows(scene, seen)
+    motion = _motion_table(scene).take(seen.index.ravel(), axis=1)
+    after = _moved(motion, seen)
+    flow2d, flow3d = _flows(seen, after)
     focal = camera_rays(scene, size)[0]
     out = {
         'img': _image(linear), 'semseg': table['kind'], 'human_parts': table['part'], 'saliency': table['salient'],
@@ -171,5 +185,5 @@ def render(seed: int, index: int, size: tuple[int, int] = (128, 128), frames: in
     if frames == 2:
         later, next_colour, _, next_linear = _look(scene, 1, size)
         out.update(img_next=_image(next_linear), linear_next=next_linear, albedo_next=next_colour,
-                   depth_next=later.depth[None], visible=_visible(seen, later, flow2d))
+                   depth_next=later.depth[None], visible=_visible(seen, later, flow2d, motion, after))
     return out

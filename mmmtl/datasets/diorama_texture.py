@@ -1,13 +1,14 @@
 """Procedural textures of Diorama: linear albedo of every pixel, each pattern softened to the size of the pixel."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from . import diorama_palette as pal
-from .diorama_scene import CEILING, FLOOR, RUG_SURFACE, SURFACE_CLASS, SURFACES, WALL, Scene
+from .diorama_furnish import CEILING, FLOOR, WALL
+from .diorama_scene import RUG_SURFACE, SURFACE_CLASS, SURFACES, Scene
 from .diorama_trace import Frame, rug_coordinates
 
 _TILE = 256                                             # cells of the noise tile, a power of two
@@ -108,7 +109,8 @@ def _wall(m: pal.Material, u: np.ndarray, v: np.ndarray, width: np.ndarray) -> n
     elif m.pattern == pal.WAINSCOT:
         panel = _blend(other[:, None] * np.ones_like(v), chalk, np.float32(0.5) * _lines(u, 0.3, 0.02, width))
         low = _step(np.float32(m.period) - v, width)
-        colour = _blend(colour + (panel - colour) * low, chalk, _step(np.float32(0.03) - np.abs(v - np.float32(m.period)), width))
+        rail = _step(np.float32(0.03) - np.abs(v - np.float32(m.period)), width)
+        colour = _blend(colour + (panel - colour) * low, chalk, rail)
     return _blend(colour, chalk, _step(np.float32(m.extra) - v, width))
 
 
@@ -129,12 +131,13 @@ def _floor(m: pal.Material, x: np.ndarray, z: np.ndarray, width: np.ndarray) -> 
     return _blend(colour, colours[2] if not m.extra else colours[1], grout)
 
 
-def _rug(scene: Scene, m: pal.Material, x: np.ndarray, z: np.ndarray, width: np.ndarray) -> np.ndarray:
+def _rug(scene: Scene, half: Sequence[float], m: pal.Material, x: np.ndarray, z: np.ndarray,
+         width: np.ndarray) -> np.ndarray:
     """The rug: a border, and stripes, checks or nothing inside."""
     u, v = rug_coordinates(scene, x, z)
     colours = np.array(m.colours, np.float32)
     edge = np.sqrt(u * u + v * v) if scene.rug_round else np.maximum(np.abs(u), np.abs(v))
-    half_u, half_v = np.float32(scene.rug[2]), np.float32(scene.rug[3])
+    half_u, half_v = (np.float32(h) for h in half)
     colour = colours[0][:, None] * (1 + np.float32(0.08) * _noise(x, z, 120))
     if m.extra == 1:
         colour = _blend(colour, colours[1], _wave(u * half_u, 1.6 * m.period, width))
@@ -255,7 +258,8 @@ def albedo(scene: Scene, seen: Frame, cosine: np.ndarray) -> np.ndarray:
     at = np.flatnonzero(index == _FLOOR_SURFACE)
     colour[:, at] = _floor(scene.surfaces[_FLOOR_SURFACE], x.take(at), z.take(at), width.take(at))
     at = np.flatnonzero(index == RUG_SURFACE)
-    if at.size:
-        colour[:, at] = _rug(scene, scene.surfaces[RUG_SURFACE], x.take(at), z.take(at), width.take(at))
+    if at.size and scene.rug:
+        rug = scene.surfaces[RUG_SURFACE]
+        colour[:, at] = _rug(scene, scene.rug[2:4], rug, x.take(at), z.take(at), width.take(at))
     colour[:, seen.solid] = _objects(scene, seen, width.take(seen.solid))
     return np.clip(colour, np.float32(0), np.float32(1))

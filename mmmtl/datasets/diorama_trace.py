@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .diorama_scene import FLOOR, RUG_SURFACE, SURFACE_CLASS, SURFACES, Scene
+from .diorama_furnish import FLOOR
+from .diorama_scene import RUG_SURFACE, SURFACE_CLASS, SURFACES, Scene
 
 FLOOR_SURFACE = SURFACE_CLASS.index(FLOOR)
 _FACE_NORMALS = np.array(((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1), (0, 1, 0)), np.float32)
@@ -86,9 +87,10 @@ def _bounds(scene: Scene, frame: int) -> np.ndarray:
     return bounds
 
 
-def _capsule(origin: np.ndarray, dx: np.ndarray, dy: np.ndarray, dz: np.ndarray, axis: float) -> tuple[np.ndarray, np.ndarray]:
-    """Depth along rays ``origin + t d`` of the unit capsule about y with half axis ``axis``, and where it is hit."""
+def _capsule(origin: np.ndarray, rays: list[np.ndarray], axis: float) -> tuple[np.ndarray, np.ndarray]:
+    """Depth along ``origin + t rays`` of the unit capsule about y with half axis ``axis``, and where it is hit."""
     ox, oy, oz = origin
+    dx, dy, dz = rays
     flat = dx * dx + dz * dz
     if axis:
         b = ox * dx + oz * dz
@@ -109,14 +111,13 @@ def _capsule(origin: np.ndarray, dx: np.ndarray, dy: np.ndarray, dz: np.ndarray,
     return np.where(inside, t, round_t), inside | (square >= 0)
 
 
-def _cube(origin: np.ndarray, dx: np.ndarray, dy: np.ndarray, dz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Depth along rays ``origin + t d`` of the cube [-1, 1]^3, and where it is hit."""
-    near, far = None, None
-    for o, d in zip(origin, (dx, dy, dz)):
-        inverse = 1.0 / np.where(np.abs(d) < 1e-12, 1e-12, d)
-        middle, half = -o * inverse, np.abs(inverse)
-        near = middle - half if near is None else np.maximum(near, middle - half)
-        far = middle + half if far is None else np.minimum(far, middle + half)
+def _cube(origin: np.ndarray, rays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Depth along ``origin + t rays`` of the cube [-1, 1]^3, and where it is hit."""
+    inverses = [1.0 / np.where(np.abs(d) < 1e-12, 1e-12, d) for d in rays]
+    middle = [-o * inverse for o, inverse in zip(origin, inverses)]
+    half = [np.abs(inverse) for inverse in inverses]
+    near = np.maximum(np.maximum(middle[0] - half[0], middle[1] - half[1]), middle[2] - half[2])
+    far = np.minimum(np.minimum(middle[0] + half[0], middle[1] + half[1]), middle[2] + half[2])
     return near, near <= far
 
 
@@ -125,18 +126,17 @@ def _room(scene: Scene, frame: int, x: np.ndarray, y: np.ndarray) -> tuple[np.nd
     view, eye = scene.camera_rotation[frame], scene.camera_centre[frame]
     half = scene.room / 2
     origin = eye - np.array((0.0, half[1], 0.0))
-    rays = [(view[k, 0] * x).astype(np.float32) + (view[k, 1] * y + view[k, 2]).astype(np.float32)[:, None] for k in range(3)]
-    depth, index = None, None
+    rays = [(view[k, 0] * x).astype(np.float32) + (view[k, 1] * y + view[k, 2]).astype(np.float32)[:, None]
+            for k in range(3)]
+    depth = np.full((len(y), len(x)), np.inf, np.float32)
+    index = np.zeros(depth.shape, np.int16)
     for k, d in enumerate(rays):
         d[d == 0] = 1e-12
         t = (np.copysign(np.float32(half[k]), d) - np.float32(origin[k])) / d
         surface = (d < 0).astype(np.int16)
         surface += 2 * k
-        if depth is None:
-            depth, index = t, surface
-        else:
-            index = np.where(t < depth, surface, index)
-            depth = np.minimum(depth, t)
+        index = np.where(t < depth, surface, index)
+        depth = np.minimum(depth, t)
     return depth, index, rays
 
 
@@ -152,10 +152,22 @@ def _lay_rug(scene: Scene, index: np.ndarray, point: np.ndarray) -> None:
 
 def rug_coordinates(scene: Scene, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates on the rug in units of its half sizes."""
+    if scene.rug is None:
+        raise ValueError('this scene has no rug')
     cx, cz, half_u, half_v, turn = scene.rug
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     x, z = x - np.float32(cx), z - np.float32(cz)
     return (c * x - s * z) / np.float32(half_u), (s * x + c * z) / np.float32(half_v)
+
+
+def pixel_rectangles(bounds: np.ndarray, focal: float, size: tuple[int, int]) -> list[list[int]]:
+    """Half-open pixel ranges [x0, x1, y0, y1] in an image of (H, W) = ``size`` of rectangles (n, 4) at depth 1."""
+    ranges = np.empty(bounds.shape, np.int64)
+    for k, extent in enumerate((size[1], size[0])):
+        edges = np.clip(bounds[:, 2 * k:2 * k + 2], -1e6, 1e6) * focal + (extent - 1) / 2
+        ranges[:, 2 * k] = np.clip(np.ceil(edges[:, 0]), 0, extent)
+        ranges[:, 2 * k + 1] = np.clip(np.floor(edges[:, 1]) + 1, 0, extent)
+    return [[int(v) for v in row] for row in ranges]
 
 
 def trace(scene: Scene, frame: int, size: tuple[int, int]) -> Frame:
@@ -172,18 +184,12 @@ def trace(scene: Scene, frame: int, size: tuple[int, int]) -> Frame:
     view, eye = scene.camera_rotation[frame], scene.camera_centre[frame]
     across = np.einsum('nij,jk->nik', matrix, view)
     origin = np.einsum('nij,j->ni', matrix, eye) + offset
-    bounds = _bounds(scene, frame)
-    cut = np.empty(bounds.shape, np.int64)
-    for k, (rays_k, extent) in enumerate(((x, size[1]), (y, size[0]))):
-        edges = np.clip(bounds[:, 2 * k:2 * k + 2], -1e6, 1e6) * focal + (extent - 1) / 2
-        cut[:, 2 * k] = np.clip(np.ceil(edges[:, 0]), 0, extent)
-        cut[:, 2 * k + 1] = np.clip(np.floor(edges[:, 1]) + 1, 0, extent)
-    for n, (x0, x1, y0, y1) in enumerate(cut.tolist()):
+    for n, (x0, x1, y0, y1) in enumerate(pixel_rectangles(_bounds(scene, frame), focal, size)):
         if x0 >= x1 or y0 >= y1:
             continue
         a, px, py = across[n], x[x0:x1], y[y0:y1, None]
         d = [a[k, 0] * px + (a[k, 1] * py + a[k, 2]) for k in range(3)]
-        t, hit = _cube(origin[n], *d) if scene.boxy[n] else _capsule(origin[n], *d, float(scene.axis[n]))
+        t, hit = _cube(origin[n], d) if scene.boxy[n] else _capsule(origin[n], d, float(scene.axis[n]))
         window = depth[y0:y1, x0:x1]
         hit &= t < window
         hit &= t > _NEAR
