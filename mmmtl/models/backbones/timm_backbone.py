@@ -16,7 +16,8 @@ from mmmtl.registry import MODELS, suggest
 __all__ = ['TimmBackbone', 'resample_position_embedding']
 
 
-def resample_position_embedding(embedding: Tensor, old: Sequence[int], new: Sequence[int], antialias: bool = False) -> Tensor:
+def resample_position_embedding(embedding: Tensor, old: Sequence[int], new: Sequence[int],
+                                antialias: bool = False) -> Tensor:  # fmt: skip
     """Position embedding (1, h·w, C) of an ``old`` = (h, w) grid on a ``new`` one, bicubic.
 
     Without ``antialias`` (timm's modern resampler antialiases) the result is the one the published multi-task ViTs were
@@ -40,8 +41,8 @@ class TimmBackbone(BaseModule):
         model_name: timm's name, for example ``vit_large_patch16_384`` or ``resnet18``.
         img_size: (H, W) of the network's input, ViT only; the position embedding is made for it.
         out_indices: Levels. ViT: block numbers from 0; default: four, evenly spaced. Others: timm's stage numbers.
-        pretrained: Load timm's weights (needs the network or timm's cache).
-        checkpoint: Local weights instead: ``.safetensors``, ``.pth`` or, for a ViT, the original ``.npz``.
+        pretrained: Start training from timm's weights (needs the network or timm's cache).
+        checkpoint: Start training from local weights: ``.safetensors``, ``.pth`` or, for a ViT, the original ``.npz``.
         antialias: Antialias when the position embedding is resampled.
         norm_all: Apply the final norm to every level of a ViT instead of the last one alone.
         **timm_options: More arguments of ``timm.create_model`` (``drop_path_rate=0.15``, ``embed_dim=64``, ...).
@@ -64,13 +65,17 @@ class TimmBackbone(BaseModule):
         if self.is_vit:
             if img_size is not None:
                 options['img_size'] = tuple(img_size)
-            self.body = timm.create_model(model_name, num_classes=0, global_pool='', class_token=False, **options)
+            self.body = timm.create_model(
+                model_name, num_classes=0, global_pool='', class_token=False, **options
+            )
             self.is_vit = type(self.body).__name__ == 'VisionTransformer'
         if self.is_vit:
             depth = len(self.body.blocks)
             self.out_indices = tuple(out_indices or [depth * (i + 1) // 4 - 1 for i in range(4)])
             if max(self.out_indices) >= depth:
-                raise ValueError(f'{model_name} has {depth} blocks, out_indices {self.out_indices} asks for more')
+                raise ValueError(
+                    f'{model_name} has {depth} blocks, out_indices {self.out_indices} asks for more'
+                )
             # blocks after the last level asked for would be computed for nothing
             self.body.blocks = nn.Sequential(*list(self.body.blocks)[: max(self.out_indices) + 1])
             self.out_channels = [self.body.embed_dim] * len(self.out_indices)
@@ -81,11 +86,18 @@ class TimmBackbone(BaseModule):
             self.body = timm.create_model(model_name, features_only=True, **options)
             if out_indices is None:  # the stem's half-resolution map is of no use to a dense decoder
                 keep = [i for i, r in enumerate(self.body.feature_info.reduction()) if r >= 4]
-                self.body = timm.create_model(model_name, features_only=True, **{**options, 'out_indices': tuple(keep)})
+                self.body = timm.create_model(
+                    model_name, features_only=True, **{**options, 'out_indices': tuple(keep)}
+                )
             self.out_channels = list(self.body.feature_info.channels())
             self.strides = list(self.body.feature_info.reduction())
-        if pretrained or checkpoint:
-            self.load_pretrained(checkpoint)
+        self.pretrained, self.checkpoint = pretrained, checkpoint
+
+    def init_weights(self) -> None:
+        """Load the pretrained weights: when training starts, not when the network is built."""
+        super().init_weights()
+        if self.pretrained or self.checkpoint:
+            self.load_pretrained(self.checkpoint)
 
     def load_pretrained(self, checkpoint: str | None = None) -> list[str]:
         """Load timm's weights, or those of a local file; returns the keys of the file that found no place.
@@ -100,12 +112,15 @@ class TimmBackbone(BaseModule):
             positions = state['pos_embed'][:, prefix:]
             side = int(positions.shape[1] ** 0.5)
             state['pos_embed'] = resample_position_embedding(
-                positions, (side, side), self.body.patch_embed.grid_size, self.antialias)
+                positions, (side, side), self.body.patch_embed.grid_size, self.antialias
+            )
         missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
         wrong = [k for k in own if k in state and state[k].shape != own[k].shape]
         if missing or wrong:
-            raise ValueError(f'{checkpoint or "timm weights"} do not fit {self.model_name}: {len(missing)} parameters missing '
-                             f'({missing[:3]}), {len(wrong)} of another shape ({wrong[:3]})')
+            raise ValueError(
+                f'{checkpoint or "timm weights"} do not fit {self.model_name}: {len(missing)} parameters '
+                f'missing ({missing[:3]}), {len(wrong)} of another shape ({wrong[:3]})'
+            )
         self.body.load_state_dict({k: state[k] for k in own if k in state}, strict=False)
         return [k for k in state if k not in own]
 
@@ -117,11 +132,15 @@ class TimmBackbone(BaseModule):
         body, (height, width) = self.body, x.shape[-2:]
         patch = body.patch_embed.patch_size
         if height % patch[0] or width % patch[1]:
-            raise ValueError(f'{self.model_name} takes images whose height is a multiple of {patch[0]} and width of {patch[1]}, '
-                             f'got {height}x{width}')
+            raise ValueError(
+                f'{self.model_name} takes images whose height is a multiple of {patch[0]} and width of '
+                f'{patch[1]}, got {height}x{width}'
+            )
         grid = (height // patch[0], width // patch[1])
         tokens = body.patch_embed.proj(x).flatten(2).transpose(1, 2)
-        positions = resample_position_embedding(body.pos_embed, body.patch_embed.grid_size, grid, self.antialias)
+        positions = resample_position_embedding(
+            body.pos_embed, body.patch_embed.grid_size, grid, self.antialias
+        )
         tokens = body.norm_pre(body.pos_drop(body.patch_embed.norm(tokens) + positions))
         levels, last = [], len(body.blocks) - 1
         for i, block in enumerate(body.blocks):
@@ -137,7 +156,12 @@ def _pretrained_state(model_name: str, checkpoint: str | None, is_vit: bool) -> 
     import timm
 
     if checkpoint is None:
-        return timm.create_model(model_name, pretrained=True, num_classes=0).state_dict()
+        try:
+            return timm.create_model(model_name, pretrained=True, num_classes=0).state_dict()
+        except Exception as error:  # the hub client raises many kinds
+            raise RuntimeError(f"timm's weights of '{model_name}' could not be fetched ({type(error).__name__}). Give a "
+                               f'local file, model.backbone.checkpoint=PATH, or start from scratch, '
+                               f'model.backbone.pretrained=False') from error  # fmt: skip
     path = Path(checkpoint)
     if not path.is_file():
         raise FileNotFoundError(f"backbone checkpoint '{path}' does not exist")
