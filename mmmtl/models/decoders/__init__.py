@@ -2,6 +2,9 @@
 
 from .base import Decoder
 from .diffusionmtl import DiffusionMTLDecoder
+from .mlore import MLoREConditions
 from .plain import PlainDecoder
+from .taskdiffusion import TaskDiffusionDecoder
+from .taskdiffusion_conditions import ConvConditions
 
-__all__ = ['Decoder', 'DiffusionMTLDecoder', 'PlainDecoder']
+__all__ = ['ConvConditions', 'Decoder', 'DiffusionMTLDecoder', 'MLoREConditions', 'PlainDecoder', 'TaskDiffusionDecoder']

@@ -1,0 +1,107 @@
+"""Published TaskDiffusion checkpoints → this package's names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+__all__ = ['RULES', 'convert']
+
+_TIMED = [('conv_1', 'conv3'), ('conv_2', 'conv1'), ('norm', 'norm.norm'), (r'time_mlp\.1', 'norm.film')]
+_POINTWISE = [('conv_1', 'conv1'), ('conv_2', 'conv3'), *_TIMED[2:]]
+_ROUTER = [('conv1', 'local'), ('ln', 'local_norm'), ('conv3', 'local_out'), ('convsp', 'spatial'),
+           ('ln_sp', 'spatial_norm'), ('conv2', 'spatial_out')]  # fmt: skip
+_FPN = r'heads\.fpn_encoder'
+_MOE = rf'{_FPN}\.feat_task\.(\d+)\.(\d+)'
+_OURS = 'decoder.denoiser'
+
+
+def _each(old: str, new: str, parts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(rf'{old}\.{a}\.(\w+)', rf'{new}.{b}.\{re.compile(old).groups + 1}') for a, b in parts]
+
+
+RULES: list[tuple[str, str]] = [
+    (r'backbone\.fea_fuse\.(.+)', r'neck.projections.\1'),
+    (r'backbone\.(.+)', r'backbone.body.\1'),
+    (r'heads\.embedding_tables\.(.+)', r'decoder.label_encoder.tables.\1'),
+    (r'heads\.invalid_embedding_tables\.(\w+)\.weight', r'decoder.label_encoder.unknown.\1'),
+    (r'heads\.embed_all\.(.+)', r'decoder.label_encoder.mix.\1'),
+    (r'heads\.time_mlp\.0\.weights', r'decoder.time_embedding.frequencies'),
+    (r'heads\.time_mlp\.1\.(.+)', r'decoder.time_embedding.fc1.\1'),
+    (r'heads\.time_mlp\.3\.(.+)', r'decoder.time_embedding.fc2.\1'),
+    (r'heads\.transforms\.conv_transforms\.(.+)', rf'{_OURS}.image.\1'),
+    (r'heads\.pred_heads\.(.+)', r'decoder.heads.\1'),
+    *_each(r'heads\.encoders\.(\d+)\.(\w+)', r'decoder.refine.\1.\2', _TIMED),
+    *_each(rf'{_FPN}\.share_fpn\.fpn_conv\.(\d+)\.(\d+)', rf'{_OURS}.shared.\1.blocks.\2', _TIMED),
+    *_each(rf'{_FPN}\.mask_task\.(\d+)', rf'{_OURS}.shared.\1',
+           [('conv_1', 'relation'), ('norm', 'relation_norm.norm'), (r'time_mlp\.1', 'relation_norm.film')]),
+    *_each(rf'{_FPN}\.specific_head\.(\d+)\.(\w+)', rf'{_OURS}.specific.\1.\2', _POINTWISE),
+    *_each(rf'{_FPN}\.fpn_mask\.(\w+)', rf'{_OURS}.level_mask.\1', _POINTWISE),
+    # conditions of the MLoRE variant: level, block, then the part
+    (rf'{_MOE}\.share_conv\.(\w+)', r'decoder.conditions.levels.\1.\2.shared.\3'),
+    *((rf'{_MOE}\.lora_list_1\.(\d+)\.{a}\.(\w+)', rf'decoder.conditions.levels.\1.\2.experts.\3.{b}.\4')
+      for a, b in (('W', 'down'), ('M', 'up'))),
+    *((rf'{_MOE}\.conv2\.(\w+)\.{a}\.(\w+)', rf'decoder.conditions.levels.\1.\2.own.\3.{b}.\4')
+      for a, b in (('W', 'down'), ('M', 'up'))),
+    (rf'{_MOE}\.conv1\.(.+)', r'decoder.conditions.levels.\1.\2.enter.\3'),
+    (rf'{_MOE}\.conv3\.(.+)', r'decoder.conditions.levels.\1.\2.leave.\3'),
+    (rf'{_MOE}\.bn\.(\w+)\.(\w+)', r'decoder.conditions.levels.\1.\2.norm.\3.norm.\4'),
+    (rf'{_MOE}\.bn_all\.(\w+)\.(\w+)', r'decoder.conditions.levels.\1.\2.expert_norm.\3.norm.\4'),
+    *_each(rf'{_MOE}\.router_1\.(\w+)\.0', r'decoder.conditions.levels.\1.\2.router.\3', _ROUTER),
+    (rf'{_MOE}\.router_1\.(\w+)\.1\.(\w+)', r'decoder.conditions.levels.\1.\2.router.\3.gate.\4'),
+    # conditions of the plain variant: level, task, then the place in a sequence of two blocks
+    *((rf'{_FPN}\.feat_task\.(\d+)\.(\w+)\.{n}\.(\w+)',
+       rf'decoder.conditions.levels.\1.\2.{n // 4}.{("conv3", "norm.norm", "", "conv1")[n % 4]}.\3')
+      for n in (0, 1, 3, 4, 5, 7)),
+    *_each(r'heads\.aux_heads\.(\w+)\.0', r'decoder.aux_heads.\1',
+           [('conv_1', 'conv3'), ('conv_2', 'conv1'), ('conv_3', 'skip'), ('norm', 'norm.norm'),
+            (r'task_mask\.0', 'conv1'), (r'task_mask\.1', 'norm.norm'), (r'task_mask\.3', 'conv3')]),
+    (r'heads\.aux_heads\.(\w+)\.1\.(\w+)', r'decoder.aux_heads.\1.head.\2'),
+]  # fmt: skip
+"""``(pattern of the whole published key, replacement)``, tried in order; task names are translated afterwards."""
+
+_COMPILED = [(re.compile(pattern), replacement) for pattern, replacement in RULES]
+
+
+def _rename(key: str, names: Mapping[str, str]) -> str | None:
+    for pattern, replacement in _COMPILED:
+        match = pattern.fullmatch(key)
+        if match:
+            new = match.expand(replacement)
+            return '.'.join(names.get(part, part) for part in new.split('.')) if new.startswith('decoder.') else new
+    return None
+
+
+def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """Rename a published state dict (with or without the ``module.`` of distributed training).
+
+    Two entries also change their form: the position embedding loses its dead slot 0, and the entry convolution of each
+    level is split into its image half and its noisy half.
+
+    Args:
+        state: Published names → tensors; any part of a checkpoint, also gradients under the same names.
+        names: Published task names → names in this model.
+
+    Returns:
+        Renamed state dict, dropped keys (none for this method), unknown keys.
+    """
+    renamed: dict[str, Tensor] = {}
+    unknown = []
+    for key, value in state.items():
+        bare = key[7:] if key.startswith('module.') else key
+        new = _rename(bare, names)
+        if new is None:
+            unknown.append(key)
+        elif bare == 'backbone.pos_embed':
+            renamed[new] = value[:, 1:]
+        elif '.unknown.' in new:
+            renamed[new] = value.reshape(-1)
+        elif bare.startswith('heads.transforms.') and value.ndim == 4:
+            width = value.shape[0]
+            renamed[new] = value[:, :width]
+            renamed[new.replace('.image.', '.noisy.')] = value[:, width:]
+        else:
+            renamed[new] = value
+    return renamed, [], unknown

@@ -1,0 +1,120 @@
+"""Convolutions by cheaper, exactly equal routes.
+
+* :func:`conv3x3_after_upsample`: a 3x3 convolution of a bilinearly enlarged map is a sum over taps k of interpolation
+  matrices applied to ``W_k x``; the nine channel products run on the small map (for a x4 enlargement: 16 times fewer).
+* :func:`merge_pointwise`: 1x1 followed by 3x3 with nothing in between is one 3x3.
+
+Maps are (B, C, h, w) in channels-last memory, where a 1x1 convolution is a plain matrix product.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = [
+    'TapMajorConv2d', 'as_channels_last', 'conv1x1', 'conv3x3_after_upsample', 'interpolate_taps', 'merge_pointwise',
+    'tap_products',
+]  # fmt: skip
+
+
+def as_channels_last(x: Tensor) -> Tensor:
+    """The same map in channels-last memory."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """1x1 convolution. ``weight``: (O, C) or (O, C, 1, 1)."""
+    return F.conv2d(x, weight.reshape(*weight.shape[:2], 1, 1), bias)
+
+
+def merge_pointwise(weight_3x3: Tensor, weight_1x1: Tensor) -> Tensor:
+    """Kernel (O, I, 3, 3) of a 1x1 convolution (M, I, 1, 1) followed by a 3x3 one (O, M, 3, 3).
+
+    The biases do not merge: through zero padding the inner bias reaches fewer taps at the border.
+    """
+    out, mid = weight_3x3.shape[:2]
+    taps = weight_3x3.permute(0, 2, 3, 1).reshape(-1, mid)
+    return (taps @ weight_1x1.reshape(mid, -1)).reshape(out, 3, 3, -1).permute(0, 3, 1, 2)
+
+
+class TapMajorConv2d(nn.Conv2d):
+    """A 3x3 convolution whose weight (O, I, 3, 3) lies in memory tap by tap, as :func:`tap_products` reads it.
+
+    Shape and state dict are those of ``nn.Conv2d``; only the strides differ, so no step copies the weight.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
+        self.weight = nn.Parameter(self.weight.detach().permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1))
+
+
+@lru_cache(maxsize=64)
+def _tap_matrices(small: int, scale: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Interpolation seen by each tap of a 3-tap filter, for a line of ``small`` samples enlarged ``scale`` times.
+
+    Row y of the matrix of tap k is what the enlarged line holds at y + k - 1, and 0 outside it.
+
+    Returns:
+        (scale·small, 3·small) twice, with columns ordered (tap, sample) and (sample, tap).
+    """
+    size = small * scale
+    up = F.interpolate(torch.eye(small)[None], size=size, mode='linear', align_corners=False)[0].T
+    padded = F.pad(up, (0, 0, 1, 1))
+    taps = torch.stack([padded[k : k + size] for k in range(3)], 1)
+    matrices = (taps.reshape(size, -1), taps.transpose(1, 2).reshape(size, -1))
+    return tuple(m.to(device, dtype).contiguous() for m in matrices)
+
+
+def tap_products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``W_k x`` for the nine taps of a 3x3 kernel (O, I, 3, 3), on the map's own grid.
+
+    Returns:
+        (B, 3·h, w·3·O), ordered (kh, h) and (w, kw, O). The bias is in the central tap, which no border cuts off.
+    """
+    batch, channels, height, _ = x.shape
+    rows = weight.permute(2, 3, 0, 1).reshape(3, -1, channels)
+    out = weight.shape[0]
+    biases = (None, None if bias is None else F.pad(bias, (out, out)), None)
+    maps = [conv1x1(x, rows[k], biases[k]).permute(0, 2, 3, 1) for k in range(3)]
+    return torch.stack(maps, 1).reshape(batch, 3 * height, -1)
+
+
+def interpolate_taps(products: Tensor, grid: tuple[int, int], scale: int, rows: tuple[int, int] | None = None) -> Tensor:
+    """Assemble the enlarged, convolved map from :func:`tap_products`.
+
+    Args:
+        products: (B, 3·h, w·3·O).
+        grid: (h, w).
+        scale: Integer magnification.
+        rows: Only these output rows, [first, last).
+
+    Returns:
+        (B, O, scale·h or the number of rows, scale·w), channels-last.
+    """
+    height, width = grid
+    kind = (scale, products.dtype, products.device)
+    down, across = _tap_matrices(height, *kind)[0], _tap_matrices(width, *kind)[1]
+    if rows is not None:
+        down = down[rows[0] : rows[1]]
+    out = products.shape[2] // (3 * width)
+    tall = torch.matmul(down, products).reshape(-1, 3 * width, out)
+    return torch.matmul(across, tall).reshape(len(products), -1, width * scale, out).permute(0, 3, 1, 2)
+
+
+def conv3x3_after_upsample(x: Tensor, weight: Tensor, bias: Tensor | None = None, scale: int = 4) -> Tensor:
+    """``conv2d(interpolate(x, scale_factor=scale, mode='bilinear'), weight, bias, padding=1)``, exactly.
+
+    Args:
+        x: (B, I, h, w), channels-last.
+        weight: (O, I, 3, 3).
+        bias: (O,).
+        scale: Integer magnification.
+
+    Returns:
+        (B, O, scale·h, scale·w), channels-last.
+    """
+    return interpolate_taps(tap_products(x, weight, bias), tuple(x.shape[-2:]), scale)
