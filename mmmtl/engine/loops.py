@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from mmengine.runner import IterBasedTrainLoop
@@ -12,9 +12,18 @@ from torch.utils.data import DataLoader
 
 from mmmtl.registry import LOOPS
 
-__all__ = ['ResumableTrainLoop']
+__all__ = ['ResumableTrainLoop', 'stop_workers']
 
 STREAM_KEY = 'train_stream'
+
+
+def stop_workers(loader: Any) -> None:
+    """End the persistent workers of a data loader now; they start again with its next iteration.
+
+    Left to the garbage collector, which runs when queues may be gone already, torch waits 5 seconds for each worker.
+    """
+    if getattr(loader, '_iterator', None) is not None:
+        loader._iterator = None
 
 
 @LOOPS.register_module()
@@ -67,7 +76,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
                                     f'(iteration {self._iter}); nothing is loaded again.')
         return stream['consumed']
 
-    def _batches(self, started: Iterator[Any]) -> Iterator[Any]:
+    def _batches(self, started: Iterator[Any]) -> Generator[Any, None, None]:
         """Yield batches without end; a data loader that has one is started again for the next pass."""
         passes = 0
         while True:
@@ -80,22 +89,17 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     def run(self) -> Any:
         """Train; return the model."""
         consumed = self._start_stream()
-        seed = getattr(self.dataloader.sampler, 'seed', None)
         # Starting the workers draws a random number: done before the hooks, one of which restores the random state.
         batches = self._batches(iter(self.dataloader))
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
-        if self._iter > 0 and not hasattr(self.dataloader.sampler, 'set_start'):
-            self.runner.logger.warning(
-                f'{type(self.dataloader.sampler).__name__} cannot start at a position: loading {self._iter} past '
-                f"batches. Use sampler=dict(type='ResumableSampler') to resume at once.")
-            for _ in range(self._iter):
-                next(batches)
+        self._replay(batches)
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             batch = next(batches)
             consumed += self.samples_per_iter
-            self.runner.message_hub.update_info(STREAM_KEY, dict(consumed=consumed, seed=seed))
+            stream = dict(consumed=consumed, seed=getattr(self.dataloader.sampler, 'seed', None))
+            self.runner.message_hub.update_info(STREAM_KEY, stream)
             self.run_iter(batch)
             self._decide_current_val_interval()
             if (self.runner.val_loop is not None and self._iter >= self.val_begin
@@ -103,4 +107,17 @@ class ResumableTrainLoop(IterBasedTrainLoop):
                 self.runner.val_loop.run()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
+        batches.close()
+        for loop in (self, self.runner.val_loop):
+            stop_workers(getattr(loop, 'dataloader', None))
         return self.runner.model
+
+    def _replay(self, batches: Iterator[Any]) -> None:
+        """Load and drop past batches, for a sampler that cannot start at a position."""
+        if self._iter == 0 or hasattr(self.dataloader.sampler, 'set_start'):
+            return
+        self.runner.logger.warning(
+            f'{type(self.dataloader.sampler).__name__} cannot start at a position: loading {self._iter} past '
+            f"batches. Use sampler=dict(type='ResumableSampler') to resume at once.")
+        for _ in range(self._iter):
+            next(batches)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import barrier, broadcast, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner.base_loop import BaseLoop
 
@@ -51,6 +51,8 @@ class AtomicCheckpointHook(CheckpointHook):
     * Before a run resumes, every byte of the file is checked. ``--resume`` without a path passes over damaged files,
       with a warning that names them, to the newest whole one; a damaged file given by name is an error.
     * Objects are kept out of the file, so that it loads with ``weights_only=True``.
+    * In distributed runs all ranks take over rank 0's buffers (running statistics), which are those in the file, at
+      each save and before each validation: what is validated is what is saved, and what a resumed run goes on with.
     * Each save is announced to all ranks (hook method ``before_checkpoint(runner)``), so that hooks can gather state.
 
     Args:
@@ -131,7 +133,18 @@ class AtomicCheckpointHook(CheckpointHook):
         best = [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
         return {str(path) for path in (self.last_ckpt, *best) if path}
 
+    def before_val(self, runner: Any) -> None:
+        """Validate the model that would be saved."""
+        self._share_buffers(runner)
+
+    @staticmethod
+    def _share_buffers(runner: Any) -> None:
+        if runner.world_size > 1:
+            for buffer in runner.model.buffers():
+                broadcast(buffer)
+
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
+        self._share_buffers(runner)
         runner.call_hook('before_checkpoint')
         with self._removals_after() as late:
             super()._save_checkpoint_with_step(runner, step, meta)

@@ -1,0 +1,1 @@
+"""Tests of mmmtl; the folders mirror the package."""

@@ -1,0 +1,62 @@
+"""What all tests share: no network, few threads, and no state of mmengine left from one test to the next."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+for _name, _value in {'HF_HUB_OFFLINE': '1', 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'}.items():
+    os.environ.setdefault(_name, _value)  # before the first import of torch, huggingface_hub and matplotlib
+
+import cv2  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from mmengine.utils import ManagerMixin  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope='session')
+def root_dir() -> Path:
+    """Return the root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def shared_dir() -> Path:
+    """Return the folder of real data and reference numbers beside the repository, or skip the test."""
+    folder = ROOT.parent / 'shared'
+    if not folder.is_dir():
+        pytest.skip(f'no folder {folder.name}/ with reference data beside the repository')
+    return folder
+
+
+def _managed_classes(base: type = ManagerMixin) -> list[type]:
+    return [base, *(found for sub in base.__subclasses__() for found in _managed_classes(sub))]
+
+
+def _forget_instances() -> None:
+    """Empty mmengine's registries of instances: default scope, loggers (their files closed), message hubs, visualizers."""
+    for cls in _managed_classes():
+        instances = cls.__dict__.get('_instance_dict', {})
+        for instance in list(instances.values()):
+            for handler in list(getattr(instance, 'handlers', [])):
+                if isinstance(handler, logging.FileHandler):
+                    handler.close()
+                    instance.removeHandler(handler)
+        instances.clear()
+
+
+@pytest.fixture(autouse=True)
+def clean_slate():
+    """Start and leave every test with no instance, scope, dtype or determinism setting of another."""
+    _forget_instances()
+    yield
+    _forget_instances()
+    torch.set_default_dtype(torch.float32)
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(1)

@@ -1,0 +1,153 @@
+"""Resume: a run that was interrupted ends exactly where the unbroken run ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.runner import Runner
+
+from mmmtl.registry import LOOPS
+from tests.test_engine.toy import config, state, train
+
+
+def differing(first: dict, second: dict) -> list[str]:
+    assert first.keys() == second.keys()
+    return [name for name in first if not torch.equal(first[name], second[name])]
+
+
+def interrupted(folder, stop: int, **changes) -> Runner:
+    """Train to ``stop``, then resume and train to 8 in a new runner."""
+    train(config(folder, stop, **changes))
+    return train(config(folder, 8, resume=True, **changes))
+
+
+CASES = {
+    'plain': {},
+    'workers': dict(train_dataloader__num_workers=2, train_dataloader__persistent_workers=True),
+    'accumulation': dict(optim_wrapper__accumulative_counts=2),
+    'clip': dict(optim_wrapper__clip_grad=dict(max_norm=0.1)),
+    'bfloat16': dict(optim_wrapper__type='AutocastOptimWrapper'),
+    'ema': dict(custom_hooks=[dict(type='RandomStateHook'), dict(type='EMAHook', ema_type='ExponentialMovingAverage')]),
+    'no seed': dict(randomness=dict(seed=None)),
+    'seed by rank': dict(randomness=dict(seed=5, diff_rank_seed=True)),
+}
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_resumed_equals_unbroken_bit_for_bit(tmp_path, case):
+    changes = CASES[case]
+    if case == 'no seed':  # the same unknown seed for both: the one that the interrupted run drew and saved
+        seed = interrupted(tmp_path / 'seed', 4, **changes)
+        torch.manual_seed(0)
+        unbroken = train(config(tmp_path / 'unbroken', 8, randomness=dict(seed=seed.seed)))
+        assert differing(state(unbroken), state(seed)) == []
+        return
+    unbroken = state(train(config(tmp_path / 'unbroken', 8, **changes)))
+    resumed = interrupted(tmp_path / 'resumed', 4, **changes)
+    assert differing(unbroken, state(resumed)) == []
+    assert resumed.model.consumed == [[12, 13, 14], [15, 16, 17], [18, 19, 20], [21, 22, 23]]
+
+
+def test_a_validation_between_save_and_stop_changes_nothing(tmp_path):
+    """Validation at 3 and 6 draws; stopping at 6 saves before it, and the best checkpoint is saved during it."""
+    unbroken = state(train(config(tmp_path / 'unbroken')))
+    assert differing(unbroken, state(interrupted(tmp_path / 'resumed', 6))) == []
+    best = config(tmp_path / 'best', 8, load_from=str(next((tmp_path / 'resumed').glob('best_*.pth'))), resume=True,
+                  optim_wrapper__optimizer__lr=0.01)
+    saved = torch.load(best.load_from)
+    assert len(saved['random_state']['ranks']) == 1
+    assert torch.equal(torch.load(tmp_path / 'unbroken' / 'iter_6.pth')['random_state']['ranks'][0]['torch'],
+                       torch.load(tmp_path / 'resumed' / 'iter_6.pth')['random_state']['ranks'][0]['torch'])
+
+
+def test_how_often_one_validates_does_not_change_what_is_trained(tmp_path):
+    often, never = (state(train(config(tmp_path / str(interval), 8, train_cfg__val_interval=interval)))
+                    for interval in (1, 100))
+    assert differing(often, never) == []
+
+
+def test_without_the_random_state_it_would_differ(tmp_path):
+    """The control: the test above can fail."""
+    unbroken = state(train(config(tmp_path / 'unbroken', custom_hooks=[])))
+    assert 'model.body.0.weight' in differing(unbroken, state(interrupted(tmp_path / 'resumed', 4, custom_hooks=[])))
+
+
+def test_past_batches_are_not_loaded_again(tmp_path):
+    resumed = interrupted(tmp_path, 4)
+    assert min(resumed.train_dataloader.dataset.loaded) == 12
+
+
+def test_another_batch_size_goes_on_in_the_stream(tmp_path):
+    train(config(tmp_path, 4))
+    resumed = train(config(tmp_path, 6, resume=True, train_dataloader__batch_size=5))
+    assert resumed.model.consumed == [[12, 13, 14, 15, 16], [17, 18, 19, 20, 21]]
+    assert torch.load(tmp_path / 'iter_6.pth')['message_hub']['runtime_info']['train_stream']['consumed'] == 22
+
+
+def test_a_sampler_without_start_is_replayed(tmp_path):
+    changes = dict(train_dataloader__sampler=dict(type='InfiniteSampler', _delete_=True))
+    resumed = interrupted(tmp_path, 4, **changes)
+    assert len(resumed.train_dataloader.dataset.loaded) == 8 * 3 and len(resumed.model.consumed) == 4
+
+
+def test_a_finite_loader_starts_again_with_the_next_pass(tmp_path):
+    changes = dict(train_dataloader__sampler=dict(type='DefaultSampler', shuffle=True, _delete_=True),
+                   train_dataloader__dataset__size=11)
+    runner = train(config(tmp_path, 8, **changes))
+    assert [len(batch) for batch in runner.model.consumed] == [3, 3, 3, 2, 3, 3, 3, 2]
+    assert runner.train_dataloader.sampler.epoch == 1
+
+
+def test_a_checkpoint_of_mmengines_loop(tmp_path, caplog):
+    """One without place in the stream or random state: goes on by the iteration's number, and says what is missing."""
+    train(config(tmp_path, 4))
+    path = tmp_path / 'iter_4.pth'
+    checkpoint = torch.load(path)
+    del checkpoint['random_state'], checkpoint['message_hub']['runtime_info']['train_stream']
+    del checkpoint['message_hub']['resumed_keys']['train_stream']
+    torch.save(checkpoint, path)
+    resumed = train(config(tmp_path, 5, resume=True))
+    assert resumed.model.consumed == [[12, 13, 14]]
+    logs = ''.join(file.read_text() for file in tmp_path.rglob('*.log'))
+    assert 'Resuming with fresh random numbers: the checkpoint holds no random state' in logs
+
+
+def test_early_stopping(tmp_path):
+    stop = dict(type='EarlyStoppingHook', monitor='score', rule='less', patience=1, min_delta=1e9)
+    runner = train(config(tmp_path, 50, train_cfg__val_interval=1, custom_hooks=[stop]))
+    assert runner.iter < 5
+
+
+@pytest.mark.parametrize('value', [0, 2.5])
+def test_bad_max_iters(tmp_path, value):
+    with pytest.raises(ValueError, match=f'max_iters must be a whole number > 0, got {value}'):
+        train(config(tmp_path, value))
+    assert LOOPS.get('ResumableTrainLoop').__module__ == 'mmmtl.engine.loops'
+
+
+@pytest.mark.slow
+def test_two_ranks(tmp_path, root_dir):
+    """The same on two processes; every rank has its own random state, and the two see different samples."""
+    env = {**os.environ, 'PYTHONPATH': str(root_dir), 'OMP_NUM_THREADS': '1'}
+
+    def launch(folder, iters, resume, port):
+        command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}',
+                   '-m', 'tests.test_engine.toy', str(folder), str(iters), resume,
+                   'optim_wrapper.accumulative_counts=2', 'randomness.diff_rank_seed=True']
+        done = subprocess.run(command, cwd=root_dir, env=env, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return [torch.load(folder / f'state_{rank}.pt') for rank in (0, 1)]
+
+    port = 20000 + os.getpid() % 20000
+    unbroken = launch(tmp_path / 'unbroken', 8, 'fresh', port)
+    launch(tmp_path / 'resumed', 4, 'fresh', port + 1)
+    resumed = launch(tmp_path / 'resumed', 8, 'resume', port + 2)
+    for before, after in zip(unbroken, resumed):
+        assert differing(before, after) == []
+    assert torch.equal(unbroken[0]['model.body.0.weight'], unbroken[1]['model.body.0.weight'])
+    assert not torch.equal(unbroken[0]['torch'], unbroken[1]['torch'])
+    assert not torch.equal(unbroken[0]['noise.'], unbroken[1]['noise.'])
