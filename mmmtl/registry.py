@@ -1,7 +1,7 @@
 """Child registries of mmengine's, scope ``mmmtl``, with errors that name the nearest right name.
 
-Components of the parents stay reachable by scope (``mmseg.SwinTransformer`` as a backbone); a registry imports the rooms
-that fill it the first time it is asked for a name.
+Components of the parents stay reachable by scope (``mmseg.SwinTransformer`` as a backbone); a registry imports the
+rooms that fill it the first time it is asked for a name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def suggest(name: str, candidates: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), candidates, n=3, cutoff=0.6)
     if not near:
         lowered = {c.lower(): c for c in candidates}
-        near = [lowered[n] for n in difflib.get_close_matches(str(name).lower(), list(lowered), n=3, cutoff=0.6)]
+        near = [
+            lowered[n] for n in difflib.get_close_matches(str(name).lower(), list(lowered), n=3, cutoff=0.6)
+        ]
     return f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else ''
 
 
@@ -65,7 +67,11 @@ def unknown_arguments(factory: Any, names: Iterable[str]) -> dict[str, str]:
             parameters = inspect.signature(init).parameters
         except (TypeError, ValueError):  # built-ins without a signature
             return {}
-        accepted += [n for n, p in parameters.items() if n != 'self' and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        accepted += [
+            n
+            for n, p in parameters.items()
+            if n != 'self' and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        ]
         rest = next((n for n, p in parameters.items() if p.kind is p.VAR_KEYWORD), None)
         if rest is None:
             break
@@ -78,7 +84,12 @@ def unknown_arguments(factory: Any, names: Iterable[str]) -> dict[str, str]:
 
 def _build(cfg: Any, registry: _root.Registry, default_args: Any = None) -> Any:
     """Build ``cfg`` with errors that say what was wrong and what is near."""
-    if isinstance(cfg, (dict, ConfigDict)) and 'type' in cfg or isinstance(default_args, dict) and 'type' in default_args:
+    if (
+        isinstance(cfg, (dict, ConfigDict))
+        and 'type' in cfg
+        or isinstance(default_args, dict)
+        and 'type' in default_args
+    ):
         merged = {**(default_args or {}), **cfg}
         kind = merged.pop('type')
         factory = kind
@@ -86,18 +97,22 @@ def _build(cfg: Any, registry: _root.Registry, default_args: Any = None) -> Any:
             factory = registry.get(kind)
             if factory is None:
                 known = set(registry.module_dict) | set(registry.root.module_dict)
-                raise ConfigError(f"type='{kind}' is not in the registry '{registry.scope}::{registry.name}'."
-                                  f'{suggest(kind, known)} A type of your own is registered by importing its module '
-                                  f'(custom_imports, or an entry point of the group mmmtl.plugins).')
+                raise ConfigError(
+                    f"type='{kind}' is not in the registry '{registry.scope}::{registry.name}'."
+                    f'{suggest(kind, known)} A type of your own is registered by importing its module '
+                    f'(custom_imports, or an entry point of the group mmmtl.plugins).'
+                )
         wrong = unknown_arguments(factory, (k for k in merged if k != '_scope_'))
         if wrong:
-            listed = '; '.join(f"unknown argument '{name}' (= {merged[name]!r:.80}).{near}" for name, near in wrong.items())
+            listed = '; '.join(
+                f"unknown argument '{name}' (= {merged[name]!r:.80}).{near}" for name, near in wrong.items()
+            )
             raise ConfigError(f'{getattr(factory, "__name__", factory)}: {listed}')
     return build_from_cfg(cfg, registry, default_args)
 
 
 class Registry(_root.Registry):
-    """mmengine's registry; a name it does not know comes back with the nearest ones, an unknown argument is an error."""
+    """mmengine's registry; a name it does not know comes back with the nearest ones, a wrong argument is an error."""
 
     def __init__(self, name: str, parent: _root.Registry | None = None, locations: list[str] | None = None):
         super().__init__(name, build_func=_build, parent=parent, scope='mmmtl', locations=locations or [])
@@ -124,7 +139,8 @@ LOOPS = Registry('loop', parent=_root.LOOPS, locations=['mmmtl.engine'])
 OPTIMIZERS = Registry('optimizer', parent=_root.OPTIMIZERS, locations=['mmmtl.engine'])
 OPTIM_WRAPPERS = Registry('optimizer wrapper', parent=_root.OPTIM_WRAPPERS, locations=['mmmtl.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optimizer wrapper constructor', parent=_root.OPTIM_WRAPPER_CONSTRUCTORS, locations=['mmmtl.engine'])
+    'optimizer wrapper constructor', parent=_root.OPTIM_WRAPPER_CONSTRUCTORS, locations=['mmmtl.engine']
+)
 PARAM_SCHEDULERS = Registry('parameter scheduler', parent=_root.PARAM_SCHEDULERS, locations=['mmmtl.engine'])
 VISUALIZERS = Registry('visualizer', parent=_root.VISUALIZERS, locations=['mmmtl.visualization'])
 VISBACKENDS = Registry('vis_backend', parent=_root.VISBACKENDS, locations=['mmmtl.visualization'])

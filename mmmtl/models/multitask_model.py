@@ -42,8 +42,8 @@ class MultiTaskModel(BaseModel):
         neck: Config; ``in_channels`` and ``strides`` are filled in.
         data_preprocessor: Config.
         noise_seed: Seed of the noise of training, and of predictions together with each sample's id.
-        predict_one_by_one: In ``predict`` run every image by itself, so that no digit depends on how images were batched
-            (convolution libraries choose other summation orders for other batch sizes).
+        predict_one_by_one: In ``predict`` run every image by itself, so that no digit depends on how images were
+            batched (convolution libraries choose other summation orders for other batch sizes).
     """
 
     def __init__(self, tasks: Mapping[str, Any], backbone: dict, decoder: dict, neck: dict | None = None,
@@ -59,7 +59,9 @@ class MultiTaskModel(BaseModel):
         if neck is not None:
             self.neck = MODELS.build({'in_channels': channels, 'strides': strides, **neck})
             channels, strides = self.neck.out_channels, self.neck.strides
-        self.decoder = MODELS.build({'tasks': self.tasks, 'in_channels': channels, 'strides': strides, **decoder})
+        self.decoder = MODELS.build(
+            {'tasks': self.tasks, 'in_channels': channels, 'strides': strides, **decoder}
+        )
         self.noise_seed, self.predict_one_by_one = noise_seed, predict_one_by_one
         self.noise_source = GeneratorNoise(noise_seed)
 
@@ -67,7 +69,9 @@ class MultiTaskModel(BaseModel):
         """Images (B, 3, H, W), or frame pairs (B, 2, 3, H, W), → features; those of a pair are concatenated."""
         if inputs.ndim == 4 and self.frames == 2:
             pairs = [name for name, task in self.tasks.items() if task.frames == 2]
-            raise ValueError(f'tasks {pairs} need two frames: inputs of (B, 2, 3, H, W), got {tuple(inputs.shape)}')
+            raise ValueError(
+                f'tasks {pairs} need two frames: inputs of (B, 2, 3, H, W), got {tuple(inputs.shape)}'
+            )
         if inputs.ndim == 5:
             inputs = inputs.transpose(0, 1)[: self.frames].flatten(0, 1)
         feats = self.backbone(inputs)
@@ -107,10 +111,16 @@ class MultiTaskModel(BaseModel):
         if isinstance(noise, Mapping):
             noise = RecordedNoise(noise)
         elif noise is None:
-            ids = [s.metainfo.get('sample_id', str(i)) for i, s in enumerate(data_samples)] if data_samples else None
+            ids = (
+                [s.metainfo.get('sample_id', str(i)) for i, s in enumerate(data_samples)]
+                if data_samples
+                else None
+            )
             noise = SampleNoise(self.noise_seed, ids or [str(i) for i in range(len(inputs))])
         raw = self.decoder.predict(self.extract(inputs), noise, size)
-        return {n: F.interpolate(m.float(), size, mode='bilinear', align_corners=False) for n, m in raw.items()}
+        return {
+            n: F.interpolate(m.float(), size, mode='bilinear', align_corners=False) for n, m in raw.items()
+        }
 
     def predict(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None,
                 noise: Any = None) -> list[MTLDataSample]:  # fmt: skip

@@ -50,7 +50,11 @@ class Legend:
 
 def flip_axis(array: Array, axis: int) -> Array:
     """Mirror ``array`` (numpy or torch) along ``axis``."""
-    return torch.flip(array, (axis,)) if isinstance(array, Tensor) else np.ascontiguousarray(np.flip(array, axis))
+    return (
+        torch.flip(array, (axis,))
+        if isinstance(array, Tensor)
+        else np.ascontiguousarray(np.flip(array, axis))
+    )
 
 
 def resize_nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -107,7 +111,7 @@ class Task(ABC):
     # ---- label -----------------------------------------------------------------------------------------------------
     @abstractmethod
     def check_label(self, label: np.ndarray, where: str) -> None:
-        """Raise :class:`LabelError` unless ``label`` has the declared dtype, shape and range; ``where`` names the file."""
+        """Raise :class:`LabelError` unless ``label`` has the declared form and range; ``where`` names the file."""
 
     @abstractmethod
     def valid(self, label: Array) -> Array:
@@ -258,13 +262,17 @@ def build_tasks(tasks: Mapping[str, Any]) -> dict[str, Task]:
         ValueError: When there is no task, or a key and its task's name differ.
     """
     if not tasks:
-        raise ValueError('tasks is empty: name at least one, for example tasks=dict(depth=dict(type="Depth"))')
+        raise ValueError(
+            'tasks is empty: name at least one, for example tasks=dict(depth=dict(type="Depth"))'
+        )
     built = {}
     for name, task in tasks.items():
         if not isinstance(task, Task):
             if not isinstance(task, Mapping) or 'type' not in task:
-                raise ValueError(f"tasks['{name}'] must be a config with a type, got {task!r:.80}."
-                                 f'{suggest(name, TASKS.module_dict)}')
+                raise ValueError(
+                    f"tasks['{name}'] must be a config with a type, got {task!r:.80}."
+                    f'{suggest(name, TASKS.module_dict)}'
+                )
             task = TASKS.build(dict(task, name=name))
         if task.name != name:
             raise ValueError(f"tasks['{name}'] holds a task that calls itself '{task.name}'")

@@ -33,20 +33,30 @@ class Boundary(CategoricalTask):
     headline = 'odsF'
     code_fill = 255.0
 
-    def __init__(self, name: str | None = None, *, positive_weight: float = 0.95, max_dist: float = 0.0075, **kwargs) -> None:
-        super().__init__(name, classes=('no boundary', 'boundary'), palette=((16, 18, 24), (255, 255, 255)), **kwargs)
+    def __init__(
+        self, name: str | None = None, *, positive_weight: float = 0.95, max_dist: float = 0.0075, **kwargs
+    ) -> None:
+        super().__init__(
+            name, classes=('no boundary', 'boundary'), palette=((16, 18, 24), (255, 255, 255)), **kwargs
+        )
         if not 0 < positive_weight < 1:
-            raise ValueError(f"task '{self.name}': positive_weight must lie between 0 and 1, got {positive_weight}")
+            raise ValueError(
+                f"task '{self.name}': positive_weight must lie between 0 and 1, got {positive_weight}"
+            )
         self.positive_weight, self.max_dist = positive_weight, max_dist
         self.out_channels = self.code_channels = 1
         self.code_classes = None
 
     def check_label(self, label: np.ndarray, where: str) -> None:
         if label.ndim != 2 or not np.issubdtype(label.dtype, np.integer):
-            raise LabelError(f"{where}: task '{self.name}' expects an integer map (H, W), found {label.dtype} {label.shape}")
+            raise LabelError(
+                f"{where}: task '{self.name}' expects an integer map (H, W), found {label.dtype} {label.shape}"
+            )
         wrong = np.setdiff1d(label, (0, 1, IGNORE))
         if len(wrong):
-            raise LabelError(f"{where}: task '{self.name}' expects 0, 1 or {IGNORE} (unknown), found {wrong[:8].tolist()}")
+            raise LabelError(
+                f"{where}: task '{self.name}' expects 0, 1 or {IGNORE} (unknown), found {wrong[:8].tolist()}"
+            )
 
     def default_loss(self) -> dict:
         return dict(type='WeightedBinaryCrossEntropy', positive_weight=self.positive_weight)

@@ -23,7 +23,9 @@ def default_palette(count: int) -> list[tuple[int, int, int]]:
 
     colours = []
     for i in range(count):
-        red, green, blue = colorsys.hls_to_rgb((0.58 + i * 0.61803398875) % 1.0, (0.42, 0.6, 0.5)[i % 3], (0.55, 0.7)[i % 2])
+        red, green, blue = colorsys.hls_to_rgb(
+            (0.58 + i * 0.61803398875) % 1.0, (0.42, 0.6, 0.5)[i % 3], (0.55, 0.7)[i % 2]
+        )
         colours.append((round(255 * red), round(255 * green), round(255 * blue)))
     return colours
 
@@ -52,17 +54,23 @@ class CategoricalTask(Task):
             raise ValueError(f"task '{self.name}': classes must be 2 to {IGNORE}, got {len(self.classes)}")
         self.palette = [tuple(int(v) for v in c) for c in palette or default_palette(len(self.classes))]
         if len(self.palette) != len(self.classes):
-            raise ValueError(f"task '{self.name}': {len(self.classes)} classes but {len(self.palette)} palette colours")
+            raise ValueError(
+                f"task '{self.name}': {len(self.classes)} classes but {len(self.palette)} palette colours"
+            )
         self.num_classes = self.out_channels = self.code_classes = len(self.classes)
 
     def check_label(self, label: np.ndarray, where: str) -> None:
         if label.ndim != 2 or not np.issubdtype(label.dtype, np.integer):
-            raise LabelError(f"{where}: task '{self.name}' expects an integer map (H, W), found {label.dtype} {label.shape}")
+            raise LabelError(
+                f"{where}: task '{self.name}' expects an integer map (H, W), found {label.dtype} {label.shape}"
+            )
         seen = np.unique(label)
         wrong = seen[(seen != IGNORE) & ((seen < 0) | (seen >= self.num_classes))]
         if len(wrong):
-            raise LabelError(f"{where}: task '{self.name}' expects classes 0..{self.num_classes - 1} or {IGNORE} (unknown), "
-                             f'found {wrong[:8].tolist()}')
+            raise LabelError(
+                f"{where}: task '{self.name}' expects classes 0..{self.num_classes - 1} or {IGNORE} (unknown), "
+                f'found {wrong[:8].tolist()}'
+            )
 
     def valid(self, label):
         return label != IGNORE
@@ -97,8 +105,10 @@ class CategoricalTask(Task):
         if len(set(self.palette)) < len(self.palette):
             twice = next(c for i, c in enumerate(self.palette) if c in self.palette[:i])
             names = [n for n, c in zip(self.classes, self.palette) if c == twice]
-            raise ValueError(f"task '{self.name}': the classes {names} share the colour {twice}; a picture cannot tell "
-                             f'them apart. Give them different colours in palette')
+            raise ValueError(
+                f"task '{self.name}': the classes {names} share the colour {twice}; a picture cannot tell "
+                f'them apart. Give them different colours in palette'
+            )
         return scaled_palette(self.palette, like)
 
     def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -128,5 +138,9 @@ class CategoricalTask(Task):
         return table[np.asarray(label).reshape(np.shape(label)[-2:]).astype(np.uint8)]
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
-        seen = set(np.unique(label).tolist()) | (set(np.unique(reference).tolist()) if reference is not None else set())
-        return Legend(entries=[(n, c) for i, (n, c) in enumerate(zip(self.classes, self.palette)) if i in seen])
+        seen = set(np.unique(label).tolist()) | (
+            set(np.unique(reference).tolist()) if reference is not None else set()
+        )
+        return Legend(
+            entries=[(n, c) for i, (n, c) in enumerate(zip(self.classes, self.palette)) if i in seen]
+        )

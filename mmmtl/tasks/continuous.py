@@ -11,7 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .base import LabelError, Legend, Task, colour_ramp
-from .picture_code import channels_to_image, fill_invalid, image_to_channels, known_pixels, peak, quantile_range
+from .picture_code import (
+    channels_to_image,
+    fill_invalid,
+    image_to_channels,
+    known_pixels,
+    peak,
+    quantile_range,
+)
 
 __all__ = ['ContinuousTask', 'VectorTask']
 
@@ -22,7 +29,9 @@ def as_channels(label: np.ndarray) -> np.ndarray:
     return array[None] if array.ndim == 2 else array
 
 
-def coded(values: Tensor, unknown: Tensor, size: tuple[int, int], fill: float, masked: bool) -> tuple[Tensor, Tensor]:
+def coded(
+    values: Tensor, unknown: Tensor, size: tuple[int, int], fill: float, masked: bool
+) -> tuple[Tensor, Tensor]:
     """Values (n, C, H, W) and unknown pixels (n, 1, H, W) → code and share of unknown pixels on a grid of ``size``.
 
     Unknown pixels hold ``fill`` and take part in the bilinear average, as in the published TaskDiffusion.
@@ -59,15 +68,21 @@ class ContinuousTask(Task):
 
     def check_label(self, label: np.ndarray, where: str) -> None:
         if label.ndim != 3 or label.shape[0] != self.channels or label.dtype != np.float32:
-            raise LabelError(f"{where}: task '{self.name}' expects float32 ({self.channels}, H, W), "
-                             f'found {label.dtype} {label.shape}')
+            raise LabelError(
+                f"{where}: task '{self.name}' expects float32 ({self.channels}, H, W), "
+                f'found {label.dtype} {label.shape}'
+            )
         known = np.isfinite(label)
         if np.isinf(label).any() or (known.any(0) != known.all(0)).any():
-            raise LabelError(f"{where}: task '{self.name}' expects finite values, or NaN in all channels of an unknown pixel")
+            raise LabelError(
+                f"{where}: task '{self.name}' expects finite values, or NaN in all channels of an unknown pixel"
+            )
         low, high = self.value_range
         if known.any() and (np.nanmin(label) < low - 1e-3 or np.nanmax(label) > high + 1e-3):
-            raise LabelError(f"{where}: task '{self.name}' expects values in [{low:g}, {high:g}] {self.unit}, "
-                             f'found [{np.nanmin(label):g}, {np.nanmax(label):g}]')
+            raise LabelError(
+                f"{where}: task '{self.name}' expects values in [{low:g}, {high:g}] {self.unit}, "
+                f'found [{np.nanmin(label):g}, {np.nanmax(label):g}]'
+            )
 
     def valid(self, label):
         return ~(torch.isnan(label) if isinstance(label, Tensor) else np.isnan(label)).any(-3)
@@ -87,7 +102,9 @@ class ContinuousTask(Task):
         return logits.clamp(low, high) if np.isfinite((low, high)).any() else logits
 
     def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        return coded(label, torch.isnan(label).any(1, keepdim=True), size, self.code_fill, self.code_masks_unknown)
+        return coded(
+            label, torch.isnan(label).any(1, keepdim=True), size, self.code_fill, self.code_masks_unknown
+        )
 
     def code_logits(self, logits: Tensor) -> Tensor:
         return self.bound(logits)

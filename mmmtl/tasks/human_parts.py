@@ -14,7 +14,15 @@ from .categorical import CategoricalTask
 __all__ = ['HumanParts']
 
 PARTS = ('background', 'head', 'torso', 'upper arms', 'lower arms', 'upper legs', 'lower legs')
-COLOURS = ((60, 64, 72), (239, 131, 84), (79, 157, 166), (242, 196, 109), (196, 90, 110), (122, 160, 90), (130, 110, 190))
+COLOURS = (
+    (60, 64, 72),
+    (239, 131, 84),
+    (79, 157, 166),
+    (242, 196, 109),
+    (196, 90, 110),
+    (122, 160, 90),
+    (130, 110, 190),
+)
 
 
 @TASKS.register_module()
@@ -33,8 +41,11 @@ class HumanParts(CategoricalTask):
     headline = 'mIoU'
 
     def __init__(self, name: str | None = None, *, classes: Sequence[str] = PARTS,
-                 palette: Sequence[Sequence[int]] | None = None, ignore_empty: bool = True, **kwargs) -> None:  # fmt: skip
-        super().__init__(name, classes=classes, palette=palette or (COLOURS if len(classes) == 7 else None), **kwargs)
+                 palette: Sequence[Sequence[int]] | None = None, ignore_empty: bool = True,
+                 **kwargs) -> None:  # fmt: skip
+        super().__init__(
+            name, classes=classes, palette=palette or (COLOURS if len(classes) == 7 else None), **kwargs
+        )
         self.ignore_empty = ignore_empty
 
     def finish(self, label: np.ndarray) -> np.ndarray:

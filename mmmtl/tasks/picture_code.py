@@ -40,8 +40,10 @@ def channels_to_image(values: Tensor) -> Tensor:
         return torch.cat([values, values[:, :1]], 1)
     if channels == 3:
         return values
-    raise ValueError(f'an image holds at most three channels, the label has {channels}: the task needs its own '
-                     f'to_image and from_image')
+    raise ValueError(
+        f'an image holds at most three channels, the label has {channels}: the task needs its own '
+        f'to_image and from_image'
+    )
 
 
 def image_to_channels(image: Tensor, channels: int) -> Tensor:
@@ -60,7 +62,10 @@ def quantile_range(values: Tensor, known: Tensor, shares: Sequence[float]) -> tu
     """
     points = values.new_tensor(shares)
     blank = values.new_tensor([0.0, 1.0])
-    ends = [torch.quantile(v[:, k[0]].flatten(), points) if bool(k.any()) else blank for v, k in zip(values, known)]
+    ends = [
+        torch.quantile(v[:, k[0]].flatten(), points) if bool(k.any()) else blank
+        for v, k in zip(values, known)
+    ]
     low, high = torch.stack(ends).to(values)[:, :, None, None, None].unbind(1)
     return low, high
 

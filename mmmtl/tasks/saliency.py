@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from mmmtl.registry import TASKS
@@ -33,7 +32,9 @@ class Saliency(CategoricalTask):
     headline = 'maxF'
 
     def __init__(self, name: str | None = None, *, code_threshold: float = 0.85, **kwargs) -> None:
-        super().__init__(name, classes=('background', 'salient'), palette=((0, 0, 0), (255, 255, 255)), **kwargs)
+        super().__init__(
+            name, classes=('background', 'salient'), palette=((0, 0, 0), (255, 255, 255)), **kwargs
+        )
         self.code_threshold = code_threshold
 
     def default_loss(self) -> dict:

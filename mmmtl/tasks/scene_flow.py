@@ -45,4 +45,6 @@ class SceneFlow(VectorTask):
         return np.ascontiguousarray(picture)
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
-        return Legend(unit=f'R right · G down · B away, full = ±{self.picture_range(label, reference)[1]:.3g} {self.unit}')
+        return Legend(
+            unit=f'R right · G down · B away, full = ±{self.picture_range(label, reference)[1]:.3g} {self.unit}'
+        )

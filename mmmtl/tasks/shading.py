@@ -13,7 +13,7 @@ __all__ = ['Shading']
 
 @TASKS.register_module()
 class Shading(ContinuousTask):
-    """Irradiance of white light. Label: float32 (1, H, W), linear, in [0, 1], NaN where unknown. Prediction: the same."""
+    """Irradiance of white light. Label: float32 (1, H, W), linear, in [0, 1], NaN where unknown. Prediction: ditto."""
 
     default_name = 'shading'
     channels = 1

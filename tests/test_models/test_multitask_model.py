@@ -1,4 +1,4 @@
-"""The model's contract: losses on partially labelled batches, predictions at the original size, any backbone, any task."""
+"""The model's contract: losses on partial labels, predictions at the original size, any backbone, any task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from mmmtl.structures import MTLDataSample
 
 TASKS = dict(semseg=dict(type='SemanticSegmentation', classes=4), depth=dict(type='Depth'),
              normals=dict(type='SurfaceNormals'))  # fmt: skip
-VIT = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(32, 48), embed_dim=24, depth=4, num_heads=2)
+VIT = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(32, 48), embed_dim=24, depth=4,
+           num_heads=2)  # fmt: skip
 
 
 def model_of(tasks=TASKS, backbone=VIT, decoder=None, **kwargs) -> MultiTaskModel:
@@ -24,7 +25,9 @@ def model_of(tasks=TASKS, backbone=VIT, decoder=None, **kwargs) -> MultiTaskMode
 def targets_of(size=(32, 48)) -> dict:
     depth = torch.rand(1, 1, *size) + 1
     depth[..., :4] = float('nan')
-    return dict(semseg=(torch.tensor([0, 1]), torch.randint(0, 4, (2, *size))), depth=(torch.tensor([1]), depth))
+    return dict(
+        semseg=(torch.tensor([0, 1]), torch.randint(0, 4, (2, *size))), depth=(torch.tensor([1]), depth)
+    )
 
 
 def test_losses_have_a_key_per_task_and_zero_where_nobody_is_labelled():
@@ -87,7 +90,11 @@ def test_motion_tasks_see_both_frames():
     dict(type='TimmBackbone', model_name='resnet10t'), dict(type='TimmBackbone', model_name='test_convnext'),
     dict(type='mmseg.ResNetV1c', depth=18, base_channels=8, out_indices=(0, 1, 2, 3))])  # fmt: skip
 def test_any_backbone_goes_with_any_neck(backbone):
-    for neck in (None, dict(type='LevelProjection', channels=8), dict(type='ConcatFusion', channels=8, stride=8)):
+    for neck in (
+        None,
+        dict(type='LevelProjection', channels=8),
+        dict(type='ConcatFusion', channels=8, stride=8),
+    ):
         raw = model_of(backbone=backbone, neck=neck)(torch.randn(1, 3, 64, 96))
         assert raw['semseg'].shape == (1, 4, 64, 96)
 
@@ -117,8 +124,12 @@ def test_position_embedding_is_resampled_without_antialias():
     grid = torch.randn(1, 16, 3)
     same = resample_position_embedding(grid, (4, 4), (4, 4))
     assert same is grid
-    expected = torch.nn.functional.interpolate(grid.reshape(1, 4, 4, 3).permute(0, 3, 1, 2), (2, 6), mode='bicubic')
-    torch.testing.assert_close(resample_position_embedding(grid, (4, 4), (2, 6)), expected.flatten(2).transpose(1, 2))
+    expected = torch.nn.functional.interpolate(
+        grid.reshape(1, 4, 4, 3).permute(0, 3, 1, 2), (2, 6), mode='bicubic'
+    )
+    torch.testing.assert_close(
+        resample_position_embedding(grid, (4, 4), (2, 6)), expected.flatten(2).transpose(1, 2)
+    )
     assert not torch.allclose(resample_position_embedding(grid, (4, 4), (2, 2)),
                               resample_position_embedding(grid, (4, 4), (2, 2), antialias=True))  # fmt: skip
 
@@ -135,10 +146,20 @@ def test_local_weights_with_class_token_are_loaded(tmp_path, suffix):
     state = {k: v.clone() for k, v in full.state_dict().items()}
     save_file(state, path) if suffix == '.safetensors' else torch.save(state, path)
     vit = TimmBackbone('vit_tiny_patch16_224', img_size=(32, 48), checkpoint=str(path), **options)
+    vit.init_weights()
     torch.testing.assert_close(vit.body.blocks[2].attn.qkv.weight, full.blocks[2].attn.qkv.weight)
-    torch.testing.assert_close(vit.body.pos_embed, resample_position_embedding(full.pos_embed[:, 1:], (4, 4), (2, 3)))
+    torch.testing.assert_close(
+        vit.body.pos_embed, resample_position_embedding(full.pos_embed[:, 1:], (4, 4), (2, 3))
+    )
     with pytest.raises(ValueError, match='missing'):
-        TimmBackbone('vit_tiny_patch16_224', img_size=(32, 48), checkpoint=str(path), embed_dim=24, depth=5, num_heads=2)
+        TimmBackbone(
+            'vit_tiny_patch16_224',
+            img_size=(32, 48),
+            checkpoint=str(path),
+            embed_dim=24,
+            depth=5,
+            num_heads=2,
+        ).init_weights()
 
 
 def test_mistakes_are_named():
@@ -149,7 +170,9 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="no model 'vit_tny_patch16_224'.*vit_tiny_patch16_224"):
         TimmBackbone('vit_tny_patch16_224')
     with pytest.raises(FileNotFoundError, match='nowhere.pth'):
-        TimmBackbone(**{**{k: v for k, v in VIT.items() if k != 'type'}, 'checkpoint': 'nowhere.pth'})
+        TimmBackbone(
+            **{**{k: v for k, v in VIT.items() if k != 'type'}, 'checkpoint': 'nowhere.pth'}
+        ).init_weights()
     with pytest.raises(ValueError, match='basic'):
         model_of(decoder=dict(type='PlainDecoder', channels=16, block='basik'))
     with pytest.raises(ValueError, match="'tensor'"):

@@ -3,7 +3,8 @@
 tasks = dict(
     semseg=dict(
         type='SemanticSegmentation',
-        classes=['sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist'],
+        classes=['sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian',
+                 'bicyclist'],
         palette=[[128, 178, 217], [136, 106, 94], [192, 192, 128], [96, 80, 112], [170, 150, 190], [96, 132, 74],
                  [214, 170, 80], [92, 92, 160], [64, 60, 130], [196, 92, 60], [54, 140, 150]],
         loss_weight=1.0),

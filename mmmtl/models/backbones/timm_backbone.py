@@ -159,8 +159,8 @@ def _pretrained_state(model_name: str, checkpoint: str | None, is_vit: bool) -> 
         try:
             return timm.create_model(model_name, pretrained=True, num_classes=0).state_dict()
         except Exception as error:  # the hub client raises many kinds
-            raise RuntimeError(f"timm's weights of '{model_name}' could not be fetched ({type(error).__name__}). Give a "
-                               f'local file, model.backbone.checkpoint=PATH, or start from scratch, '
+            raise RuntimeError(f"timm's weights of '{model_name}' could not be fetched ({type(error).__name__}). Give "
+                               f'a local file, model.backbone.checkpoint=PATH, or start from scratch, '
                                f'model.backbone.pretrained=False') from error  # fmt: skip
     path = Path(checkpoint)
     if not path.is_file():

@@ -61,7 +61,7 @@ class BalancedCrossEntropy(nn.Module):
 
 @MODELS.register_module()
 class WeightedBinaryCrossEntropy(nn.Module):
-    """Sigmoid cross-entropy with fixed weights: mean over known pixels of w·y·softplus(-x) + (1 - w)(1 - y)·softplus(x).
+    """Sigmoid cross-entropy with fixed weights: mean over known pixels of w·y·softplus(-x) + (1-w)(1-y)·softplus(x).
 
     Args:
         positive_weight: w, between 0 and 1.

@@ -36,6 +36,7 @@ class ConcatFusion(BaseModule):
         """Levels → one map (B, ``channels``, h, w) in a tuple."""
         size = [n * self.first_stride // self.stride for n in feats[0].shape[-2:]]
         maps = [
-            x if list(x.shape[-2:]) == size else F.interpolate(x, size, mode='bilinear', align_corners=False) for x in feats
+            x if list(x.shape[-2:]) == size else F.interpolate(x, size, mode='bilinear', align_corners=False)
+            for x in feats
         ]
         return (self.conv(torch.cat(maps, 1)),)

@@ -40,5 +40,6 @@ class LevelProjection(BaseModule):
         size = [n * self.reference_stride // self.stride for n in feats[self.reference].shape[-2:]]
         maps = (projection(x) for projection, x in zip(self.projections, feats))
         return tuple(
-            m if list(m.shape[-2:]) == size else F.interpolate(m, size, mode='bilinear', align_corners=False) for m in maps
+            m if list(m.shape[-2:]) == size else F.interpolate(m, size, mode='bilinear', align_corners=False)
+            for m in maps
         )

@@ -1,0 +1,30 @@
+"""CamVid (367 training, 233 test photographs; 11 classes), at 240x180 pixels."""
+
+_base_ = '../tasks/camvid.py'
+data_root = 'data/camvid'
+
+train_pipeline = [
+    dict(type='RandomScale', scale=(0.75, 1.5)),
+    dict(type='RandomCrop', size=(160, 160), category_task='semseg'),
+    dict(type='RandomFlip'),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='Normalize'),
+    dict(type='CentredPad', size=(160, 160)),
+    dict(type='PackMTLInputs'),
+]
+test_pipeline = [dict(type='Normalize'), dict(type='CentredPad', multiple=16), dict(type='PackMTLInputs')]
+
+train_dataloader = dict(
+    batch_size=8, num_workers=1, persistent_workers=True, sampler=dict(type='ResumableSampler'),
+    dataset=dict(type='CamVid', data_root=data_root, split='train', tasks=_base_.tasks, pipeline=train_pipeline,
+                 label_sampler=dict(type='FullLabels')))  # fmt: skip
+val_dataloader = dict(
+    batch_size=4, num_workers=1, persistent_workers=True, sampler=dict(type='ExactSampler'),
+    dataset=dict(type='CamVid', data_root=data_root, split='val', tasks=_base_.tasks, pipeline=test_pipeline,
+                 test_mode=True))  # fmt: skip
+test_dataloader = dict(
+    batch_size=4, num_workers=1, persistent_workers=True, sampler=dict(type='ExactSampler'),
+    dataset=dict(type='CamVid', data_root=data_root, split='test', tasks=_base_.tasks, pipeline=test_pipeline,
+                 test_mode=True))  # fmt: skip
+val_evaluator = dict(type='MultiTaskMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,28 @@
+"""PASCAL-Context in the five-task packing (ATRC), 512x512."""
+
+_base_ = '../tasks/pascal.py'
+data_root = 'data/PASCALContext'
+crop_size = (512, 512)
+
+train_pipeline = [
+    dict(type='RandomScale', scale=(0.5, 2.0)),
+    dict(type='RandomCrop', size=crop_size, category_task='semseg', max_ratio=0.75),
+    dict(type='RandomFlip'),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='Normalize'),
+    dict(type='CentredPad', size=crop_size),
+    dict(type='PackMTLInputs'),
+]
+test_pipeline = [dict(type='Normalize'), dict(type='CentredPad', size=crop_size), dict(type='PackMTLInputs')]
+
+train_dataloader = dict(
+    batch_size=2, num_workers=8, persistent_workers=True, sampler=dict(type='ResumableSampler'),
+    dataset=dict(type='PascalContext', data_root=data_root, split='train', tasks=_base_.tasks, pipeline=train_pipeline,
+                 label_sampler=dict(type='FullLabels')))  # fmt: skip
+val_dataloader = dict(
+    batch_size=6, num_workers=8, persistent_workers=True, sampler=dict(type='ExactSampler'),
+    dataset=dict(type='PascalContext', data_root=data_root, split='val', tasks=_base_.tasks, pipeline=test_pipeline,
+                 test_mode=True))  # fmt: skip
+test_dataloader = val_dataloader
+val_evaluator = dict(type='MultiTaskMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,15 @@
+"""TaskDiffusion, ViT-B, PASCAL-Context: the released model (78.83 mIoU). Two GPUs of two images."""
+
+_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/pascal.py', '../_base_/schedules/poly_40k.py']
+
+model = dict(
+    type='MultiTaskModel',
+    tasks=_base_.tasks,
+    backbone=dict(type='TimmBackbone', model_name='vit_base_patch16_384', img_size=(512, 512), drop_path_rate=0.15,
+                  pretrained=True),
+    neck=dict(type='LevelProjection', channels=576),
+    decoder=dict(type='TaskDiffusionDecoder', steps=3, scale=0.01, aux_weight=0.125, separate_codes=('saliency',)))
+
+sync_bn = 'torch'
+optim_wrapper = dict(optimizer=dict(lr=2e-5))
+randomness = dict(seed=64)

@@ -1,0 +1,28 @@
+"""Angle between vectors as a loss."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmmtl.registry import MODELS
+
+from .cross_entropy import mean_over_valid
+
+__all__ = ['CosineDistance']
+
+
+@MODELS.register_module()
+class CosineDistance(nn.Module):
+    """1 minus the mean cosine between predicted and true unit vectors over the known pixels (MTPSL's loss for normals).
+
+    The prediction is scaled to unit length, the label is taken as it is. Without a known pixel the loss is 1, as
+    published: a constant.
+    """
+
+    def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        """(n, C, H, W) twice → scalar, or (n,)."""
+        known = ~torch.isnan(label).any(1, keepdim=True)
+        cosine = (F.normalize(logits, dim=1) * torch.where(known, label, 0.0)).flatten(1).sum(1)
+        return 1 - mean_over_valid(cosine, known.flatten(1).sum(1), per_sample)
