@@ -6,13 +6,14 @@ import difflib
 import os
 import os.path as osp
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-__all__ = ['CheckpointError', 'load_checkpoint', 'read_checkpoint', 'state_of']
+__all__ = ['CheckpointError', 'Fit', 'compare_state', 'load_checkpoint', 'read_checkpoint', 'state_of']
 
 _SHOWN = 3
 
@@ -93,16 +94,16 @@ def load_checkpoint(model: nn.Module, path: str, training: bool = False) -> dict
     """
     content = read_checkpoint(path)
     network = state_of(model)
-    given = {k[7:] if k.startswith('module.') else k: v for k, v in content['state_dict'].items()}
-    own = network.state_dict()
-    optional = () if training else auxiliary_prefixes(network)
-    missing = [k for k in own if k not in given and not k.startswith(optional)]
-    unexpected = [k for k in given if k not in own]
-    mismatched = [k for k in own if k in given and given[k].shape != own[k].shape]
-    if missing or unexpected or mismatched:
-        raise CheckpointError(_report(path, network, content, own, given, missing, unexpected, mismatched))
-    network.load_state_dict(given, strict=False)
+    fit = compare_state(network, content, training)
+    if not fit.exact:
+        raise CheckpointError(fit.report(str(path)))
+    network.load_state_dict(plain_state(content), strict=False)
     return content
+
+
+def plain_state(content: Mapping) -> dict[str, Tensor]:
+    """The state dict of a checkpoint without the prefix of a distributed wrapper."""
+    return {k[7:] if k.startswith('module.') else k: v for k, v in content['state_dict'].items()}
 
 
 def auxiliary_prefixes(network: nn.Module) -> tuple[str, ...]:
@@ -111,29 +112,69 @@ def auxiliary_prefixes(network: nn.Module) -> tuple[str, ...]:
     return tuple(f'decoder.{name}.' for name in getattr(decoder, 'aux_modules', ()))
 
 
-def _report(path: str, network: nn.Module, content: Mapping, own: Mapping, given: Mapping, missing: list[str],
-            unexpected: list[str], mismatched: list[str]) -> str:  # fmt: skip
-    """Why a checkpoint does not fit."""
-    lines = [f"checkpoint '{path}' is not of this network ({type(network).__name__}, {len(own)} parameters and buffers; the "
-             f'checkpoint has {len(given)}):']
-    for title, keys, show in (
-        ('missing in the checkpoint', missing, lambda k: k),
-        ('unknown to the network', unexpected, lambda k: k),
-        ('of another shape', mismatched, lambda k: f'{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}'),
-    ):
-        if keys:
-            more = f', and {len(keys) - _SHOWN} more' if len(keys) > _SHOWN else ''
-            lines.append(f'  {len(keys)} {title}: ' + '; '.join(show(k) for k in keys[:_SHOWN]) + more)
-    if missing and unexpected:
-        near = difflib.get_close_matches(unexpected[0], missing, n=1, cutoff=0.8)
-        if near:
-            lines.append(f'  perhaps renamed: {unexpected[0]} → {near[0]}')
-    differences = config_differences(content, network)
-    if differences:
-        lines.append('The checkpoint was trained with other settings: ' + '; '.join(differences[:4]) + '.')
-    lines.append('Use the config the checkpoint was trained with (it lies in its work dir), or --cfg-options to match it. '
-                 'Checkpoints of published code go through tools/model_converters/convert_upstream.py.')  # fmt: skip
-    return '\n'.join(lines)
+@dataclass
+class Fit:
+    """How a checkpoint's parameters and a network's compare.
+
+    Attributes:
+        network: The network.
+        content: The checkpoint's content.
+        matched, missing, unexpected, mismatched: Keys in both with equal shape; in the network alone; in the checkpoint
+            alone; in both with different shapes.
+    """
+
+    network: nn.Module
+    content: Mapping
+    matched: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[str]
+
+    @property
+    def exact(self) -> bool:
+        """Every parameter has its counterpart."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def summary(self) -> str:
+        """Counts and examples, one line per kind."""
+        given, own = plain_state(self.content), self.network.state_dict()
+        kinds = (
+            ('missing in the checkpoint', self.missing, lambda k: k),
+            ('unknown to the network', self.unexpected, lambda k: k),
+            ('of another shape', self.mismatched, lambda k: f'{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}'),
+        )
+        lines = [f'{len(self.matched)} parameters and buffers fit']
+        for title, keys, show in kinds:
+            if keys:
+                more = f', and {len(keys) - _SHOWN} more' if len(keys) > _SHOWN else ''
+                lines.append(f'  {len(keys)} {title}: ' + '; '.join(show(k) for k in keys[:_SHOWN]) + more)
+        if self.missing and self.unexpected:
+            near = difflib.get_close_matches(self.unexpected[0], self.missing, n=1, cutoff=0.8)
+            if near:
+                lines.append(f'  perhaps renamed: {self.unexpected[0]} → {near[0]}')
+        return '\n'.join(lines)
+
+    def report(self, path: str) -> str:
+        """The error text: what does not fit, where the configs differ, what to do."""
+        lines = [f"checkpoint '{path}' is not of this network ({type(self.network).__name__}): {self.summary()}"]
+        differences = config_differences(self.content, self.network)
+        if differences:
+            lines.append('The checkpoint was trained with other settings: ' + '; '.join(differences[:4]) + '.')
+        lines.append('Use the config the checkpoint was trained with (it lies in its work dir), or --cfg-options to match it. '
+                     'Checkpoints of published code go through tools/model_converters/convert_upstream.py.')  # fmt: skip
+        return '\n'.join(lines)
+
+
+def compare_state(network: nn.Module, content: Mapping, training: bool = False) -> Fit:
+    """Compare a checkpoint with a network; see :func:`load_checkpoint` for ``training``."""
+    given, own = plain_state(content), network.state_dict()
+    optional = () if training else auxiliary_prefixes(network)
+    return Fit(
+        network, content,
+        matched=[k for k in own if k in given and given[k].shape == own[k].shape],
+        missing=[k for k in own if k not in given and not k.startswith(optional)],
+        unexpected=[k for k in given if k not in own],
+        mismatched=[k for k in own if k in given and given[k].shape != own[k].shape])  # fmt: skip
 
 
 def config_differences(content: Mapping, network: nn.Module) -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from torch import nn
 
 from mmmtl.registry import MODELS, ConfigError
@@ -37,7 +40,8 @@ def build_model(cfg: Config, check: bool = True) -> nn.Module:
         check_config(cfg, parts=('model',))
     model = MODELS.build(cfg.model)
     if hasattr(model, 'init_weights'):
-        model.init_weights()
+        with quiet():
+            model.init_weights()
     model.cfg = cfg
     return model
 
@@ -68,6 +72,18 @@ def init_model(config: str | Path | Config, checkpoint: str | None = None, devic
         load_checkpoint(model, str(checkpoint))
     model.dataset_meta = dict(tasks=model.tasks)
     return model.to(device).eval()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back mmengine's report of how every single parameter was drawn."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def forget_pretrained(model_cfg: Any) -> None:

@@ -1,0 +1,50 @@
+"""How commands end: with a person's mistake told in a line, and everything else with its traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mmmtl.datasets.label_files import FileError
+from mmmtl.registry import ConfigError
+from mmmtl.tasks import LabelError
+
+from .checkpoint import CheckpointError
+from .inputs import InputError
+
+__all__ = ['run_command']
+
+MISTAKES = (ConfigError, CheckpointError, InputError, LabelError, FileError, FileNotFoundError)
+
+
+def run_command(command: Callable[[], Any]) -> Any:
+    """Run a command of ``tools/``.
+
+    A mistake in the config, the checkpoint or a data file is printed as it is, without traceback (set
+    ``MMMTL_TRACEBACK=1`` to see it), and the process ends with exit status 1. Other errors pass through.
+
+    Args:
+        command: What to do.
+
+    Returns:
+        What ``command`` returns.
+    """
+    try:
+        return command()
+    except MISTAKES as error:
+        if os.environ.get('MMMTL_TRACEBACK') == '1':
+            raise
+        print(f'\nerror: {error}', file=sys.stderr)
+        sys.exit(1)
+    finally:
+        leave_process_group()
+
+
+def leave_process_group() -> None:
+    """End the process group of a distributed run, which torch warns about otherwise."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

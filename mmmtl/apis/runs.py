@@ -1,0 +1,64 @@
+"""What training and testing have in common: work dir, process group, the runner."""
+
+from __future__ import annotations
+
+import copy
+import os
+import os.path as osp
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from .modules import register_all_modules
+
+__all__ = ['TRAIN_SECTIONS', 'VAL_SECTIONS', 'default_work_dir', 'make_runner', 'prepare']
+
+TRAIN_SECTIONS = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
+VAL_SECTIONS = ('val_dataloader', 'val_cfg', 'val_evaluator')
+
+
+def default_work_dir(cfg: Config) -> str:
+    """``work_dirs/`` + the config's name, below its folder: ``work_dirs/taskdiffusion/vitl_pascal``."""
+    path = Path(cfg.filename or 'config')
+    parts = path.resolve().parts
+    inside = parts[parts.index('configs') + 1 : -1] if 'configs' in parts else ()
+    return osp.join('work_dirs', *inside, path.stem)
+
+
+def prepare(cfg: Config, work_dir: str | None, launcher: str) -> Config:
+    """A copy of the config with work dir, launcher and scope settled."""
+    cfg = copy.deepcopy(cfg)
+    cfg.launcher = launcher
+    cfg.work_dir = str(work_dir or cfg.get('work_dir') or default_work_dir(cfg))
+    cfg.setdefault('default_scope', 'mmmtl')
+    cfg.setdefault('env_cfg', dict(dist_cfg=dict(backend='nccl')))
+    if launcher != 'none' and 'LOCAL_RANK' not in os.environ and launcher == 'pytorch':
+        raise RuntimeError("launcher='pytorch': this process was not started by torchrun. Start it with "
+                           'bash tools/dist_train.sh or dist_test.sh, or leave --launcher out.')  # fmt: skip
+    return cfg
+
+
+def make_runner(cfg: Config) -> Runner:
+    """Build mmengine's runner, also for distributed runs without an accelerator."""
+    from mmmtl.compat import init_cpu_dist
+
+    register_all_modules()
+    init_cpu_dist(cfg, cfg.launcher)
+    return Runner.from_cfg(cfg)
+
+
+def rename(cfg: Config, suffix: str) -> Config:
+    """Let the runner keep its copy of the config under another name: the work dir's copy is that of the training."""
+    if cfg.filename:
+        path = Path(cfg.filename)
+        super(Config, cfg).__setattr__('_filename', str(path.with_name(path.stem + suffix + path.suffix)))
+    return cfg
+
+
+def drop_sections(cfg: Config, sections: Any) -> None:
+    """Switch off sections that a run does not use, so that their data need not exist."""
+    for section in sections:
+        if section in cfg:
+            cfg[section] = None

@@ -1,0 +1,138 @@
+"""Evaluating a checkpoint."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import barrier, is_main_process
+from mmengine.runner import Runner
+
+from mmmtl.registry import MODELS, ConfigError
+from mmmtl.visualization import write_json
+
+from .check import check_config
+from .checkpoint import load_checkpoint, state_of
+from .model import forget_pretrained
+from .runs import TRAIN_SECTIONS, VAL_SECTIONS, drop_sections, make_runner, prepare, rename
+from .signatures import accepted_arguments
+from .tables import format_table
+
+__all__ = ['metrics_table', 'test']
+
+
+def test(cfg: Config, checkpoint: str | None, work_dir: str | None = None, out: str | None = None,
+         show_dir: str | None = None, launcher: str = 'none', max_panels: int | None = None) -> dict[str, float]:  # fmt: skip
+    """Evaluate a checkpoint on the test set of a config.
+
+    Prints a table by task and writes ``metrics.json`` (``{'TASK/FIGURE': number}``, every digit) into the work dir.
+
+    The figures are the same to the last digit for any batch size and number of processes: images go through the network one
+    by one, the noise of every image comes from its id, sums are exact, and on a CPU every process computes with one thread
+    (convolution libraries add up in another order for another batch size or number of threads). One process per core
+    (``tools/dist_test.sh``) makes up for that. ``--cfg-options model.predict_one_by_one=False`` runs whole batches on all
+    threads instead; last digits then depend on both.
+
+    Args:
+        cfg: What :func:`load_config` returned.
+        checkpoint: ``.pth`` or ``.safetensors``; None evaluates the weights as drawn.
+        work_dir: Default ``work_dirs/`` + the config's name.
+        out: Folder for all predictions, without loss (``TASK/SAMPLE_ID.png`` or ``.npy``).
+        show_dir: Folder for one panel per image.
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        max_panels: Draw no more panels than this per process.
+
+    Returns:
+        The figures.
+
+    Raises:
+        ConfigError: Mistakes in the config, all at once, before anything is built.
+        CheckpointError: An unreadable checkpoint, or one of another network.
+    """
+    cfg = prepare(cfg, work_dir, launcher)
+    check_config(cfg, parts=('model', 'test'))
+    if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
+        raise ConfigError(f"{cfg.filename or 'the config'} has no test_dataloader or no test_evaluator")
+    drop_sections(cfg, (*TRAIN_SECTIONS, *VAL_SECTIONS))
+    cfg.load_from, cfg.resume = None, False
+    if checkpoint is not None:
+        forget_pretrained(cfg.model)
+    with one_order(cfg) if predict_one_by_one(cfg.model) else nullcontext():
+        runner = make_runner(rename(cfg, '_test'))
+        state_of(runner.model).cfg = cfg
+        if checkpoint is not None:
+            load_checkpoint(runner.model, str(checkpoint))
+        add_hooks(runner, out, show_dir, max_panels, checkpoint)
+        metrics = {name: float(value) for name, value in runner.test().items()}
+    if is_main_process():
+        path = write_json(osp.join(cfg.work_dir, 'metrics.json'), metrics)
+        print(metrics_table(metrics, runner.test_dataloader.dataset.metainfo['tasks'], better_of(runner)))
+        more = (f', predictions in {out}' if out else '') + (f', panels in {show_dir}' if show_dir else '')
+        print(f'\nwritten: {path}{more}')
+    barrier()
+    return metrics
+
+
+def predict_one_by_one(model_cfg: Any) -> bool:
+    """Ask for results that do not depend on batches, of models that know how and configs that don't say otherwise."""
+    names, _ = accepted_arguments(MODELS.get(model_cfg['type']) if isinstance(model_cfg['type'], str) else model_cfg['type'])
+    if 'predict_one_by_one' in names:
+        model_cfg.setdefault('predict_one_by_one', True)
+    return bool(model_cfg.get('predict_one_by_one'))
+
+
+@contextmanager
+def one_order(cfg: Config) -> Iterator[None]:
+    """Let every process add up in the same order: one thread on a CPU, no search for the fastest kernel on a GPU."""
+    threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
+    if get_device() == 'cpu':
+        torch.set_num_threads(1)
+    cfg.setdefault('env_cfg', {})['cudnn_benchmark'] = False
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic = deterministic
+
+
+def add_hooks(runner: Runner, out: str | None, show_dir: str | None, max_panels: int | None,
+              checkpoint: str | None) -> None:  # fmt: skip
+    """Hooks that write predictions and panels."""
+    from mmmtl.engine.hooks import PanelHook, PredictionHook
+
+    if out is not None:
+        runner.register_hook(PredictionHook(out_dir=out))
+    if show_dir is not None:
+        named = [runner.cfg.get('filename') or runner.cfg.filename, checkpoint]
+        subtitle = ' · '.join(osp.basename(str(n)) for n in named if n)
+        runner.register_hook(PanelHook(num_val=0, test_dir=show_dir, max_test=max_panels, subtitle=subtitle))
+
+
+def better_of(runner: Runner) -> dict[str, bool]:
+    """``{'TASK/FIGURE': is a higher value better}`` from the metrics that know it."""
+    better: dict[str, bool] = {}
+    for metric in runner.test_evaluator.metrics:
+        better.update(getattr(metric, 'figures', {}))
+    return better
+
+
+def metrics_table(metrics: Mapping[str, float], tasks: Mapping[str, Any] = {}, better: Mapping[str, bool] = {}) -> str:
+    """Figures as a table by task, in the order of ``tasks``; the figure papers compare is marked with a star."""
+    def place(key: str) -> tuple[int, str]:
+        task = key.split('/')[0]
+        return (list(tasks).index(task) if task in tasks else len(tasks), '' if task in tasks else key)
+
+    rows, last = [], None
+    for key in sorted(metrics, key=place):
+        task, _, figure = key.rpartition('/')
+        star = '*' if getattr(tasks.get(task), 'headline', None) == figure else ''
+        sense = {True: 'higher is better', False: 'lower is better'}.get(better.get(key), '')  # type: ignore[arg-type]
+        rows.append([task if task != last else '', figure + star, f'{metrics[key]:.4f}', sense])
+        last = task
+    return format_table(['task', 'figure', 'value', ''], rows, right=(2,))

@@ -1,0 +1,132 @@
+"""Training a config."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
+
+from mmmtl.registry import ConfigError
+
+from .check import check_config
+from .checkpoint import CheckpointError, compare_state, read_checkpoint, state_of
+from .model import forget_pretrained
+from .runs import make_runner, prepare
+
+__all__ = ['train']
+
+_AMP_WRAPPERS = ('AutocastOptimWrapper', 'AmpOptimWrapper')
+
+
+def train(cfg: Config, work_dir: str | None = None, resume: bool | str = False, amp: bool = False, seed: int | None = None,
+          launcher: str = 'none') -> Runner:  # fmt: skip
+    """Train the model of a config.
+
+    Args:
+        cfg: What :func:`load_config` returned.
+        work_dir: Where logs and checkpoints go; default ``work_dirs/`` + the config's name.
+        resume: True goes on from the newest checkpoint of the work dir (from the start if there is none), a path from that
+            file.
+        amp: Mixed precision: bfloat16, or float16 with loss scaling on a GPU without bfloat16.
+        seed: Seed of everything random in the run; the choice of labels in partially labelled training keeps its own.
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+
+    Returns:
+        The runner, after training.
+
+    Raises:
+        ConfigError: Mistakes in the config, all at once, before anything is built.
+        CheckpointError: A checkpoint to resume or start from that is not of this network.
+    """
+    cfg = prepare(cfg, work_dir, launcher)
+    if seed is not None:
+        set_seed(cfg, seed)
+    if amp:
+        use_amp(cfg)
+    if resume:
+        cfg.resume = True
+        cfg.load_from = resume if isinstance(resume, str) else None
+    check_config(cfg, parts=('model', 'train', 'val') if cfg.get('val_cfg') else ('model', 'train'))
+    for section in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
+        if not cfg.get(section):
+            raise ConfigError(f"{cfg.filename or 'the config'} has no '{section}', which training needs")
+    drop_test(cfg)
+    if cfg.get('load_from') or (cfg.get('resume') and _latest(cfg)):
+        forget_pretrained(cfg.model)
+    runner = make_runner(cfg)
+    check_start(runner.model, cfg)
+    runner.train()
+    return runner
+
+
+def drop_test(cfg: Config) -> None:
+    """Training needs no test set, which may not be there."""
+    for section in ('test_dataloader', 'test_cfg', 'test_evaluator'):
+        if section in cfg:
+            cfg[section] = None
+
+
+def set_seed(cfg: Config, seed: int) -> None:
+    """Seed the run: generators, order of the samples, augmentation."""
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=int(seed))
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+    if dataset is not None and 'tasks' in dataset:
+        dataset['seed'] = int(seed)
+
+
+def use_amp(cfg: Config) -> None:
+    """Change the optimiser wrapper to one with mixed precision.
+
+    Raises:
+        ConfigError: A wrapper of another kind stands in the config.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind in _AMP_WRAPPERS:
+        return
+    if kind != 'OptimWrapper':
+        raise ConfigError(f"--amp: optim_wrapper.type='{kind}' can't be changed to mixed precision, only 'OptimWrapper' can")
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('dtype', 'float16')
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        cfg.optim_wrapper.type = 'AutocastOptimWrapper'
+        cfg.optim_wrapper.setdefault('dtype', 'bfloat16')
+
+
+def _latest(cfg: Config) -> str | None:
+    """The newest checkpoint of the work dir."""
+    return find_latest_checkpoint(cfg.work_dir) if os.path.isdir(cfg.work_dir) else None
+
+
+def check_start(model: nn.Module, cfg: Config) -> None:
+    """Look at the checkpoint a run starts from before mmengine loads it, which only warns of what does not fit.
+
+    Raises:
+        CheckpointError: A resumed run needs every parameter; one that starts from other weights at least some.
+    """
+    path: Any = cfg.get('load_from') or (_latest(cfg) if cfg.get('resume') else None)
+    if not path or '://' in str(path):
+        return
+    network = state_of(model)
+    network.cfg = cfg
+    try:
+        content = read_checkpoint(str(path))
+    except CheckpointError as error:
+        if cfg.get('load_from'):
+            raise
+        print_log(f'{error}', logger='current')  # the checkpoint hook looks for an older, whole one
+        return
+    fit = compare_state(network, content, training=True)
+    if cfg.get('resume'):
+        if not fit.exact:
+            raise CheckpointError(fit.report(str(path)))
+    elif not fit.matched:
+        raise CheckpointError(fit.report(str(path)))
+    elif not fit.exact:
+        print_log(f'Starting from {path}: {fit.summary()}', logger='current')

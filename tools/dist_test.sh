@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Evaluate on several GPUs (or, where there is none, CPU processes) of one or more machines:
+#   bash tools/dist_test.sh CONFIG CHECKPOINT NPROC [arguments of tools/test.py]
+# Several machines: set NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT on each.
+set -euo pipefail
+
+if [ "$#" -lt 3 ]; then
+    echo "usage: bash tools/dist_test.sh CONFIG CHECKPOINT NPROC [arguments of tools/test.py]" >&2
+    exit 2
+fi
+CONFIG=$1
+CHECKPOINT=$2
+NPROC=$3
+HERE=$(cd "$(dirname "$0")" && pwd)
+if [ -n "${MASTER_PORT:-}" ] || [ "${NNODES:-1}" != 1 ]; then
+    WHERE=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --master_addr="${MASTER_ADDR:-127.0.0.1}"
+           --master_port="${MASTER_PORT:-29500}")
+else
+    WHERE=(--standalone)  # picks a free port by itself
+fi
+
+"${PYTHON:-python}" -m torch.distributed.run "${WHERE[@]}" --nproc_per_node="$NPROC" \
+    "$HERE/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"

@@ -1,0 +1,41 @@
+"""Predict every task on your own images: ``python tools/infer.py CONFIG CHECKPOINT INPUT... --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Predict every task on images; write panels and raw predictions.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='.pth or .safetensors')
+    parser.add_argument('inputs', nargs='+', help='images, folders, or patterns with *')
+    parser.add_argument('--out', default='predictions', metavar='DIR',
+                        help='DIR/panels/NAME.png and DIR/predictions/TASK/NAME.png|npy (default: predictions)')  # fmt: skip
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: a GPU if there is one)')
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images per pass')
+    parser.add_argument('--no-panels', action='store_true', help='draw no panels')
+    parser.add_argument('--no-raw', action='store_true', help='write no raw predictions')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Predict."""
+    args = parse_args()
+    from mmmtl.apis import Inferencer, run_command
+
+    def predict() -> None:
+        inferencer = Inferencer(args.config, args.checkpoint, device=args.device, cfg_options=args.cfg_options)
+        results = inferencer(args.inputs, batch_size=args.batch_size, out_dir=args.out, panels=not args.no_panels,
+                             raw=not args.no_raw)  # fmt: skip
+        print(f'{len(results)} images, {sum(len(r.files) for r in results)} files in {args.out}')
+
+    run_command(predict)
+
+
+if __name__ == '__main__':
+    main()
