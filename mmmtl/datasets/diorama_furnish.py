@@ -124,6 +124,11 @@ class Stage:
                 return x, z
         return None
 
+    def distance_of_hero(self) -> float:
+        """Metres from the camera to the place of the hero, along the floor."""
+        x, z = self.taken[0][:2]
+        return math.hypot(x - self.eye[0], z - self.eye[1])
+
     def _apart(self, x: float, z: float, radius: float, bearing: float, distance: float,
                other: tuple[float, float, float, bool]) -> bool:
         ox, oz, wide, hero = other
@@ -151,7 +156,9 @@ def _add_figure(stage: Stage, hero: bool) -> bool:
     """A figure, on a stool if it sits."""
     draw = stage.draw
     stature = draw.uniform(1.1, 1.4) if draw.chance(0.2) else draw.uniform(1.5, 1.85)
-    spot = stage.spot(0.26 * stature, *((1.9, 2.7, 0.18) if hero else (1.9, 4.2, 0.5)), hero=hero)
+    # others stand behind the hero, or what stands out would be in the eye of the beholder
+    reach = (1.85, 2.6, 0.18) if hero else (max(1.9, 0.95 * stage.distance_of_hero()), 4.4, 0.5)
+    spot = stage.spot(0.26 * stature, *reach, hero=hero)
     if spot is None:
         return False
     pose = draw.pick(POSES + ('walk', 'stand'))
@@ -264,14 +271,14 @@ def _add_table(stage: Stage) -> bool:
 def furnish(stage: Stage) -> None:
     """Fill the room; the first body is the hero."""
     draw = stage.draw
-    kinds = (_add_figure,) * 13 + (_add_ball,) * 4 + (_add_box,) * 3
+    kinds = (_add_figure,) * 14 + (_add_ball,) * 3 + (_add_box,) * 3
     add = draw.pick(kinds)
     if not add(stage, True):                            # a narrow room: a ball fits everywhere
         _ball(stage, True, 0.3, stage.moved(0.0, 0.0, 0.3, 0.2), roll=True)
         stage.taken.append((0.0, 0.0, 0.3, True))
     if draw.chance(0.75):
         _add_table(stage)
-    wanted = draw.pick((0, 1, 1, 2)) if add is _add_figure else draw.pick((0, 1, 1, 1, 2))
+    wanted = draw.pick((0, 1, 1, 2)) if add is _add_figure else draw.pick((0, 1, 1, 2, 2))
     for _ in range(wanted):
         _add_figure(stage, False)
     for _ in range(draw.pick((0, 1, 1, 2))):

@@ -5,6 +5,7 @@ the parts become the image and the labels.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,9 +15,12 @@ from .diorama_furnish import CLASSES, PARTS
 from .diorama_light import shading as _shading
 from .diorama_scene import SURFACE_CLASS, SURFACES, Scene, describe
 from .diorama_texture import albedo as _albedo
-from .diorama_trace import Frame, camera_rays, trace
+from .diorama_trace import Frame, trace
 
-__all__ = ['CLASSES', 'PARTS', 'render', 'tone_map']
+__all__ = ['CLASSES', 'PARTS', 'RENDERER_VERSION', 'check_arguments', 'render', 'tone_map']
+
+RENDERER_VERSION = 1
+"""Goes up with every change that shows in a picture or a label: stored scenes of another version are not used."""
 
 MIN_SIZE = 8
 _CODES = 1 << 14
@@ -123,7 +127,8 @@ def _image(linear: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(tone_map(linear).transpose(1, 2, 0))
 
 
-def _check(seed: int, index: int, size: tuple[int, int], frames: int) -> tuple[int, int]:
+def check_arguments(seed: int, index: int, size: Sequence[int], frames: int) -> tuple[int, int]:
+    """The size as (height, width); ValueError where :func:`render` would raise it."""
     for name, value in (('seed', seed), ('index', index)):
         if not isinstance(value, (int, np.integer)) or value < 0:
             raise ValueError(f'{name} of a Diorama scene must be an integer of at least 0, got {value!r}')
@@ -138,7 +143,7 @@ def _check(seed: int, index: int, size: tuple[int, int], frames: int) -> tuple[i
     return height, width
 
 
-def render(seed: int, index: int, size: tuple[int, int] = (128, 128), frames: int = 1) -> dict[str, Any]:
+def render(seed: int, index: int, size: Sequence[int] = (128, 128), frames: int = 1) -> dict[str, Any]:
     """Render one scene with its labels; the same bits in every process.
 
     Args:
@@ -165,25 +170,24 @@ def render(seed: int, index: int, size: tuple[int, int] = (128, 128), frames: in
     Raises:
         ValueError: For a negative seed or index, a size below 8 pixels, or another number of frames.
     """
-    size = _check(seed, index, size, frames)
+    height, width = shape = check_arguments(seed, index, size, frames)
     scene = describe(seed, index)
-    seen, colour, grey, linear = _look(scene, 0, size)
+    seen, colour, grey, linear = _look(scene, 0, shape)
     table = {name: values.take(seen.index) for name, values in _per_primitive(scene).items()}
     view = scene.camera_rotation[0] * (1, -1, -1)       # right, up, backwards
     normals = np.stack([sum(np.float32(view[k, i]) * seen.normal[k] for k in range(3)) for i in range(3)])
     motion = _motion_table(scene).take(seen.index.ravel(), axis=1)
     after = _moved(motion, seen)
     flow2d, flow3d = _flows(seen, after)
-    focal = camera_rays(scene, size)[0]
     out = {
         'img': _image(linear), 'semseg': table['kind'], 'human_parts': table['part'], 'saliency': table['salient'],
-        'normals': normals.reshape(3, *size), 'boundary': _boundary(table['rank']), 'depth': seen.depth[None],
+        'normals': normals.reshape(3, *shape), 'boundary': _boundary(table['rank']), 'depth': seen.depth[None],
         'optical_flow': flow2d, 'scene_flow': flow3d, 'albedo': colour, 'shading': grey, 'linear': linear,
         'instance': table['rank'],
-        'intrinsics': np.array(((focal, 0, (size[1] - 1) / 2), (0, focal, (size[0] - 1) / 2), (0, 0, 1))),
+        'intrinsics': np.array(((seen.focal, 0, (width - 1) / 2), (0, seen.focal, (height - 1) / 2), (0, 0, 1))),
     }
     if frames == 2:
-        later, next_colour, _, next_linear = _look(scene, 1, size)
+        later, next_colour, _, next_linear = _look(scene, 1, shape)
         out.update(img_next=_image(next_linear), linear_next=next_linear, albedo_next=next_colour,
                    depth_next=later.depth[None], visible=_visible(seen, later, flow2d, motion, after))
     return out

@@ -43,14 +43,18 @@ class Decoder(BaseModule):
                  init_cfg: dict | None = None, composition: str = 'batch') -> None:  # fmt: skip
         super().__init__(init_cfg)
         if composition not in COMPOSITIONS:
-            raise ConfigError(f"{type(self).__name__}: composition must be one of {COMPOSITIONS}, got '{composition}'."
-                              f'{suggest(composition, COMPOSITIONS)}')
+            raise ConfigError(
+                f"{type(self).__name__}: composition must be one of {COMPOSITIONS}, got '{composition}'."
+                f'{suggest(composition, COMPOSITIONS)}'
+            )
         self.composition = composition
         self.tasks: dict[str, Task] = build_tasks(tasks)
         self.in_channels, self.strides = list(in_channels), list(strides)
 
     @abstractmethod
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+    def loss(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]
+    ) -> dict[str, Tensor]:
         """Weighted losses, ``loss_<task>`` for every task (an exact zero that keeps the graph where nobody is
         labelled).
 
@@ -106,6 +110,8 @@ class Decoder(BaseModule):
         index = torch.cat([i for i, _ in targets.values()])
         shares = torch.full((batch,), 1.0 / batch, device=index.device)
         if self.composition == 'balanced':
-            labelled = torch.zeros_like(shares).index_add_(0, index, torch.ones_like(index, dtype=shares.dtype))
+            labelled = torch.zeros_like(shares).index_add_(
+                0, index, torch.ones_like(index, dtype=shares.dtype)
+            )
             shares = shares * len(self.tasks) / labelled.clamp_min(1)
         return shares

@@ -50,15 +50,18 @@ class PlainDecoder(Decoder):
     """
 
     def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int],
-                 channels: int = 256, num_blocks: int = 2, block: str = 'basic', upsample: int = 1, head_kernel: int = 1,
-                 composition: str = 'batch', init_cfg: dict | None = None) -> None:  # fmt: skip
+                 channels: int = 256, num_blocks: int = 2, block: str = 'basic', upsample: int = 1,
+                 head_kernel: int = 1, composition: str = 'batch', init_cfg: dict | None = None) -> None:  # fmt: skip
         super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
         if block not in _BLOCKS:
             raise ValueError(f"PlainDecoder: block must be one of {sorted(_BLOCKS)}, got '{block}'")
         self.upsample = upsample
-        self.mix = nn.Identity() if self.in_channels == [channels] else nn.Conv2d(sum(self.in_channels), channels, 1)
+        self.mix = (
+            nn.Identity() if self.in_channels == [channels] else nn.Conv2d(sum(self.in_channels), channels, 1)
+        )
         self.branches = nn.ModuleDict(
-            {name: nn.ModuleList(_BLOCKS[block](channels) for _ in range(num_blocks)) for name in self.tasks})
+            {name: nn.ModuleList(_BLOCKS[block](channels) for _ in range(num_blocks)) for name in self.tasks}
+        )
         self.heads = nn.ModuleDict(
             {n: nn.Conv2d(channels, t.out_channels, head_kernel, padding=head_kernel // 2)
              for n, t in self.tasks.items()})  # fmt: skip
@@ -79,7 +82,9 @@ class PlainDecoder(Decoder):
             raw[name] = self.heads[name](x)
         return raw
 
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+    def loss(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]
+    ) -> dict[str, Tensor]:
         return self.task_losses(self(feats), targets, size)
 
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
