@@ -93,6 +93,8 @@ class Task(ABC):
     """Channels of the raw network output (logits)."""
     headline: str = ''
     """The figure by which papers compare the task."""
+    higher_is_better: bool = False
+    """Of the headline figure."""
 
     def __init__(self, name: str | None = None, *, loss: dict | None = None, loss_weight: float = 1.0,
                  metric: dict | Sequence[dict] | None = None, source: str | None = None) -> None:  # fmt: skip

@@ -42,6 +42,7 @@ class CategoricalTask(Task):
     """
 
     categorical = True
+    higher_is_better = True
     label_channels = 1
 
     def __init__(self, name: str | None = None, *, classes: Sequence[str] | int | None = None,

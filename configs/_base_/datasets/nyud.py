@@ -15,10 +15,11 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='Normalize'), dict(type='CentredPad', size=crop_size), dict(type='PackMTLInputs')]
 
+label_sampler = dict(type='FullLabels')
 train_dataloader = dict(
     batch_size=2, num_workers=8, persistent_workers=True, sampler=dict(type='ResumableSampler'),
     dataset=dict(type='NYUDv2', data_root=data_root, split='train', tasks=_base_.tasks, pipeline=train_pipeline,
-                 label_sampler=dict(type='FullLabels')))  # fmt: skip
+                 label_sampler=label_sampler))  # fmt: skip
 val_dataloader = dict(
     batch_size=6, num_workers=8, persistent_workers=True, sampler=dict(type='ExactSampler'),
     dataset=dict(type='NYUDv2', data_root=data_root, split='val', tasks=_base_.tasks, pipeline=test_pipeline,

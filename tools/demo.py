@@ -1,0 +1,24 @@
+"""Train, evaluate and draw a small TaskDiffusion on generated scenes: ``python tools/demo.py``."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+from mmmtl.apis import run_command
+from mmmtl.apis.demo import run_demo
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--config', default='configs/taskdiffusion/vitt_diorama.py')
+    parser.add_argument('--work-dir', default='work_dirs/demo')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+    args = parser.parse_args()
+    run_command(lambda: run_demo(args.config, args.work_dir, args.cfg_options))
+
+
+if __name__ == '__main__':
+    main()
