@@ -40,7 +40,7 @@ def _managed_classes(base: type = ManagerMixin) -> list[type]:
 
 
 def _forget_instances() -> None:
-    """Empty mmengine's registries of instances: default scope, loggers (their files closed), message hubs, visualizers."""
+    """Empty mmengine's registries of instances: default scope, loggers (closing files), message hubs, visualizers."""
     for cls in _managed_classes():
         instances = cls.__dict__.get('_instance_dict', {})
         for instance in list(instances.values()):

@@ -92,16 +92,18 @@ def damage(path: str | os.PathLike) -> str | None:
     return None if broken is None else f'its part {broken!r} does not match its checksum'
 
 
-def newest_first(folder: str | os.PathLike, template: str = 'iter_{}.pth') -> list[Path]:
+def newest_first(folder: str | os.PathLike, template: str = 'iter_{}.pth', before: str = '') -> list[Path]:
     """List the checkpoints of a run, the latest step first.
 
     Args:
         folder: Where they are.
         template: Their name, with ``{}`` for the step.
+        before: Name of a checkpoint; only those of earlier steps are listed. Later ones are of another run.
     """
     pattern = re.compile(re.escape(template).replace(r'\{\}', r'(\d+)'))
-    steps = ((pattern.fullmatch(path.name), path) for path in Path(folder).glob('*'))
-    return [path for match, path in sorted(((int(m.group(1)), p) for m, p in steps if m), reverse=True)]
+    limit = pattern.fullmatch(before)
+    found = [(int(match.group(1)), path) for path in Path(folder).glob('*') if (match := pattern.fullmatch(path.name))]
+    return [path for step, path in sorted(found, reverse=True) if limit is None or step < int(limit.group(1))]
 
 
 def plain(value: Any) -> Any:

@@ -31,8 +31,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     """mmengine's ``IterBasedTrainLoop``, resumed in the time of one batch instead of that of all past ones.
 
     The place in the training stream (samples consumed over all ranks, and the sampler's seed) is kept in the message
-    hub, thus in every checkpoint. With a sampler that has ``set_start`` (:class:`ResumableSampler`) a resumed run
-    starts the sampler there; with any other, past batches are loaded and dropped as mmengine does.
+    hub, thus in every checkpoint. A resumed run starts a sampler or batch sampler that has ``set_start``
+    (:class:`ResumableSampler`) there; with any other, past batches are loaded and dropped as mmengine does.
 
     Args:
         runner: The runner.
@@ -61,20 +61,26 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         """int: Samples that one iteration consumes, over all ranks."""
         return self.dataloader.batch_sampler.batch_size * self.runner.world_size
 
+    @property
+    def stream(self) -> Any:
+        """The sampler, or batch sampler, that the order of the data comes from."""
+        batches = self.dataloader.batch_sampler
+        return batches if hasattr(batches, 'set_start') else getattr(batches, 'sampler', self.dataloader.sampler)
+
     def _start_stream(self) -> int:
         """Point the sampler at the first batch to train on; return the samples consumed before it."""
-        sampler = self.dataloader.sampler
-        stream = self.runner.message_hub.runtime_info.get(STREAM_KEY) if self._iter > 0 else None
-        if stream is None:  # a fresh run, or a checkpoint of another loop
-            stream = dict(consumed=self._iter * self.samples_per_iter, seed=getattr(sampler, 'seed', None))
+        sampler = self.stream
+        place = self.runner.message_hub.runtime_info.get(STREAM_KEY) if self._iter > 0 else None
+        if place is None:  # a fresh run, or a checkpoint of another loop
+            place = dict(consumed=self._iter * self.samples_per_iter, seed=getattr(sampler, 'seed', None))
         if not hasattr(sampler, 'set_start'):
-            return stream['consumed']
-        sampler.seed = stream['seed']
-        sampler.set_start(stream['consumed'])
+            return place['consumed']
+        sampler.seed = place['seed']
+        sampler.set_start(place['consumed'])
         if self._iter > 0:
-            self.runner.logger.info(f'The training data goes on at sample {stream["consumed"]} of the stream '
+            self.runner.logger.info(f'The training data goes on at sample {place["consumed"]} of the stream '
                                     f'(iteration {self._iter}); nothing is loaded again.')
-        return stream['consumed']
+        return place['consumed']
 
     def _batches(self, started: Iterator[Any]) -> Generator[Any, None, None]:
         """Yield batches without end; a data loader that has one is started again for the next pass."""
@@ -82,8 +88,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         while True:
             yield from started
             passes += 1
-            if hasattr(self.dataloader.sampler, 'set_epoch'):
-                self.dataloader.sampler.set_epoch(passes)
+            if hasattr(self.stream, 'set_epoch'):
+                self.stream.set_epoch(passes)
             started = iter(self.dataloader)
 
     def run(self) -> Any:
@@ -98,8 +104,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             self.runner.model.train()
             batch = next(batches)
             consumed += self.samples_per_iter
-            stream = dict(consumed=consumed, seed=getattr(self.dataloader.sampler, 'seed', None))
-            self.runner.message_hub.update_info(STREAM_KEY, stream)
+            place = dict(consumed=consumed, seed=getattr(self.stream, 'seed', None))
+            self.runner.message_hub.update_info(STREAM_KEY, place)
             self.run_iter(batch)
             self._decide_current_val_interval()
             if (self.runner.val_loop is not None and self._iter >= self.val_begin
@@ -114,10 +120,10 @@ class ResumableTrainLoop(IterBasedTrainLoop):
 
     def _replay(self, batches: Iterator[Any]) -> None:
         """Load and drop past batches, for a sampler that cannot start at a position."""
-        if self._iter == 0 or hasattr(self.dataloader.sampler, 'set_start'):
+        if self._iter == 0 or hasattr(self.stream, 'set_start'):
             return
         self.runner.logger.warning(
-            f'{type(self.dataloader.sampler).__name__} cannot start at a position: loading {self._iter} past '
+            f'{type(self.stream).__name__} cannot start at a position: loading {self._iter} past '
             f"batches. Use sampler=dict(type='ResumableSampler') to resume at once.")
         for _ in range(self._iter):
             next(batches)

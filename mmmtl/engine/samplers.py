@@ -32,8 +32,8 @@ class SampleIndex(int):
         self.draw = int(draw)
         return self
 
-    def __reduce__(self) -> tuple:
-        return SampleIndex, (int(self), self.draw)
+    def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]
+        return int(self), self.draw
 
     def __sub__(self, other: int) -> SampleIndex:
         return SampleIndex(int(self) - int(other), self.draw)

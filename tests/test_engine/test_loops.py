@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import sys
 import pytest
 import torch
 from mmengine.runner import Runner
+from torch.utils.data import Sampler
 
-from mmmtl.registry import LOOPS
+from mmmtl.engine import SampleIndex
+from mmmtl.registry import DATA_SAMPLERS, LOOPS
 from tests.test_engine.toy import config, state, train
 
 
@@ -56,12 +59,14 @@ def test_a_validation_between_save_and_stop_changes_nothing(tmp_path):
     """Validation at 3 and 6 draws; stopping at 6 saves before it, and the best checkpoint is saved during it."""
     unbroken = state(train(config(tmp_path / 'unbroken')))
     assert differing(unbroken, state(interrupted(tmp_path / 'resumed', 6))) == []
-    best = config(tmp_path / 'best', 8, load_from=str(next((tmp_path / 'resumed').glob('best_*.pth'))), resume=True,
-                  optim_wrapper__optimizer__lr=0.01)
-    saved = torch.load(best.load_from)
-    assert len(saved['random_state']['ranks']) == 1
-    assert torch.equal(torch.load(tmp_path / 'unbroken' / 'iter_6.pth')['random_state']['ranks'][0]['torch'],
-                       torch.load(tmp_path / 'resumed' / 'iter_6.pth')['random_state']['ranks'][0]['torch'])
+
+
+def test_resumed_from_what_was_saved_during_a_validation(tmp_path):
+    """A new best at 3 saves iter_3.pth again from inside the validation, after the metric has drawn."""
+    everything = dict(default_hooks__checkpoint__max_keep_ckpts=-1)
+    unbroken = state(train(config(tmp_path / 'unbroken', **everything)))
+    resumed = train(config(tmp_path / 'resumed', 8, resume=True, load_from=str(tmp_path / 'unbroken' / 'iter_3.pth')))
+    assert resumed.model.consumed[0] == [9, 10, 11] and differing(unbroken, state(resumed)) == []
 
 
 def test_how_often_one_validates_does_not_change_what_is_trained(tmp_path):
@@ -86,6 +91,32 @@ def test_another_batch_size_goes_on_in_the_stream(tmp_path):
     resumed = train(config(tmp_path, 6, resume=True, train_dataloader__batch_size=5))
     assert resumed.model.consumed == [[12, 13, 14, 15, 16], [17, 18, 19, 20, 21]]
     assert torch.load(tmp_path / 'iter_6.pth')['message_hub']['runtime_info']['train_stream']['consumed'] == 22
+
+
+class Pairs(Sampler):
+    """A batch sampler of its own: pairs of one sample, with a place to start at."""
+
+    def __init__(self, sampler, batch_size, drop_last=False):
+        self.batch_size, self.seed, self.start = batch_size, 0, 0
+
+    def set_start(self, position):
+        self.start = position
+
+    def __len__(self):
+        return 5
+
+    def __iter__(self):
+        for n in itertools.count(self.start // 2):
+            yield [SampleIndex(n % 10, 2 * n), SampleIndex(n % 10, 2 * n + 1)]
+
+
+def test_a_batch_sampler_is_started_too(tmp_path):
+    changes = dict(train_dataloader__batch_size=2, train_dataloader__batch_sampler=dict(type='Pairs'))
+    DATA_SAMPLERS.register_module(module=Pairs, force=True)
+    unbroken = train(config(tmp_path / 'unbroken', 8, **changes))
+    resumed = interrupted(tmp_path / 'resumed', 4, **changes)
+    assert resumed.model.consumed == unbroken.model.consumed[4:] == [[8, 9], [10, 11], [12, 13], [14, 15]]
+    assert min(resumed.train_dataloader.dataset.loaded) == 8 and differing(state(unbroken), state(resumed)) == []
 
 
 def test_a_sampler_without_start_is_replayed(tmp_path):

@@ -82,12 +82,13 @@ class AtomicCheckpointHook(CheckpointHook):
         barrier()
 
     def _repair_pointer(self, runner: Any) -> None:
-        """Make the file ``last_checkpoint``, which mmengine resumes from, name the newest whole checkpoint."""
+        """See that the file ``last_checkpoint``, which mmengine resumes from, names a whole checkpoint, or else the
+        newest whole one before it; a folder that lost that file gets one."""
         pointer = Path(runner.work_dir) / POINTER
         last = Path(pointer.read_text(encoding='utf-8').strip()) if pointer.exists() else None
         folder = last.parent if last is not None else self._folder(runner)
-        candidates = newest_first(folder, self.filename_tmpl) if folder.is_dir() else []
-        if last is not None and last not in candidates:
+        candidates = newest_first(folder, self.filename_tmpl, before=last.name if last else '')
+        if last is not None:
             candidates.insert(0, last)
         for path in candidates:
             wrong = damage(path)

@@ -1,0 +1,184 @@
+"""AtomicCheckpointHook in real runs: what is kept, what a crash leaves, what a run resumes from."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from mmmtl.engine import AtomicCheckpointHook
+from mmmtl.engine import checkpoint_files as files
+from tests.test_engine.toy import ToyMetric, config, train
+
+
+def names(folder) -> set[str]:
+    return {path.name for path in Path(folder).glob('*.pth')}
+
+
+def log(folder) -> str:
+    return ''.join(path.read_text() for path in sorted(Path(folder).rglob('*.log')))
+
+
+def truncate(path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+class TestSaving:
+    def test_keeps_the_last_and_the_best_like_mmengine(self, tmp_path):
+        best = 'best_score_iter_{}.pth'.format
+        ours = train(config(tmp_path / 'ours', 8, default_hooks__checkpoint__max_keep_ckpts=2))
+        assert names(tmp_path / 'ours') - {best(3), best(6)} == {'iter_6.pth', 'iter_8.pth'}
+        assert len(names(tmp_path / 'ours')) == 3
+        assert (tmp_path / 'ours' / 'last_checkpoint').read_text() == str(tmp_path / 'ours' / 'iter_8.pth')
+        hook = next(hook for hook in ours.hooks if isinstance(hook, CheckpointHook))
+        assert names(tmp_path / 'ours') == {Path(hook.best_ckpt_path).name, 'iter_6.pth', 'iter_8.pth'}
+
+    @pytest.mark.parametrize('at', [5, 4], ids=['disk full at the second save', 'at the best checkpoint'])
+    def test_what_was_there_outlives_a_failed_save(self, tmp_path, monkeypatch, at):
+        """With mmengine's hook the only checkpoint is deleted before the new one fails."""
+        writes = []
+
+        def put(self, data, path):
+            writes.append(path)
+            if len(writes) == at:
+                raise OSError(28, 'No space left on device')
+            files.write_atomically(data, path)
+
+        monkeypatch.setattr(files.AtomicLocalBackend, 'put', put)
+        scores = itertools.count()  # better at each validation (3, 6), so each replaces the best
+        monkeypatch.setattr(ToyMetric, 'compute_metrics', lambda self, results: dict(score=-next(scores)))
+        with pytest.raises(OSError, match='No space left'):
+            train(config(tmp_path, 8, default_hooks__checkpoint__max_keep_ckpts=1))
+        standing = names(tmp_path)
+        assert 'best_score_iter_3.pth' in standing and any(name.startswith('iter_') for name in standing)
+        assert all(files.damage(tmp_path / name) is None for name in standing)
+        assert files.damage((tmp_path / 'last_checkpoint').read_text()) is None
+
+    def test_mmengines_own_hook_would_have_lost_it(self, tmp_path, monkeypatch):
+        """The control for the test above."""
+        writes = []
+
+        def put(self, data, path, put=LocalBackend.put):
+            writes.append(path)
+            if len(writes) == 2:
+                raise OSError(28, 'No space left on device')
+            put(self, data, path)
+
+        monkeypatch.setattr(LocalBackend, 'put', put)
+        plain = dict(type='CheckpointHook', by_epoch=False, interval=2, max_keep_ckpts=1, _delete_=True)
+        with pytest.raises(OSError, match='No space left'):
+            train(config(tmp_path, 8, default_hooks__checkpoint=plain, val_dataloader=None, val_cfg=None,
+                         val_evaluator=None))
+        assert names(tmp_path) == set()
+
+    def test_objects_stay_out(self, tmp_path):
+        """The dataset's description holds a task object; the file must load without running any of its code."""
+        runner = train(config(tmp_path, 2))
+        loaded = torch.load(tmp_path / 'iter_2.pth', weights_only=True)
+        described = loaded['meta']['dataset_meta']
+        assert described['tasks'] == {'thing': 'tests.test_engine.toy.Noise'} and described['palette'].shape == (2, 3)
+        assert loaded['message_hub']['runtime_info']['dataset_meta']['tasks'] == described['tasks']
+        assert not isinstance(runner.train_dataloader.dataset.metainfo['tasks']['thing'], str)
+
+    def test_no_false_alarm_about_the_dataset(self, tmp_path):
+        train(config(tmp_path, 2))
+        train(config(tmp_path, 4, resume=True))
+        assert 'dataset metainfo from the resumed checkpoint is different' not in log(tmp_path)
+
+    def test_own_folder_and_backend(self, tmp_path):
+        hook = dict(out_dir=str(tmp_path / 'elsewhere'), backend_args=dict(backend='local'))
+        train(config(tmp_path / 'run', 2, **{f'default_hooks__checkpoint__{k}': v for k, v in hook.items()}))
+        assert 'iter_2.pth' in names(tmp_path / 'elsewhere' / 'run')
+        (tmp_path / 'run' / 'last_checkpoint').unlink()
+        resumed = train(config(tmp_path / 'run', 4, resume=True,
+                               **{f'default_hooks__checkpoint__{k}': v for k, v in hook.items()}))
+        assert len(resumed.model.consumed) == 2
+
+    def test_leftovers_are_swept(self, tmp_path):
+        (tmp_path / '.iter_9.pth.part').write_bytes(b'half')
+        train(config(tmp_path, 2))
+        assert not list(tmp_path.glob('.*.part'))
+
+    def test_warns_of_saves_between_updates(self, tmp_path):
+        train(config(tmp_path / 'bad', 2, optim_wrapper__accumulative_counts=3))
+        train(config(tmp_path / 'good', 2, optim_wrapper__accumulative_counts=2))
+        assert 'fall between updates (accumulative_counts=3)' in log(tmp_path / 'bad')
+        assert 'fall between updates' not in log(tmp_path / 'good')
+
+
+class TestResuming:
+    @pytest.fixture()
+    def run(self, tmp_path):
+        train(config(tmp_path, 6, default_hooks__checkpoint__max_keep_ckpts=-1,
+                     default_hooks__checkpoint__save_best=None))
+        return tmp_path
+
+    def resume(self, folder, **changes) -> Runner:
+        return train(config(folder, 8, resume=True, **changes))
+
+    def test_passes_over_damaged_files(self, run):
+        truncate(run / 'iter_6.pth')
+        (run / 'iter_4.pth').write_bytes(b'')
+        resumed = self.resume(run)
+        assert resumed.model.consumed[0] == [6, 7, 8]
+        text = log(run)
+        assert f'Passing over the checkpoint {run}/iter_6.pth: the file is truncated' in text
+        assert f'Passing over the checkpoint {run}/iter_4.pth: the file is empty' in text
+        assert f'Resuming from {run}/iter_2.pth instead' in text
+
+    def test_finds_the_newest_without_pointer(self, run):
+        """A crash between writing the first checkpoint and the pointer to it."""
+        (run / 'last_checkpoint').unlink()
+        assert self.resume(run).model.consumed[0] == [18, 19, 20]
+
+    def test_pointer_to_a_deleted_file(self, run):
+        (run / 'iter_6.pth').unlink()
+        assert self.resume(run).model.consumed[0] == [12, 13, 14]
+        assert 'iter_6.pth: there is no such file' in log(run)
+
+    def test_an_older_pointer_is_followed(self, run):
+        """Later checkpoints in the folder are of an earlier, longer run; damage falls back to earlier ones only."""
+        (run / 'last_checkpoint').write_text(str(run / 'iter_4.pth'))
+        truncate(run / 'iter_4.pth')
+        assert self.resume(run).model.consumed[0] == [6, 7, 8]
+
+    def test_nothing_whole(self, run):
+        for path in run.glob('iter_*.pth'):
+            truncate(path)
+        with pytest.raises(RuntimeError, match=r'none of the 3 checkpoint\(s\) .* is whole: .*leave out --resume'):
+            self.resume(run)
+
+    def test_nothing_at_all_starts_anew(self, tmp_path):
+        assert len(self.resume(tmp_path).model.consumed) == 8
+
+    def test_a_damaged_file_by_name(self, run):
+        truncate(run / 'iter_6.pth')
+        with pytest.raises(RuntimeError, match=r'cannot resume from .*iter_6.pth: the file is truncated'):
+            self.resume(run, load_from=str(run / 'iter_6.pth'))
+
+    def test_a_whole_file_by_name(self, run):
+        assert self.resume(run, load_from=str(run / 'iter_4.pth')).model.consumed[0] == [12, 13, 14]
+
+    def test_a_malicious_file_runs_nothing(self, run):
+        """A whole zip archive, with a pickle that would run a command."""
+
+        class Malice:
+            def __reduce__(self):
+                return os.system, (f'touch {run}/owned',)
+
+        torch.save(dict(state_dict={}, meta=Malice()), run / 'iter_6.pth')
+        with pytest.raises(Exception, match='Weights only load failed'):
+            self.resume(run)
+        assert not (run / 'owned').exists()
+
+
+def test_registered_under_its_name():
+    hook = AtomicCheckpointHook(interval=3)
+    assert not hook.by_epoch and hook.filename_tmpl == 'iter_{}.pth' and hook.atomic
