@@ -28,7 +28,7 @@ _CONTINUOUS = ('normals', 'depth', 'optical_flow', 'scene_flow', 'albedo', 'shad
 class Diorama(MTLDataset):
     """Miniature scenes: rooms with tables, boxes, balls and jointed figures, seen by a moving camera.
 
-    A scene is a function of (``seed``, its number) and nothing else; its id is ``diorama_SEED_NUMBER``. Worlds of
+    A scene is a function of (``scene_seed``, its number) and nothing else; its id is ``diorama_SEED_NUMBER``. Worlds of
     different seeds have no scene in common: train on one and evaluate on another. Labels are exact and valid in
     every pixel (see :func:`mmmtl.datasets.diorama_render.render`): ``semseg`` (8 classes), ``human_parts`` (PASCAL's
     six parts), ``saliency`` (the one object the scene is about), ``normals``, ``boundary`` (of instances, one pixel),
@@ -38,7 +38,8 @@ class Diorama(MTLDataset):
         tasks: ``{task name: config or Task}``.
         length: Number of scenes, the first ``length`` of the world.
         size: (height, width) in pixels; the same scenes at any size.
-        seed: Which world; also the seed of the augmentation.
+        scene_seed: Which world.
+        seed: Seed of the augmentation.
         frames: 1 or 2 frames a scene; default: what the tasks need.
         cache_dir: Keep rendered scenes in this folder, one file each, and read them from there. A scene of 128 x 128
             pixels renders in about 10 ms and takes 0.9 MB, so this pays for large pictures only.
@@ -53,8 +54,8 @@ class Diorama(MTLDataset):
         parts=PARTS,
     )  # fmt: skip
 
-    def __init__(self, tasks: Mapping[str, Any], length: int = 1000, size: Sequence[int] = (128, 128), seed: int = 0,
-                 frames: int | None = None, cache_dir: str | None = None, pipeline: Sequence[dict | Callable] = (),
+    def __init__(self, tasks: Mapping[str, Any], length: int = 1000, size: Sequence[int] = (128, 128),
+                 scene_seed: int = 0, seed: int = 0, frames: int | None = None, cache_dir: str | None = None, pipeline: Sequence[dict | Callable] = (),
                  label_sampler: dict | LabelSampler | None = None, test_mode: bool = False,
                  allow_unlabelled: bool | Sequence[str] = False, peek: Sequence[str] = (),
                  label_map_out: str | None = None, indices: int | Sequence[int] | None = None,
@@ -67,17 +68,17 @@ class Diorama(MTLDataset):
             raise ConfigError(f'Diorama: the tasks {moving} need a pair of frames, but frames=1; leave it out or set 2')
         self.frames = frames or (2 if moving else 1)
         try:
-            self.size = check_arguments(seed, 0, size, self.frames)
+            self.size = check_arguments(scene_seed, 0, size, self.frames)
         except ValueError as error:
             raise ConfigError(f'Diorama: {error}') from error
-        self.length, self.cache_dir = length, cache_dir
+        self.scene_seed, self.length, self.cache_dir = scene_seed, length, cache_dir
         self._last: tuple[str, dict[str, np.ndarray]] = ('', {})
         super().__init__(built, seed=seed, pipeline=pipeline, label_sampler=label_sampler, test_mode=test_mode,
                          allow_unlabelled=allow_unlabelled, peek=peek, label_map_out=label_map_out, indices=indices,
                          metainfo=metainfo, lazy_init=lazy_init)  # fmt: skip
 
     def list_samples(self) -> list[dict]:
-        return [dict(sample_id=f'diorama_{self.seed}_{n:06d}', img_path=None, number=n) for n in range(self.length)]
+        return [dict(sample_id=f'diorama_{self.scene_seed}_{n:06d}', img_path=None, number=n) for n in range(self.length)]
 
     def load_image(self, info: dict) -> np.ndarray:
         return self._scene(info)['img'].copy()
@@ -137,13 +138,13 @@ class Diorama(MTLDataset):
 
     def _read_or_render(self, info: dict) -> dict[str, np.ndarray]:
         if not self.cache_dir:
-            return render(self.seed, info['number'], self.size, self.frames)
+            return render(self.scene_seed, info['number'], self.size, self.frames)
         form = f'v{RENDERER_VERSION}_{self.size[0]}x{self.size[1]}_{self.frames}'
         path = Path(self.cache_dir, form, f'{info["sample_id"]}.npz')
         wanted = ('img', *(('img_next',) if self.frames == 2 else ()), *_CATEGORICAL, *_CONTINUOUS)
         if path.is_file():
             return _read_scene(path, wanted)
-        made = render(self.seed, info['number'], self.size, self.frames)
+        made = render(self.scene_seed, info['number'], self.size, self.frames)
         kept = {name: made[name].astype(np.uint8) if name in _CATEGORICAL else made[name] for name in wanted}
         write_atomic(path, lambda file: np.savez(file, **kept))
         return kept

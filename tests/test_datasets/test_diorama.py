@@ -39,7 +39,7 @@ def count_renders(monkeypatch):
 
 
 def test_all_ten_labels_from_one_rendering(count_renders):
-    data = DATASETS.build(dict(type='Diorama', tasks=ALL, length=3, size=(40, 48), seed=4))
+    data = DATASETS.build(dict(type='Diorama', tasks=ALL, length=3, size=(40, 48), scene_seed=4))
     assert len(data) == 3 and data.metainfo['tasks'].keys() == ALL.keys()
     sample = data[1]
     assert count_renders == [1]
@@ -96,7 +96,7 @@ def test_through_a_pipeline():
 
 
 def test_worlds_of_two_seeds_differ():
-    train, held_out = (Diorama(SINGLE, length=2, size=(16, 16), seed=s) for s in (0, 1))
+    train, held_out = (Diorama(SINGLE, length=2, size=(16, 16), scene_seed=s) for s in (0, 1))
     assert (train[0]['img'] != held_out[0]['img']).any()
     assert train[0]['sample_id'] != held_out[0]['sample_id']
 
@@ -132,7 +132,7 @@ def test_a_damaged_file_in_the_store_is_named(tmp_path):
 
 @pytest.mark.parametrize('wrong, words', [
     (dict(length=0), 'length'), (dict(size=(2, 64)), 'at least 8'), (dict(size=128), 'height, width'),
-    (dict(seed=-3), 'seed'), (dict(frames=3), 'frames'), (dict(lenght=4), "lenght.*Did you mean 'length'"),
+    (dict(scene_seed=-3), 'seed'), (dict(frames=3), 'frames'), (dict(lenght=4), "lenght.*Did you mean 'length'"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(wrong, words):
     with pytest.raises(ConfigError, match=words):
