@@ -1,0 +1,24 @@
+"""Diorama: procedural scenes with exact labels, made on the fly; nothing to download."""
+
+_base_ = '../tasks/diorama.py'
+size = (96, 96)
+
+train_pipeline = [
+    dict(type='RandomFlip'),
+    dict(type='Normalize'),
+    dict(type='PackMTLInputs'),
+]
+test_pipeline = [dict(type='Normalize'), dict(type='PackMTLInputs')]
+
+label_sampler = dict(type='FullLabels')
+train_dataloader = dict(
+    batch_size=8, num_workers=1, persistent_workers=True, sampler=dict(type='ResumableSampler'),
+    dataset=dict(type='Diorama', length=8000, size=size, scene_seed=0, tasks=_base_.tasks, pipeline=train_pipeline,
+                 label_sampler=label_sampler))  # fmt: skip
+val_dataloader = dict(
+    batch_size=8, num_workers=1, persistent_workers=True, sampler=dict(type='ExactSampler'),
+    dataset=dict(type='Diorama', length=120, size=size, scene_seed=1, tasks=_base_.tasks, pipeline=test_pipeline,
+                 test_mode=True))  # fmt: skip
+test_dataloader = val_dataloader
+val_evaluator = dict(type='MultiTaskMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,3 @@
+"""Placeholder until the sets are in."""
+
+_base_ = '../tasks/stablemtl.py'
