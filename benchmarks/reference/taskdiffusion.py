@@ -8,8 +8,8 @@ the published checkpoints, so a published state dict loads as it is; labels are 
 
 from __future__ import annotations
 
-import copy
 import math
+import zlib
 from dataclasses import dataclass, field
 
 import torch
@@ -475,17 +475,19 @@ def task_loss(task: str, x: Tensor, y: Tensor, edge_weight: float) -> Tensor:
 
 
 def randomize(model: nn.Module, seed: int) -> None:
-    """Random weights and BN statistics that exercise every parameter (nothing stays at 0 or 1)."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in copy.copy(model.state_dict(keep_vars=True)).items():
-        if not value.is_floating_point():
-            continue
-        noise = torch.randn(value.shape, generator=generator)
-        if name.endswith('running_var'):
-            value.data = 0.5 + noise.abs()
-        elif value.ndim == 1 and name.endswith('weight'):
-            value.data = 1 + 0.2 * noise
-        elif value.ndim <= 1 or name.endswith('running_mean'):
-            value.data = 0.1 * noise
-        else:
-            value.data = noise * (1.2 / math.sqrt(value[0].numel()))
+    """Random weights and BN statistics that exercise every parameter, each from its own seed: the name and ``seed``."""
+    with torch.no_grad():
+        for name, value in model.state_dict(keep_vars=True).items():
+            if not value.is_floating_point():
+                value.zero_()
+                continue
+            generator = torch.Generator().manual_seed(zlib.crc32(f'{seed} {name}'.encode()))
+            noise = torch.randn(value.shape, generator=generator)
+            if name.endswith('running_var'):
+                value.copy_(0.5 + noise.abs())
+            elif value.ndim == 1 and name.endswith('weight'):
+                value.copy_(1 + 0.2 * noise)
+            elif value.ndim <= 1 or name.endswith('running_mean'):
+                value.copy_(0.1 * noise)
+            else:
+                value.copy_(noise * (0.8 / math.sqrt(value[0].numel())))

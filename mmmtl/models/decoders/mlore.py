@@ -25,6 +25,7 @@ from mmmtl.registry import MODELS, ConfigError
 
 from ..layers.convolution import conv1x1
 from ..layers.film import FilmNorm
+from ..layers.norm_act import wide
 
 __all__ = ['MLoREBlock', 'MLoREConditions']
 
@@ -65,8 +66,8 @@ class _Router(nn.Module):
         local = F.linear(local.mean((1, 2)), self.local_out.weight.flatten(1), self.local_out.bias)
         spatial = F.gelu(self.spatial_norm(self.spatial(x.flatten(2))[..., 0]))
         spatial = F.linear(spatial, self.spatial_out.weight.flatten(1), self.spatial_out.bias)
-        routed = F.linear(torch.cat([local, spatial], 1), self.gate.weight.flatten(1), self.gate.bias).float()
-        logits, spread, mix = routed.split((self.experts, self.experts, 1), 1)
+        routed = F.linear(torch.cat([local, spatial], 1), self.gate.weight.flatten(1), self.gate.bias)
+        logits, spread, mix = wide(routed).split((self.experts, self.experts, 1), 1)
         if noise is not None:
             logits = logits + noise * spread
         gates = logits.softmax(1)

@@ -16,6 +16,7 @@ from mmmtl.registry import MODELS, ConfigError, suggest
 from ..label_encoders import CrossTaskLabelEncoder
 from ..layers.convolution import TapMajorConv2d, as_channels_last
 from ..layers.film import FilmRows, TimeEmbedding, index_film_norms, rows_of_step
+from ..layers.norm_act import wide
 from .base import Decoder, Targets
 from .taskdiffusion_denoiser import CrossTaskDenoiser, Prepared, TimedBlock
 from .taskdiffusion_tails import AuxHead, LevelMaskAuxHead, refine_and_predict
@@ -114,15 +115,18 @@ class TaskDiffusionDecoder(Decoder):
         time = self.time_embedding(log_snr)
         return [norm.rows(time) for norm in self.film_norms]
 
-    def denoise(self, z: Tensor, image: _Image, rows: FilmRows, scale: int, trace: list | None = None) -> dict[str, Tensor]:
-        """Noisy map (B, z, h, w) → raw maps (B, C, scale·h, scale·w)."""
-        features = self.denoiser(as_channels_last(z), image.prepared, image.conditions, rows, trace)
+    def denoise(self, z: Tensor, image: _Image, rows: FilmRows, scale: int, trace: dict | None = None) -> dict[str, Tensor]:
+        """Noisy map (B, z, h, w) → raw maps (B, C, scale·h, scale·w); ``trace``: see :meth:`sample`."""
+        relation: list | None = None if trace is None else []
+        features = self.denoiser(as_channels_last(z), image.prepared, image.conditions, rows, relation)
         recompute = self.recompute_tails and self.training
         raw = {}
         for name, x in zip(self.tasks, features):
             for blocks in self.refine[:-1]:
                 x = x + blocks[name](x, rows)
             raw[name] = refine_and_predict(x, self.refine[-1][name], self.heads[name], scale, rows, recompute)
+        if trace is not None:
+            trace.update(noisy=z, relation=relation, raw=raw)
         return raw
 
     def auxiliary(self, conditions: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -159,25 +163,30 @@ class TaskDiffusionDecoder(Decoder):
 
     # ---- prediction ------------------------------------------------------------------------------------------------
     def step(self, z: Tensor, image: _Image, rows: FilmRows, log_snr: Tensor, log_snr_next: Tensor,
-             trace: list | None = None) -> Tensor:  # fmt: skip
+             trace: dict | None = None) -> Tensor:  # fmt: skip
         """One sampling step but the last: predict on the small grid, encode the predictions, move z."""
         clean = self.label_encoder.encode_logits(self.denoise(z, image, rows, 1, trace))
         return ddim_step(z, clean, log_snr, log_snr_next)
 
     def sample(self, z: Tensor, image: _Image, trace: list[dict] | None = None) -> dict[str, Tensor]:
-        """Noise (B, z, h, w) → raw maps; ``trace`` takes a dict of ``noisy`` and ``relation`` maps per step."""
+        """Noise (B, z, h, w) → raw maps.
+
+        Args:
+            z: Standard normal noise.
+            image: See :meth:`look`.
+            trace: Takes a dict per step: ``noisy`` (the cross-task map the step starts from), ``relation`` (per level
+                (B, S, S, h, w): target, source; empty without the mask interaction) and ``raw`` (maps of the tasks).
+        """
         log_snr, log_snr_next = cosine_log_snr(torch.tensor(self.step_times, device=z.device)).unbind(1)
         rows = self.modulations(log_snr)
         last = len(self.step_times) - 1
-        for k in range(last + 1):
-            relation: list | None = None
-            if trace is not None:
-                relation = []
-                trace.append({'noisy': z, 'relation': relation})
-            if k < last:
-                z = self.step(z, image, rows_of_step(rows, k), log_snr[k : k + 1], log_snr_next[k : k + 1], relation)
-        raw = self.denoise(z, image, rows_of_step(rows, last), self.upsample, relation)
-        return {name: self.tasks[name].bound(x.float()) for name, x in raw.items()}
+        seen: list[dict | None] = [None] * (last + 1) if trace is None else [{} for _ in range(last + 1)]
+        if trace is not None:
+            trace.extend(seen)
+        for k in range(last):
+            z = self.step(z, image, rows_of_step(rows, k), log_snr[k : k + 1], log_snr_next[k : k + 1], seen[k])
+        raw = self.denoise(z, image, rows_of_step(rows, last), self.upsample, seen[last])
+        return {name: self.tasks[name].bound(wide(x)) for name, x in raw.items()}
 
     def predict(self, feats: Sequence[Tensor], noise: NoiseSource, size: tuple[int, int],
                 trace: list[list[dict]] | None = None) -> dict[str, Tensor]:  # fmt: skip

@@ -13,6 +13,7 @@ from mmmtl.registry import MODELS, ConfigError, suggest
 from mmmtl.tasks import Task
 
 from ..layers.convolution import as_channels_last, conv1x1
+from ..layers.norm_act import wide
 
 __all__ = ['CrossTaskLabelEncoder']
 
@@ -68,9 +69,9 @@ class CrossTaskLabelEncoder(BaseModule):
 
     def combine(self, codes: Mapping[str, Tensor]) -> Tensor:
         """Codes (B, c, h, w) of all tasks → (B, ``channels``, h, w) in ±``scale``."""
-        parts = [codes[name].float() for name in self.separate]
+        parts = [wide(codes[name]) for name in self.separate]
         if self.mix is not None:
-            parts.append(conv1x1(torch.cat([codes[name] for name in self.mixed], 1), self.mix.weight, self.mix.bias).float())
+            parts.append(wide(conv1x1(torch.cat([codes[name] for name in self.mixed], 1), self.mix.weight, self.mix.bias)))
         encoded = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         return (encoded.sigmoid() * 2 - 1) * self.scale
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .norm_act import batch_norm_modulate, modulate
+from .norm_act import batch_norm_modulate, modulate, wide
 
 __all__ = ['FilmNorm', 'FilmRows', 'TimeEmbedding', 'index_film_norms', 'rows_of_step']
 
@@ -37,11 +37,13 @@ class TimeEmbedding(nn.Module):
         self.fc2 = nn.Linear(width, width)
 
     def forward(self, log_snr: Tensor) -> Tensor:
-        """(N,) → (N, width). Computed in fp32: the sinusoids amplify rounding."""
+        """(N,) → (N, width). At least in fp32, also under autocast: the sinusoids amplify rounding."""
         with torch.autocast(log_snr.device.type, enabled=False):
-            angle = log_snr.float()[:, None] * self.frequencies.float() * (2 * math.pi)
-            x = torch.cat([log_snr.float()[:, None], angle.sin(), angle.cos()], 1)
-            return F.silu(self.fc2(F.gelu(self.fc1(x))))
+            x, frequencies = wide(log_snr)[:, None], wide(self.frequencies)
+            angle = x * frequencies * (2 * math.pi)
+            x = torch.cat([x.to(angle), angle.sin(), angle.cos()], 1)
+            x = F.gelu(F.linear(x, wide(self.fc1.weight), wide(self.fc1.bias)))
+            return F.silu(F.linear(x, wide(self.fc2.weight), wide(self.fc2.bias)))
 
 
 class FilmNorm(nn.Module):
@@ -65,13 +67,13 @@ class FilmNorm(nn.Module):
     def rows(self, time: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Gain and offset (N, C) for N embeddings (N, time_width); in eval mode the norm's statistics are folded in."""
         norm = self.norm
-        gain, offset = norm.weight.float()[None], norm.bias.float()[None]
+        gain, offset = wide(norm.weight)[None], wide(norm.bias)[None]
         if self.film is not None:
-            scale, shift = self.film(time).float().chunk(2, 1)
+            scale, shift = wide(self.film(time.to(self.film.weight.dtype))).chunk(2, 1)
             gain, offset = gain * (scale + 1), offset * (scale + 1) + shift
         if not norm.training:
-            gain = gain * torch.rsqrt(norm.running_var.float() + norm.eps)
-            offset = offset - norm.running_mean.float() * gain
+            gain = gain * torch.rsqrt(wide(norm.running_var) + norm.eps)
+            offset = offset - wide(norm.running_mean) * gain
         return gain, offset
 
     def forward(self, x: Tensor, rows: Union[FilmRows, None] = None) -> Tensor:

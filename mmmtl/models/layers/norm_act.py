@@ -16,7 +16,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ['batch_norm_modulate', 'frozen_statistics', 'modulate']
+__all__ = ['batch_norm_modulate', 'frozen_statistics', 'modulate', 'wide']
 
 _frozen = False
 
@@ -30,6 +30,11 @@ def frozen_statistics() -> Iterator[None]:
         yield
     finally:
         _frozen = before
+
+
+def wide(x: Tensor) -> Tensor:
+    """The tensor in fp32, or wider if it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _per_channel(rows: Tensor, like: Tensor) -> Tensor:
@@ -65,11 +70,11 @@ class _BatchNormModulate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, gain, offset, eps, act, group):
         shared = gain.shape[0] == 1
-        count = x.new_tensor(x.numel() // x.shape[1], dtype=torch.float32)
+        count = torch.tensor(x.numel() // x.shape[1], dtype=gain.dtype, device=x.device)
         if group is not None:
-            wide = x.float()
+            exact = wide(x)
             total, squares, count = _all_reduce(
-                group.group, wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), count)
+                group.group, exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), count)
             mean = total / count
             inverse = torch.rsqrt((squares / count - mean.square()).clamp_min(0) + eps)
             out = (x - _per_channel(mean[None], x)) * _per_channel(inverse[None], x)
@@ -100,7 +105,7 @@ class _BatchNormModulate(torch.autograd.Function):
                 dy, x, gain[0], None, None, mean, inverse, True, ctx.eps, [True, True, True])
             return dx, dgain[None], doffset[None], None, None, None
         xhat = (x - _per_channel(mean[None], x)).mul_(_per_channel(inverse[None], x))
-        rows_doffset, rows_dgain = dy.float().sum((2, 3)), (dy * xhat).float().sum((2, 3))
+        rows_doffset, rows_dgain = wide(dy).sum((2, 3)), wide(dy * xhat).sum((2, 3))
         dgain, doffset = rows_dgain, rows_doffset
         if gain.shape[0] == 1:
             dgain, doffset = dgain.sum(0, keepdim=True), doffset.sum(0, keepdim=True)
