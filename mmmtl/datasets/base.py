@@ -116,6 +116,12 @@ class MTLDataset(BaseDataset):
         """One label as its loader gives it, unchecked."""
         return getattr(self, f'load_{task.source}')(info)
 
+    def derive(self, info: dict) -> Any:
+        """Put a sample's derived labels into the data set's cache; :meth:`finish_derived` gets what is returned."""
+
+    def finish_derived(self, notes: Mapping[str, Any]) -> None:
+        """Called once with ``{sample id: what derive returned}`` when every sample has been derived."""
+
     # ---- samples and labels ----------------------------------------------------------------------------------------
     @property
     def metainfo(self) -> dict:
@@ -182,8 +188,15 @@ class MTLDataset(BaseDataset):
             raise
         except (ValueError, OSError) as error:
             raise LabelError(f"{where}: task '{name}' of sample '{info['sample_id']}': {error}") from error
-        if label is not None:
-            task.check_label(label, where)
+        if label is None:
+            return None
+        task.check_label(label, where)
+        size = info.get('img_size', label.shape[-2:])
+        if label.shape[-2:] != size:
+            raise LabelError(
+                f"{where}: task '{name}' expects the size of its image, {size[0]}x{size[1]} (height x width), "
+                f'found {label.shape[-2]}x{label.shape[-1]}'
+            )
         return label
 
     def load_sample(self, index: int, names: Sequence[str] | None = None) -> dict[str, Any]:
@@ -204,12 +217,6 @@ class MTLDataset(BaseDataset):
         results['gt'] = {n: label for n, label in labels.items() if label is not None}
         hidden = [n for n in self.peek if n not in visible] if names is None and not self.test_mode else []
         results['peek'] = {n: label for n in hidden if (label := self.load_label(info, n)) is not None}
-        for name, label in {**results['gt'], **results['peek']}.items():
-            if label.shape[-2:] != size:
-                raise LabelError(
-                    f"{self.label_file(info, self.tasks[name].source)}: task '{name}' expects the size of its "
-                    f'image, {size[0]}x{size[1]} (height x width), found {label.shape[-2]}x{label.shape[-1]}'
-                )
         results.update(
             tasks=self.tasks,
             ori_shape=size,

@@ -64,11 +64,19 @@ def read_image(path: str | Path) -> np.ndarray:
     return _open(path, 'an image', read)
 
 
-def read_map(path: str | Path) -> np.ndarray:
-    """A one-channel picture as stored, (H, W): class ids of a palette or grey image, 16-bit depths, ..."""
+def read_map(path: str | Path, grey: bool = False) -> np.ndarray:
+    """A one-channel picture as stored, (H, W): class ids of a palette or grey image, 16-bit depths, ...
+
+    Args:
+        path: File.
+        grey: Turn a coloured picture into grey instead of refusing it; for masks whose class ids are not at
+            stake.
+    """
 
     def read(path: Path) -> np.ndarray:
         with Image.open(path) as image:
+            if grey and image.mode in ('RGB', 'RGBA', 'LA', '1', 'P'):
+                image = image.convert('L')
             if image.mode not in ('P', 'L', '1', 'I', 'I;16', 'I;16B', 'I;16L', 'F'):
                 raise FileError(
                     f'{path}: expected a one-channel picture (grey or palette), found mode {image.mode}'

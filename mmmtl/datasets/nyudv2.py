@@ -1,0 +1,63 @@
+"""NYUDv2 for four tasks, in the packing published with ATRC and used since (``NYUDv2.tar.gz``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mmmtl.registry import DATASETS
+from mmmtl.tasks import IGNORE
+
+from .base import MTLDataset
+from .derived import decode_normals, mask_invalid
+from .files import read_id_list
+from .label_files import FileError, read_map, read_npy, read_picture
+
+__all__ = ['NYUDv2']
+
+
+@DATASETS.register_module()
+class NYUDv2(MTLDataset):
+    """NYUDv2: 795 training and 654 validation photographs of rooms (425 x 560), four tasks.
+
+    Layout under ``data_root``: ``images/ID.png`` (or ``.jpg``), ``segmentation/ID.png``, ``depth/ID.npy``,
+    ``normals/ID.png``, ``edge/ID.png``, ``gt_sets/SPLIT.txt``.
+
+    Labels: ``semseg``, 40 classes (picture - 1; 0 in the file is unknown); ``depth``, metres (0 is unknown);
+    ``normals`` (picture * 2 / 255 - 1; pixels without a direction are unknown); ``boundary`` (picture above
+    one half).
+    """
+
+    def list_samples(self) -> list[dict]:
+        samples = []
+        for i in read_id_list(self.path('gt_sets', f'{self.split}.txt')):
+            photograph = Path(self.path('images', f'{i}.png'))
+            if not photograph.is_file() and photograph.with_suffix('.jpg').is_file():
+                photograph = photograph.with_suffix('.jpg')
+            samples.append(dict(sample_id=i, img_path=str(photograph)))
+        return samples
+
+    def label_file(self, info: dict, source: str) -> str:
+        folder, suffix = dict(semseg=('segmentation', 'png'), depth=('depth', 'npy'), normals=('normals', 'png'),
+                              boundary=('edge', 'png'))[source]  # fmt: skip
+        return self.path(folder, f'{info["sample_id"]}.{suffix}')
+
+    def load_semseg(self, info: dict) -> np.ndarray:
+        stored = read_map(self.label_file(info, 'semseg')).astype(np.int64)
+        return np.where(stored == 0, IGNORE, stored - 1)
+
+    def load_depth(self, info: dict) -> np.ndarray:
+        path = self.label_file(info, 'depth')
+        metres = read_npy(path)
+        if metres.ndim == 3 and 1 in (metres.shape[0], metres.shape[-1]):
+            metres = metres[..., 0] if metres.shape[-1] == 1 else metres[0]
+        if metres.ndim != 2 or metres.dtype.kind != 'f':
+            raise FileError(f'{path}: expected metres as float (H, W), found {metres.dtype} {metres.shape}')
+        return mask_invalid(metres[None], (metres == 0) | np.isnan(metres))
+
+    def load_normals(self, info: dict) -> np.ndarray:
+        return decode_normals(read_picture(self.label_file(info, 'normals')))
+
+    def load_boundary(self, info: dict) -> np.ndarray:
+        return (read_map(self.label_file(info, 'boundary'), grey=True) > 127).astype(np.int64)

@@ -1,0 +1,139 @@
+"""Decode everything in a data set and report every file that is not what its task declares."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .base import MTLDataset
+from .files import write_text_atomic
+from .prepare import data_sets, for_every_sample
+
+__all__ = ['Fault', 'Report', 'verify_command', 'verify_dataset']
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One bad file.
+
+    Attributes:
+        sample_id: The sample.
+        task: The task, or ``'image'``.
+        message: File, expected and found.
+    """
+
+    sample_id: str
+    task: str
+    message: str
+
+
+@dataclass
+class Report:
+    """What was found in a data set.
+
+    Attributes:
+        samples: Number of samples looked at.
+        decoded: Labels that are in order, per task.
+        absent: Samples without a label, per task.
+        blank: Labels in order without a single known pixel, per task.
+        faults: Bad files.
+    """
+
+    samples: int = 0
+    decoded: Counter = field(default_factory=Counter)
+    absent: Counter = field(default_factory=Counter)
+    blank: Counter = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f'{self.samples} samples']
+        bad = Counter(fault.task for fault in self.faults)
+        for task in ['image', *sorted((set(self.decoded) | set(self.absent) | set(bad)) - {'image'})]:
+            parts = [f'{self.decoded[task]} in order', f'{bad[task]} bad']
+            parts += [f'{self.absent[task]} without a label'] if self.absent[task] else []
+            parts += [f'{self.blank[task]} without a known pixel'] if self.blank[task] else []
+            lines.append(f'  {task}: {", ".join(parts)}')
+        lines += [f"sample '{f.sample_id}', {f.task}: {f.message}" for f in self.faults]
+        return '\n'.join(lines)
+
+
+def _verify(dataset: MTLDataset, index: int) -> tuple[str, dict[str, str], list[Fault]]:
+    """State of the image and of every label of one sample: in order, blank, absent or bad."""
+    info = dataset.get_data_info(index)
+    sample_id, states, faults = info['sample_id'], {}, []
+
+    def fail(task: str, error: Exception) -> None:
+        states[task] = 'bad'
+        faults.append(Fault(sample_id, task, str(error)))
+
+    try:
+        info['img_size'] = dataset.load_image(info).shape[:2]
+        if any(t.frames > 1 for t in dataset.tasks.values()):
+            dataset.load_next_image(info)
+        states['image'] = 'in order'
+    except (ValueError, OSError) as error:
+        fail('image', error)
+    for name, task in dataset.tasks.items():
+        if name not in dataset.labels[sample_id]:
+            states[name] = 'absent'
+            continue
+        try:
+            label = dataset.load_label(info, name)
+        except (ValueError, OSError) as error:
+            fail(name, error)
+            continue
+        states[name] = 'absent' if label is None else 'in order' if np.any(task.valid(label)) else 'blank'
+    return sample_id, states, faults
+
+
+def verify_dataset(dataset: MTLDataset, workers: int = 0, progress: bool = True) -> Report:
+    """Decode the image and every visible label of every sample.
+
+    Args:
+        dataset: The data set; with ``FullLabels`` (the default) every label that exists is looked at.
+        workers: Processes; 0 for none.
+        progress: Show a progress bar.
+    """
+    report = Report()
+    for _, states, faults in for_every_sample(dataset, _verify, workers, progress, 'verifying'):
+        report.samples += 1
+        report.faults += faults
+        for task, state in states.items():
+            if state in ('in order', 'blank'):
+                report.decoded[task] += 1
+                report.blank[task] += state == 'blank'
+            elif state == 'absent':
+                report.absent[task] += 1
+    return report
+
+
+def verify_command(
+    cfg: Mapping[str, Any], splits: Sequence[str], workers: int = 0, out: str | None = None
+) -> int:
+    """Verify the data sets of a config and print a report of each.
+
+    Args:
+        cfg: A config with data loaders.
+        splits: Of ``train``, ``val``, ``test``.
+        workers: Processes; 0 for none.
+        out: JSON file to write the faults to.
+
+    Returns:
+        The number of faults.
+    """
+    listed = []
+    for split, dataset in data_sets(cfg, splits):
+        report = verify_dataset(dataset, workers)
+        print(f'{split}: {type(dataset).__name__}, {report}')
+        listed += [
+            dict(split=split, sample_id=f.sample_id, task=f.task, message=f.message) for f in report.faults
+        ]
+    if out:
+        write_text_atomic(out, json.dumps(listed, indent=1) + '\n')
+    print(f'{len(listed)} bad files' if listed else 'every file is in order')
+    return len(listed)

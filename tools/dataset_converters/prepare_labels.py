@@ -1,0 +1,37 @@
+"""Fill a data set's cache of derived labels: ``python tools/dataset_converters/prepare_labels.py CONFIG``."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='Compute boundaries, parts and normal masks once, before training.'
+    )
+    parser.add_argument('config', help='config file whose data sets are prepared')
+    parser.add_argument('--splits', nargs='+', default=['train', 'val', 'test'], choices=['train', 'val', 'test'],
+                        help="which of the config's data loaders")  # fmt: skip
+    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Prepare."""
+    args = parse_args()
+    from mmmtl.apis import load_config, run_command
+    from mmmtl.datasets.prepare import prepare_command
+
+    run_command(
+        lambda: prepare_command(load_config(args.config, args.cfg_options), args.splits, args.workers)
+    )
+
+
+if __name__ == '__main__':
+    main()
