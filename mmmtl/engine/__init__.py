@@ -4,8 +4,11 @@ from mmmtl.engine.hooks import AtomicCheckpointHook, NonFiniteLossError, NonFini
 from mmmtl.engine.loops import ResumableTrainLoop
 from mmmtl.engine.optim_wrappers import AutocastOptimWrapper
 from mmmtl.engine.samplers import ExactSampler, ResumableSampler, SampleIndex
+from mmmtl.engine.task_cycle import TaskCycleBatchSampler, TaskIndex
+from mmmtl.engine.warmup_exponential import WarmupExponentialLR
 
 __all__ = [
     'AtomicCheckpointHook', 'AutocastOptimWrapper', 'ExactSampler', 'NonFiniteLossError', 'NonFiniteLossHook',
-    'RandomStateHook', 'ResumableSampler', 'ResumableTrainLoop', 'SampleIndex',
+    'RandomStateHook', 'ResumableSampler', 'ResumableTrainLoop', 'SampleIndex', 'TaskCycleBatchSampler', 'TaskIndex',
+    'WarmupExponentialLR',
 ]  # fmt: skip

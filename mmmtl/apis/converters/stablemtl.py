@@ -79,8 +79,8 @@ def export(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, d
         names: Published task names → names in this model.
 
     Returns:
-        ``{'unet': main stream with its task attention, 'single_stream_unet': auxiliary stream, 'vae': autoencoder}`` with
-        published names; parts the state dict lacks are left out.
+        Published names by part: ``unet`` (the main stream with its task attention), ``single_stream_unet`` (the
+        auxiliary one) and ``vae``; parts the state dict lacks are left out.
     """
     back = {own: published for published, own in names.items()}
     parts: dict[str, dict[str, Tensor]] = {'unet': {}, 'single_stream_unet': {}, 'vae': {}}

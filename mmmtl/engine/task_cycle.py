@@ -1,0 +1,230 @@
+"""One task per optimiser step: the batch sampler that isolates the gradients of tasks (StableMTL, section 3.2).
+
+Every batch holds samples of one dataset with the label of one task; all batches that are accumulated into one optimiser
+step share the task. There is no surgery on gradients: what a step does not train gets none.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import BatchSampler, RandomSampler, Sampler
+
+from mmmtl.registry import DATA_SAMPLERS, ConfigError, suggest
+
+from .samplers import SampleIndex
+
+__all__ = ['TaskCycleBatchSampler', 'TaskIndex']
+
+
+class TaskIndex(SampleIndex):
+    """A sample index that also says which labels are wanted; the others are not opened.
+
+    Args:
+        index: The index, >= 0.
+        draw: Position in the stream over all ranks, >= 0.
+        tasks: Names of the tasks whose labels are wanted.
+    """
+
+    tasks: tuple[str, ...]
+
+    def __new__(cls, index: int, draw: int, tasks: Sequence[str] = ()) -> TaskIndex:
+        self = super().__new__(cls, index, draw)
+        self.tasks = tuple(tasks)
+        return self
+
+    def __getnewargs__(self) -> tuple[int, int, tuple[str, ...]]:  # type: ignore[override]
+        return int(self), self.draw, self.tasks
+
+    def __sub__(self, other: int) -> TaskIndex:
+        return TaskIndex(int(self) - int(other), self.draw, self.tasks)
+
+    def __mod__(self, other: int) -> TaskIndex:
+        return TaskIndex(int(self) % int(other), self.draw, self.tasks)
+
+    def __repr__(self) -> str:
+        return f'TaskIndex({int(self)}, draw={self.draw}, tasks={self.tasks})'
+
+
+class _Entry:
+    """The samples of one dataset that have the label of one task.
+
+    Args:
+        task: The task.
+        dataset: Number of the dataset.
+        indices: (n,) indices into the whole.
+        share: Weight in the draw of a dataset for this task.
+    """
+
+    def __init__(self, task: str, dataset: int, indices: np.ndarray, share: float) -> None:
+        self.task, self.dataset, self.indices, self.share = task, dataset, indices, share
+
+
+def _labelled(dataset: Any, task: str) -> np.ndarray:
+    """Indices of the samples that have the task's label."""
+    labels = getattr(dataset, 'labels', None)
+    if not labels or all(task in kept for kept in labels.values()):
+        return np.arange(len(dataset))
+    return np.array([i for i in range(len(dataset)) if task in labels[dataset.get_data_info(i)['sample_id']]], np.int64)
+
+
+@DATA_SAMPLERS.register_module()
+class TaskCycleBatchSampler(Sampler):
+    """An endless stream of batches of one task and one dataset each, that can be entered at any position.
+
+    The task changes after ``accumulation`` batches. The dataset is drawn for every batch among those that label the
+    task. A batch's samples are the next ones of that (task, dataset)'s shuffled passes, dealt to the ranks in turn: all
+    ranks train the same task at the same time, and see different samples.
+
+    The stream is fixed by the seed; :class:`~mmmtl.engine.loops.ResumableTrainLoop` sets where it starts.
+
+    Args:
+        sampler: What mmengine has built from the dataset; only its ``dataset`` is used (or give ``dataset``).
+        batch_size: Samples per batch and rank.
+        accumulation: Batches per optimiser step: ``optim_wrapper.accumulative_counts``.
+        order: ``cycle``: task after task, in the order of their first appearance in the datasets; ``uniform``: a random
+            task for every optimiser step.
+        tasks: The tasks of the cycle, in order; default: all.
+        shares: ``{task: [weight per dataset that labels it]}``; default: equal weights.
+        seed: The same on all ranks; None draws one and agrees on it.
+        published: Draw as the released program does: one torch generator per rank, seeded with ``seed`` + rank, whole
+            batches popped from the end of lists. Resuming there replays the draws.
+        dataset: The dataset, when ``sampler`` does not know it.
+
+    Raises:
+        ConfigError: A task without a labelled sample, or weights that do not fit.
+    """
+
+    def __init__(self, sampler: Any = None, batch_size: int = 1, accumulation: int = 1, order: str = 'cycle',
+                 tasks: Sequence[str] | None = None, shares: Mapping[str, Sequence[float]] | None = None,
+                 seed: int | None = None, published: bool = False, dataset: Any = None,
+                 drop_last: bool = False) -> None:  # fmt: skip
+        if order not in ('cycle', 'uniform'):
+            raise ConfigError(f"TaskCycleBatchSampler: order must be 'cycle' or 'uniform', got {order!r}."
+                              f'{suggest(order, ("cycle", "uniform"))}')
+        if batch_size < 1 or accumulation < 1:
+            raise ConfigError(f'TaskCycleBatchSampler: batch_size and accumulation must be at least 1, got '
+                              f'{batch_size} and {accumulation}')
+        self.sampler, self.batch_size, self.accumulation, self.order = sampler, batch_size, accumulation, order
+        self.published = published
+        self.rank, self.world_size = get_dist_info()
+        self.seed = int(sync_random_seed() if seed is None else seed)
+        self.start = 0
+        self.entries = self._entries(dataset if dataset is not None else sampler.dataset, tasks, dict(shares or {}))
+        self.tasks = list(dict.fromkeys(entry.task for entry in self.entries))
+
+    # ---- what there is to draw from --------------------------------------------------------------------------------
+    @staticmethod
+    def _entries(dataset: Any, tasks: Sequence[str] | None, shares: dict) -> list[_Entry]:
+        parts = list(getattr(dataset, 'datasets', [dataset]))
+        offsets = [0, *itertools.accumulate(len(part) for part in parts)]
+        known = list(dict.fromkeys(task for part in parts for task in part.tasks))
+        wanted = known if tasks is None else list(tasks)
+        for name in [*wanted, *shares]:
+            if name not in known:
+                raise ConfigError(f"TaskCycleBatchSampler: '{name}' is not a task of the dataset ({known})."
+                                  f'{suggest(name, known)}')
+        entries = []
+        for task in wanted:
+            found = [(n, _labelled(part, task)) for n, part in enumerate(parts) if task in part.tasks]
+            found = [(n, own + offsets[n]) for n, own in found if len(own)]
+            weights = list(shares.get(task, [1.0] * len(found)))
+            if not found:
+                raise ConfigError(f"TaskCycleBatchSampler: no sample is labelled for task '{task}'")
+            if len(weights) != len(found) or min(weights) < 0 or sum(weights) <= 0:
+                raise ConfigError(f"TaskCycleBatchSampler: shares['{task}'] = {weights}, but {len(found)} datasets "
+                                  f'label it: give one weight >= 0 for each')
+            entries += [_Entry(task, n, own, float(w)) for (n, own), w in zip(found, weights)]
+        return entries
+
+    def set_start(self, position: int) -> None:
+        """Let the next iteration begin at this position (samples of all ranks together), >= 0."""
+        if position < 0:
+            raise ValueError(f'the start of a TaskCycleBatchSampler must be >= 0, got {position}')
+        self.start = int(position)
+
+    def __len__(self) -> int:
+        """Batches of one pass over every (task, dataset); the stream itself has no end."""
+        return sum(max(1, len(e.indices) // (self.batch_size * self.world_size)) for e in self.entries)
+
+    def task_of(self, batch: int) -> str:
+        """The task of a batch by its number since the start of training."""
+        step = batch // self.accumulation
+        if self.order == 'cycle':
+            return self.tasks[step % len(self.tasks)]
+        return self.tasks[int(np.random.default_rng([self.seed, 1, step]).integers(len(self.tasks)))]
+
+    def _choices(self, task: str) -> tuple[list[int], np.ndarray]:
+        """Entries of a task and their probabilities."""
+        own = [i for i, entry in enumerate(self.entries) if entry.task == task]
+        weights = np.array([self.entries[i].share for i in own])
+        return own, weights / weights.sum()
+
+    # ---- the stream ------------------------------------------------------------------------------------------------
+    def __iter__(self) -> Iterator[list[TaskIndex]]:
+        first = self.start // (self.batch_size * self.world_size)
+        return itertools.islice(self._published(), first, None) if self.published else self._own(first)
+
+    def _entry_of(self, batch: int, choices: Mapping[str, tuple[list[int], np.ndarray]]) -> int:
+        """The entry that a batch is taken from: the same on all ranks."""
+        own, weights = choices[self.task_of(batch)]
+        if len(own) == 1:
+            return own[0]
+        point = np.random.default_rng([self.seed, 2, batch]).random()
+        return own[min(bisect_right(np.cumsum(weights).tolist(), point), len(own) - 1)]
+
+    def _own(self, first: int) -> Iterator[list[TaskIndex]]:
+        """Batches from number ``first`` on; what came before costs its draws only."""
+        choices = {task: self._choices(task) for task in self.tasks}
+        taken = [0] * len(self.entries)
+        orders: dict[int, tuple[int, np.ndarray]] = {}
+        for batch in itertools.count():
+            chosen = self._entry_of(batch, choices)
+            begin = taken[chosen] * self.batch_size * self.world_size
+            taken[chosen] += 1
+            if batch < first:
+                continue
+            entry, indices = self.entries[chosen], []
+            for i in range(self.batch_size):
+                place = i * self.world_size + self.rank
+                passes, offset = divmod(begin + place, len(entry.indices))
+                if orders.get(chosen, (-1,))[0] != passes:
+                    order = np.random.default_rng([self.seed, 3, chosen, passes]).permutation(entry.indices)
+                    orders[chosen] = (passes, order)
+                draw = batch * self.batch_size * self.world_size + place
+                indices.append(TaskIndex(orders[chosen][1][offset], draw, (entry.task,)))
+            yield indices
+
+    def _published(self) -> Iterator[list[TaskIndex]]:
+        """The stream of the released program, from its start."""
+        generator = torch.Generator().manual_seed(self.seed + self.rank)
+
+        def batches(entry: _Entry) -> list[list[int]]:
+            # exhausting a RandomSampler draws a second permutation, and the program's next draws depend on it
+            order = RandomSampler(entry.indices, generator=generator)  # type: ignore[arg-type]
+            lists = list(BatchSampler(order, self.batch_size, drop_last=True))
+            if not lists:
+                raise ConfigError(f"TaskCycleBatchSampler: {len(entry.indices)} samples of task '{entry.task}' do not "
+                                  f'fill a batch of {self.batch_size}')
+            return [[int(entry.indices[i]) for i in part] for part in lists]
+
+        stacks = [batches(entry) for entry in self.entries]
+        for batch in itertools.count():
+            if self.order == 'cycle':
+                task = self.task_of(batch)
+            else:
+                task = self.tasks[int(torch.randint(len(self.tasks), (1,), generator=generator))]
+            own, weights = self._choices(task)
+            drawn = torch.multinomial(torch.tensor(weights, dtype=torch.float32), 1, True, generator=generator)
+            chosen = own[int(drawn)]
+            if not stacks[chosen]:
+                stacks[chosen] = batches(self.entries[chosen])
+            first = batch * self.batch_size * self.world_size + self.rank
+            yield [TaskIndex(index, first + i * self.world_size, (task,))
+                   for i, index in enumerate(stacks[chosen].pop())]  # fmt: skip

@@ -1,0 +1,164 @@
+"""What tells the UNet which task is asked for: a few tokens per task, read by its cross-attention.
+
+A source gives ``tokens(task) -> (L, D)``; lengths may differ between tasks. :func:`batch_tokens` pads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmmtl.registry import MODELS, suggest
+
+__all__ = ['LearnedTokens', 'TaskTokens', 'TextTokens', 'TokenFile', 'batch_tokens']
+
+
+def batch_tokens(tokens: Sequence[Tensor], repeats: int) -> tuple[Tensor, Tensor | None]:
+    """Tokens of several tasks as one batch.
+
+    Args:
+        tokens: Per task (L, D); lengths may differ.
+        repeats: Samples per task: all of the first task come first.
+
+    Returns:
+        tokens: (T × ``repeats``, longest L, D), padded with zeros.
+        mask: int64 (T × ``repeats``, longest L), 1 at real tokens, or None where nothing is padded.
+    """
+    longest = max(len(t) for t in tokens)
+    rows = torch.stack([torch.nn.functional.pad(t, (0, 0, 0, longest - len(t))) for t in tokens])
+    mask = None
+    if any(len(t) < longest for t in tokens):
+        mask = torch.tensor([[1] * len(t) + [0] * (longest - len(t)) for t in tokens], device=rows.device)
+        mask = mask.repeat_interleave(repeats, 0)
+    return rows.repeat_interleave(repeats, 0), mask
+
+
+class TaskTokens(BaseModule):
+    """Base: fixed tokens per task, kept in checkpoints.
+
+    Args:
+        tasks: Names of the tasks.
+        width: D, channels of a token: the UNet's ``cross_attention_dim``.
+        prompts: ``{task: text}``; default: the task's name with spaces.
+    """
+
+    def __init__(self, tasks: Sequence[str], width: int, prompts: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        prompts = dict(prompts or {})
+        for name in prompts:
+            if name not in tasks:
+                raise ValueError(f"prompts: '{name}' is not a task of the model.{suggest(name, tasks)}")
+        self.width = width
+        self.prompts = {t: prompts.get(t, t.replace('_', ' ')) for t in tasks}
+        for task in tasks:
+            self.register_buffer(f'token_{task}', torch.zeros(0, width))
+
+    def put(self, tokens: Mapping[str, Tensor]) -> None:
+        """Set the tokens of all tasks, each (L, D)."""
+        for task in self.prompts:
+            value = tokens[task]
+            if value.ndim != 2 or value.shape[1] != self.width or not len(value):
+                raise ValueError(f"tokens of task '{task}': expected (L, {self.width}), found {tuple(value.shape)}")
+            own = getattr(self, f'token_{task}')
+            setattr(self, f'token_{task}', value.detach().to(own.device, torch.float32).clone())
+
+    def forward(self, task: str) -> Tensor:
+        """Tokens (L, D) of one task.
+
+        Raises:
+            RuntimeError: No tokens yet: neither a checkpoint was loaded nor ``init_weights`` called.
+        """
+        tokens = getattr(self, f'token_{task}')
+        if not len(tokens):
+            raise RuntimeError(f"the tokens of task '{task}' are not there yet: load a checkpoint, or call "
+                               f'init_weights() to make them')
+        return tokens
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+        # lengths are known only once the text was encoded: take those of the checkpoint
+        for task in self.prompts:
+            value = state_dict.get(f'{prefix}token_{task}')
+            if value is not None and value.ndim == 2 and value.shape[1] == self.width:
+                setattr(self, f'token_{task}', getattr(self, f'token_{task}').new_zeros(value.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+@MODELS.register_module()
+class TextTokens(TaskTokens):
+    """The text encoder's last hidden states for the task's name, without padding; encoded once, kept in checkpoints.
+
+    Args:
+        pretrained: A folder with ``tokenizer`` and ``text_encoder`` (Stable Diffusion's form), or its name on the hub.
+        tasks, width, prompts: See :class:`TaskTokens`.
+    """
+
+    def __init__(self, tasks: Sequence[str], width: int, pretrained: str,
+                 prompts: Mapping[str, str] | None = None) -> None:  # fmt: skip
+        super().__init__(tasks, width, prompts)
+        self.pretrained = pretrained
+
+    def init_weights(self) -> None:
+        """Encode the prompts, one at a time."""
+        try:
+            from transformers import CLIPTextModel, CLIPTokenizer
+        except ImportError as error:
+            raise ImportError("TextTokens needs transformers: pip install 'mmmtl[text]'; or give the tokens with "
+                              "tokens=dict(type='TokenFile', path=...)") from error
+        tokenizer = CLIPTokenizer.from_pretrained(self.pretrained, subfolder='tokenizer')
+        encoder = CLIPTextModel.from_pretrained(self.pretrained, subfolder='text_encoder').eval()
+        tokens = {}
+        with torch.no_grad():
+            for task, prompt in self.prompts.items():
+                ids = tokenizer(prompt, padding='longest', max_length=77, truncation=True, return_tensors='pt')
+                tokens[task] = encoder(ids.input_ids)[0][0]
+        self.put(tokens)
+
+
+@MODELS.register_module()
+class TokenFile(TaskTokens):
+    """Tokens from a file ``{prompt or task: (L, D) tensor}``, written by ``torch.save``.
+
+    Args:
+        path: The file.
+        tasks, width, prompts: See :class:`TaskTokens`.
+    """
+
+    def __init__(self, tasks: Sequence[str], width: int, path: str, prompts: Mapping[str, str] | None = None) -> None:
+        super().__init__(tasks, width, prompts)
+        self.path = str(path)
+
+    def init_weights(self) -> None:
+        """Read the file."""
+        if not Path(self.path).is_file():
+            raise FileNotFoundError(f'token file {self.path}: no such file')
+        table = torch.load(self.path, map_location='cpu', weights_only=True)
+        tokens = {}
+        for task, prompt in self.prompts.items():
+            name = next((n for n in (task, prompt) if n in table), None)
+            if name is None:
+                raise ValueError(f"token file {self.path}: no tokens for task '{task}' or prompt '{prompt}', only "
+                                 f'{sorted(table)}.{suggest(prompt, table)}')
+            tokens[task] = table[name]
+        self.put(tokens)
+
+
+@MODELS.register_module()
+class LearnedTokens(BaseModule):
+    """Tokens that are trained with the rest: nothing to download.
+
+    Args:
+        length: Tokens per task.
+        tasks, width: See :class:`TaskTokens`.
+    """
+
+    def __init__(self, tasks: Sequence[str], width: int, length: int = 2) -> None:
+        super().__init__()
+        self.token = nn.ParameterDict({t: nn.Parameter(torch.randn(length, width)) for t in tasks})
+
+    def forward(self, task: str) -> Tensor:
+        """Tokens (L, D) of one task."""
+        return self.token[task]
