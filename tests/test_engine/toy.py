@@ -33,11 +33,13 @@ class Noise:
 class ToyModel(BaseModel):
     """Draws from every generator that RandomStateHook keeps: dropout, own noise, numpy, Python."""
 
-    def __init__(self, data_preprocessor: dict | None = None, poison: tuple = (), poison_gradient: tuple = ()):
+    def __init__(self, data_preprocessor: dict | None = None, poison: tuple = (), poison_one: tuple = (),
+                 poison_gradient: tuple = ()):
         super().__init__(data_preprocessor=BaseDataPreprocessor())
         self.body = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.Linear(16, 2))
         self.noise_source = Noise()
-        self.poison, self.poison_gradient, self.seen, self.consumed = poison, poison_gradient, 0, []
+        self.poison, self.poison_one, self.poison_gradient = poison, poison_one, poison_gradient
+        self.seen, self.consumed = 0, []
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         import random
@@ -54,6 +56,8 @@ class ToyModel(BaseModel):
         losses = dict(loss_first=out[:, 0].square().mean(), loss_second=(out[:, 1] - 1).square().mean())
         if self.seen in self.poison_gradient:
             losses['loss_second'] = (out[:, 1] * 0).abs().sqrt().sum()  # finite, with an infinite derivative
+        if self.seen in self.poison_one:
+            losses['loss_second'] = losses['loss_second'] / 0
         self.seen += 1
         return losses
 

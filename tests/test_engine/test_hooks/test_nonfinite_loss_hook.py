@@ -1,0 +1,153 @@
+"""NonFiniteLossHook: stops before the weights are touched, or drops the batch without a trace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.optim import AmpOptimWrapper
+
+from mmmtl.engine import NonFiniteLossError, NonFiniteLossHook
+from mmmtl.engine.hooks import nonfinite_loss_hook as module
+from tests.test_engine.test_hooks.test_checkpoint_hook import log
+from tests.test_engine.toy import config, state, train
+
+
+def hooks(**kwargs) -> list[dict]:
+    return [dict(type='RandomStateHook'), dict(type='NonFiniteLossHook', **kwargs)]
+
+
+class TestRaise:
+    def test_names_the_losses_the_samples_and_the_remedy(self, tmp_path):
+        cfg = config(tmp_path, model__poison=(4,))
+        with pytest.raises(NonFiniteLossError) as caught:
+            train(cfg)
+        text = str(caught.value)
+        assert 'Iteration 5: loss_first is nan, loss_second is nan (samples: s' in text
+        assert 'lower the learning rate' in text and "mode='skip'" in text
+        saved = torch.load(tmp_path / 'iter_4.pth')['state_dict']
+        assert all(torch.isfinite(value).all() for value in saved.values())
+        assert not (tmp_path / 'iter_5.pth').exists()
+
+    def test_only_the_bad_loss_is_named(self, tmp_path):
+        with pytest.raises(NonFiniteLossError, match=r'Iteration 2: loss_second is inf \(samples'):
+            train(config(tmp_path, model__poison_one=(1,)))
+
+    def test_an_infinite_derivative_of_a_finite_loss(self, tmp_path):
+        with pytest.raises(NonFiniteLossError, match=r'Iteration 4: the gradients of \d of \d+ weights are not finite '
+                                                     r'\(first: body\.\d\.\w+\) \(samples: s\d'):
+            train(config(tmp_path, model__poison_gradient=(3,)))
+
+    def test_gradients_can_be_left_unchecked(self, tmp_path):
+        with pytest.raises(NonFiniteLossError, match='Iteration 5: loss_first is nan'):  # one step too late
+            train(config(tmp_path, model__poison_gradient=(3,), custom_hooks=hooks(check_gradients=False)))
+
+    def test_samples_of_all_accumulated_batches(self, tmp_path):
+        with pytest.raises(NonFiniteLossError, match=r'\(samples: (s\d, ){5}s\d\)'):
+            train(config(tmp_path, model__poison_gradient=(2,), optim_wrapper__accumulative_counts=2))
+
+    def test_no_cost_to_the_numbers(self, tmp_path):
+        with_hook, without = train(config(tmp_path / 'a')), train(config(tmp_path / 'b', custom_hooks=hooks()[:1]))
+        first, second = state(with_hook), state(without)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        assert not with_hook.model._forward_hooks and not with_hook.optim_wrapper.optimizer._optimizer_step_pre_hooks
+
+
+class TestSkip:
+    @pytest.mark.parametrize('poison', ['poison', 'poison_gradient'])
+    @pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
+    def test_the_batch_leaves_no_trace(self, tmp_path, poison, clip, monkeypatch):
+        """Weights, statistics and optimiser are bit for bit those of a step that never was."""
+        seen = []
+        look = lambda self, runner, **_: seen.append(state(runner))  # noqa: E731
+        monkeypatch.setattr(NonFiniteLossHook, 'before_train_iter', look)
+        runner = train(config(tmp_path, custom_hooks=hooks(mode='skip'), optim_wrapper__clip_grad=clip,
+                              **{f'model__{poison}': (3, 5)}))
+        changed = [any(not torch.equal(a[name], b[name]) for name in a if name.startswith(('model.', 'optimizer.'))
+                       and (poison == 'poison' or 'running' not in name and 'num_batches' not in name))
+                   for a, b in zip(seen, seen[1:])]
+        assert changed == [True, True, True, False, True, False, True]
+        assert all(torch.isfinite(value).all() for value in runner.model.state_dict().values())
+        assert runner.message_hub.get_info('nonfinite_skipped') == 2
+        assert 'Iteration 4: ' in log(tmp_path) and 'The batch is dropped (2 so far)' in log(tmp_path)
+        assert torch.load(tmp_path / 'iter_8.pth')['message_hub']['runtime_info']['nonfinite_skipped'] == 2
+
+    def test_the_log_repeats_the_last_finite_losses(self, tmp_path):
+        runner = train(config(tmp_path, custom_hooks=hooks(mode='skip'), model__poison=(3,)))
+        history = runner.message_hub.get_scalar('train/loss_first').data[0]
+        assert history[3] == pytest.approx(history[2]) and history[4] != history[3]
+
+    def test_other_batches_of_the_same_update_count(self, tmp_path, monkeypatch):
+        """The last batch before an update is dropped: the update uses the gradients gathered before it, untouched."""
+        gathered, used, step = {}, {}, NonFiniteLossHook._before_step
+
+        def gradients(model):
+            return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+        def before_train_iter(self, runner, **_):
+            gathered[runner.iter] = gradients(runner.model)
+
+        def before_step(self, *args):
+            used[self._runner.iter] = gradients(self._runner.model)
+            step(self, *args)
+
+        monkeypatch.setattr(NonFiniteLossHook, 'before_train_iter', before_train_iter)
+        monkeypatch.setattr(NonFiniteLossHook, '_before_step', before_step)
+        train(config(tmp_path, 4, custom_hooks=hooks(mode='skip'), model__poison=(3,),
+                     optim_wrapper__accumulative_counts=2))
+        assert set(used) == {1, 3} and len(gathered[3]) == len(used[3]) == 6
+        assert all(torch.equal(one, other) for one, other in zip(gathered[3], used[3]))
+        assert not all(torch.equal(one, other) for one, other in zip(gathered[1], used[1]))
+
+    def test_gives_up_when_training_has_diverged(self, tmp_path):
+        with pytest.raises(NonFiniteLossError, match=r'Iteration 6: .* 4 batches in a row were dropped'):
+            train(config(tmp_path, custom_hooks=hooks(mode='skip', max_consecutive=3), model__poison=(2, 3, 4, 5, 6)))
+
+    def test_not_with_loss_scaling(self, tmp_path):
+        class Runner:
+            model = torch.nn.Linear(1, 1)
+            optim_wrapper = AmpOptimWrapper.__new__(AmpOptimWrapper)
+
+        with pytest.raises(ValueError, match='cannot drop a batch from AmpOptimWrapper'):
+            NonFiniteLossHook(mode='skip').before_train(Runner())
+
+
+def test_bad_mode():
+    with pytest.raises(ValueError, match="mode must be 'raise' or 'skip', got 'warn'"):
+        NonFiniteLossHook(mode='warn')
+
+
+def test_lists_of_losses_and_unnamed_samples():
+    assert module._total([torch.tensor([1.0, 3.0]), torch.tensor(4.0)]) == 6
+    assert module._sample_ids((None,), {}) == [] and module._sample_ids((None, [object()]), {}) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mode', ['raise', 'skip'])
+def test_two_ranks_agree(tmp_path, root_dir, mode):
+    """Rank 1 alone meets a NaN: both stop with its name, or both drop the batch and stay equal."""
+    script = f"""
+import torch, sys
+from tests.test_engine import toy
+import os
+rank = int(os.environ['RANK'])
+toy.main({str(tmp_path)!r}, '6', 'fresh', 'model.poison=' + ('(3,)' if rank == 1 else '()'),
+         'custom_hooks=[dict(type="NonFiniteLossHook", mode="{mode}")]')
+"""
+    (tmp_path / 'run.py').write_text(script)
+    env = {**os.environ, 'PYTHONPATH': str(root_dir), 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',
+               f'--master_port={20000 + (os.getpid() + 7919) % 20000}', str(tmp_path / 'run.py')]
+    done = subprocess.run(command, cwd=root_dir, env=env, capture_output=True, text=True, timeout=240)
+    if mode == 'raise':
+        assert done.returncode != 0
+        assert done.stderr.count('Iteration 4: rank 1: loss_first is nan, loss_second is nan (samples: s') >= 2
+        return
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.load(tmp_path / f'state_{rank}.pt') for rank in (0, 1))
+    weights = [name for name in first if name.startswith(('model.body.0', 'model.body.3', 'optimizer'))]
+    assert weights and all(torch.equal(first[name], second[name]) for name in weights)
+    assert all(torch.isfinite(first[name].float()).all() for name in weights)
