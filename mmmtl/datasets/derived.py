@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from mmmtl.evaluation.functional.boundary.thinning import thin
 from mmmtl.tasks import IGNORE
 
 __all__ = ['boundary_of_classes', 'decode_normals', 'mask_invalid']
@@ -23,10 +24,6 @@ def boundary_of_classes(classes: np.ndarray, unknown: np.ndarray | None = None) 
     Returns:
         int64 (H, W) of 0, 1, 255.
     """
-    try:
-        from skimage.morphology import thin
-    except ImportError as error:
-        raise ImportError('boundaries of a class map need scikit-image: pip install scikit-image') from error
     response = np.abs(cv2.Laplacian(classes.astype(np.float64), cv2.CV_64F)) > 0
     boundary = thin(response).astype(np.int64)
     if unknown is not None and unknown.any():

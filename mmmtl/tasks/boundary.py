@@ -52,10 +52,11 @@ class Boundary(CategoricalTask):
             raise LabelError(
                 f"{where}: task '{self.name}' expects an integer map (H, W), found {label.dtype} {label.shape}"
             )
-        wrong = np.setdiff1d(label, (0, 1, IGNORE))
-        if len(wrong):
+        wrong = (label != IGNORE) & ((label < 0) | (label > 1))
+        if wrong.any():
             raise LabelError(
-                f"{where}: task '{self.name}' expects 0, 1 or {IGNORE} (unknown), found {wrong[:8].tolist()}"
+                f"{where}: task '{self.name}' expects 0, 1 or {IGNORE} (unknown), "
+                f'found {np.unique(label[wrong])[:8].tolist()}'
             )
 
     def default_loss(self) -> dict:

@@ -23,6 +23,7 @@ import numpy as np
 
 from .matching import match_pixels
 from .nms import suppress
+from .thinning import thin
 
 __all__ = ['BoundarySettings', 'image_counts', 'protocol_settings', 'quantised']
 
@@ -101,8 +102,6 @@ def image_counts(probability: np.ndarray, labels: Sequence[np.ndarray], settings
         int64 (4, thresholds): matched label pixels and label pixels, added over annotators; predicted pixels matched with
         any annotator, predicted pixels.
     """
-    from skimage.morphology import thin
-
     value = quantised(probability) / 255.0
     levels = np.array(settings.thresholds)
     if settings.nms:
