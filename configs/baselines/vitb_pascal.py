@@ -1,4 +1,4 @@
-"""Multi-task baseline of the TaskDiffusion paper (Tables 3 and 7); only_tasks=['depth'] makes it a single-task baseline."""
+"""Multi-task baseline of the TaskDiffusion paper (Tables 3, 7); only_tasks=['depth'] makes it a single-task one."""
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/pascal.py', '../_base_/schedules/poly_40k.py']
 
