@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets.diorama_light import _cones, _lamp_share, _spheres
-from mmmtl.datasets.diorama_render import CLASSES, PARTS, render, tone_map
+from mmmtl.datasets.diorama_render import CLASSES, PARTS, RENDERER_VERSION, render, tone_map
 from mmmtl.datasets.diorama_scene import SURFACES, describe
 from mmmtl.datasets.diorama_trace import local_from_world, trace
 
@@ -66,6 +66,15 @@ def test_the_same_bits_in_every_process_and_order():
     there = json.loads(out.stdout)
     here = {str(i): digest(render(5, i, (40, 56), 2)) for i in (2, 5, 9)}
     assert there == here and len(set(here.values())) == 3
+
+
+@pytest.mark.parametrize('index, image, depth', ((0, 172.08, 2.9256), (1, 158.44, 3.5381), (2, 167.14, 3.1119)))
+def test_version_one_of_the_renderer_draws_these(index, image, depth):
+    """Whoever changes what is drawn raises RENDERER_VERSION (stored scenes depend on it), then these numbers."""
+    assert RENDERER_VERSION == 1
+    made = render(0, index, (32, 32))
+    assert made['img'].mean() == pytest.approx(image, abs=0.05)
+    assert made['depth'].mean() == pytest.approx(depth, abs=5e-4)
 
 
 def test_one_frame_is_the_first_of_two():
@@ -237,11 +246,12 @@ def warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
 def test_the_second_frame_warps_to_the_first_where_visible(pair):
     visible = pair['visible']
     assert 0.6 < visible.mean() < 0.99
-    for name, bound in (('albedo', 0.02), ('linear', 0.02)):
+    for name in ('albedo', 'linear'):
         error = np.abs(warp(pair[f'{name}_next'], pair['optical_flow']) - pair[name])[:, visible]
-        still = np.abs(pair[f'{name}_next'] - pair[name])[:, visible]
-        assert error.mean() < bound and error.mean() < 0.6 * still.mean(), name
-        assert np.median(error) < 0.006, name
+        assert error.mean() < 0.02 and np.median(error) < 0.006, name
+        if name == 'albedo':                                    # shadows do not move with what they fall on
+            still = np.abs(pair['albedo_next'] - pair['albedo'])[:, visible]
+            assert error.mean() < 0.5 * still.mean()
 
 
 def test_warped_depth_is_the_depth_after_the_motion(pair):
