@@ -85,10 +85,10 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
         names: Published task names → names in this model.
 
     Returns:
-        Renamed state dict, dropped keys (none for this method), unknown keys.
+        Renamed state dict, dropped entries (the position of a class token that the network never had), unknown keys.
     """
     renamed: dict[str, Tensor] = {}
-    unknown = []
+    dropped, unknown = [], []
     for key, value in state.items():
         bare = key[7:] if key.startswith('module.') else key
         new = _rename(bare, names)
@@ -96,6 +96,7 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
             unknown.append(key)
         elif bare == 'backbone.pos_embed':
             renamed[new] = value[:, 1:]
+            dropped.append(f'{key}[:, 0]')
         elif '.unknown.' in new:
             renamed[new] = value.reshape(-1)
         elif bare.startswith('heads.transforms.') and value.ndim == 4:
@@ -104,4 +105,4 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
             renamed[new.replace('.image.', '.noisy.')] = value[:, width:]
         else:
             renamed[new] = value
-    return renamed, [], unknown
+    return renamed, dropped, unknown

@@ -1,0 +1,1 @@
+"""Published checkpoints in this package's names: pure mappings of keys, one file per method."""
