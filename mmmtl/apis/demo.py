@@ -11,6 +11,7 @@ from mmmtl.registry import DATASETS
 
 from .config import load_config
 from .constants import best_constants
+from .logs import plot_logs, read_log
 from .tables import format_table
 from .test import test
 from .train import train
@@ -32,8 +33,6 @@ def run_demo(config: str, work_dir: str, cfg_options: Mapping[str, Any] | None =
     Returns:
         The table: for every task the trained model, the same model untrained, and the best constant prediction.
     """
-    from mmmtl.apis.log_curves import plot_curves
-
     started = time.time()
     cfg = load_config(config, cfg_options)
     train(cfg, work_dir)
@@ -42,7 +41,7 @@ def run_demo(config: str, work_dir: str, cfg_options: Mapping[str, Any] | None =
     untrained = test(cfg, None, str(Path(work_dir) / 'untrained'))
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
     constant = best_constants(dataset)
-    plot_curves([work_dir], str(Path(work_dir) / 'loss.png'))
+    plot_logs([read_log(work_dir)], str(Path(work_dir) / 'loss.png'))
     better = {f'{n}/{t.headline}': t.higher_is_better for n, t in dataset.metainfo['tasks'].items()}
     table = comparison_table({'TaskDiffusion': trained, 'untrained': untrained, 'best constant': constant}, better)
     (Path(work_dir) / 'comparison.txt').write_text(table + '\n')

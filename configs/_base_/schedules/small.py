@@ -1,6 +1,6 @@
 """A short schedule for small networks from scratch on a CPU: AdamW, warm-up, then polynomial decay."""
 
-max_iters = 2000
+max_iters = 800
 train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
