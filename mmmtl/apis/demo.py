@@ -36,12 +36,12 @@ def run_demo(config: str, work_dir: str, cfg_options: Mapping[str, Any] | None =
     started = time.time()
     cfg = load_config(config, cfg_options)
     train(cfg, work_dir)
+    plot_logs([read_log(work_dir)], str(Path(work_dir) / 'loss.png'))
     checkpoint = (Path(work_dir) / 'last_checkpoint').read_text().strip()
     trained = test(cfg, checkpoint, work_dir, show_dir=str(Path(work_dir) / 'panels'), max_panels=panels)
     untrained = test(cfg, None, str(Path(work_dir) / 'untrained'))
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
     constant = best_constants(dataset)
-    plot_logs([read_log(work_dir)], str(Path(work_dir) / 'loss.png'))
     better = {f'{n}/{t.headline}': t.higher_is_better for n, t in dataset.metainfo['tasks'].items()}
     table = comparison_table({'TaskDiffusion': trained, 'untrained': untrained, 'best constant': constant}, better)
     (Path(work_dir) / 'comparison.txt').write_text(table + '\n')
