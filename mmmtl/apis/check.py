@@ -49,6 +49,8 @@ def check_config(cfg: Config | Mapping, parts: Sequence[str] = ('model', 'train'
         if files:
             problems += _file_problems(component)
     problems += [p for section in sections for p in _plain_problems(cfg, section)]
+    if 'param_scheduler' in sections:
+        problems += _scheduler_problems(cfg.get('param_scheduler'))
     if files:
         problems += _top_level_files(cfg)
     if problems:
@@ -109,6 +111,15 @@ def _where_else(kind: str, registry: Any) -> str:
         text += (' A type of your own is registered by importing its module (custom_imports, or an entry point of the '
                  'group mmmtl.plugins).')
     return text
+
+
+def _scheduler_problems(schedulers: Any) -> Iterator[str]:
+    """Schedulers that end before they begin, as after shortening a run."""
+    for index, scheduler in enumerate(schedulers if isinstance(schedulers, (list, tuple)) else []):
+        begin, end = scheduler.get('begin', 0), scheduler.get('end')
+        if end is not None and begin >= end:
+            yield (f'param_scheduler.{index}: {scheduler.get("type")} begins at {begin} and ends at {end}; a run this short '
+                   f'needs another schedule, for example --cfg-options param_scheduler=None.')
 
 
 def _file_problems(component: Component) -> Iterator[str]:

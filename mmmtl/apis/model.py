@@ -23,12 +23,13 @@ from .modules import register_all_modules
 __all__ = ['build_model', 'init_model']
 
 
-def build_model(cfg: Config, check: bool = True) -> nn.Module:
+def build_model(cfg: Config, check: bool = True, initialize: bool = True) -> nn.Module:
     """Build the network of a config, with its weights drawn as the config says.
 
     Args:
         cfg: The config; its ``model`` section is used.
         check: Check the section first, so that all its mistakes are reported at once.
+        initialize: Draw or load the initial weights; without it they are whatever the layers' constructors left.
 
     Returns:
         The network in training mode; ``network.cfg`` is the config.
@@ -39,7 +40,7 @@ def build_model(cfg: Config, check: bool = True) -> nn.Module:
     if check:
         check_config(cfg, parts=('model',))
     model = MODELS.build(cfg.model)
-    if hasattr(model, 'init_weights'):
+    if initialize and hasattr(model, 'init_weights'):
         with quiet():
             model.init_weights()
     model.cfg = cfg
@@ -67,7 +68,7 @@ def init_model(config: str | Path | Config, checkpoint: str | None = None, devic
     cfg = load_config(config, cfg_options)
     if checkpoint is not None:
         forget_pretrained(cfg.get('model'))
-    model = build_model(cfg)
+    model = build_model(cfg, initialize=checkpoint is None)
     if checkpoint is not None:
         load_checkpoint(model, str(checkpoint))
     model.dataset_meta = dict(tasks=model.tasks)

@@ -62,12 +62,13 @@ def test(cfg: Config, checkpoint: str | None, work_dir: str | None = None, out: 
     cfg.load_from, cfg.resume = None, False
     if checkpoint is not None:
         forget_pretrained(cfg.model)
+    named = [osp.basename(str(name)) for name in (cfg.filename, checkpoint) if name]
     with one_order(cfg) if predict_one_by_one(cfg.model) else nullcontext():
         runner = make_runner(rename(cfg, '_test'))
         state_of(runner.model).cfg = cfg
         if checkpoint is not None:
             load_checkpoint(runner.model, str(checkpoint))
-        add_hooks(runner, out, show_dir, max_panels, checkpoint)
+        add_hooks(runner, out, show_dir, max_panels, ' · '.join(named))
         metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():
         path = write_json(osp.join(cfg.work_dir, 'metrics.json'), metrics)
@@ -101,16 +102,13 @@ def one_order(cfg: Config) -> Iterator[None]:
         torch.backends.cudnn.deterministic = deterministic
 
 
-def add_hooks(runner: Runner, out: str | None, show_dir: str | None, max_panels: int | None,
-              checkpoint: str | None) -> None:  # fmt: skip
+def add_hooks(runner: Runner, out: str | None, show_dir: str | None, max_panels: int | None, subtitle: str) -> None:
     """Hooks that write predictions and panels."""
     from mmmtl.engine.hooks import PanelHook, PredictionHook
 
     if out is not None:
         runner.register_hook(PredictionHook(out_dir=out))
     if show_dir is not None:
-        named = [runner.cfg.get('filename') or runner.cfg.filename, checkpoint]
-        subtitle = ' · '.join(osp.basename(str(n)) for n in named if n)
         runner.register_hook(PanelHook(num_val=0, test_dir=show_dir, max_test=max_panels, subtitle=subtitle))
 
 

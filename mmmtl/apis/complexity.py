@@ -1,0 +1,201 @@
+"""Parameters and multiply-accumulates of a network, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from torch import nn
+from torch._subclasses.fake_tensor import (DataDependentOutputException, FakeTensorMode,
+                                           UnsupportedFakeTensorException)  # fmt: skip
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmmtl.registry import ConfigError
+
+from .checkpoint import auxiliary_prefixes
+from .model import build_model, forget_pretrained, quiet
+from .tables import format_table
+
+__all__ = ['Complexity', 'count_complexity', 'input_size']
+
+_LAYERS = ('convolution', 'addmm', 'mm')
+"""Operators of convolutions and linear layers; the remaining ones (bmm, attention) are products of activations."""
+
+
+
+
+def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *args: Any, **kwargs: Any) -> int:
+    """FLOPs of softmax(q kᵀ) v for shapes (B, heads, n, d)."""
+    batch, heads, queries, width = query
+    return 2 * batch * heads * queries * key[-2] * (width + value[-1])
+
+
+_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+"""torch's counter knows the attention kernels of GPUs only."""
+
+
+@dataclass
+class Part:
+    """Counts of one part of a network.
+
+    Attributes:
+        parameters: Number of parameters.
+        auxiliary: How many of them work in training alone.
+        layers: Multiply-accumulates of convolutions and linear layers in one prediction.
+        products: Those of products of activations: attention, einsum.
+    """
+
+    parameters: int = 0
+    auxiliary: int = 0
+    layers: int = 0
+    products: int = 0
+
+
+@dataclass
+class Complexity:
+    """Counts of a network.
+
+    Attributes:
+        size: (H, W) of the input.
+        parts: Part → counts; parts do not overlap.
+    """
+
+    size: tuple[int, int]
+    parts: dict[str, Part] = field(default_factory=dict)
+
+    def total(self) -> Part:
+        """Sum over the parts."""
+        whole = Part()
+        for part in self.parts.values():
+            for name in vars(whole):
+                setattr(whole, name, getattr(whole, name) + getattr(part, name))
+        return whole
+
+    def table(self) -> str:
+        """The counts as text, parameters in millions and multiply-accumulates in billions."""
+        whole = self.total()
+        rows = [[name, *_cells(part)] for name, part in self.parts.items()] + [['total', *_cells(whole)]]
+        header = ['part', 'parameters M', 'of these training only M', 'conv + linear GMAC', 'attention, einsum GMAC']
+        return (f'input {self.size[0]} x {self.size[1]}, one image\n\n' + format_table(header, rows, right=(1, 2, 3, 4)) +
+                f'\n\nparameters: {(whole.parameters - whole.auxiliary) / 1e6:.2f} M without auxiliary heads, '
+                f'{whole.parameters / 1e6:.2f} M with'
+                f'\nmultiply-accumulates of one prediction: {(whole.layers + whole.products) / 1e9:.2f} G '
+                f'({whole.layers / 1e9:.2f} G in convolutions and linear layers)')  # fmt: skip
+
+
+def _cells(part: Part) -> list[str]:
+    return [f'{part.parameters / 1e6:.2f}', f'{part.auxiliary / 1e6:.2f}' if part.auxiliary else '',
+            f'{part.layers / 1e9:.2f}', f'{part.products / 1e9:.2f}']  # fmt: skip
+
+
+def input_size(cfg: Config) -> tuple[int, int]:
+    """(H, W) of the network's input: what the test pipeline pads or resizes to, else what the backbone was made for.
+
+    Raises:
+        ConfigError: The config fixes no size.
+    """
+    loaders = [cfg.get('test_dataloader') or {}, cfg.get('val_dataloader') or {}]
+    for dataset in (loader.get('dataset') or {} for loader in loaders):
+        for step in reversed(dataset.get('pipeline') or []):
+            if step.get('size'):
+                return _pair(step['size'])
+    size = (cfg.model.get('backbone') or {}).get('img_size')
+    if size:
+        return _pair(size)
+    for dataset in (loader.get('dataset') or {} for loader in loaders):
+        if dataset.get('size'):
+            return _pair(dataset['size'])
+    raise ConfigError(f"{cfg.filename or 'the config'} fixes no input size; give one with --shape HEIGHT WIDTH")
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (int(size), int(size)) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def count_complexity(cfg: Config, size: Sequence[int] | None = None) -> Complexity:
+    """Count the network of a config, without allocating its weights where it can be avoided.
+
+    Args:
+        cfg: The config.
+        size: (H, W) of the input; default :func:`input_size`.
+
+    Returns:
+        Counts of backbone, neck, and every child of the decoder; ``multiply-accumulates`` are those of one prediction on
+        one image, of the operators that really run.
+    """
+    size = _pair(size) if size is not None else input_size(cfg)
+    forget_pretrained(cfg.model)
+    with quiet(), torch.device('meta'):  # weights without memory
+        model = build_model(cfg, initialize=False).eval()
+    counts = Complexity(size, _parameters(model))
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):  # kernels that compute shapes alone
+            _multiply_accumulates(model.to_empty(device='cpu'), counts)
+    except (UnsupportedFakeTensorException, DataDependentOutputException) as error:
+        print_log(f'counting with real weights, because {error} asks for numbers', logger='current')
+        with quiet():
+            model = build_model(cfg, initialize=False).eval()
+        _multiply_accumulates(model, counts)
+    return counts
+
+
+def parts_of(model: nn.Module) -> list[str]:
+    """Names of the parts: children of the model, and of its decoder."""
+    names = []
+    for name, child in model.named_children():
+        if name == 'decoder':
+            names += [f'decoder.{n}' for n, _ in child.named_children()]
+        elif any(True for _ in child.parameters()):
+            names.append(name)
+    return names
+
+
+def _parameters(model: nn.Module) -> dict[str, Part]:
+    """Parameters by part; shared ones count once, where they come first."""
+    parts = {name: Part() for name in parts_of(model)}
+    auxiliary = auxiliary_prefixes(model)
+    for name, parameter in model.named_parameters():
+        home = next((p for p in parts if name.startswith(p + '.')), None)
+        part = parts.setdefault(home or 'decoder, itself', Part())
+        part.parameters += parameter.numel()
+        if auxiliary and name.startswith(auxiliary):
+            part.auxiliary += parameter.numel()
+    return parts
+
+
+def _multiply_accumulates(model: nn.Module, counts: Complexity) -> None:
+    """Run one prediction and write the counts into the parts."""
+    frames = getattr(model, 'frames', 1)
+    shape = (1, 3, *counts.size) if frames == 1 else (1, frames, 3, *counts.size)
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+        model(torch.zeros(shape), mode='tensor')
+    by_module = {name: _split(ops) for name, ops in counter.get_flop_counts().items()}
+    root = type(model).__name__
+    for part in counts.parts.values():
+        part.layers = part.products = 0
+    for name, part in counts.parts.items():
+        part.layers, part.products = _inclusive(by_module, f'{root}.{name}')
+    whole = by_module.get('Global', (0, 0))
+    rest = [whole[i] - sum(getattr(p, n) for p in counts.parts.values()) for i, n in enumerate(('layers', 'products'))]
+    if any(rest):
+        own = counts.parts.setdefault('decoder, itself', Part())
+        own.layers, own.products = rest
+
+
+def _split(operators: Mapping[Any, int]) -> tuple[int, int]:
+    """FLOPs by operator → multiply-accumulates of layers and of products."""
+    layers = sum(n for op, n in operators.items() if str(op).split('.')[-1] in _LAYERS)
+    return layers // 2, (sum(operators.values()) - layers) // 2
+
+
+def _inclusive(by_module: Mapping[str, tuple[int, int]], name: str) -> tuple[int, int]:
+    """Counts of everything below ``name``; containers that are never called have no entry of their own."""
+    if name in by_module:
+        return by_module[name]
+    below = [k for k in by_module if k.startswith(name + '.')]
+    tops = [k for k in below if not any(k.startswith(other + '.') for other in below)]
+    return sum(by_module[k][0] for k in tops), sum(by_module[k][1] for k in tops)

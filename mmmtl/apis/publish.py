@@ -1,0 +1,85 @@
+"""From a training checkpoint to a file worth sharing: weights and what they mean, nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os.path as osp
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from mmmtl.registry import ConfigError
+from mmmtl.visualization import write_atomically
+
+from .checkpoint import CheckpointError, auxiliary_prefixes, plain_state, read_checkpoint
+from .model import build_model, forget_pretrained
+
+__all__ = ['publish_model']
+
+
+def publish_model(source: str, target: str, drop_aux: bool = False) -> str:
+    """Write the weights of a checkpoint without optimiser and logs.
+
+    Args:
+        source: Checkpoint of a training, ``.pth``.
+        target: ``NAME.safetensors`` or ``NAME.pth``; the first eight digits of the weights' SHA-256 are added to the name.
+        drop_aux: Leave out the auxiliary heads, which prediction does not use.
+
+    Returns:
+        Path of what was written: weights, the config and the package's version.
+
+    Raises:
+        CheckpointError: ``source`` is no checkpoint, or has no config in it where one is needed.
+        ConfigError: ``target`` has another suffix.
+    """
+    suffix = Path(target).suffix
+    if suffix not in ('.safetensors', '.pth'):
+        raise ConfigError(f"'{target}' must end in .safetensors or .pth")
+    content = read_checkpoint(source)
+    state = {k: v.detach().cpu().contiguous() for k, v in plain_state(content).items()}
+    meta = content.get('meta') or {}
+    if drop_aux:
+        prefixes = auxiliary_of(source, meta)
+        state = {k: v for k, v in state.items() if not k.startswith(prefixes)}
+    kept = {k: str(meta[k]) for k in ('cfg', 'mmengine_version') if k in meta}
+    kept.update(format='pt', mmmtl_version=_version(), trained_iterations=str(meta.get('iter', 'unknown')))
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    path = f'{target[: -len(suffix)]}-{digest.hexdigest()[:8]}{suffix}'
+    return write_atomically(path, lambda file: file.write(_serialized(state, kept, suffix)))
+
+
+def auxiliary_of(source: str, meta: dict[str, Any]) -> tuple[str, ...]:
+    """Prefixes of the auxiliary heads of the network in a checkpoint's config."""
+    if not isinstance(meta.get('cfg'), str):
+        raise CheckpointError(f"checkpoint '{source}' has no config in it, so that its auxiliary heads are not known; publish it "
+                              f'without --drop-aux')
+    cfg = Config.fromstring(meta['cfg'], '.py')
+    forget_pretrained(cfg.model)
+    with torch.device('meta'):
+        return auxiliary_prefixes(build_model(cfg, initialize=False))
+
+
+def _serialized(state: dict[str, torch.Tensor], meta: dict[str, str], suffix: str) -> bytes:
+    """The file's bytes."""
+    if suffix == '.safetensors':
+        from safetensors.torch import save
+
+        return save({k: v.clone() for k, v in state.items()}, metadata=meta)
+    import io
+
+    buffer = io.BytesIO()
+    torch.save(dict(state_dict=state, meta=meta), buffer)
+    return buffer.getvalue()
+
+
+def _version() -> str:
+    """This package's version."""
+    namespace: dict[str, Any] = {}
+    path = osp.join(osp.dirname(osp.dirname(__file__)), 'version.py')
+    exec(Path(path).read_text(encoding='utf-8'), namespace)
+    return str(namespace['__version__'])

@@ -1,0 +1,37 @@
+"""Draw what the network is shown: ``python tools/misc/browse_dataset.py CONFIG --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Write a panel per sample, after augmentation.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--out', default='browse', metavar='DIR', help='where panels go (default: browse)')
+    parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='which dataset (default: train)')
+    parser.add_argument('--number', type=int, default=16, metavar='N', help='how many samples (default: 16; 0: all)')
+    parser.add_argument('--start', type=int, default=0, metavar='I', help='index of the first one')
+    parser.add_argument('--draws', type=int, default=1, metavar='N', help='augment and draw each sample N times')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Draw."""
+    args = parse_args()
+    from mmmtl.apis import browse_dataset, load_config, run_command
+
+    def draw() -> None:
+        cfg = load_config(args.config, args.cfg_options)
+        paths = browse_dataset(cfg, args.out, args.split, args.number or None, args.start, args.draws)
+        print(f'{len(paths)} panels in {args.out}')
+
+    run_command(draw)
+
+
+if __name__ == '__main__':
+    main()
