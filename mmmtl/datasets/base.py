@@ -200,13 +200,16 @@ class MTLDataset(BaseDataset):
         return label
 
     def load_sample(self, index: int, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Everything before the pipeline: image(s) and the labels of ``names`` (default: the visible ones)."""
+        """Everything before the pipeline: the labels of ``names`` (default: the visible ones) and the image.
+
+        The second frame comes along where one of ``names`` (default: any task) needs it.
+        """
         info = self.get_data_info(index)
         visible = self.labels[info['sample_id']] if names is None else tuple(names)
         results: dict[str, Any] = {k: v for k, v in info.items() if k not in ('available',)}
         results['img'] = self.load_image(info)
         size = info['img_size'] = results['img'].shape[:2]
-        if any(t.frames > 1 for t in self.tasks.values()):
+        if any(self.tasks[name].frames > 1 for name in (self.tasks if names is None else visible)):
             results['img_next'] = self.load_next_image(info)
             if results['img_next'].shape[:2] != size:
                 raise ValueError(
@@ -229,7 +232,8 @@ class MTLDataset(BaseDataset):
         return results
 
     def prepare_data(self, idx: int) -> Any:
-        results = self.load_sample(int(idx))
+        # an index that names tasks (TaskIndex) wants their labels only
+        results = self.load_sample(int(idx), getattr(idx, 'tasks', None))
         draw = 0 if self.test_mode else getattr(idx, 'draw', None)
         draw = random.getrandbits(62) if draw is None else draw
         results['rng'] = random.Random(stable_hash(self.seed, results['sample_id'], draw))

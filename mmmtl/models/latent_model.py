@@ -115,45 +115,39 @@ class LatentMultiTaskModel(BaseModel):
     # ---- weights ---------------------------------------------------------------------------------------------------
     def init_weights(self) -> None:
         """Read the weights to start from: autoencoder, tokens, ``pretrained_unet``, ``single_stream``."""
-        for part in (self.autoencoder, self.tokens):
-            if self.single_stream is None or not self._in_checkpoint(part):
-                part.init_weights()
+        stage_one = self._single_stream_parts()
+        for name in ('autoencoder', 'tokens'):
+            if stage_one.get(name):
+                getattr(self, name).load_state_dict(stage_one[name])
+            else:
+                getattr(self, name).init_weights()
         if self.pretrained_unet:
             folder = Path(self.pretrained_unet)
             subfolder = None if folder.is_dir() and not (folder / 'unet').is_dir() else 'unet'
             loaded = require_diffusers().UNet2DConditionModel.from_pretrained(self.pretrained_unet, subfolder=subfolder)
             load_unet(self.unet, loaded.state_dict(), self.pretrained_unet)
-        if self.single_stream:
-            stream = self._read_single_stream()
-            if not (self.auxiliary is not None and self.main_from_pretrained):
-                load_unet(self.unet, stream, self.single_stream)
-            if self.auxiliary is not None:
-                load_unet(self.auxiliary, stream, self.single_stream)
-        elif self.auxiliary is not None:
-            self.auxiliary.load_state_dict(self.unet.state_dict())
+        if stage_one and not (self.auxiliary is not None and self.main_from_pretrained):
+            load_unet(self.unet, stage_one['unet'], str(self.single_stream))
+        if self.auxiliary is not None:
+            load_unet(self.auxiliary, stage_one.get('unet') or self.unet.state_dict(), str(self.single_stream))
 
-    def _single_stream_state(self) -> dict[str, Tensor]:
-        path = str(self.single_stream)
-        if not Path(path).is_file():
-            raise FileNotFoundError(f'model.single_stream {path}: no such file; it is the checkpoint of stage 1')
-        state = torch.load(path, map_location='cpu', weights_only=True)
-        return state.get('state_dict', state)
-
-    def _in_checkpoint(self, part: nn.Module) -> bool:
-        """Whether the single-stream checkpoint also holds this part (a bare UNet state dict does not)."""
-        prefix = next(n for n, m in self.named_children() if m is part) + '.'
-        return any(name.startswith(prefix) for name in self._single_stream_state())
-
-    def _read_single_stream(self) -> dict[str, Tensor]:
-        """The UNet's weights; autoencoder and tokens of the checkpoint are loaded on the way."""
-        state = self._single_stream_state()
+    def _single_stream_parts(self) -> dict[str, dict[str, Tensor]]:
+        """State dicts of stage 1 by part: ``unet`` and, unless it is a bare UNet, ``autoencoder`` and ``tokens``."""
+        if not self.single_stream:
+            return {}
+        if not Path(self.single_stream).is_file():
+            raise FileNotFoundError(f'model.single_stream {self.single_stream}: no such file; it is the checkpoint of '
+                                    f'stage 1')
+        state = torch.load(self.single_stream, map_location='cpu', weights_only=True)
+        state = state.get('state_dict', state)
         if 'conv_in.weight' in state:
-            return state
-        for name in ('autoencoder', 'tokens'):
-            inner = {n[len(name) + 1 :]: v for n, v in state.items() if n.startswith(f'{name}.')}
-            if inner:
-                getattr(self, name).load_state_dict(inner)
-        return {n[len('unet.') :]: v for n, v in state.items() if n.startswith('unet.')}
+            return {'unet': state}
+        parts: dict[str, dict[str, Tensor]] = {'unet': {}, 'autoencoder': {}, 'tokens': {}}
+        for key, value in state.items():
+            part, _, name = key.partition('.')
+            if part in parts:
+                parts[part][name] = value
+        return parts
 
     def train(self, mode: bool = True) -> LatentMultiTaskModel:
         """Training mode for what is trained; the autoencoder and the auxiliary stream stay in evaluation mode."""

@@ -1,10 +1,11 @@
 """Hooks: random state, checkpoints that survive a crash, losses that stop being numbers, panels and prediction files."""
 
+from mmmtl.engine.hooks.accumulation_hook import AccumulationHook
 from mmmtl.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from mmmtl.engine.hooks.nonfinite_loss_hook import NonFiniteLossError, NonFiniteLossHook
 from mmmtl.engine.hooks.panel_hook import PanelHook
 from mmmtl.engine.hooks.prediction_hook import PredictionHook
 from mmmtl.engine.hooks.random_state_hook import RandomStateHook
 
-__all__ = ['AtomicCheckpointHook', 'NonFiniteLossError', 'NonFiniteLossHook', 'PanelHook', 'PredictionHook',
-           'RandomStateHook']  # fmt: skip
+__all__ = ['AccumulationHook', 'AtomicCheckpointHook', 'NonFiniteLossError', 'NonFiniteLossHook', 'PanelHook',
+           'PredictionHook', 'RandomStateHook']  # fmt: skip

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmmtl.registry import MODELS
 
@@ -31,7 +30,7 @@ STABLE_DIFFUSION_VAE = dict(
 
 
 @MODELS.register_module()
-class KLAutoencoder(BaseModule):
+class KLAutoencoder(nn.Module):
     """diffusers' ``AutoencoderKL``, frozen: the latent is the mean of the posterior times ``scale``.
 
     Args:
@@ -73,7 +72,7 @@ class KLAutoencoder(BaseModule):
 
 
 @MODELS.register_module()
-class DCTAutoencoder(BaseModule):
+class DCTAutoencoder(nn.Module):
     """A "VAE" without weights: the first coefficients of an orthonormal cosine transform of every block.
 
     Encoding and decoding are one convolution each, with the same kernel: decoding gives the projection of the image
@@ -92,6 +91,9 @@ class DCTAutoencoder(BaseModule):
         self.factor, self.latent_channels = block, 3 * kept
         self.scale = gain / block
         self.register_buffer('kernel', self._kernel(block, kept), persistent=False)
+
+    def init_weights(self) -> None:
+        """Nothing to read."""
 
     @staticmethod
     def _kernel(block: int, kept: int) -> Tensor:

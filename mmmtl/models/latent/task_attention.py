@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 __all__ = ['Perceptron', 'TaskAttention', 'pixel_attention', 'source_scores']
@@ -69,7 +68,7 @@ def source_scores(query: Tensor, key: Tensor, heads: int) -> Tensor:
         return _logits(query, key, heads).softmax(0).mean((1, 2, 3))
 
 
-class TaskAttention(BaseModule):
+class TaskAttention(nn.Module):
     """The 1-to-N attention of one layer.
 
     Queries, keys and values have their own perceptrons for every task; the output projection is shared and starts at
@@ -82,9 +81,8 @@ class TaskAttention(BaseModule):
         query_width: Hidden width of the queries' perceptrons.
     """
 
-    def __init__(self, tasks: Sequence[str], channels: int, heads: int = 4, query_width: int = 640,
-                 init_cfg: dict | None = None) -> None:  # fmt: skip
-        super().__init__(init_cfg)
+    def __init__(self, tasks: Sequence[str], channels: int, heads: int = 4, query_width: int = 640) -> None:
+        super().__init__()
         if channels % heads:
             raise ValueError(f'task attention: {heads} heads do not divide the {channels} channels of the layer')
         self.channels, self.heads = channels, heads

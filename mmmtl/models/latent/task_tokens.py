@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmtl.registry import MODELS, suggest
@@ -37,7 +36,7 @@ def batch_tokens(tokens: Sequence[Tensor], repeats: int) -> tuple[Tensor, Tensor
     return rows.repeat_interleave(repeats, 0), mask
 
 
-class TaskTokens(BaseModule):
+class TaskTokens(nn.Module):
     """Base: fixed tokens per task, kept in checkpoints.
 
     Args:
@@ -147,7 +146,7 @@ class TokenFile(TaskTokens):
 
 
 @MODELS.register_module()
-class LearnedTokens(BaseModule):
+class LearnedTokens(nn.Module):
     """Tokens that are trained with the rest: nothing to download.
 
     Args:
@@ -158,6 +157,9 @@ class LearnedTokens(BaseModule):
     def __init__(self, tasks: Sequence[str], width: int, length: int = 2) -> None:
         super().__init__()
         self.token = nn.ParameterDict({t: nn.Parameter(torch.randn(length, width)) for t in tasks})
+
+    def init_weights(self) -> None:
+        """Nothing to read."""
 
     def forward(self, task: str) -> Tensor:
         """Tokens (L, D) of one task."""
