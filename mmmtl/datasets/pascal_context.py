@@ -105,7 +105,7 @@ class PascalContext(MTLDataset):
                 )
         samples = []
         for i in ids:
-            info = dict(sample_id=i, img_path=self.path('JPEGImages', f'{i}.jpg'))
+            info: dict[str, Any] = dict(sample_id=i, img_path=self.path('JPEGImages', f'{i}.jpg'))
             if self.parts_need_person and PERSON not in self.part_index[i]:
                 info['available'] = ('semseg', 'saliency', 'normals', 'boundary')
             samples.append(info)

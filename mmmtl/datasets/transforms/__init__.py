@@ -3,9 +3,10 @@
 from .base import Transform
 from .formatting import PackMTLInputs
 from .geometry import CentredPad, RandomCrop, RandomFlip, RandomScale, Resize
+from .mtan import RandomScaleCrop
 from .photometric import Normalize, PhotoMetricDistortion
 
 __all__ = [
     'CentredPad', 'Normalize', 'PackMTLInputs', 'PhotoMetricDistortion', 'RandomCrop', 'RandomFlip', 'RandomScale',
-    'Resize', 'Transform',
+    'RandomScaleCrop', 'Resize', 'Transform',
 ]  # fmt: skip
