@@ -34,7 +34,7 @@ COUNTS: dict[tuple[str, str], tuple[dict[str, int], dict[int, int]]] = {
     ('nyud', 'random'): (dict(semseg=392, depth=408, normals=385), {1: 405, 2: 390}),
     ('cityscapes', 'onelabel'): (dict(semseg=1487, depth=1488), {1: 2975}),
 }  # fmt: skip
-# What a pickle of these files may name: how numpy rebuilds strings, dtypes and arrays, and torch tensors.
+"""Per data set and setting: labels per task, images by their number of labels, counted in the published files."""
 
 # What a pickle of these files may name: numpy's way to rebuild strings, dtypes and arrays, torch's to rebuild tensors.
 ALLOWED = {
