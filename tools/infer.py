@@ -9,17 +9,25 @@ from mmengine.config import DictAction
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Predict every task on images; write panels and raw predictions.')
+    parser = argparse.ArgumentParser(
+        description='Predict every task on images; write panels and raw predictions.'
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='.pth or .safetensors')
     parser.add_argument('inputs', nargs='+', help='images, folders, or patterns with *')
-    parser.add_argument('--out', default='predictions', metavar='DIR',
-                        help='DIR/panels/NAME.png and DIR/predictions/TASK/NAME.png|npy (default: predictions)')  # fmt: skip
+    parser.add_argument(
+        '--out',
+        default='predictions',
+        metavar='DIR',
+        help='DIR/panels/NAME.png and DIR/predictions/TASK/NAME.png|npy (default: predictions)',
+    )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: a GPU if there is one)')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images per pass')
     parser.add_argument('--no-panels', action='store_true', help='draw no panels')
     parser.add_argument('--no-raw', action='store_true', help='write no raw predictions')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
+    )
     return parser.parse_args()
 
 
@@ -29,9 +37,16 @@ def main() -> None:
     from mmmtl.apis import Inferencer, run_command
 
     def predict() -> None:
-        inferencer = Inferencer(args.config, args.checkpoint, device=args.device, cfg_options=args.cfg_options)
-        results = inferencer(args.inputs, batch_size=args.batch_size, out_dir=args.out, panels=not args.no_panels,
-                             raw=not args.no_raw)  # fmt: skip
+        inferencer = Inferencer(
+            args.config, args.checkpoint, device=args.device, cfg_options=args.cfg_options
+        )
+        results = inferencer(
+            args.inputs,
+            batch_size=args.batch_size,
+            out_dir=args.out,
+            panels=not args.no_panels,
+            raw=not args.no_raw,
+        )
         print(f'{len(results)} images, {sum(len(r.files) for r in results)} files in {args.out}')
 
     run_command(predict)

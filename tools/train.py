@@ -12,14 +12,31 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Train a model.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/ + name of the config)')
-    parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='PATH',
-                        help='go on from the newest checkpoint of the work dir, or from PATH')  # fmt: skip
-    parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16; float16 on GPUs without it)')
+    parser.add_argument(
+        '--work-dir', help='where logs and checkpoints go (default: work_dirs/ + name of the config)'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const=True,
+        default=False,
+        metavar='PATH',
+        help='go on from the newest checkpoint of the work dir, or from PATH',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (bfloat16; float16 on GPUs without it)'
+    )
     parser.add_argument('--seed', type=int, help='seed of everything random in the run')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='change the config: data_root=DIR only_tasks="[depth]" model.decoder.steps=1')  # fmt: skip
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change the config: data_root=DIR only_tasks="[depth]" model.decoder.steps=1',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher'
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -31,8 +48,16 @@ def main() -> None:
     args = parse_args()
     from mmmtl.apis import load_config, run_command, train
 
-    run_command(lambda: train(load_config(args.config, args.cfg_options), work_dir=args.work_dir, resume=args.resume,
-                              amp=args.amp, seed=args.seed, launcher=args.launcher))  # fmt: skip
+    run_command(
+        lambda: train(
+            load_config(args.config, args.cfg_options),
+            work_dir=args.work_dir,
+            resume=args.resume,
+            amp=args.amp,
+            seed=args.seed,
+            launcher=args.launcher,
+        )
+    )
 
 
 if __name__ == '__main__':

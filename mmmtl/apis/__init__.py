@@ -18,7 +18,25 @@ from .test import test
 from .train import train
 
 __all__ = [
-    'CheckpointError', 'Inferencer', 'InputError', 'Result', 'browse_dataset', 'build_model', 'check_config',
-    'config_with_sources', 'count_complexity', 'format_table', 'init_model', 'load_checkpoint', 'load_config', 'plot_logs',
-    'publish_model', 'read_log', 'register_all_modules', 'run_command', 'summarize_log', 'test', 'train',
-]  # fmt: skip
+    'CheckpointError',
+    'Inferencer',
+    'InputError',
+    'Result',
+    'browse_dataset',
+    'build_model',
+    'check_config',
+    'config_with_sources',
+    'count_complexity',
+    'format_table',
+    'init_model',
+    'load_checkpoint',
+    'load_config',
+    'plot_logs',
+    'publish_model',
+    'read_log',
+    'register_all_modules',
+    'run_command',
+    'summarize_log',
+    'test',
+    'train',
+]

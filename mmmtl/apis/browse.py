@@ -16,8 +16,9 @@ from .modules import register_all_modules
 __all__ = ['browse_dataset']
 
 
-def browse_dataset(cfg: Config, out_dir: str, split: str = 'train', number: int | None = 16, start: int = 0,
-                   draws: int = 1) -> list[str]:  # fmt: skip
+def browse_dataset(
+    cfg: Config, out_dir: str, split: str = 'train', number: int | None = 16, start: int = 0, draws: int = 1
+) -> list[str]:
     """Draw samples as they come out of the pipeline: augmented image, and the labels that are visible.
 
     Args:
@@ -36,7 +37,7 @@ def browse_dataset(cfg: Config, out_dir: str, split: str = 'train', number: int 
     """
     loader = cfg.get(f'{split}_dataloader')
     if not loader:
-        raise ConfigError(f"{cfg.filename or 'the config'} has no {split}_dataloader")
+        raise ConfigError(f'{cfg.filename or "the config"} has no {split}_dataloader')
     register_all_modules()
     check_config(Config({f'{split}_dataloader': loader}), parts=(split,))
     dataset = DATASETS.build(loader['dataset'])
@@ -51,8 +52,13 @@ def browse_dataset(cfg: Config, out_dir: str, split: str = 'train', number: int 
             sample = packed['data_samples']
             image, *rest = input_photograph(packed['inputs'], {}, **normalisation)
             height, width = image.shape[:2]
-            panel = panel_of_sample(image, sample, dataset.metainfo['tasks'], image_next=rest[0] if rest else None,
-                                    subtitle=f'{split}, {height} × {width} after augmentation')  # fmt: skip
+            panel = panel_of_sample(
+                image,
+                sample,
+                dataset.metainfo['tasks'],
+                image_next=rest[0] if rest else None,
+                subtitle=f'{split}, {height} × {width} after augmentation',
+            )
             name = safe_name(sample.sample_id) + (f'_{draw}' if draws > 1 else '')
             paths.append(write_png(osp.join(out_dir, name + '.png'), panel))
     return paths

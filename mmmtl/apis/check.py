@@ -18,14 +18,35 @@ __all__ = ['check_config']
 
 PARTS = {
     'model': ('tasks', 'model', 'model_wrapper_cfg'),
-    'train': ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'default_hooks', 'custom_hooks',
-              'visualizer', 'log_processor', 'env_cfg', 'randomness', 'auto_scale_lr'),
+    'train': (
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'default_hooks',
+        'custom_hooks',
+        'visualizer',
+        'log_processor',
+        'env_cfg',
+        'randomness',
+        'auto_scale_lr',
+    ),
     'val': ('val_dataloader', 'val_cfg', 'val_evaluator'),
-    'test': ('test_dataloader', 'test_cfg', 'test_evaluator', 'default_hooks', 'custom_hooks', 'visualizer', 'env_cfg'),
-}  # fmt: skip
+    'test': (
+        'test_dataloader',
+        'test_cfg',
+        'test_evaluator',
+        'default_hooks',
+        'custom_hooks',
+        'visualizer',
+        'env_cfg',
+    ),
+}
 
 
-def check_config(cfg: Config | Mapping, parts: Sequence[str] = ('model', 'train', 'val', 'test'), files: bool = True) -> None:
+def check_config(
+    cfg: Config | Mapping, parts: Sequence[str] = ('model', 'train', 'val', 'test'), files: bool = True
+) -> None:
     """Check a config without building anything; all problems are reported at once.
 
     Every ``type`` must be in the registry of its section, every argument must be one its class takes, every
@@ -54,10 +75,30 @@ def check_config(cfg: Config | Mapping, parts: Sequence[str] = ('model', 'train'
     if files:
         problems += _top_level_files(cfg)
     if problems:
-        problems = list(dict.fromkeys(problems))
+        problems = merge_repeated(list(dict.fromkeys(problems)))
         count = 'one problem' if len(problems) == 1 else f'{len(problems)} problems'
         listed = '\n'.join(f'  {i}. {p}' for i, p in enumerate(problems, 1))
         raise ConfigError(f'{count} in {where}:\n{listed}')
+
+
+def merge_repeated(problems: Sequence[str]) -> list[str]:
+    """Problems that differ in their path alone (``a.data_root=X: ...``, ``b.data_root=X: ...``) as one."""
+    paths: dict[str, list[str]] = {}
+    for problem in problems:
+        path, sign, rest = problem.partition('=')
+        owner, _, name = path.rpartition('.')
+        key = f'{name}={rest}' if sign and ' ' not in path else problem
+        paths.setdefault(key, []).append(owner if sign and ' ' not in path else '')
+    merged = []
+    for key, owners in paths.items():
+        owners = [owner for owner in owners if owner]
+        extra = (
+            f' (also {", ".join(f"{o}.{key.partition('=')[0]}" for o in owners[1:])})'
+            if len(owners) > 1
+            else ''
+        )
+        merged.append((f'{owners[0]}.{key}' if owners else key) + extra)
+    return merged
 
 
 def _misnamed_sections(cfg: Mapping) -> Iterator[str]:
@@ -93,24 +134,42 @@ def _component_problems(component: Component) -> Iterator[str]:
     for name, value in config.items():
         if name not in accepted:
             label = getattr(factory, '__name__', component.kind)
-            yield f"{path}.{name}={value!r:.60}: {label} takes no argument '{name}'.{suggest(name, accepted - {'_scope_'})}"
+            near = suggest(name, accepted - {'_scope_'})
+            yield f"{path}.{name}={value!r:.60}: {label} takes no argument '{name}'.{near}"
 
 
 def _where_else(kind: str, registry: Any) -> str:
     """Why a type was not found: near names, or the other registry it is in."""
+    scope, _, _ = kind.rpartition('.')
+    if scope and (elsewhere := _registry_of(registry, scope)) is not None:
+        near = suggest(kind, (f'{scope}.{name}' for name in elsewhere.module_dict))
+        return f'is not in the registry {scope}::{registry.name}.{near}'
     known = set(registry.module_dict)
     parent = registry.parent
     while parent is not None:
         known |= set(parent.module_dict)
         parent = parent.parent
     text = f'is not in the registry {registry.scope}::{registry.name}.{suggest(kind, known)}'
-    others = [r for r in vars(own).values() if isinstance(r, own.Registry) and r is not registry and kind in r.module_dict]
+    others = [
+        r
+        for r in vars(own).values()
+        if isinstance(r, own.Registry) and r is not registry and kind in r.module_dict
+    ]
     if others:
         text += f' It is a {others[0].name}, not a {registry.name}.'
     elif not suggest(kind, known):
-        text += (' A type of your own is registered by importing its module (custom_imports, or an entry point of the '
-                 'group mmmtl.plugins).')
+        text += (
+            ' A type of your own is registered by importing its module (custom_imports, or an entry point of the '
+            'group mmmtl.plugins).'
+        )
     return text
+
+
+def _registry_of(registry: Any, scope: str) -> Any:
+    """The registry of the same kind in another package's scope, or None."""
+    while registry.parent is not None:
+        registry = registry.parent
+    return registry if registry.scope == scope else registry.children.get(scope)
 
 
 def _scheduler_problems(schedulers: Any) -> Iterator[str]:
@@ -118,8 +177,10 @@ def _scheduler_problems(schedulers: Any) -> Iterator[str]:
     for index, scheduler in enumerate(schedulers if isinstance(schedulers, (list, tuple)) else []):
         begin, end = scheduler.get('begin', 0), scheduler.get('end')
         if end is not None and begin >= end:
-            yield (f'param_scheduler.{index}: {scheduler.get("type")} begins at {begin} and ends at {end}; a run this short '
-                   f'needs another schedule, for example --cfg-options param_scheduler=None.')
+            yield (
+                f'param_scheduler.{index}: {scheduler.get("type")} begins at {begin} and ends at {end}; a run '
+                f'this short needs another schedule, for example --cfg-options param_scheduler=None.'
+            )
 
 
 def _file_problems(component: Component) -> Iterator[str]:
@@ -127,10 +188,17 @@ def _file_problems(component: Component) -> Iterator[str]:
     config, path = component.config, component.path
     root = config.get('data_root')
     if component.registry is own.DATASETS and root and not osp.isdir(str(root)):
-        yield (f"{path}.data_root='{root}' does not exist. Say where the data is with --cfg-options data_root=DIR, or put a "
-               f'link there.')
+        yield (
+            f"{path}.data_root='{root}' does not exist. Say where the data is with --cfg-options "
+            f'data_root=DIR, or put a link there.'
+        )
     checkpoint = config.get('checkpoint')
-    if component.registry is own.MODELS and isinstance(checkpoint, str) and checkpoint and '://' not in checkpoint:
+    if (
+        component.registry is own.MODELS
+        and isinstance(checkpoint, str)
+        and checkpoint
+        and '://' not in checkpoint
+    ):
         if not osp.exists(checkpoint):
             yield f"{path}.checkpoint='{checkpoint}' does not exist."
 
@@ -145,11 +213,12 @@ def _top_level_files(cfg: Mapping) -> Iterator[str]:
 def _plain_problems(cfg: Mapping, section: str) -> Iterator[str]:
     """Unknown keys of sections that have no type."""
     for path in (section, f'{section}.mp_cfg'):
-        accepted, node = plain_keys(path), cfg
+        accepted = plain_keys(path)
+        node: Any = cfg
         for part in path.split('.'):
             node = node.get(part) if isinstance(node, Mapping) else None
         if accepted is None or not isinstance(node, Mapping):
             continue
         for name, value in node.items():
             if name not in accepted:
-                yield f"{path}.{name}={value!r:.60}: there is no such key.{suggest(name, accepted)}"
+                yield f'{path}.{name}={value!r:.60}: there is no such key.{suggest(name, accepted)}'

@@ -26,8 +26,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """Read a ``.pth`` (with ``weights_only=True``: no code of the file runs) or a ``.safetensors`` file.
 
     Returns:
-        At least ``state_dict``; a file of this package's training has ``meta``, ``optimizer``, ... besides. The text
-        metadata of a ``.safetensors`` file is its ``meta``.
+        At least ``state_dict``; a file of this package's training has ``meta``, ``optimizer``, ... besides.
+        The text metadata of a ``.safetensors`` file is its ``meta``.
 
     Raises:
         CheckpointError: Missing or broken file, foreign pickle, or nothing in it that could be a state dict.
@@ -35,7 +35,11 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     path = str(path)
     if not osp.isfile(path):
         folder = osp.dirname(path) or '.'
-        files = [f for f in os.listdir(folder) if f.endswith(('.pth', '.safetensors', '.tar'))] if osp.isdir(folder) else []
+        files = (
+            [f for f in os.listdir(folder) if f.endswith(('.pth', '.safetensors', '.tar'))]
+            if osp.isdir(folder)
+            else []
+        )
         listed = f' In {folder} there are {sorted(files)[:8]}.' if files else ''
         raise CheckpointError(f"checkpoint '{path}' does not exist.{listed}")
     if path.endswith('.safetensors'):
@@ -45,17 +49,26 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     except Exception as error:  # torch raises pickle, zip, runtime and EOF errors for broken files
         text = str(error).strip().split('\n')[0][:200]
         foreign = 'weights_only' in str(error) or 'Unsupported' in str(error)
-        remedy = (' It holds Python objects that are not loaded from files of unknown origin; the checkpoints of published '
-                  'code go through tools/model_converters/convert_upstream.py.' if foreign else
-                  ' It is broken or no checkpoint; copy it again.')  # fmt: skip
-        raise CheckpointError(f"checkpoint '{path}' can't be read ({type(error).__name__}: {text}).{remedy}") from error
+        remedy = (
+            ' It holds Python objects that are not loaded from files of unknown origin; the checkpoints of published '
+            'code go through tools/model_converters/convert_upstream.py.'
+            if foreign
+            else ' It is broken or no checkpoint; copy it again.'
+        )
+        raise CheckpointError(
+            f"checkpoint '{path}' can't be read ({type(error).__name__}: {text}).{remedy}"
+        ) from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"checkpoint '{path}' holds {type(content).__name__}, expected a dict with 'state_dict'")
+        raise CheckpointError(
+            f"checkpoint '{path}' holds {type(content).__name__}, expected a dict with 'state_dict'"
+        )
     content = dict(content)
     if 'state_dict' not in content:
         if not content or not all(isinstance(v, Tensor) for v in content.values()):
-            raise CheckpointError(f"checkpoint '{path}' has no 'state_dict', only {sorted(map(str, content))[:8]}. Checkpoints "
-                                  'of published code go through tools/model_converters/convert_upstream.py.')
+            raise CheckpointError(
+                f"checkpoint '{path}' has no 'state_dict', only {sorted(map(str, content))[:8]}. Checkpoints "
+                'of published code go through tools/model_converters/convert_upstream.py.'
+            )
         content = {'state_dict': content}
     return content
 
@@ -66,7 +79,10 @@ def _read_safetensors(path: str) -> dict[str, Any]:
 
     try:
         with safe_open(path, framework='pt') as file:
-            return {'state_dict': {k: file.get_tensor(k) for k in file.keys()}, 'meta': dict(file.metadata() or {})}  # noqa: SIM118
+            return {
+                'state_dict': {k: file.get_tensor(k) for k in file.keys()},
+                'meta': dict(file.metadata() or {}),
+            }  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"checkpoint '{path}' can't be read as safetensors: {error}") from error
 
@@ -82,15 +98,15 @@ def load_checkpoint(model: nn.Module, path: str, training: bool = False) -> dict
     Args:
         model: The network, possibly inside a distributed wrapper.
         path: ``.pth`` or ``.safetensors``.
-        training: Insist on the auxiliary heads, too. Prediction does not use them (a decoder's ``aux_modules``), so that a
-            published checkpoint may go without.
+        training: Insist on the auxiliary heads, too. Prediction does not use them (a decoder's
+            ``aux_modules``), so that a published checkpoint may go without.
 
     Returns:
         The checkpoint's content.
 
     Raises:
-        CheckpointError: Unreadable file, or one of another network: counts and examples of missing, unexpected and
-            mismatched keys, where the checkpoint's own config differs, and the remedy.
+        CheckpointError: Unreadable file, or one of another network: counts and examples of missing,
+            unexpected and mismatched keys, where the checkpoint's own config differs, and the remedy.
     """
     content = read_checkpoint(path)
     network = state_of(model)
@@ -119,8 +135,8 @@ class Fit:
     Attributes:
         network: The network.
         content: The checkpoint's content.
-        matched, missing, unexpected, mismatched: Keys in both with equal shape; in the network alone; in the checkpoint
-            alone; in both with different shapes.
+        matched, missing, unexpected, mismatched: Keys in both with equal shape; in the network alone; in
+            the checkpoint alone; in both with different shapes.
     """
 
     network: nn.Module
@@ -141,7 +157,11 @@ class Fit:
         kinds = (
             ('missing in the checkpoint', self.missing, lambda k: k),
             ('unknown to the network', self.unexpected, lambda k: k),
-            ('of another shape', self.mismatched, lambda k: f'{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}'),
+            (
+                'of another shape',
+                self.mismatched,
+                lambda k: f'{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}',
+            ),
         )
         lines = [f'{len(self.matched)} parameters and buffers fit']
         for title, keys, show in kinds:
@@ -156,12 +176,18 @@ class Fit:
 
     def report(self, path: str) -> str:
         """The error text: what does not fit, where the configs differ, what to do."""
-        lines = [f"checkpoint '{path}' is not of this network ({type(self.network).__name__}): {self.summary()}"]
+        lines = [
+            f"checkpoint '{path}' is not of this network ({type(self.network).__name__}): {self.summary()}"
+        ]
         differences = config_differences(self.content, self.network)
         if differences:
-            lines.append('The checkpoint was trained with other settings: ' + '; '.join(differences[:4]) + '.')
-        lines.append('Use the config the checkpoint was trained with (it lies in its work dir), or --cfg-options to match it. '
-                     'Checkpoints of published code go through tools/model_converters/convert_upstream.py.')  # fmt: skip
+            lines.append(
+                'The checkpoint was trained with other settings: ' + '; '.join(differences[:4]) + '.'
+            )
+        lines.append(
+            'Use the config the checkpoint was trained with (it lies in its work dir), or --cfg-options to match it. '
+            'Checkpoints of published code go through tools/model_converters/convert_upstream.py.'
+        )
         return '\n'.join(lines)
 
 
@@ -170,11 +196,13 @@ def compare_state(network: nn.Module, content: Mapping, training: bool = False) 
     given, own = plain_state(content), network.state_dict()
     optional = () if training else auxiliary_prefixes(network)
     return Fit(
-        network, content,
+        network,
+        content,
         matched=[k for k in own if k in given and given[k].shape == own[k].shape],
         missing=[k for k in own if k not in given and not k.startswith(optional)],
         unexpected=[k for k in given if k not in own],
-        mismatched=[k for k in own if k in given and given[k].shape != own[k].shape])  # fmt: skip
+        mismatched=[k for k in own if k in given and given[k].shape != own[k].shape],
+    )
 
 
 def config_differences(content: Mapping, network: nn.Module) -> list[str]:

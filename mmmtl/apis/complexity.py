@@ -10,8 +10,11 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import nn
-from torch._subclasses.fake_tensor import (DataDependentOutputException, FakeTensorMode,
-                                           UnsupportedFakeTensorException)  # fmt: skip
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    FakeTensorMode,
+    UnsupportedFakeTensorException,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmmtl.registry import ConfigError
@@ -26,9 +29,9 @@ _LAYERS = ('convolution', 'addmm', 'mm')
 """Operators of convolutions and linear layers; the remaining ones (bmm, attention) are products of activations."""
 
 
-
-
-def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *args: Any, **kwargs: Any) -> int:
+def _attention_flops(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *args: Any, **kwargs: Any
+) -> int:
     """FLOPs of softmax(q kᵀ) v for shapes (B, heads, n, d)."""
     batch, heads, queries, width = query
     return 2 * batch * heads * queries * key[-2] * (width + value[-1])
@@ -79,17 +82,30 @@ class Complexity:
         """The counts as text, parameters in millions and multiply-accumulates in billions."""
         whole = self.total()
         rows = [[name, *_cells(part)] for name, part in self.parts.items()] + [['total', *_cells(whole)]]
-        header = ['part', 'parameters M', 'of these training only M', 'conv + linear GMAC', 'attention, einsum GMAC']
-        return (f'input {self.size[0]} x {self.size[1]}, one image\n\n' + format_table(header, rows, right=(1, 2, 3, 4)) +
-                f'\n\nparameters: {(whole.parameters - whole.auxiliary) / 1e6:.2f} M without auxiliary heads, '
-                f'{whole.parameters / 1e6:.2f} M with'
-                f'\nmultiply-accumulates of one prediction: {(whole.layers + whole.products) / 1e9:.2f} G '
-                f'({whole.layers / 1e9:.2f} G in convolutions and linear layers)')  # fmt: skip
+        header = [
+            'part',
+            'parameters M',
+            'of these training only M',
+            'conv + linear GMAC',
+            'attention, einsum GMAC',
+        ]
+        return (
+            f'input {self.size[0]} x {self.size[1]}, one image\n\n'
+            + format_table(header, rows, right=(1, 2, 3, 4))
+            + f'\n\nparameters: {(whole.parameters - whole.auxiliary) / 1e6:.2f} M without auxiliary heads, '
+            f'{whole.parameters / 1e6:.2f} M with'
+            f'\nmultiply-accumulates of one prediction: {(whole.layers + whole.products) / 1e9:.2f} G '
+            f'({whole.layers / 1e9:.2f} G in convolutions and linear layers)'
+        )
 
 
 def _cells(part: Part) -> list[str]:
-    return [f'{part.parameters / 1e6:.2f}', f'{part.auxiliary / 1e6:.2f}' if part.auxiliary else '',
-            f'{part.layers / 1e9:.2f}', f'{part.products / 1e9:.2f}']  # fmt: skip
+    return [
+        f'{part.parameters / 1e6:.2f}',
+        f'{part.auxiliary / 1e6:.2f}' if part.auxiliary else '',
+        f'{part.layers / 1e9:.2f}',
+        f'{part.products / 1e9:.2f}',
+    ]
 
 
 def input_size(cfg: Config) -> tuple[int, int]:
@@ -109,7 +125,9 @@ def input_size(cfg: Config) -> tuple[int, int]:
     for dataset in (loader.get('dataset') or {} for loader in loaders):
         if dataset.get('size'):
             return _pair(dataset['size'])
-    raise ConfigError(f"{cfg.filename or 'the config'} fixes no input size; give one with --shape HEIGHT WIDTH")
+    raise ConfigError(
+        f'{cfg.filename or "the config"} fixes no input size; give one with --shape HEIGHT WIDTH'
+    )
 
 
 def _pair(size: Any) -> tuple[int, int]:
@@ -124,8 +142,8 @@ def count_complexity(cfg: Config, size: Sequence[int] | None = None) -> Complexi
         size: (H, W) of the input; default :func:`input_size`.
 
     Returns:
-        Counts of backbone, neck, and every child of the decoder; ``multiply-accumulates`` are those of one prediction on
-        one image, of the operators that really run.
+        Counts of backbone, neck, and every child of the decoder; ``multiply-accumulates`` are those of one
+        prediction on one image, of the operators that really run.
     """
     size = _pair(size) if size is not None else input_size(cfg)
     forget_pretrained(cfg.model)
@@ -180,7 +198,10 @@ def _multiply_accumulates(model: nn.Module, counts: Complexity) -> None:
     for name, part in counts.parts.items():
         part.layers, part.products = _inclusive(by_module, f'{root}.{name}')
     whole = by_module.get('Global', (0, 0))
-    rest = [whole[i] - sum(getattr(p, n) for p in counts.parts.values()) for i, n in enumerate(('layers', 'products'))]
+    rest = [
+        whole[i] - sum(getattr(p, n) for p in counts.parts.values())
+        for i, n in enumerate(('layers', 'products'))
+    ]
     if any(rest):
         own = counts.parts.setdefault('decoder, itself', Part())
         own.layers, own.products = rest

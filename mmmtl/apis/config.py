@@ -26,12 +26,13 @@ _SECTIONS = section_keys() - {'tasks', 'data_root', 'label_sampler', 'vis_backen
 def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None = None) -> Config:
     """Read a classic Python config and apply options to it.
 
-    A config keeps what several sections share once at the top level: ``tasks``, ``data_root``, ``label_sampler``,
-    ``max_iters``, ``crop_size``, or any other name that is not a section. When an option changes such a name, everything
-    that the files compute from it follows, and so does every key of the same name that held the same value; what another
-    file or option has overridden stays.
+    A config keeps what several sections share once at the top level: ``tasks``, ``data_root``,
+    ``label_sampler``, ``max_iters``, ``crop_size``, or any other name that is not a section. When an option
+    changes such a name, everything that the files compute from it follows, and so does every key of the
+    same name that held the same value; what another file or option has overridden stays.
 
-    ``only_tasks=['depth']``, as an option or in the file, keeps these tasks alone: a single-task baseline of any config.
+    ``only_tasks=['depth']``, as an option or in the file, keeps these tasks alone: a single-task baseline
+    of any config.
 
     Args:
         path: A ``.py`` config file, or a config that has been read already.
@@ -41,7 +42,8 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
         The config.
 
     Raises:
-        ConfigError: Missing file (with near ones), unknown option (with near names), unknown task in ``only_tasks``.
+        ConfigError: Missing file (with near ones), unknown option (with near names), unknown task in
+            ``only_tasks``.
     """
     cfg = copy.deepcopy(path) if isinstance(path, Config) else _read(str(path))
     options = dict(cfg_options or {})
@@ -55,6 +57,7 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
     except (KeyError, TypeError, IndexError) as error:
         raise ConfigError(f'--cfg-options {options}: {error}') from error
     if cfg.get('only_tasks'):
+        dropped = set(cfg.get('tasks') or {}) - set(cfg.only_tasks)
         cfg.tasks = keep_tasks(cfg.get('tasks') or {}, cfg.only_tasks)
     spread(cfg, before)
     return cfg
@@ -73,7 +76,9 @@ def spread(cfg: Config, before: Mapping[str, Any]) -> dict[str, list[str]]:
     Raises:
         ConfigError: A changed name that no section uses.
     """
-    changed = {name for name, old in before.items() if name in cfg and cfg[name] != old and name not in _SECTIONS}
+    changed = {
+        name for name, old in before.items() if name in cfg and cfg[name] != old and name not in _SECTIONS
+    }
     if not changed:
         return {}
     copies = {name: find_copies(before, name) for name in changed}
@@ -83,8 +88,10 @@ def spread(cfg: Config, before: Mapping[str, Any]) -> dict[str, list[str]]:
         followed.setdefault(name, [])
         followed[name] += put_copies(cfg, name, before[name], copies[name])
         if not followed[name] and name not in section_keys():
-            raise ConfigError(f"--cfg-options: changing '{name}' has no effect: nothing in {cfg.filename} is computed from it. "
-                              f'Set the place itself (tools/misc/print_config.py shows them all).')
+            raise ConfigError(
+                f"--cfg-options: changing '{name}' has no effect: nothing in {cfg.filename} is computed from it. "
+                f'Set the place itself (tools/misc/print_config.py shows them all).'
+            )
     return followed
 
 
@@ -92,8 +99,11 @@ def _read(path: str) -> Config:
     """Read a file; a missing one is reported with near names."""
     if not osp.isfile(path):
         folder = Path(path).parent
-        near = suggest(Path(path).name, [p.name for p in folder.glob('*.py')]) if folder.is_dir() else (
-            f' There is no folder {folder} either.')  # fmt: skip
+        near = (
+            suggest(Path(path).name, [p.name for p in folder.glob('*.py')])
+            if folder.is_dir()
+            else (f' There is no folder {folder} either.')
+        )
         raise ConfigError(f"config '{path}' does not exist.{near}")
     if not path.endswith('.py'):
         raise ConfigError(f"config '{path}' must be a .py file")
@@ -114,5 +124,7 @@ def import_custom_modules(cfg: Mapping) -> None:
     try:
         import_modules_from_strings(**wanted)
     except ImportError as error:
-        raise ConfigError(f'custom_imports={dict(wanted)}: {error}. The module must be importable: installed, or its folder '
-                          f'on PYTHONPATH.') from error
+        raise ConfigError(
+            f'custom_imports={dict(wanted)}: {error}. The module must be importable: installed, or its folder '
+            f'on PYTHONPATH.'
+        ) from error

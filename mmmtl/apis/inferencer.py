@@ -32,8 +32,8 @@ class Result:
     Attributes:
         sample_id: The image's name.
         path: Its file, '' for an array.
-        pred: Task → prediction at the image's own size: class maps int64 (H, W); everything else float32 (C, H, W) in the
-            task's unit (``mmmtl.tasks``).
+        pred: Task → prediction at the image's own size: class maps int64 (H, W); everything else float32
+            (C, H, W) in the task's unit (``mmmtl.tasks``).
         panel: uint8 RGB picture of everything, if asked for.
         files: What was written.
     """
@@ -48,9 +48,9 @@ class Result:
 class Inferencer:
     """Images in, predictions and panels out.
 
-    Images of any size go through the config's test pipeline; one that is larger than the network's input is reduced before,
-    and predictions come back at the image's own size. A prediction depends on the image, its name and the weights alone: the
-    noise of diffusion decoders is seeded by the name.
+    Images of any size go through the config's test pipeline; one that is larger than the network's input is
+    reduced before, and predictions come back at the image's own size. A prediction depends on the image,
+    its name and the weights alone: the noise of diffusion decoders is seeded by the name.
 
     Args:
         model: A network from :func:`init_model`, a config, or a config file's path.
@@ -65,11 +65,18 @@ class Inferencer:
         (180, 240)
     """
 
-    def __init__(self, model: nn.Module | Config | str | Path, checkpoint: str | None = None,
-                 device: str | torch.device | None = None, cfg_options: Mapping[str, Any] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        model: nn.Module | Config | str | Path,
+        checkpoint: str | None = None,
+        device: str | torch.device | None = None,
+        cfg_options: Mapping[str, Any] | None = None,
+    ) -> None:
         if isinstance(model, nn.Module):
             if checkpoint is not None or cfg_options:
-                raise ValueError('Inferencer: checkpoint and cfg_options go with a config, not with a built model')
+                raise ValueError(
+                    'Inferencer: checkpoint and cfg_options go with a config, not with a built model'
+                )
             if not hasattr(model, 'cfg'):
                 raise ValueError('Inferencer: the model has no cfg; build it with mmmtl.apis.init_model')
             self.model = model if device is None else model.to(device)
@@ -81,15 +88,24 @@ class Inferencer:
         self.frames = max(task.frames for task in self.tasks.values())
         self.steps = build_pipeline(self.model.cfg)
 
-    def __call__(self, inputs: Source | Sequence[Source], *, batch_size: int = 1, out_dir: str | None = None,
-                 panels: bool = True, raw: bool = True, progress: bool = True) -> list[Result]:  # fmt: skip
+    def __call__(
+        self,
+        inputs: Source | Sequence[Source],
+        *,
+        batch_size: int = 1,
+        out_dir: str | None = None,
+        panels: bool = True,
+        raw: bool = True,
+        progress: bool = True,
+    ) -> list[Result]:
         """Predict.
 
         Args:
-            inputs: Path of an image, a folder, a pattern with ``*``, an array (uint8 RGB (H, W, 3)), or a list of these.
-                Where a task needs two frames, each image is paired with the next.
+            inputs: Path of an image, a folder, a pattern with ``*``, an array (uint8 RGB (H, W, 3)), or a
+                list of these. Where a task needs two frames, each image is paired with the next.
             batch_size: Images per pass; images whose network input differs in size start a new pass.
-            out_dir: Panels go to ``out_dir/panels/NAME.png``, predictions to ``out_dir/predictions/TASK/NAME.png|npy``.
+            out_dir: Panels go to ``out_dir/panels/NAME.png``, predictions to
+                ``out_dir/predictions/TASK/NAME.png|npy``.
             panels: Draw panels.
             raw: Write predictions, if there is an ``out_dir``.
             progress: Show a progress bar with time left when it takes longer than five seconds.
@@ -107,7 +123,9 @@ class Inferencer:
             for item in items:
                 images = item.load()
                 packed = self.preprocess(item, images)
-                if batch and (len(batch) == batch_size or packed['inputs'].shape != batch[0][2]['inputs'].shape):
+                if batch and (
+                    len(batch) == batch_size or packed['inputs'].shape != batch[0][2]['inputs'].shape
+                ):
                     results += self._finish(batch, out_dir, panels, raw)
                     bar.update(len(batch))
                     batch = []
@@ -120,9 +138,20 @@ class Inferencer:
         """Images → what the model's ``test_step`` takes for one sample, by the config's test pipeline."""
         size = images[0].shape[:2]
         results: dict[str, Any] = dict(
-            img=images[0], gt={}, peek={}, tasks=self.tasks, rng=random.Random(0), sample_id=item.sample_id,
-            img_path=item.path, ori_shape=size, img_shape=size, padding=(0, 0, 0, 0), scale_factor=(1.0, 1.0), flip=False,
-            test_mode=True)  # fmt: skip
+            img=images[0],
+            gt={},
+            peek={},
+            tasks=self.tasks,
+            rng=random.Random(0),
+            sample_id=item.sample_id,
+            img_path=item.path,
+            ori_shape=size,
+            img_shape=size,
+            padding=(0, 0, 0, 0),
+            scale_factor=(1.0, 1.0),
+            flip=False,
+            test_mode=True,
+        )
         if len(images) > 1:
             results['img_next'] = images[1]
         for step in self.steps:
@@ -138,13 +167,24 @@ class Inferencer:
         """Predict on a batch, draw, write."""
         if not batch:
             return []
-        data = dict(inputs=[p['inputs'] for *_, p in batch], data_samples=[p['data_samples'] for *_, p in batch])
+        data = dict(
+            inputs=[p['inputs'] for *_, p in batch], data_samples=[p['data_samples'] for *_, p in batch]
+        )
         samples = self.model.test_step(data)
-        return [self._result(item, images, sample, out_dir, panels, raw)
-                for (item, images, _), sample in zip(batch, samples)]  # fmt: skip
+        return [
+            self._result(item, images, sample, out_dir, panels, raw)
+            for (item, images, _), sample in zip(batch, samples)
+        ]
 
-    def _result(self, item: ImageInput, images: list[np.ndarray], sample: MTLDataSample, out_dir: str | None, panels: bool,
-                raw: bool) -> Result:  # fmt: skip
+    def _result(
+        self,
+        item: ImageInput,
+        images: list[np.ndarray],
+        sample: MTLDataSample,
+        out_dir: str | None,
+        panels: bool,
+        raw: bool,
+    ) -> Result:
         """One image's predictions, drawn and written."""
         pred = {name: value.detach().cpu().numpy() for name, value in sample.pred.items()}
         files = write_raw(osp.join(out_dir, 'predictions'), item.sample_id, pred) if out_dir and raw else []
@@ -152,9 +192,15 @@ class Inferencer:
         result = Result(item.sample_id, item.path, pred, files=files)
         if panels:
             height, width = images[0].shape[:2]
-            result.panel = draw_panel(images[0], self.tasks, None, pred, title=item.sample_id,
-                                      subtitle=f'{height} × {width}',
-                                      image_next=images[1] if len(images) > 1 else None)  # fmt: skip
+            result.panel = draw_panel(
+                images[0],
+                self.tasks,
+                None,
+                pred,
+                title=item.sample_id,
+                subtitle=f'{height} × {width}',
+                image_next=images[1] if len(images) > 1 else None,
+            )
             if out_dir:
                 path = osp.join(out_dir, 'panels', safe_name(item.sample_id) + '.png')
                 result.files.append(write_png(path, result.panel))
@@ -167,7 +213,9 @@ def build_pipeline(cfg: Config) -> list[Any]:
     while dataset is not None and 'pipeline' not in dataset:
         dataset = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
     if dataset is None:
-        raise ConfigError(f"{cfg.filename or 'the config'} has no test pipeline (test_dataloader.dataset.pipeline)")
+        raise ConfigError(
+            f'{cfg.filename or "the config"} has no test pipeline (test_dataloader.dataset.pipeline)'
+        )
     return [TRANSFORMS.build(dict(step)) for step in dataset['pipeline']]
 
 

@@ -50,14 +50,22 @@ class ImageInput:
             mmmtl.datasets.label_files.FileError: A file that is missing or no image.
             InputError: An array that is no image, or frames of different sizes.
         """
-        images = [check_array(f, self.sample_id) if isinstance(f, np.ndarray) else read_upright(f) for f in self.frames]
+        images = [
+            check_array(f, self.sample_id) if isinstance(f, np.ndarray) else read_upright(f)
+            for f in self.frames
+        ]
         if len({i.shape for i in images}) > 1:
-            raise InputError(f"'{self.sample_id}': the two frames differ in size: {[i.shape[:2] for i in images]}")
+            raise InputError(
+                f"'{self.sample_id}': the two frames differ in size: {[i.shape[:2] for i in images]}"
+            )
         return images
 
 
 def read_upright(path: str | Path) -> np.ndarray:
-    """A photograph as uint8 RGB (H, W, 3), turned as its EXIF orientation says (data sets leave it: labels are drawn so)."""
+    """A photograph as uint8 RGB (H, W, 3), turned as its EXIF orientation says.
+
+    (Data sets leave it as stored, since labels are drawn on the stored pixels.)
+    """
     image = read_image(path)
     with Image.open(path) as file:
         if file.getexif().get(0x0112, 1) != 1:
@@ -70,7 +78,9 @@ def check_array(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype == np.uint8 and array.ndim == 2:
         array = np.repeat(array[..., None], 3, -1)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3 or 0 in array.shape:
-        raise InputError(f"'{name}': expected an image, uint8 RGB (H, W, 3), found {array.dtype} {array.shape}")
+        raise InputError(
+            f"'{name}': expected an image, uint8 RGB (H, W, 3), found {array.dtype} {array.shape}"
+        )
     return array
 
 
@@ -78,7 +88,8 @@ def gather_inputs(inputs: Source | Sequence[Source], frames: int = 1) -> list[Im
     """Find images.
 
     Args:
-        inputs: Path of an image, a folder (searched through), a pattern with ``*``, an array, or a list of these.
+        inputs: Path of an image, a folder (searched through), a pattern with ``*``, an array, or a list of
+            these.
         frames: 2 for a model that needs pairs: each image with the next one, in the order given or by name.
 
     Returns:
@@ -130,8 +141,12 @@ def _ids(sources: Sequence[Source]) -> list[str]:
         return stems
     paths = [osp.abspath(s) for s in sources if not isinstance(s, np.ndarray)]
     top = osp.commonpath([osp.dirname(p) for p in paths])
-    names = [stem if isinstance(s, np.ndarray) else Path(osp.relpath(osp.abspath(s), top)).with_suffix('').as_posix()
-             for s, stem in zip(sources, stems)]  # fmt: skip
+    names = [
+        stem
+        if isinstance(s, np.ndarray)
+        else Path(osp.relpath(osp.abspath(s), top)).with_suffix('').as_posix()
+        for s, stem in zip(sources, stems)
+    ]
     seen: dict[str, int] = {}
     for i, name in enumerate(names):
         seen[name] = seen.get(name, 0) + 1

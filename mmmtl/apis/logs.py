@@ -52,7 +52,9 @@ def find_logs(path: str) -> list[Path]:
     found = sorted(Path(path).glob('**/vis_data/scalars.json'))
     found = [f for f in found if f.stat().st_size]
     if not found:
-        raise ConfigError(f"'{path}' has no log: expected a work dir with TIMESTAMP/vis_data/scalars.json in it, or such a file")
+        raise ConfigError(
+            f"'{path}' has no log: expected a work dir with TIMESTAMP/vis_data/scalars.json in it, or such a file"
+        )
     return found
 
 
@@ -76,7 +78,11 @@ def read_log(path: str) -> RunLog:
 def _add(log: RunLog, entry: Mapping[str, object]) -> None:
     """Sort one line of a log into the curves."""
     step = int(entry.get('step', entry.get('iter', 0)))  # type: ignore[call-overload]
-    numbers = {k: float(v) for k, v in entry.items() if isinstance(v, (int, float)) and k not in ('step', 'iter', 'epoch')}
+    numbers = {
+        k: float(v)
+        for k, v in entry.items()
+        if isinstance(v, (int, float)) and k not in ('step', 'iter', 'epoch')
+    }
     is_val = 'loss' not in numbers and 'lr' not in numbers
     if is_val and step == 0:  # a logger that counts epochs in a run by iterations
         step = max(log.train.get('loss', {}), default=0)
@@ -99,9 +105,18 @@ def summarize_log(log: RunLog) -> str:
     for key, curve in {**{k: v for k, v in log.train.items() if 'loss' in k}, **log.val}.items():
         steps = sorted(curve)
         low, high = min(curve, key=curve.__getitem__), max(curve, key=curve.__getitem__)
-        rows.append([key, f'{curve[steps[0]]:.4f}', f'{curve[steps[-1]]:.4f}', f'{curve[low]:.4f} @ {low}',
-                     f'{curve[high]:.4f} @ {high}'])  # fmt: skip
-    return '\n'.join([*lines, format_table(['', 'first', 'last', 'lowest', 'highest'], rows, right=(1, 2, 3, 4))])
+        rows.append(
+            [
+                key,
+                f'{curve[steps[0]]:.4f}',
+                f'{curve[steps[-1]]:.4f}',
+                f'{curve[low]:.4f} @ {low}',
+                f'{curve[high]:.4f} @ {high}',
+            ]
+        )
+    return '\n'.join(
+        [*lines, format_table(['', 'first', 'last', 'lowest', 'highest'], rows, right=(1, 2, 3, 4))]
+    )
 
 
 def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: int = 1) -> str:
@@ -122,18 +137,23 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: in
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     tasks = list(dict.fromkeys(t for log in logs for t in log.tasks()))
-    shown = {t: list(dict.fromkeys(k for log in logs for k in log.val if k.startswith(t + '/')))[:figures] for t in tasks}
+    shown = {
+        t: list(dict.fromkeys(k for log in logs for k in log.val if k.startswith(t + '/')))[:figures]
+        for t in tasks
+    }
     if not tasks and not any('loss' in log.train for log in logs):
         raise ConfigError('the logs have neither losses nor figures to draw')
     rows = 1 + max((len(f) for f in shown.values()), default=0)
     columns = 1 + len(tasks)
-    with matplotlib.rc_context({'font.size': 8, 'axes.titlesize': 9, 'axes.titleweight': 'bold',
-                                'font.family': 'DejaVu Sans'}):  # fmt: skip
-        figure = Figure(figsize=(2.9 * columns, 2.1 * rows + 0.3), layout='constrained')
+    with matplotlib.rc_context(
+        {'font.size': 8, 'axes.titlesize': 9, 'axes.titleweight': 'bold', 'font.family': 'DejaVu Sans'}
+    ):
+        engine = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.02, hspace=0.04)
+        figure = Figure(figsize=(2.9 * columns, 2.1 * rows + 0.3), layout=engine)
         FigureCanvasAgg(figure)
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12, wspace=0.02, hspace=0.04)
         grid = figure.subplots(rows, columns, squeeze=False)
         for axis in grid.flat:
             axis.set_visible(False)
@@ -141,20 +161,39 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: in
         if rows > 1:
             _curves(grid[1][0], 'learning rate', [('lr', log.train.get('lr', {})) for log in logs], 0.0)
         for column, task in enumerate(tasks, 1):
-            lines = [(key, log.train[key]) for log in logs for key in log.train
-                     if key == f'loss_{task}' or key.endswith(f'.loss_{task}')]  # fmt: skip
+            lines = [
+                (key, log.train[key])
+                for log in logs
+                for key in log.train
+                if key == f'loss_{task}' or key.endswith(f'.loss_{task}')
+            ]
             _curves(grid[0][column], f'{task}: loss', lines, smooth)
             for row, key in enumerate(shown[task], 1):
-                _curves(grid[row][column], key.replace('/', ': '), [(key, log.val.get(key, {})) for log in logs], 0.0,
-                        marks=True)  # fmt: skip
+                _curves(
+                    grid[row][column],
+                    key.replace('/', ': '),
+                    [(key, log.val.get(key, {})) for log in logs],
+                    0.0,
+                    marks=True,
+                )
         if len(logs) > 1:
-            handles = [matplotlib.lines.Line2D([], [], color=PALETTE[i % len(PALETTE)]) for i in range(len(logs))]
-            figure.legend(handles, [log.name for log in logs], loc='outside lower center', ncols=min(4, len(logs)), frameon=False)
+            handles = [
+                matplotlib.lines.Line2D([], [], color=PALETTE[i % len(PALETTE)]) for i in range(len(logs))
+            ]
+            figure.legend(
+                handles,
+                [log.name for log in logs],
+                loc='outside lower center',
+                ncols=min(4, len(logs)),
+                frameon=False,
+            )
         kind = Path(out).suffix.lstrip('.') or 'png'
         return write_atomically(out, lambda file: figure.savefig(file, format=kind, dpi=160))
 
 
-def _curves(axis, title: str, curves: Sequence[tuple[str, Curve]], smooth: float, marks: bool = False) -> None:
+def _curves(
+    axis, title: str, curves: Sequence[tuple[str, Curve]], smooth: float, marks: bool = False
+) -> None:
     """Draw curves of one quantity; names that differ (auxiliary losses) get a legend."""
     drawn = [(name, curve) for name, curve in curves if curve]
     if not drawn:
@@ -168,8 +207,15 @@ def _curves(axis, title: str, curves: Sequence[tuple[str, Curve]], smooth: float
         values = _smoothed([curve[s] for s in steps], smooth)
         colour = PALETTE[(seen[name] if len(names) == 1 else names.index(name)) % len(PALETTE)]
         seen[name] += 1
-        axis.plot(steps, values, color=colour, linewidth=1.2, marker='o' if marks or len(steps) < 3 else None, markersize=3,
-                  label=name)  # fmt: skip
+        axis.plot(
+            steps,
+            values,
+            color=colour,
+            linewidth=1.2,
+            marker='o' if marks or len(steps) < 3 else None,
+            markersize=3,
+            label=name,
+        )
     if len(names) > 1:
         axis.legend(frameon=False, fontsize=6)
     axis.grid(color='#eaeef2', linewidth=0.8)

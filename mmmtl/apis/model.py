@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ def build_model(cfg: Config, check: bool = True, initialize: bool = True) -> nn.
     Args:
         cfg: The config; its ``model`` section is used.
         check: Check the section first, so that all its mistakes are reported at once.
-        initialize: Draw or load the initial weights; without it they are whatever the layers' constructors left.
+        initialize: Draw or load the initial weights; without it they are whatever the layers' constructors
+            left.
 
     Returns:
         The network in training mode; ``network.cfg`` is the config.
@@ -47,14 +48,18 @@ def build_model(cfg: Config, check: bool = True, initialize: bool = True) -> nn.
     return model
 
 
-def init_model(config: str | Path | Config, checkpoint: str | None = None, device: str | torch.device = 'cpu',
-               cfg_options: Mapping[str, Any] | None = None) -> nn.Module:  # fmt: skip
+def init_model(
+    config: str | Path | Config,
+    checkpoint: str | None = None,
+    device: str | torch.device = 'cpu',
+    cfg_options: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Build a network for prediction.
 
     Args:
         config: Path of a config file, or a config.
-        checkpoint: ``.pth`` or ``.safetensors``; None leaves the weights as drawn (the config's ``pretrained`` backbone
-            weights are loaded in that case alone).
+        checkpoint: ``.pth`` or ``.safetensors``; None leaves the weights as drawn (the config's
+            ``pretrained`` backbone weights are loaded in that case alone).
         device: Where the network shall be.
         cfg_options: As ``--cfg-options``: ``{'model.decoder.steps': 1}``.
 
@@ -90,7 +95,7 @@ def quiet() -> Iterator[None]:
 def forget_pretrained(model_cfg: Any) -> None:
     """Switch off the loading of pretrained backbone weights that a checkpoint replaces anyway."""
     backbone = (model_cfg or {}).get('backbone')
-    if isinstance(backbone, Mapping):
+    if isinstance(backbone, MutableMapping):
         if backbone.get('pretrained') is True:
             backbone['pretrained'] = False
         if backbone.get('checkpoint'):

@@ -11,8 +11,16 @@ __all__ = ['PLUGIN_GROUP', 'register_all_modules']
 PLUGIN_GROUP = 'mmmtl.plugins'
 """Entry points of this group are imported, so that what they register can be named in configs."""
 
-_ROOMS = ('mmengine.runner', 'mmengine.visualization', 'mmmtl.tasks', 'mmmtl.models', 'mmmtl.datasets', 'mmmtl.evaluation',
-          'mmmtl.visualization', 'mmmtl.engine')  # fmt: skip
+_ROOMS = (
+    'mmengine.runner',
+    'mmengine.visualization',
+    'mmmtl.tasks',
+    'mmmtl.models',
+    'mmmtl.datasets',
+    'mmmtl.evaluation',
+    'mmmtl.visualization',
+    'mmmtl.engine',
+)
 _loaded: set[str] = set()
 
 
@@ -27,8 +35,8 @@ def _plugins() -> list[EntryPoint]:
 def register_all_modules(init_default_scope: bool = True) -> list[str]:
     """Import everything that registers components, this package's and every installed plug-in's.
 
-    A plug-in that cannot be imported is reported by a warning and left out: it must not stop runs that don't use it, and
-    a config that names one of its components then fails with that name.
+    A plug-in that cannot be imported is reported by a warning and left out: it must not stop runs that
+    don't use it, and a config that names one of its components then fails with that name.
 
     Args:
         init_default_scope: Make ``mmmtl`` the scope in which names without a scope are looked up.
@@ -44,8 +52,10 @@ def register_all_modules(init_default_scope: bool = True) -> list[str]:
         try:
             plugin.load()
         except Exception as error:  # noqa: BLE001 - anything may happen in foreign code
-            warnings.warn(f"mmmtl plug-in '{plugin.name}' ({plugin.value}) can't be imported and is left out: "
-                          f'{type(error).__name__}: {error}')  # fmt: skip
+            warnings.warn(
+                f"mmmtl plug-in '{plugin.name}' ({plugin.value}) can't be imported and is left out: "
+                f'{type(error).__name__}: {error}'
+            )
         else:
             _loaded.add(plugin.value)
     if init_default_scope:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from mmmtl.registry import ConfigError, suggest
@@ -16,8 +16,8 @@ __all__ = ['check_options', 'find_copies', 'keep_tasks', 'put_copies']
 def check_options(config: Mapping, options: Mapping[str, Any]) -> None:
     """Refuse keys that name no place in ``config``.
 
-    A key may name what the config has, an argument the component there takes, or a new entry of a mapping if the options
-    give it a ``type`` (``tasks.extra.type=Depth``).
+    A key may name what the config has, an argument the component there takes, or a new entry of a mapping
+    if the options give it a ``type`` (``tasks.extra.type=Depth``).
 
     Args:
         config: The config as its file says, without the options.
@@ -33,7 +33,9 @@ def check_options(config: Mapping, options: Mapping[str, Any]) -> None:
         raise ConfigError(f'--cfg-options:\n{listed}')
 
 
-def _problem(config: Mapping, key: str, options: Mapping[str, Any], by_path: Mapping[str, Component]) -> str | None:
+def _problem(
+    config: Mapping, key: str, options: Mapping[str, Any], by_path: Mapping[str, Component]
+) -> str | None:
     """What is wrong with one key, or None."""
     node: Any = config
     path = ''
@@ -55,8 +57,14 @@ def _problem(config: Mapping, key: str, options: Mapping[str, Any], by_path: Map
     return None
 
 
-def _unknown(node: Mapping, path: str, part: str, key: str, options: Mapping[str, Any],
-             by_path: Mapping[str, Component]) -> str | None:  # fmt: skip
+def _unknown(
+    node: Mapping,
+    path: str,
+    part: str,
+    key: str,
+    options: Mapping[str, Any],
+    by_path: Mapping[str, Component],
+) -> str | None:
     """What is wrong with a key that is not in the config at ``path``, or None if it may be added there."""
     here = join(path, part)
     names = set(map(str, node))
@@ -109,7 +117,7 @@ def put_copies(config: Any, name: str, old: Any, paths: Sequence[str]) -> list[s
             node = node[int(part)] if isinstance(node, Sequence) else node.get(part)
             if node is None:
                 break
-        if isinstance(node, Mapping) and last in node and node[last] == old:
+        if isinstance(node, MutableMapping) and last in node and node[last] == old:
             node[last] = copy.deepcopy(config[name])
             written.append(path)
     return written

@@ -13,7 +13,9 @@ from .sources import assignments, get_path, source_of
 __all__ = ['config_with_sources']
 
 
-def config_with_sources(path: str | Path, cfg_options: Mapping[str, Any] | None = None) -> list[tuple[str, str, str]]:
+def config_with_sources(
+    path: str | Path, cfg_options: Mapping[str, Any] | None = None
+) -> list[tuple[str, str, str]]:
     """Every value of a config and where it comes from.
 
     Args:
@@ -21,9 +23,9 @@ def config_with_sources(path: str | Path, cfg_options: Mapping[str, Any] | None 
         cfg_options: As ``--cfg-options``.
 
     Returns:
-        ``[(path, value, source)]`` in the order of the config. A value is its ``repr``, or ``= name`` where a whole
-        container repeats a top-level one. A source is ``file:line``, with the names a value was computed from, or
-        ``--cfg-options``.
+        ``[(path, value, source)]`` in the order of the config. A value is its ``repr``, or ``= name`` where
+        a whole container repeats a top-level one. A source is ``file:line``, with the names a value was
+        computed from, or ``--cfg-options``.
     """
     options = dict(cfg_options or {})
     plain, cfg = load_config(path), load_config(path, options)
@@ -36,8 +38,9 @@ def config_with_sources(path: str | Path, cfg_options: Mapping[str, Any] | None 
     return rows
 
 
-def _leaves(node: Any, place: tuple[str, ...], copies: Mapping[tuple[str, ...], str],
-            cfg: Any) -> Iterator[tuple[tuple[str, ...], Any, str | None]]:  # fmt: skip
+def _leaves(
+    node: Any, place: tuple[str, ...], copies: Mapping[tuple[str, ...], str], cfg: Any
+) -> Iterator[tuple[tuple[str, ...], Any, str | None]]:
     """Values with their paths; a container that repeats a top-level one counts as one value, with that one's name."""
     name = copies.get(place)
     if isinstance(node, (Mapping, list)) and name is not None and name in cfg and cfg[name] == node:

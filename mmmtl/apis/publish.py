@@ -24,7 +24,8 @@ def publish_model(source: str, target: str, drop_aux: bool = False) -> str:
 
     Args:
         source: Checkpoint of a training, ``.pth``.
-        target: ``NAME.safetensors`` or ``NAME.pth``; the first eight digits of the weights' SHA-256 are added to the name.
+        target: ``NAME.safetensors`` or ``NAME.pth``; the first eight digits of the weights' SHA-256 are
+            added to the name.
         drop_aux: Leave out the auxiliary heads, which prediction does not use.
 
     Returns:
@@ -56,8 +57,10 @@ def publish_model(source: str, target: str, drop_aux: bool = False) -> str:
 def auxiliary_of(source: str, meta: dict[str, Any]) -> tuple[str, ...]:
     """Prefixes of the auxiliary heads of the network in a checkpoint's config."""
     if not isinstance(meta.get('cfg'), str):
-        raise CheckpointError(f"checkpoint '{source}' has no config in it, so that its auxiliary heads are not known; publish it "
-                              f'without --drop-aux')
+        raise CheckpointError(
+            f"checkpoint '{source}' has no config in it, so that its auxiliary heads are not known; publish it "
+            f'without --drop-aux'
+        )
     cfg = Config.fromstring(meta['cfg'], '.py')
     forget_pretrained(cfg.model)
     with torch.device('meta'):

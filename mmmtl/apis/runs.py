@@ -35,8 +35,10 @@ def prepare(cfg: Config, work_dir: str | None, launcher: str) -> Config:
     cfg.setdefault('default_scope', 'mmmtl')
     cfg.setdefault('env_cfg', dict(dist_cfg=dict(backend='nccl')))
     if launcher != 'none' and 'LOCAL_RANK' not in os.environ and launcher == 'pytorch':
-        raise RuntimeError("launcher='pytorch': this process was not started by torchrun. Start it with "
-                           'bash tools/dist_train.sh or dist_test.sh, or leave --launcher out.')  # fmt: skip
+        raise RuntimeError(
+            "launcher='pytorch': this process was not started by torchrun. Start it with "
+            'bash tools/dist_train.sh or dist_test.sh, or leave --launcher out.'
+        )
     return cfg
 
 

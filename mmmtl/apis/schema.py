@@ -41,22 +41,45 @@ SECTIONS = {
 """Top-level section → registry of the types in it."""
 
 _BY_KEY = {
-    'tasks': own.TASKS, 'metric': own.METRICS, 'metrics': own.METRICS, 'dataset': own.DATASETS, 'datasets': own.DATASETS,
-    'pipeline': own.TRANSFORMS, 'transforms': own.TRANSFORMS, 'label_sampler': own.LABEL_SAMPLERS,
-    'sampler': own.DATA_SAMPLERS, 'batch_sampler': own.DATA_SAMPLERS, 'collate_fn': root.FUNCTIONS,
-    'worker_init_fn': root.FUNCTIONS, 'optimizer': own.OPTIMIZERS, 'vis_backends': own.VISBACKENDS, 'loss': own.MODELS,
+    'tasks': own.TASKS,
+    'metric': own.METRICS,
+    'metrics': own.METRICS,
+    'dataset': own.DATASETS,
+    'datasets': own.DATASETS,
+    'pipeline': own.TRANSFORMS,
+    'transforms': own.TRANSFORMS,
+    'label_sampler': own.LABEL_SAMPLERS,
+    'sampler': own.DATA_SAMPLERS,
+    'batch_sampler': own.DATA_SAMPLERS,
+    'collate_fn': root.FUNCTIONS,
+    'worker_init_fn': root.FUNCTIONS,
+    'optimizer': own.OPTIMIZERS,
+    'vis_backends': own.VISBACKENDS,
+    'loss': own.MODELS,
     'init_cfg': root.WEIGHT_INITIALIZERS,
-}  # fmt: skip
+}
 """Below a section, these keys switch to another registry; everything else stays with its parent's."""
 
-_OPAQUE = ('clip_grad', 'metainfo', 'paramwise_cfg', 'conv_cfg', 'norm_cfg', 'act_cfg', 'upsample_cfg', 'padding_cfg',
-           'timm_options')  # fmt: skip
+_OPAQUE = (
+    'clip_grad',
+    'metainfo',
+    'paramwise_cfg',
+    'conv_cfg',
+    'norm_cfg',
+    'act_cfg',
+    'upsample_cfg',
+    'padding_cfg',
+    'timm_options',
+)
 """Keys whose dicts are not components of ours, though they may hold the word ``type``."""
 
 _DEFAULT_TYPES = {
-    'val_cfg': 'ValLoop', 'test_cfg': 'TestLoop', 'optim_wrapper': 'OptimWrapper', 'visualizer': 'Visualizer',
+    'val_cfg': 'ValLoop',
+    'test_cfg': 'TestLoop',
+    'optim_wrapper': 'OptimWrapper',
+    'visualizer': 'Visualizer',
     'log_processor': 'LogProcessor',
-}  # fmt: skip
+}
 
 _EXTRA_KEYS = {  # taken out of the config by mmengine before the class is built
     own.LOOPS: {'by_epoch'},
@@ -79,8 +102,20 @@ _LOADER_EXTRA = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_in
 def section_keys() -> set[str]:
     """Top-level keys with a meaning: mmengine's runner's and this package's."""
     keys = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
-    return keys | {'tasks', 'only_tasks', 'custom_imports', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn',
-                   'compile', 'data_root', 'label_sampler', 'vis_backends', 'tta_model', 'tta_pipeline'}  # fmt: skip
+    return keys | {
+        'tasks',
+        'only_tasks',
+        'custom_imports',
+        'model_wrapper_cfg',
+        'find_unused_parameters',
+        'sync_bn',
+        'compile',
+        'data_root',
+        'label_sampler',
+        'vis_backends',
+        'tta_model',
+        'tta_pipeline',
+    }
 
 
 @dataclass

@@ -13,8 +13,8 @@ __all__ = ['accepted_arguments']
 def accepted_arguments(factory: Any) -> tuple[set[str], bool]:
     """Keyword arguments of a class or function.
 
-    ``__init__(self, a, **kwargs)`` that hands its ``kwargs`` to ``super().__init__`` and does nothing else with them takes
-    what its base takes; with any other use of ``kwargs`` every name may be right.
+    ``__init__(self, a, **kwargs)`` that hands its ``kwargs`` to ``super().__init__`` and does nothing else
+    with them takes what its base takes; with any other use of ``kwargs`` every name may be right.
 
     Args:
         factory: A class or function.
@@ -46,7 +46,11 @@ def _own_arguments(function: Any) -> tuple[set[str], bool]:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
         return set(), True
-    names = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and n != 'self'}
+    names = {
+        n
+        for n, p in parameters.items()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and n != 'self'
+    }
     return names, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
@@ -73,5 +77,10 @@ def _hands_kwargs_up(init: Any) -> bool:
 
 def _is_super_init(node: ast.AST) -> bool:
     """``super().__init__`` or ``super(A, self).__init__``."""
-    return (isinstance(node, ast.Attribute) and node.attr == '__init__' and isinstance(node.value, ast.Call)
-            and isinstance(node.value.func, ast.Name) and node.value.func.id == 'super')  # fmt: skip
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr == '__init__'
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+        and node.value.func.id == 'super'
+    )

@@ -11,8 +11,23 @@ from typing import Any
 
 __all__ = ['Assignment', 'assignments', 'follow_changes', 'get_path', 'source_of']
 
-_BUILTINS = {'dict': dict, 'list': list, 'tuple': tuple, 'range': range, 'int': int, 'float': float, 'str': str,
-             'len': len, 'min': min, 'max': max, 'sum': sum, 'round': round, 'sorted': sorted, 'zip': zip, 'bool': bool}  # fmt: skip
+_BUILTINS = {
+    'dict': dict,
+    'list': list,
+    'tuple': tuple,
+    'range': range,
+    'int': int,
+    'float': float,
+    'str': str,
+    'len': len,
+    'min': min,
+    'max': max,
+    'sum': sum,
+    'round': round,
+    'sorted': sorted,
+    'zip': zip,
+    'bool': bool,
+}
 
 
 @dataclass
@@ -71,8 +86,17 @@ def _leaves(node: ast.expr, path: tuple[str, ...], file: str, line: int) -> Iter
 
 def _items(node: ast.expr) -> list[tuple[str, ast.expr]] | None:
     """Keys and values of a container written out in full, else None. Containers of constants count as one value."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        return None if any(k.arg is None for k in node.keywords) else [(str(k.arg), k.value) for k in node.keywords]
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == 'dict'
+        and not node.args
+    ):
+        return (
+            None
+            if any(k.arg is None for k in node.keywords)
+            else [(str(k.arg), k.value) for k in node.keywords]
+        )
     if isinstance(node, ast.Dict):
         if all(isinstance(k, ast.Constant) for k in node.keys):
             return [(str(k.value), v) for k, v in zip(node.keys, node.values)]  # type: ignore[union-attr]
@@ -86,8 +110,11 @@ def _items(node: ast.expr) -> list[tuple[str, ast.expr]] | None:
 def _names(node: ast.expr) -> frozenset[str]:
     """Top-level names an expression reads, directly or as ``_base_.name``."""
     names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-    names |= {n.attr for n in ast.walk(node)
-              if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == '_base_'}  # fmt: skip
+    names |= {
+        n.attr
+        for n in ast.walk(node)
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == '_base_'
+    }
     return frozenset(names - set(_BUILTINS) - {'_base_'})
 
 
@@ -116,12 +143,13 @@ class _Base:
         self.__dict__.update(values)
 
 
-def follow_changes(cfg: Any, old: Mapping[str, Any], written: Sequence[Assignment], changed: set[str],
-                   frozen: set[str]) -> dict[str, list[str]]:  # fmt: skip
+def follow_changes(
+    cfg: Any, old: Mapping[str, Any], written: Sequence[Assignment], changed: set[str], frozen: set[str]
+) -> dict[str, list[str]]:
     """Carry changed top-level values to every value that a file computes from them.
 
-    A value that no longer is what its expression gave before (overridden by another file or an option) stays; of a
-    container the parts that still are, follow.
+    A value that no longer is what its expression gave before (overridden by another file or an option)
+    stays; of a container the parts that still are, follow.
 
     Args:
         cfg: The config after the options; edited in place.
@@ -162,7 +190,9 @@ def _evaluate(item: Assignment, values: Mapping[str, Any]) -> Any:
     """The value of an expression of a config file for these top-level values."""
     scope = {**_BUILTINS, **copy.deepcopy(dict(values)), '_base_': _Base(values)}
     try:
-        return eval(compile(item.code, item.file, 'eval'), {'__builtins__': {}}, scope)  # the config's own code
+        return eval(
+            compile(item.code, item.file, 'eval'), {'__builtins__': {}}, scope
+        )  # the config's own code
     except (NameError, AttributeError):  # a name that lived in the file alone (an import, a loop variable)
         return None
 
@@ -172,7 +202,7 @@ def _merge(current: Any, before: Any, after: Any) -> Any:
     if type(current) is type(before) and current == before or _plain(current) == _plain(before):
         return copy.deepcopy(after)
     if isinstance(current, Mapping) and isinstance(before, Mapping) and isinstance(after, Mapping):
-        merged = type(current)()
+        merged: dict = {}
         for key, value in current.items():
             if key in before and key not in after and _plain(value) == _plain(before[key]):
                 continue

@@ -26,17 +26,26 @@ from .tables import format_table
 __all__ = ['metrics_table', 'test']
 
 
-def test(cfg: Config, checkpoint: str | None, work_dir: str | None = None, out: str | None = None,
-         show_dir: str | None = None, launcher: str = 'none', max_panels: int | None = None) -> dict[str, float]:  # fmt: skip
+def test(
+    cfg: Config,
+    checkpoint: str | None,
+    work_dir: str | None = None,
+    out: str | None = None,
+    show_dir: str | None = None,
+    launcher: str = 'none',
+    max_panels: int | None = None,
+) -> dict[str, float]:
     """Evaluate a checkpoint on the test set of a config.
 
-    Prints a table by task and writes ``metrics.json`` (``{'TASK/FIGURE': number}``, every digit) into the work dir.
+    Prints a table by task and writes ``metrics.json`` (``{'TASK/FIGURE': number}``, every digit) into the
+    work dir.
 
-    The figures are the same to the last digit for any batch size and number of processes: images go through the network one
-    by one, the noise of every image comes from its id, sums are exact, and on a CPU every process computes with one thread
-    (convolution libraries add up in another order for another batch size or number of threads). One process per core
-    (``tools/dist_test.sh``) makes up for that. ``--cfg-options model.predict_one_by_one=False`` runs whole batches on all
-    threads instead; last digits then depend on both.
+    The figures are the same to the last digit for any batch size and number of processes: images go through
+    the network one by one, the noise of every image comes from its id, sums are exact, and on a CPU every
+    process computes with one thread (convolution libraries add up in another order for another batch size
+    or number of threads). One process per core (``tools/dist_test.sh``) makes up for that. ``--cfg-options
+    model.predict_one_by_one=False`` runs whole batches on all threads instead; last digits then depend on
+    both.
 
     Args:
         cfg: What :func:`load_config` returned.
@@ -57,7 +66,7 @@ def test(cfg: Config, checkpoint: str | None, work_dir: str | None = None, out: 
     cfg = prepare(cfg, work_dir, launcher)
     check_config(cfg, parts=('model', 'test'))
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
-        raise ConfigError(f"{cfg.filename or 'the config'} has no test_dataloader or no test_evaluator")
+        raise ConfigError(f'{cfg.filename or "the config"} has no test_dataloader or no test_evaluator')
     drop_sections(cfg, (*TRAIN_SECTIONS, *VAL_SECTIONS))
     cfg.load_from, cfg.resume = None, False
     if checkpoint is not None:
@@ -81,7 +90,9 @@ def test(cfg: Config, checkpoint: str | None, work_dir: str | None = None, out: 
 
 def predict_one_by_one(model_cfg: Any) -> bool:
     """Ask for results that do not depend on batches, of models that know how and configs that don't say otherwise."""
-    names, _ = accepted_arguments(MODELS.get(model_cfg['type']) if isinstance(model_cfg['type'], str) else model_cfg['type'])
+    names, _ = accepted_arguments(
+        MODELS.get(model_cfg['type']) if isinstance(model_cfg['type'], str) else model_cfg['type']
+    )
     if 'predict_one_by_one' in names:
         model_cfg.setdefault('predict_one_by_one', True)
     return bool(model_cfg.get('predict_one_by_one'))
@@ -102,7 +113,9 @@ def one_order(cfg: Config) -> Iterator[None]:
         torch.backends.cudnn.deterministic = deterministic
 
 
-def add_hooks(runner: Runner, out: str | None, show_dir: str | None, max_panels: int | None, subtitle: str) -> None:
+def add_hooks(
+    runner: Runner, out: str | None, show_dir: str | None, max_panels: int | None, subtitle: str
+) -> None:
     """Hooks that write predictions and panels."""
     from mmmtl.engine.hooks import PanelHook, PredictionHook
 
@@ -120,8 +133,11 @@ def better_of(runner: Runner) -> dict[str, bool]:
     return better
 
 
-def metrics_table(metrics: Mapping[str, float], tasks: Mapping[str, Any] = {}, better: Mapping[str, bool] = {}) -> str:
+def metrics_table(
+    metrics: Mapping[str, float], tasks: Mapping[str, Any] = {}, better: Mapping[str, bool] = {}
+) -> str:
     """Figures as a table by task, in the order of ``tasks``; the figure papers compare is marked with a star."""
+
     def place(key: str) -> tuple[int, str]:
         task = key.split('/')[0]
         return (list(tasks).index(task) if task in tasks else len(tasks), '' if task in tasks else key)

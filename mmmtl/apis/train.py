@@ -23,17 +23,24 @@ __all__ = ['train']
 _AMP_WRAPPERS = ('AutocastOptimWrapper', 'AmpOptimWrapper')
 
 
-def train(cfg: Config, work_dir: str | None = None, resume: bool | str = False, amp: bool = False, seed: int | None = None,
-          launcher: str = 'none') -> Runner:  # fmt: skip
+def train(
+    cfg: Config,
+    work_dir: str | None = None,
+    resume: bool | str = False,
+    amp: bool = False,
+    seed: int | None = None,
+    launcher: str = 'none',
+) -> Runner:
     """Train the model of a config.
 
     Args:
         cfg: What :func:`load_config` returned.
         work_dir: Where logs and checkpoints go; default ``work_dirs/`` + the config's name.
-        resume: True goes on from the newest checkpoint of the work dir (from the start if there is none), a path from that
-            file.
+        resume: True goes on from the newest checkpoint of the work dir (from the start if there is none), a
+            path from that file.
         amp: Mixed precision: bfloat16, or float16 with loss scaling on a GPU without bfloat16.
-        seed: Seed of everything random in the run; the choice of labels in partially labelled training keeps its own.
+        seed: Seed of everything random in the run; the choice of labels in partially labelled training
+            keeps its own.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
 
     Returns:
@@ -89,7 +96,9 @@ def use_amp(cfg: Config) -> None:
     if kind in _AMP_WRAPPERS:
         return
     if kind != 'OptimWrapper':
-        raise ConfigError(f"--amp: optim_wrapper.type='{kind}' can't be changed to mixed precision, only 'OptimWrapper' can")
+        raise ConfigError(
+            f"--amp: optim_wrapper.type='{kind}' can't be changed to mixed precision, only 'OptimWrapper' can"
+        )
     if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('dtype', 'float16')
@@ -108,7 +117,8 @@ def check_start(model: nn.Module, cfg: Config) -> None:
     """Look at the checkpoint a run starts from before mmengine loads it, which only warns of what does not fit.
 
     Raises:
-        CheckpointError: A resumed run needs every parameter; one that starts from other weights at least some.
+        CheckpointError: A resumed run needs every parameter; one that starts from other weights at least
+            some.
     """
     path: Any = cfg.get('load_from') or (_latest(cfg) if cfg.get('resume') else None)
     if not path or '://' in str(path):

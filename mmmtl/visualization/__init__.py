@@ -7,6 +7,18 @@ from .photograph import input_photograph, normalisation_of, original_photograph
 from .raw_writer import read_raw, write_raw
 
 __all__ = [
-    'PanelVisualizer', 'draw_panel', 'input_photograph', 'maps_of', 'normalisation_of', 'original_photograph', 'panel_of_sample',
-    'read_raw', 'safe_name', 'write_atomically', 'write_json', 'write_npy', 'write_png', 'write_raw',
-]  # fmt: skip
+    'PanelVisualizer',
+    'draw_panel',
+    'input_photograph',
+    'maps_of',
+    'normalisation_of',
+    'original_photograph',
+    'panel_of_sample',
+    'read_raw',
+    'safe_name',
+    'write_atomically',
+    'write_json',
+    'write_npy',
+    'write_png',
+    'write_raw',
+]

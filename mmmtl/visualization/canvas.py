@@ -17,7 +17,7 @@ PAPER = (255, 255, 255)
 EMPTY = (246, 248, 250)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib, at ``size`` pixels."""
     import matplotlib
@@ -62,8 +62,18 @@ class Canvas:
         """The sheet as uint8 RGB (H, W, 3)."""
         return np.array(self.sheet)
 
-    def text(self, x: float, y: float, text: str, size: int, *, bold: bool = False, colour=INK, anchor: str = 'la',
-             width: float | None = None) -> float:  # fmt: skip
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: int,
+        *,
+        bold: bool = False,
+        colour=INK,
+        anchor: str = 'la',
+        width: float | None = None,
+    ) -> float:
         """Write one line with its ``anchor`` (PIL's two letters) at (x, y); returns its length in pixels."""
         font = load_font(size, bold)
         if width is not None:
@@ -105,7 +115,9 @@ class Canvas:
     def swatch(self, x: int, y: int, side: int, colour: tuple[int, int, int]) -> None:
         """A small square of one colour."""
         outline = HAIRLINE if min(colour) > 215 else None
-        self.pen.rounded_rectangle((x, y, x + side - 1, y + side - 1), radius=2, fill=tuple(colour), outline=outline)
+        self.pen.rounded_rectangle(
+            (x, y, x + side - 1, y + side - 1), radius=2, fill=tuple(colour), outline=outline
+        )
 
     def ramp(self, x: int, y: int, size: tuple[int, int], colours: np.ndarray) -> None:
         """A horizontal colour bar of uint8 (N, 3) ``colours``, first at the left."""

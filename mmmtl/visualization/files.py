@@ -19,7 +19,8 @@ __all__ = ['safe_name', 'write_atomically', 'write_json', 'write_npy', 'write_pn
 def write_atomically(path: str, write: Callable[[BinaryIO], object]) -> str:
     """Call ``write(file)`` on a temporary file beside ``path`` and move it there when all is written.
 
-    Folders are made as needed. If ``write`` fails, neither ``path`` nor the temporary file is left behind changed.
+    Folders are made as needed. If ``write`` fails, neither ``path`` nor the temporary file is left behind
+    changed.
 
     Returns:
         ``path``.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from mmmtl.tasks.base import Legend
+
 from .canvas import MUTED, Canvas, load_font, wrap_words
 
 __all__ = ['LegendBlock', 'format_value']
 
-MAX_LINES = 5
+MAX_LINES = 6
 
 
 def format_value(value: float, span: float) -> str:
@@ -29,15 +33,18 @@ class LegendBlock:
         size: Text size in pixels.
     """
 
-    legend: object
+    legend: Legend
     width: int
     size: int
 
     def __post_init__(self) -> None:
         self.line = round(self.size * 1.5)
         self.entries = self._flow() if self.legend.entries else []
-        self.hint = [] if self.legend.ramp is not None else wrap_words(
-            self.legend.unit, load_font(self.size), self.width)[:3]  # fmt: skip
+        self.hint = (
+            []
+            if self.legend.ramp is not None
+            else wrap_words(self.legend.unit, load_font(self.size), self.width)[:3]
+        )
 
     @property
     def height(self) -> int:
@@ -53,8 +60,8 @@ class LegendBlock:
         lines: list[list] = [[]]
         x = 0
         for index, (name, colour) in enumerate(self.legend.entries):
-            name = wrap_words(name, font, self.width - 2 * swatch)
-            name = name[0] + ('…' if len(name) > 1 and not name[0].endswith('…') else '')
+            words = wrap_words(name, font, self.width - 2 * swatch)
+            name = words[0] + ('…' if len(words) > 1 and not words[0].endswith('…') else '')
             need = round(swatch * 1.4 + font.getlength(name))
             if x and x + need > self.width:
                 left = len(self.legend.entries) - index
@@ -70,7 +77,7 @@ class LegendBlock:
     def draw(self, canvas: Canvas, x: int, y: int) -> None:
         """Draw with the upper left corner at (x, y)."""
         if self.legend.ramp is not None:
-            self._draw_bar(canvas, x, y)
+            self._draw_bar(canvas, x, y, self.legend.ramp)
             return
         for entries in self.entries:
             for offset, name, colour in entries:
@@ -83,15 +90,23 @@ class LegendBlock:
             canvas.text(x, y + self.line / 2, text, self.size, colour=MUTED, anchor='lm')
             y += self.line
 
-    def _draw_bar(self, canvas: Canvas, x: int, y: int) -> None:
+    def _draw_bar(self, canvas: Canvas, x: int, y: int, colours: np.ndarray) -> None:
         legend, bar = self.legend, round(self.size * 0.8)
-        canvas.ramp(x, y + 2, (self.width, bar), legend.ramp)
+        canvas.ramp(x, y + 2, (self.width, bar), colours)
         span = legend.high - legend.low
-        low, middle, high = (format_value(v, span) for v in (legend.low, (legend.low + legend.high) / 2, legend.high))
+        low, middle, high = (
+            format_value(v, span) for v in (legend.low, (legend.low + legend.high) / 2, legend.high)
+        )
         if len(legend.unit) > 3:  # a word stands in the middle, a symbol behind the last number
             middle = legend.unit
         elif legend.unit:
             high = f'{high} {legend.unit}'
         for anchor, share, text in (('la', 0.0, low), ('ma', 0.5, middle), ('ra', 1.0, high)):
-            canvas.text(x + share * self.width, y + bar + round(self.size * 0.55), text, self.size, colour=MUTED,
-                        anchor=anchor)  # fmt: skip
+            canvas.text(
+                x + share * self.width,
+                y + bar + round(self.size * 0.55),
+                text,
+                self.size,
+                colour=MUTED,
+                anchor=anchor,
+            )

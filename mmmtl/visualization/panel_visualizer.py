@@ -31,9 +31,17 @@ def maps_of(pixel_data: Any, tasks: Mapping) -> dict[str, np.ndarray]:
     return maps
 
 
-def panel_of_sample(image: np.ndarray, sample: MTLDataSample, tasks: Mapping, *, draw_gt: bool = True,
-                    draw_pred: bool = True, subtitle: str = '', cell_width: int = 256,
-                    image_next: np.ndarray | None = None) -> np.ndarray:  # fmt: skip
+def panel_of_sample(
+    image: np.ndarray,
+    sample: MTLDataSample,
+    tasks: Mapping,
+    *,
+    draw_gt: bool = True,
+    draw_pred: bool = True,
+    subtitle: str = '',
+    cell_width: int = 256,
+    image_next: np.ndarray | None = None,
+) -> np.ndarray:
     """The panel of one data sample.
 
     Args:
@@ -50,8 +58,16 @@ def panel_of_sample(image: np.ndarray, sample: MTLDataSample, tasks: Mapping, *,
     """
     gt = maps_of(sample.gt, tasks) if draw_gt and 'gt' in sample else None
     pred = maps_of(sample.pred, tasks) if draw_pred and 'pred' in sample else None
-    return draw_panel(image, tasks, gt or None, pred, title=str(sample.get('sample_id', '')), subtitle=subtitle,
-                      cell_width=cell_width, image_next=image_next)  # fmt: skip
+    return draw_panel(
+        image,
+        tasks,
+        gt or None,
+        pred,
+        title=str(sample.get('sample_id', '')),
+        subtitle=subtitle,
+        cell_width=cell_width,
+        image_next=image_next,
+    )
 
 
 @VISUALIZERS.register_module()
@@ -71,10 +87,20 @@ class PanelVisualizer(Visualizer):
         self.cell_width = cell_width
 
     @master_only
-    def add_datasample(self, name: str, image: np.ndarray, data_sample: MTLDataSample | None = None, draw_gt: bool = True,
-                       draw_pred: bool = True, show: bool = False, wait_time: float = 0, step: int = 0,
-                       out_file: str | None = None, subtitle: str = '',
-                       image_next: np.ndarray | None = None) -> None:  # fmt: skip
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: MTLDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        step: int = 0,
+        out_file: str | None = None,
+        subtitle: str = '',
+        image_next: np.ndarray | None = None,
+    ) -> None:
         """Draw the panel of ``data_sample`` and show it, write it to ``out_file``, or hand it to the backends.
 
         Args:
@@ -91,11 +117,21 @@ class PanelVisualizer(Visualizer):
         """
         tasks = (self.dataset_meta or {}).get('tasks')
         if not tasks:
-            raise ValueError("PanelVisualizer needs dataset_meta['tasks'] (name -> Task); the runner sets it from the "
-                             'dataset, elsewhere set visualizer.dataset_meta = dict(tasks=model.tasks)')  # fmt: skip
+            raise ValueError(
+                "PanelVisualizer needs dataset_meta['tasks'] (name -> Task); the runner sets it from the "
+                'dataset, elsewhere set visualizer.dataset_meta = dict(tasks=model.tasks)'
+            )
         sample = data_sample if data_sample is not None else MTLDataSample()
-        panel = panel_of_sample(image, sample, tasks, draw_gt=draw_gt, draw_pred=draw_pred, subtitle=subtitle,
-                                cell_width=self.cell_width, image_next=image_next)  # fmt: skip
+        panel = panel_of_sample(
+            image,
+            sample,
+            tasks,
+            draw_gt=draw_gt,
+            draw_pred=draw_pred,
+            subtitle=subtitle,
+            cell_width=self.cell_width,
+            image_next=image_next,
+        )
         self.set_image(panel)
         if show:
             self.show(panel, win_name=name, wait_time=wait_time)

@@ -14,7 +14,7 @@ __all__ = ['input_photograph', 'normalisation_of', 'original_photograph']
 
 
 def original_photograph(sample: Any) -> np.ndarray | None:
-    """The photograph as it lies on disk, uint8 RGB (H, W, 3), or None where there is no readable file (generated scenes)."""
+    """The photograph as it lies on disk, uint8 RGB (H, W, 3), or None where there is no file (generated scenes)."""
     path = sample.get('img_path')
     if not path or not osp.isfile(path):
         return None
@@ -25,14 +25,16 @@ def original_photograph(sample: Any) -> np.ndarray | None:
         return None
 
 
-def input_photograph(inputs: torch.Tensor, meta: Mapping, mean: Any = None, std: Any = None) -> list[np.ndarray]:
+def input_photograph(
+    inputs: torch.Tensor, meta: Mapping, mean: Any = None, std: Any = None
+) -> list[np.ndarray]:
     """What the network saw, without padding: one uint8 RGB (H, W, 3) per frame.
 
     Args:
         inputs: (3, H, W) or (2, 3, H, W), uint8, or float normalised by ``mean`` and ``std``.
         meta: The sample's metainfo; ``padding`` = (left, right, top, bottom) is cut off.
-        mean, std: What the float image was normalised with, per channel of values in [0, 1]. Without them a float image
-            is stretched from its darkest to its brightest value.
+        mean, std: What the float image was normalised with, per channel of values in [0, 1]. Without them a
+            float image is stretched from its darkest to its brightest value.
     """
     frames = inputs.detach().cpu()
     frames = frames if frames.ndim == 4 else frames[None]
@@ -52,7 +54,7 @@ def input_photograph(inputs: torch.Tensor, meta: Mapping, mean: Any = None, std:
 
 
 def normalisation_of(dataset: Any) -> dict[str, Any]:
-    """``mean`` and ``std`` (values in [0, 1]) of the step of a dataset's pipeline that normalises; empty without one."""
+    """``mean`` and ``std``, of values in [0, 1], of the normalising step of a dataset's pipeline; empty without one."""
     while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):
         dataset = dataset.dataset
     if not hasattr(dataset, 'pipeline') and hasattr(dataset, 'datasets'):

@@ -15,8 +15,8 @@ __all__ = ['read_raw', 'write_raw']
 def write_raw(folder: str, sample_id: str, prediction: Mapping[str, np.ndarray]) -> list[str]:
     """Write one image's predictions to ``folder/TASK/SAMPLE_ID.png`` or ``.npy``.
 
-    Integer maps (1, H, W) or (H, W) with values 0 to 65535 become greyscale PNG (8 bits where they suffice, else 16),
-    everything else keeps dtype and shape as NPY.
+    Integer maps (1, H, W) or (H, W) with values 0 to 65535 become greyscale PNG (8 bits where they suffice,
+    else 16), everything else keeps dtype and shape as NPY.
 
     Args:
         folder: Where to write.
@@ -30,7 +30,11 @@ def write_raw(folder: str, sample_id: str, prediction: Mapping[str, np.ndarray])
     for task, values in prediction.items():
         values = np.asarray(values)
         stem = osp.join(folder, task, safe_name(sample_id))
-        if np.issubdtype(values.dtype, np.integer) and values.ndim - (values.shape[0] == 1) <= 2 and values.min() >= 0:
+        if (
+            np.issubdtype(values.dtype, np.integer)
+            and values.ndim - (values.shape[0] == 1) <= 2
+            and values.min() >= 0
+        ):
             high = int(values.max())
             if high <= 65535:
                 plane = values.reshape(values.shape[-2:])

@@ -11,8 +11,14 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from mmmtl.registry import HOOKS
-from mmmtl.visualization import (input_photograph, normalisation_of, original_photograph, panel_of_sample, safe_name,
-                                 write_png)  # fmt: skip
+from mmmtl.visualization import (
+    input_photograph,
+    normalisation_of,
+    original_photograph,
+    panel_of_sample,
+    safe_name,
+    write_png,
+)
 
 __all__ = ['PanelHook']
 
@@ -22,8 +28,8 @@ class PanelHook(Hook):
     """Draws the photograph, and ground truth and prediction of every task, on one sheet per image.
 
     Args:
-        num_val: How many images of each validation are drawn, the first ones of the dataset; they go to the backends of
-            the runner's visualizer (``vis_data/vis_image`` in the work dir). 0: none.
+        num_val: How many images of each validation are drawn, the first ones of the dataset; they go to the
+            backends of the runner's visualizer (``vis_data/vis_image`` in the work dir). 0: none.
         test_dir: Folder for the panels of a test, one PNG per image; None: none.
         max_test: Draw no more than this many panels per process in a test.
         cell_width: Width of one picture in pixels.
@@ -32,8 +38,14 @@ class PanelHook(Hook):
 
     priority = 'NORMAL'
 
-    def __init__(self, num_val: int = 4, test_dir: str | None = None, max_test: int | None = None, cell_width: int = 256,
-                 subtitle: str = '') -> None:  # fmt: skip
+    def __init__(
+        self,
+        num_val: int = 4,
+        test_dir: str | None = None,
+        max_test: int | None = None,
+        cell_width: int = 256,
+        subtitle: str = '',
+    ) -> None:
         self.num_val, self.test_dir, self.max_test = num_val, test_dir, max_test
         self.cell_width, self.subtitle = cell_width, subtitle
         self._drawn = 0
@@ -44,8 +56,9 @@ class PanelHook(Hook):
     def before_test_epoch(self, runner: Any) -> None:
         self._drawn = 0
 
-    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Mapping | None = None,
-                       outputs: Sequence | None = None) -> None:  # fmt: skip
+    def after_val_iter(
+        self, runner: Any, batch_idx: int, data_batch: Mapping | None = None, outputs: Sequence | None = None
+    ) -> None:
         if not is_main_process() or self._drawn >= self.num_val or not outputs:
             return
         dataset = runner.val_dataloader.dataset
@@ -54,8 +67,9 @@ class PanelHook(Hook):
             runner.visualizer.add_image(f'val_{safe_name(sample.sample_id)}', panel, runner.iter)
             self._drawn += 1
 
-    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Mapping | None = None,
-                        outputs: Sequence | None = None) -> None:  # fmt: skip
+    def after_test_iter(
+        self, runner: Any, batch_idx: int, data_batch: Mapping | None = None, outputs: Sequence | None = None
+    ) -> None:
         if self.test_dir is None or not outputs:
             return
         dataset = runner.test_dataloader.dataset
@@ -73,5 +87,15 @@ class PanelHook(Hook):
         if inputs is not None and (image is None or inputs.ndim == 4):
             image, *rest = input_photograph(inputs, sample.metainfo, **normalisation_of(dataset))
             image_next = rest[0] if rest else None
-        return panel_of_sample(image, sample, dataset.metainfo['tasks'], subtitle=self.subtitle,
-                               cell_width=self.cell_width, image_next=image_next)  # fmt: skip
+        if image is None:
+            raise ValueError(
+                f"sample '{sample.sample_id}': neither a photograph on disk nor inputs to draw a panel on"
+            )
+        return panel_of_sample(
+            image,
+            sample,
+            dataset.metainfo['tasks'],
+            subtitle=self.subtitle,
+            cell_width=self.cell_width,
+            image_next=image_next,
+        )

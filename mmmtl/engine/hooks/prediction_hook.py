@@ -26,7 +26,10 @@ class PredictionHook(Hook):
     def __init__(self, out_dir: str) -> None:
         self.out_dir = out_dir
 
-    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Mapping | None = None,
-                        outputs: Sequence | None = None) -> None:  # fmt: skip
+    def after_test_iter(
+        self, runner: Any, batch_idx: int, data_batch: Mapping | None = None, outputs: Sequence | None = None
+    ) -> None:
         for sample in outputs or ():
-            write_raw(self.out_dir, sample.sample_id, {n: m.detach().cpu().numpy() for n, m in sample.pred.items()})
+            write_raw(
+                self.out_dir, sample.sample_id, {n: m.detach().cpu().numpy() for n, m in sample.pred.items()}
+            )
