@@ -92,12 +92,9 @@ def merge_repeated(problems: Sequence[str]) -> list[str]:
     merged = []
     for key, owners in paths.items():
         owners = [owner for owner in owners if owner]
-        extra = (
-            f' (also {", ".join(f"{o}.{key.partition('=')[0]}" for o in owners[1:])})'
-            if len(owners) > 1
-            else ''
-        )
-        merged.append((f'{owners[0]}.{key}' if owners else key) + extra)
+        name = key.partition('=')[0]
+        also = ', '.join(f'{owner}.{name}' for owner in owners[1:])
+        merged.append((f'{owners[0]}.{key}' if owners else key) + (f' (also {also})' if also else ''))
     return merged
 
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmmtl.registry import ConfigError, suggest
 
 from .modules import register_all_modules
-from .options import check_options, find_copies, keep_tasks, put_copies
+from .options import check_options, find_copies, forget_names, keep_tasks, put_copies
 from .schema import section_keys
 from .sources import assignments, follow_changes
 
@@ -31,8 +31,8 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
     changes such a name, everything that the files compute from it follows, and so does every key of the
     same name that held the same value; what another file or option has overridden stays.
 
-    ``only_tasks=['depth']``, as an option or in the file, keeps these tasks alone: a single-task baseline
-    of any config.
+    ``only_tasks=['depth']``, as an option or in the file, keeps these tasks alone: a single-task baseline of
+    any config. Arguments that name a dropped task become None, or lose the name from their list.
 
     Args:
         path: A ``.py`` config file, or a config that has been read already.
@@ -57,9 +57,11 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
     except (KeyError, TypeError, IndexError) as error:
         raise ConfigError(f'--cfg-options {options}: {error}') from error
     if cfg.get('only_tasks'):
-        dropped = set(cfg.get('tasks') or {}) - set(cfg.only_tasks)
         cfg.tasks = keep_tasks(cfg.get('tasks') or {}, cfg.only_tasks)
     spread(cfg, before)
+    dropped = set(before.get('tasks') or {}) - set(cfg.get('tasks') or {})
+    for section in (name for name in list(cfg.keys()) if name != 'tasks' and dropped):
+        cfg[section] = forget_names(cfg[section], dropped)
     return cfg
 
 

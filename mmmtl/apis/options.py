@@ -10,7 +10,7 @@ from mmmtl.registry import ConfigError, suggest
 
 from .schema import Component, allowed_keys, components, join, plain_keys, section_keys
 
-__all__ = ['check_options', 'find_copies', 'keep_tasks', 'put_copies']
+__all__ = ['check_options', 'find_copies', 'forget_names', 'keep_tasks', 'put_copies']
 
 
 def check_options(config: Mapping, options: Mapping[str, Any]) -> None:
@@ -135,3 +135,20 @@ def keep_tasks(tasks: Mapping[str, Any], only: Sequence[str] | str) -> dict[str,
         near = suggest(wrong[0], tasks) if wrong else ''
         raise ConfigError(f'only_tasks={only}: name some of the tasks {list(tasks)}.{near}')
     return {name: task for name, task in tasks.items() if name in only}
+
+
+def forget_names(node: Any, dropped: set[str]) -> Any:
+    """A config section without references to tasks that are gone.
+
+    Arguments equal to such a name become None; lists lose it, and mappings its key. Task configs themselves
+    (below a key ``tasks``) and what describes data (``metainfo``) are left alone.
+    """
+    if isinstance(node, Mapping):
+        return {
+            key: value if key in ('tasks', 'metainfo') else forget_names(value, dropped)
+            for key, value in node.items()
+            if key not in dropped
+        }
+    if isinstance(node, (list, tuple)):
+        return type(node)(forget_names(v, dropped) for v in node if not (isinstance(v, str) and v in dropped))
+    return None if isinstance(node, str) and node in dropped else node
