@@ -11,11 +11,10 @@ from torch import Tensor
 
 from mmmtl.apis.converters.diffusionmtl import convert
 from mmmtl.models import MultiTaskModel
-from mmmtl.registry import TASKS
-from mmmtl.tasks import IGNORE
+
+from .common import GRADIENT, LOSS, OUTPUT, label_of, published_form, published_task, ratio, relative
 
 LOSS_WEIGHTS = {'semseg': 1.0, 'human_parts': 2.0, 'sal': 5.0, 'edge': 50.0, 'normals': 10.0, 'depth': 1.0}
-OUTPUT, LOSS, GRADIENT = 1e-5, 1e-5, 1e-3
 
 
 def recognises(data: dict) -> bool:
@@ -39,20 +38,8 @@ def fill(key: str, shape: tuple[int, ...]) -> Tensor:
 
 def task_of(published: str, channels: int) -> Any:
     """The task that published code calls ``published``, with its loss weight there."""
-    TASKS.import_from_location()
-    for kind in TASKS.module_dict.values():
-        if published == kind.default_name or published in kind.aliases:
-            options = {'classes': [str(i) for i in range(channels)]} if published in ('semseg', 'human_parts') else {}
-            return kind(loss_weight=LOSS_WEIGHTS[published], **options)
-    raise ValueError(f"no task is published as '{published}'")
-
-
-def label_of(task: Any, label: Tensor) -> Tensor:
-    """A recorded float map (n, C, H, W) with 255 as unknown → the form labels have here."""
-    if task.categorical:
-        return label[:, 0].long()
-    label = label.float()
-    return torch.where((label == IGNORE).any(1, keepdim=True), torch.full_like(label, math.nan), label)
+    options = {'classes': [str(i) for i in range(channels)]} if published in ('semseg', 'human_parts') else {}
+    return published_task(published, loss_weight=LOSS_WEIGHTS[published], **options)
 
 
 def state_of(data: dict) -> dict[str, Tensor]:
@@ -88,21 +75,6 @@ def build(data: dict) -> tuple[MultiTaskModel, dict[str, Any]]:
         raise ValueError(f'the recorded run lacks {sorted(own - set(renamed))[:5]}, '
                          f'has {sorted(set(renamed) - own)[:5]}')  # fmt: skip
     return model, tasks
-
-
-def relative(found: Tensor, expected: Tensor) -> float:
-    """Largest absolute difference over the expected tensor's scale."""
-    return ((found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-30)).item()
-
-
-def published_form(name: str, prediction: Tensor) -> Tensor:
-    """A prediction as the published post-processing returns it."""
-    if name in ('semseg', 'human_parts'):
-        return prediction[:, 0]
-    if name in ('sal', 'edge'):
-        return prediction[:, 0] * 255
-    prediction = prediction.permute(0, 2, 3, 1)
-    return (prediction + 1) * 127.5 if name == 'normals' else prediction
 
 
 def replay(data: dict) -> list[tuple[str, float, float]]:
@@ -167,13 +139,9 @@ def _replay_training(model: MultiTaskModel, tasks: dict, data: dict, image: Tens
         label = targets[task.name][1]
         for prefix, logits in (('', final), ('inter_', first[index[old]])):
             value = task.loss(logits, label, per_sample=True).sum().item() / len(image)
-            results.append((f'loss {prefix}{old}', _ratio(value, record['losses'][prefix + old]), LOSS))
-    results.append(('loss total', _ratio(total.item(), record['losses']['total']), LOSS))
+            results.append((f'loss {prefix}{old}', ratio(value, record['losses'][prefix + old]), LOSS))
+    results.append(('loss total', ratio(total.item(), record['losses']['total']), LOSS))
     return results + _gradients(model, tasks, record)
-
-
-def _ratio(value: float, expected: Any) -> float:
-    return abs(value - float(expected)) / max(abs(float(expected)), 1e-12)
 
 
 def _gradients(model: MultiTaskModel, tasks: dict, record: dict) -> list[tuple[str, float, float]]:
@@ -192,7 +160,7 @@ def _gradients(model: MultiTaskModel, tasks: dict, record: dict) -> list[tuple[s
         squares += norm**2
         worst = max(worst, abs(norm - float(expected)) / max(float(expected), 1e-6 * largest))
     results = [(f'gradient norms of {len(record["grad_norm"])} parameters, worst', worst, GRADIENT),
-               ('gradient norm, total', _ratio(math.sqrt(squares), record['total_grad_norm']), GRADIENT)]  # fmt: skip
+               ('gradient norm, total', ratio(math.sqrt(squares), record['total_grad_norm']), GRADIENT)]  # fmt: skip
     state = model.state_dict()
     for key, expected in record['bn_after'].items():
         results.append((f'after the step: {key}', relative(state[ours(key)], expected), OUTPUT))

@@ -69,6 +69,19 @@ class Decoder(BaseModule):
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         """Raw maps ``{task: (B, C, h, w)}`` of any grid; the model brings them to ``size``."""
 
+    def loss_and_maps(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int],
+                      batch: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+        """Losses, and the raw maps of all tasks and samples with their gradients, for a loss put on top.
+
+        Decoders that can give both in one pass override it.
+
+        Args:
+            batch: Over how many samples losses are averaged, where ``feats`` holds more views than samples.
+        """
+        if batch not in (None, len(feats[0])) and self.composition != 'batch':
+            raise ValueError(f'{type(self).__name__} averages losses over the batch and cannot take several views')
+        return self.loss(feats, targets, noise, size), self.predict(feats, noise, size)
+
     def task_losses(self, raw: Mapping[str, Tensor], targets: Targets, size: tuple[int, int], prefix: str = '',
                     weight: float = 1.0, gathered: bool = False,
                     batch: int | None = None) -> dict[str, Tensor]:  # fmt: skip

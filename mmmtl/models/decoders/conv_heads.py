@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmmtl.models.layers.segnet import xavier_
 from mmmtl.registry import MODELS
 
 from .base import Decoder, Targets
@@ -30,10 +31,7 @@ class ConvHeads(Decoder):
         self.heads = nn.ModuleDict({
             name: nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, task.out_channels, 1))
             for name, task in self.tasks.items()})  # fmt: skip
-        for part in self.heads.modules():
-            if isinstance(part, nn.Conv2d):
-                nn.init.xavier_normal_(part.weight)
-                nn.init.zeros_(part.bias)
+        xavier_(self.heads)
 
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         return {name: head(feats[self.level]) for name, head in self.heads.items()}

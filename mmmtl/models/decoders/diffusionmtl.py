@@ -167,12 +167,13 @@ class DiffusionMTLDecoder(Decoder):
         return {n: self.denoiser.heads[n](x) for n, x in self.denoiser(states, condition, 0).items()}
 
     # ---- contract ----------------------------------------------------------------------------------------------------
-    def forward_train(self, feats: Sequence[Tensor], index: Mapping[str, Tensor],
-                      noise: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+    def forward_train(self, feats: Sequence[Tensor], index: Mapping[str, Tensor], noise: Any,
+                      learned: Sequence[str] | None = ()) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
         """Initial predictions {task: (B, C, h, w)} of all tasks, and final raw maps {task: (n, C, h, w)} of
-        those in ``index``, one per labelled sample."""
+        those in ``index``, one per labelled sample. ``learned`` names more tasks whose initial maps need
+        gradients; None: all."""
         names = [n for n in self.tasks if n in index]
-        features, predictions = self.initial(feats, names)
+        features, predictions = self.initial(feats, None if learned is None else [*names, *learned])
         start, condition = self._inputs(features, predictions)
         if not names:
             return predictions, {}
@@ -183,8 +184,20 @@ class DiffusionMTLDecoder(Decoder):
 
     def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         initial, final = self.forward_train(feats, {n: i for n, (i, _) in targets.items()}, noise)
-        losses = self.task_losses(final, targets, size, gathered=True, batch=len(feats[0]))
-        losses.update(self.task_losses(initial, targets, size, 'aux.', self.intermediate_weight))
+        return self._losses(feats, initial, final, targets, size)
+
+    def loss_and_maps(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int],
+                      batch: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+        """As the base; the maps are the initial predictions, which training has for all tasks and samples."""
+        index = {n: i for n, (i, _) in targets.items()}
+        initial, final = self.forward_train(feats, index, noise, learned=None)
+        return self._losses(feats, initial, final, targets, size, batch), initial
+
+    def _losses(self, feats: Sequence[Tensor], initial: dict, final: dict, targets: Targets, size: tuple[int, int],
+                batch: int | None = None) -> dict[str, Tensor]:  # fmt: skip
+        batch = batch or len(feats[0])
+        losses = self.task_losses(final, targets, size, gathered=True, batch=batch)
+        losses.update(self.task_losses(initial, targets, size, 'aux.', self.intermediate_weight, batch=batch))
         shared = [self.denoiser] if not final else []
         if not final and self.combine is not None:
             shared.append(self.combine)

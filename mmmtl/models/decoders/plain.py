@@ -85,7 +85,12 @@ class PlainDecoder(Decoder):
     def loss(
         self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        return self.task_losses(self(feats), targets, size)
+        return self.loss_and_maps(feats, targets, noise, size)[0]
+
+    def loss_and_maps(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int],
+                      batch: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+        raw = self(feats)
+        return self.task_losses(raw, targets, size, batch=batch), raw
 
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         return self(feats)
