@@ -1,0 +1,73 @@
+"""Small latent models, and the published program with the same weights."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.reference.stablemtl import Program, TaskLayer, blocks
+from mmmtl.apis.converters.stablemtl import convert, convert_stream
+from mmmtl.models import LatentMultiTaskModel
+
+NAMES = {'albedo': 'albedo', 'shading': 'shading', 'depth': 'depth', 'normal': 'normals', 'semantic': 'semseg',
+         'optical_flow': 'optical_flow', 'scene_flow': 'scene_flow'}  # fmt: skip
+"""Published names → ours."""
+PALETTE = [(128, 64, 128), (70, 70, 70), (250, 170, 30), (107, 142, 35)]
+TASKS = dict(
+    albedo=dict(type='Albedo'), shading=dict(type='Shading'), depth=dict(type='Depth'),
+    normals=dict(type='SurfaceNormals'), semseg=dict(type='SemanticSegmentation', classes=4, palette=PALETTE),
+    optical_flow=dict(type='OpticalFlow'), scene_flow=dict(type='SceneFlow'))  # fmt: skip
+UNET = dict(
+    sample_size=8, block_out_channels=(16, 32), layers_per_block=1, attention_head_dim=2, cross_attention_dim=12,
+    norm_num_groups=4, use_linear_projection=True, down_block_types=('CrossAttnDownBlock2D', 'CrossAttnDownBlock2D'),
+    up_block_types=('CrossAttnUpBlock2D', 'CrossAttnUpBlock2D'))  # fmt: skip
+VAE = dict(
+    block_out_channels=(8, 16, 16, 16), norm_num_groups=4, layers_per_block=1, latent_channels=4,
+    down_block_types=('DownEncoderBlock2D',) * 4, up_block_types=('UpDecoderBlock2D',) * 4)  # fmt: skip
+EXCHANGE = dict(heads=2, query_width=20)
+
+
+def make(exchange: dict | None = None, vae: bool = False, seed: int = 0, tasks: dict | None = None,
+         random_out: bool = True, **options) -> LatentMultiTaskModel:  # fmt: skip
+    """A model; with ``exchange`` its task attention is not zero, so that it shows."""
+    torch.manual_seed(seed)
+    autoencoder = dict(type='KLAutoencoder', config=VAE) if vae else dict(type='DCTAutoencoder', block=4, kept=3)
+    options = {'unet': UNET, 'tokens': dict(type='LearnedTokens', length=2), **options}
+    model = LatentMultiTaskModel(tasks or TASKS, autoencoder, exchange=exchange, **options)
+    model.init_weights()
+    if exchange is not None and random_out:
+        for layer in model.task_attention.values():
+            torch.nn.init.normal_(layer.out.weight, std=0.3)
+            torch.nn.init.normal_(layer.out.bias, std=0.3)
+    return model.eval()
+
+
+def program(model: LatentMultiTaskModel) -> Program:
+    """The published program with the weights of ``model`` (which has a VAE)."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    def stream(name: str):
+        unet = UNet2DConditionModel(**{**UNET, 'in_channels': 12, 'out_channels': 4})
+        unet.load_state_dict(getattr(model, name).state_dict())
+        return unet.eval()
+
+    vae = AutoencoderKL(**VAE).eval()
+    vae.load_state_dict(model.autoencoder.network.state_dict())
+    main, attention, child = stream('unet'), {}, None
+    if model.auxiliary is not None:
+        child = stream('auxiliary')
+        state = model.state_dict()
+        for prefix, module in blocks(main).items():
+            width = module.to_out[0].out_features
+            layer = TaskLayer(tuple(NAMES), width, EXCHANGE['query_width'], EXCHANGE['heads'])
+            renamed, _, unknown = convert({f'{prefix}.{k}': v for k, v in layer.state_dict().items()}, NAMES)
+            assert not unknown
+            layer.load_state_dict({k: state[own] for k, own in zip(layer.state_dict(), renamed)})
+            attention[prefix] = layer.eval()
+
+    def text(prompt: str) -> torch.Tensor:
+        return model.tokens(NAMES[prompt.replace(' ', '_')]).detach()[None]
+
+    return Program(main, child, vae, text, attention, palette=torch.tensor(PALETTE, dtype=torch.float32))
+
+
+__all__ = ['EXCHANGE', 'NAMES', 'TASKS', 'UNET', 'VAE', 'convert_stream', 'make', 'program']

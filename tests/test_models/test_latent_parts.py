@@ -1,0 +1,258 @@
+"""Autoencoders, task tokens, task attention and latent masks by themselves."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.fft import dctn
+
+from mmmtl.models.latent import (
+    DCTAutoencoder,
+    FeatureBank,
+    KLAutoencoder,
+    LearnedTokens,
+    TaskAttention,
+    TextTokens,
+    TokenFile,
+    latent_valid,
+    masked_mse,
+)
+from mmmtl.models.latent.task_attention import pixel_attention, source_scores
+from mmmtl.models.latent.task_tokens import batch_tokens
+from mmmtl.models.latent.unet import build_unet, inflate_input, open_attention, self_attentions
+
+from .latent_toy import UNET, VAE
+
+
+# ---- autoencoders ----------------------------------------------------------------------------------------------------
+def test_block_transform_is_the_orthonormal_cosine_transform():
+    image = torch.rand(1, 3, 8, 16) * 2 - 1
+    latent = DCTAutoencoder(block=8, kept=64).encode(image)
+    assert latent.shape == (1, 192, 1, 2)
+    for block in range(2):
+        for colour in range(3):
+            expected = dctn(image[0, colour, :, 8 * block : 8 * block + 8].double().numpy(), norm='ortho') / 8
+            found = latent[0].reshape(3, 64, 1, 2)[colour, :, 0, block].double().numpy()
+            np.testing.assert_allclose(np.sort(found), np.sort(expected.ravel()), atol=1e-6)
+    few = DCTAutoencoder(block=8, kept=3).encode(image)[0, :3, 0, 0]
+    whole = dctn(image[0, 0, :, :8].double().numpy(), norm='ortho') / 8
+    np.testing.assert_allclose(few.numpy(), [whole[0, 0], whole[0, 1], whole[1, 0]], atol=1e-6)
+    assert few[0].item() == pytest.approx(image[0, 0, :, :8].mean().item(), abs=1e-6)
+
+
+def test_block_transform_comes_back():
+    image = torch.rand(2, 3, 12, 20) * 2 - 1
+    whole = DCTAutoencoder(block=4, kept=16)
+    torch.testing.assert_close(whole.decode(whole.encode(image)), image, atol=1e-5, rtol=0)
+    part = DCTAutoencoder(block=4, kept=5, gain=3.0)
+    once = part.decode(part.encode(image))
+    torch.testing.assert_close(part.decode(part.encode(once)), once, atol=1e-5, rtol=0)  # a projection
+    error, residue = (once - image).square().sum(), image.square().sum() - once.square().sum()
+    torch.testing.assert_close(error, residue, rtol=1e-4, atol=1e-3)  # and an orthogonal one
+    assert part.encode(image[..., :11, :18]).shape == (2, 15, 2, 4)
+    assert not list(part.parameters()) and not part.state_dict()
+    with pytest.raises(ValueError, match='kept must lie between 1 and block² = 16, got 17'):
+        DCTAutoencoder(block=4, kept=17)
+
+
+def test_autoencoder_of_diffusers():
+    torch.manual_seed(0)
+    model = KLAutoencoder(VAE).eval()
+    image = torch.rand(1, 3, 23, 41) * 2 - 1
+    latent = model.encode(image)
+    assert (model.factor, model.latent_channels) == (8, 4) and latent.shape == (1, 4, 2, 5)
+    with torch.no_grad():
+        moments = model.network.quant_conv(model.network.encoder(image))
+    torch.testing.assert_close(latent, moments[:, :4] * 0.18215)
+    assert not latent.requires_grad and not any(p.requires_grad for p in model.parameters())
+    assert model.decode(latent).shape == (1, 3, 16, 40)
+    tiled = KLAutoencoder(VAE, tiling=True)
+    assert tiled.network.use_tiling and not model.network.use_tiling
+
+
+# ---- tokens ----------------------------------------------------------------------------------------------------------
+def test_padded_tokens_do_not_show():
+    """A UNet gives the same for a task alone and for tasks of other lengths beside it."""
+    torch.manual_seed(0)
+    unet = build_unet(UNET, 6, 2).eval()
+    open_attention(unet)
+    tokens = [torch.randn(n, 12) for n in (2, 5, 3)]
+    sample = torch.randn(2, 6, 8, 8)
+    batch, mask = batch_tokens(tokens, 2)
+    assert batch.shape == (6, 5, 12) and mask.sum(1).tolist() == [2, 2, 5, 5, 3, 3]
+    with torch.no_grad():
+        together = unet(sample.repeat(3, 1, 1, 1), 999, batch, encoder_attention_mask=mask).sample
+        for part, token in zip(together.chunk(3), tokens):
+            alone, none = batch_tokens([token], 2)
+            assert none is None
+            torch.testing.assert_close(part, unet(sample, 999, alone).sample, atol=3e-6, rtol=0)
+
+
+def test_token_file(tmp_path):
+    path = tmp_path / 'tokens.pt'
+    table = {'optical flow': torch.randn(4, 6), 'normal': torch.randn(3, 6)}
+    torch.save(table, path)
+    tokens = TokenFile(['optical_flow', 'normals'], 6, str(path), prompts={'normals': 'normal'})
+    tokens.init_weights()
+    assert torch.equal(tokens('optical_flow'), table['optical flow'])
+    assert torch.equal(tokens('normals'), table['normal'])
+    again = TokenFile(['optical_flow', 'normals'], 6, 'gone.pt')
+    again.load_state_dict(tokens.state_dict())
+    assert torch.equal(again('normals'), table['normal'])
+    with pytest.raises(ValueError, match="no tokens for task 'normals' or prompt 'normals'.*Did you mean 'normal'"):
+        TokenFile(['normals'], 6, str(path)).init_weights()
+    with pytest.raises(ValueError, match=r"expected \(L, 5\), found \(4, 6\)"):
+        TokenFile(['optical_flow'], 5, str(path)).init_weights()
+    with pytest.raises(FileNotFoundError, match='no such file'):
+        again.init_weights()
+    with pytest.raises(ValueError, match="'normal' is not a task of the model.*'normals'"):
+        TokenFile(['normals'], 6, str(path), prompts={'normal': 'x'})
+
+
+def test_text_tokens_are_encoded_once_and_without_padding(tmp_path):
+    """With a small CLIP; where the library is missing the error says what to install."""
+    tokens = TextTokens(['optical_flow', 'depth'], 16, str(tmp_path))
+    try:
+        import transformers
+    except ImportError:
+        with pytest.raises(ImportError, match=r'mmmtl\[text\]'):
+            tokens.init_weights()
+        return
+    words = ['l', 'o', 'w', 'low</w>', '<|startoftext|>', '<|endoftext|>', *'abcdefghijklmnopqrstuvwxyz']
+    (tmp_path / 'tokenizer').mkdir()
+    import json
+
+    table = {w: i for i, w in enumerate(dict.fromkeys([*words, *(f'{c}</w>' for c in 'abcdefghijklmnopqrstuvwxyz')]))}
+    (tmp_path / 'tokenizer/vocab.json').write_text(json.dumps(table))
+    (tmp_path / 'tokenizer/merges.txt').write_text('#version: 0.2\nl o\nlo w</w>\n')
+    config = transformers.CLIPTextConfig(vocab_size=len(table), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                                         num_attention_heads=2, bos_token_id=4, eos_token_id=5)  # fmt: skip
+    transformers.CLIPTextModel(config).save_pretrained(tmp_path / 'text_encoder')
+    tokens.init_weights()
+    assert tokens('optical_flow').shape == (2 + 7 + 2, 16) and tokens('depth').shape == (2 + 5, 16)
+
+
+def test_learned_tokens_are_apart():
+    tokens = LearnedTokens(['a', 'b'], 6, 3)
+    tokens('a').sum().backward()
+    assert tokens('a').shape == (3, 6) and tokens.token['b'].grad is None
+
+
+# ---- task attention --------------------------------------------------------------------------------------------------
+def naive_attention(query, key, value, heads, closed=()):
+    """Pixel by pixel, head by head."""
+    out = torch.zeros_like(query)
+    width = query.shape[-1] // heads
+    kept = [s for s in range(len(key)) if s not in closed]
+    for b, n in np.ndindex(*query.shape[:2]):
+        for h in range(heads):
+            part = slice(h * width, (h + 1) * width)
+            logits = torch.stack([query[b, n, part] @ key[s, b, n, part] for s in kept]) / math.sqrt(width)
+            weights = torch.exp(logits) / torch.exp(logits).sum()
+            out[b, n, part] = sum(w * value[s, b, n, part] for w, s in zip(weights, kept))
+    return out
+
+
+@pytest.mark.parametrize('closed', [(), (0,), (3, 1)])
+def test_attention_at_every_pixel(closed):
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(2, 5, 12, generator=generator)
+    key, value = torch.randn(2, 4, 2, 5, 12, generator=generator)
+    found = pixel_attention(query, key, value, 3, closed)
+    torch.testing.assert_close(found, naive_attention(query, key, value, 3, closed), atol=1e-5, rtol=1e-5)
+
+
+def test_scores_are_mean_shares():
+    query = torch.randn(2, 5, 12)
+    key = torch.randn(4, 2, 5, 12)
+    scores = source_scores(query, key, 3)
+    assert scores.sum().item() == pytest.approx(1) and not scores.requires_grad
+    values = torch.eye(4)[:, None, None, :, None].expand(4, 2, 5, 4, 3).flatten(-2)  # source s shows s in every head
+    shares = pixel_attention(query.repeat(1, 1, 1), key, values[..., :12], 3)
+    assert shares.shape == (2, 5, 12)
+    expected = [naive_attention(query, key, torch.zeros_like(key).index_fill_(0, torch.tensor(s), 1.0), 3).mean()
+                for s in range(4)]  # fmt: skip
+    torch.testing.assert_close(scores, torch.stack(expected), atol=1e-6, rtol=1e-5)
+
+
+def test_a_bank_projects_once_without_gradient():
+    attention = TaskAttention(['a', 'b'], 8, heads=2, query_width=4)
+    bank = FeatureBank()
+    for task in 'ab':
+        bank.put('here', task, torch.randn(1, 3, 8))
+    names, key, _ = bank.sources('here', attention)  # with gradient: nothing is kept
+    assert names == ['a', 'b'] and key.requires_grad and 'here' in bank.features
+    with torch.no_grad():
+        first = bank.sources('here', attention)
+        assert bank.sources('here', attention) is first and 'here' not in bank.features
+    torch.testing.assert_close(first[1], key.detach())
+
+
+def test_places_are_those_of_the_network_in_the_order_of_execution():
+    unet = build_unet(UNET, 6, 2).eval()
+    seen = []
+    widths = open_attention(unet)
+
+    def exchange(place, x):
+        seen.append((place, x.shape[-1]))
+        return x
+
+    unet(torch.randn(1, 6, 8, 8), 999, torch.randn(1, 2, 12), cross_attention_kwargs=dict(exchange=exchange))
+    assert seen == list(widths.items())
+    assert list(self_attentions(unet)) == [
+        'down_blocks_0_attentions_0', 'down_blocks_1_attentions_0', 'mid_block_attentions_0', 'up_blocks_0_attentions_0',
+        'up_blocks_0_attentions_1', 'up_blocks_1_attentions_0', 'up_blocks_1_attentions_1']  # fmt: skip
+    deep = build_unet({**UNET, 'transformer_layers_per_block': 2}, 6, 2)
+    assert list(self_attentions(deep))[:2] == ['down_blocks_0_attentions_0_0', 'down_blocks_0_attentions_0_1']
+
+
+def test_attention_equals_that_of_diffusers():
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(0)
+    ours = build_unet(UNET, 6, 2).eval()
+    theirs = UNet2DConditionModel(**UNET, in_channels=6, out_channels=2).eval()
+    theirs.load_state_dict(ours.state_dict())
+    open_attention(ours)
+    inputs = torch.randn(2, 6, 5, 7), 999, torch.randn(2, 3, 12)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    with torch.no_grad():
+        for options in ({}, dict(encoder_attention_mask=mask)):
+            torch.testing.assert_close(ours(*inputs, **options).sample, theirs(*inputs, **options).sample,
+                                       atol=1e-6, rtol=0)  # fmt: skip
+        open_attention(ours, half=True)
+        half = ours(*inputs).sample - theirs(*inputs).sample
+    assert 1e-7 < half.abs().max() < 5e-3
+
+
+# ---- loss and input --------------------------------------------------------------------------------------------------
+def test_a_cell_is_valid_when_all_its_pixels_are():
+    valid = torch.rand(2, 1, 19, 30, generator=torch.Generator().manual_seed(0)) > 0.02
+    found = latent_valid(valid, 4)
+    assert found.shape == (2, 1, 4, 7) and 0 < found.float().mean() < 1
+    for k, i, j in np.ndindex(2, 4, 7):
+        assert found[k, 0, i, j] == valid[k, 0, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].all()
+
+
+def test_masked_mean_square():
+    pred, target = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    valid = torch.rand(2, 1, 4, 5) > 0.5
+    chosen = valid.expand_as(pred)
+    torch.testing.assert_close(masked_mse(pred, target, valid), ((pred - target)[chosen] ** 2).mean())
+    pred.requires_grad_()
+    nothing = masked_mse(pred, target, torch.zeros_like(valid))
+    nothing.backward()
+    assert nothing == 0 and (pred.grad == 0).all()
+
+
+def test_inflated_convolution_sees_repeated_latents_as_one():
+    weight = torch.randn(5, 4, 3, 3)
+    assert torch.equal(inflate_input(weight, 4), weight)
+    z = torch.randn(1, 4, 6, 6)
+    wide = torch.nn.functional.conv2d(torch.cat([z, z, z], 1), inflate_input(weight, 12))
+    torch.testing.assert_close(wide, torch.nn.functional.conv2d(z, weight), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match='4 input channels cannot be inflated to 6'):
+        inflate_input(weight, 6)
