@@ -55,8 +55,8 @@ def test_the_report_counts_what_is_missing(tmp_path, write_folder):
 
 
 def config(tmp_path):
-    loader = dict(dataset=dict(type='PascalContext', data_root=str(tmp_path), split='train', tasks=PASCAL,
-                               pipeline=[dict(type='NoSuchTransform')], label_sampler=dict(type='OneLabel')))  # fmt: skip
+    dataset = dict(type='PascalContext', data_root=str(tmp_path), split='train', tasks=PASCAL)
+    loader = dict(dataset=dict(dataset, pipeline=[dict(type='NoSuch')], label_sampler=dict(type='OneLabel')))
     inner = dict(loader['dataset'], split='val')
     repeated = dict(dataset=dict(type='RepeatDataset', times=2, dataset=inner))
     return dict(train_dataloader=loader, val_dataloader=repeated, test_dataloader=repeated)
