@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from mmmtl.registry import MODELS, suggest
 
+from ..layers.gemm import use_fast_linear
+
 __all__ = ['TimmBackbone', 'resample_position_embedding']
 
 
@@ -91,6 +93,7 @@ class TimmBackbone(BaseModule):
                 )
             self.out_channels = list(self.body.feature_info.channels())
             self.strides = list(self.body.feature_info.reduction())
+        use_fast_linear(self.body)
         self.pretrained, self.checkpoint = pretrained, checkpoint
 
     def init_weights(self) -> None:

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .gemm import linear, matmul
+
 __all__ = [
     'TapMajorConv2d', 'as_channels_last', 'conv1x1', 'conv3x3_after_upsample', 'interpolate_taps', 'merge_pointwise',
     'tap_products',
@@ -27,8 +29,8 @@ def as_channels_last(x: Tensor) -> Tensor:
 
 
 def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """1x1 convolution. ``weight``: (O, C) or (O, C, 1, 1)."""
-    return F.conv2d(x, weight.reshape(*weight.shape[:2], 1, 1), bias)
+    """1x1 convolution of a channels-last map, as a matrix product. ``weight``: (O, C) or (O, C, 1, 1)."""
+    return linear(x.permute(0, 2, 3, 1), weight.reshape(weight.shape[:2]), bias).permute(0, 3, 1, 2)
 
 
 def merge_pointwise(weight_3x3: Tensor, weight_1x1: Tensor) -> Tensor:
@@ -38,7 +40,7 @@ def merge_pointwise(weight_3x3: Tensor, weight_1x1: Tensor) -> Tensor:
     """
     out, mid = weight_3x3.shape[:2]
     taps = weight_3x3.permute(0, 2, 3, 1).reshape(-1, mid)
-    return (taps @ weight_1x1.reshape(mid, -1)).reshape(out, 3, 3, -1).permute(0, 3, 1, 2)
+    return matmul(taps, weight_1x1.reshape(mid, -1)).reshape(out, 3, 3, -1).permute(0, 3, 1, 2)
 
 
 class TapMajorConv2d(nn.Conv2d):
@@ -101,7 +103,8 @@ def interpolate_taps(products: Tensor, grid: tuple[int, int], scale: int, rows: 
     if rows is not None:
         down = down[rows[0] : rows[1]]
     out = products.shape[2] // (3 * width)
-    tall = torch.matmul(down, products).reshape(-1, 3 * width, out)
+    tall = torch.cat([matmul(down, p) for p in products]) if len(products) > 1 else matmul(down, products[0])
+    tall = tall.reshape(-1, 3 * width, out)
     return torch.matmul(across, tall).reshape(len(products), -1, width * scale, out).permute(0, 3, 1, 2)
 
 
