@@ -1,7 +1,7 @@
 """Fit a prediction that is known up to a scale (and shift) to its label, in closed form.
 
-The sums are taken in float64 and in a fixed order, so the result does not depend on a linear algebra library or its
-number of threads.
+The sums are taken in float64 and in a fixed order, so the result does not depend on a linear algebra library
+or its number of threads.
 """
 
 from __future__ import annotations

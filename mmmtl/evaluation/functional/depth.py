@@ -18,8 +18,8 @@ def depth_sums(pred: np.ndarray, gt: np.ndarray, floor: float = DEPTH_FLOOR) -> 
         gt: (n,) true depth, positive.
 
     Returns:
-        ``count`` and ``within`` (3,): integers; ``sums`` float64 (8,): |e|, e², |e|/g, e²/g, log ratio, log ratio²,
-        |log10 ratio|, (1/p - 1/g)².
+        ``count`` and ``within`` (3,): integers; ``sums`` float64 (8,): |e|, e², |e|/g, e²/g, log ratio, log
+        ratio², |log10 ratio|, (1/p - 1/g)².
     """
     # one float64 copy each; the logarithm is taken once, of the ratio
     pred = np.maximum(np.asarray(pred, np.float64), floor)
@@ -30,7 +30,14 @@ def depth_sums(pred: np.ndarray, gt: np.ndarray, floor: float = DEPTH_FLOOR) -> 
     ratio = pred * inverse
     log = np.log(ratio)
     relative = size * inverse
-    sums = [size.sum(), np.dot(error, error), relative.sum(), np.dot(size, relative), log.sum(), np.dot(log, log)]
+    sums = [
+        size.sum(),
+        np.dot(error, error),
+        relative.sum(),
+        np.dot(size, relative),
+        log.sum(),
+        np.dot(log, log),
+    ]
     sums += [np.abs(log).sum() / np.log(10.0), np.square(1.0 / pred - inverse).sum()]
     far = np.abs(log)
     within = [int((far < k * np.log(1.25)).sum()) for k in (1, 2, 3)]
@@ -38,11 +45,13 @@ def depth_sums(pred: np.ndarray, gt: np.ndarray, floor: float = DEPTH_FLOOR) -> 
 
 
 def depth_figures(state: dict[str, np.ndarray]) -> dict[str, float]:
-    """Figures from the sums of :func:`depth_sums`, of one image or added over many; empty without a valid pixel.
+    """Figures from the sums of :func:`depth_sums`, of one image or added over many; empty without a valid
+    pixel.
 
     Returns:
-        RMSE, absErr, relErr (|e|/g), sqRel (e²/g), logRMSE (natural logarithm), log10, siLog (standard deviation of the
-        log ratio, × 100), iRMSE (1/m), delta1, delta2, delta3 (share with max(p/g, g/p) < 1.25, 1.25², 1.25³).
+        RMSE, absErr, relErr (|e|/g), sqRel (e²/g), logRMSE (natural logarithm), log10, siLog (standard
+        deviation of the log ratio, × 100), iRMSE (1/m), delta1, delta2, delta3 (share with max(p/g, g/p) <
+        1.25, 1.25², 1.25³).
     """
     count = int(state['count'])
     if not count:

@@ -1,7 +1,8 @@
 """Sums of floating-point numbers that do not depend on the order of the summands.
 
-Addition of floats is not associative, so a sum over images would change its last digits with the number of ranks or the
-order of the samples. Every finite float64 is an integer times 2**-1074; in that form sums are sums of integers.
+Addition of floats is not associative, so a sum over images would change its last digits with the number of
+ranks or the order of the samples. Every finite float64 is an integer times 2**-1074; in that form sums are
+sums of integers.
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ class ExactSum:
             return math.inf if self.units > 0 else -math.inf
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ExactSum) and self.units == other.units and repr(self.special) == repr(other.special)
+        return (
+            isinstance(other, ExactSum)
+            and self.units == other.units
+            and repr(self.special) == repr(other.special)
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -67,8 +72,8 @@ class ExactSum:
 class StateSum:
     """The sum of per-image states: dictionaries of integer or float64 arrays.
 
-    Integer arrays add up as int64, float arrays as :class:`ExactSum` per element, so the total is the same for any order
-    of images, any grouping into batches and any number of ranks.
+    Integer arrays add up as int64, float arrays as :class:`ExactSum` per element, so the total is the same
+    for any order of images, any grouping into batches and any number of ranks.
     """
 
     def __init__(self) -> None:
@@ -84,7 +89,9 @@ class StateSum:
             if array.dtype.kind in 'iub':
                 self._add_integers(key, array.astype(np.int64))
             elif array.dtype.kind == 'f':
-                shape, sums = self._floats.setdefault(key, (array.shape, [ExactSum() for _ in range(array.size)]))
+                shape, sums = self._floats.setdefault(
+                    key, (array.shape, [ExactSum() for _ in range(array.size)])
+                )
                 self._check(key, shape, array.shape)
                 for total, number in zip(sums, array.astype(np.float64).ravel().tolist()):
                     total.add(number)

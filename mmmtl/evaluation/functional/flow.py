@@ -16,9 +16,9 @@ def flow_sums(pred: np.ndarray, gt: np.ndarray) -> dict[str, np.ndarray]:
         pred, gt: (C, n); C = 2 pixels (optical flow) or C = 3 metres (scene flow).
 
     Returns:
-        ``count``; ``sums`` float64 (2,): end-point error, angle in degrees between the vectors as they are; ``hits``
-        int64 (4,): Fl outliers (error > 3 and > 5 % of the length), and, with the length plus 1e-4 as the divisor, strict
-        (< 0.05 and < 5 %), relaxed (< 0.1 and < 10 %), outliers (> 0.3 and > 10 %).
+        ``count``; ``sums`` float64 (2,): end-point error, angle in degrees between the vectors as they are;
+        ``hits`` int64 (4,): Fl outliers (error > 3 and > 5 % of the length), and, with the length plus 1e-4
+        as the divisor, strict (< 0.05 and < 5 %), relaxed (< 0.1 and < 10 %), outliers (> 0.3 and > 10 %).
     """
     pred, gt = np.asarray(pred, np.float64), np.asarray(gt, np.float64)
     error = np.sqrt(((pred - gt) ** 2).sum(0))
@@ -39,7 +39,8 @@ def flow_figures(state: dict[str, np.ndarray], channels: int) -> dict[str, float
     """Figures from the sums of :func:`flow_sums`; empty without a valid pixel.
 
     Returns:
-        EPE; for two channels Fl (share of outliers) and angle (degrees); for three accStrict, accRelax and outliers.
+        EPE; for two channels Fl (share of outliers) and angle (degrees); for three accStrict, accRelax and
+        outliers.
     """
     count = int(state['count'])
     if not count:

@@ -13,17 +13,20 @@ def image_rmse(pred: np.ndarray, gt: np.ndarray, valid: np.ndarray, per_pixel: b
     Args:
         pred, gt: (C, H, W).
         valid: Boolean (H, W), at least one True.
-        per_pixel: Divide the sum over channels by the number of pixels, not of numbers: √C times larger (StableMTL).
+        per_pixel: Divide the sum over channels by the number of pixels, not of numbers: √C times larger
+            (StableMTL).
     """
     error = (np.asarray(pred, np.float64) - np.asarray(gt, np.float64))[:, valid]
     return float(np.sqrt((error * error).sum() / (error.shape[1] if per_pixel else error.size)))
 
 
 def structural_similarity(pred: np.ndarray, gt: np.ndarray) -> float:
-    """Structural similarity with a uniform 7 × 7 window for maps in [0, 1], averaged over channels and pixels.
+    """Structural similarity with a uniform 7 × 7 window for maps in [0, 1], averaged over channels and
+    pixels.
 
     Args:
-        pred, gt: float (C, H, W), at least 7 × 7; no mask. Computed in float32, as scikit-image does for float32 input.
+        pred, gt: float (C, H, W), at least 7 × 7; no mask. Computed in float32, as scikit-image does for
+            float32 input.
     """
     from skimage.metrics import structural_similarity as similarity
 
@@ -32,7 +35,8 @@ def structural_similarity(pred: np.ndarray, gt: np.ndarray) -> float:
 
 
 def local_mse(pred: np.ndarray, gt: np.ndarray, valid: np.ndarray, window: int = 16, shift: int = 8) -> float:
-    """Local mean square error: windows are fitted by a scale each; errors and energies are added over windows.
+    """Local mean square error: windows are fitted by a scale each; errors and energies are added over
+    windows.
 
     Args:
         pred, gt: (C, H, W); one scale per window for all channels together.

@@ -24,7 +24,8 @@ def threshold_counts(probability: np.ndarray, gt: np.ndarray, thresholds: tuple[
         probability: Float map in [0, 1].
         gt: Integer map of the same number of pixels: 1 salient, 0 not, 255 invalid.
         thresholds: Ascending.
-        double_sigmoid: Apply a sigmoid to the probability first, as the meters of DiffusionMTL, InvPT and TaskPrompter do.
+        double_sigmoid: Apply a sigmoid to the probability first, as the meters of DiffusionMTL, InvPT and
+            TaskPrompter do.
 
     Returns:
         int64 (3, thresholds): true positives, false positives, false negatives.
@@ -52,7 +53,9 @@ def f_measure(precision: np.ndarray, recall: np.ndarray, beta_squared: float = B
     """Weighted harmonic mean (1 + b²) P R / (b² P + R); 0 where it is undefined."""
     precision, recall = np.asarray(precision, np.float64), np.asarray(recall, np.float64)
     below = beta_squared * precision + recall
-    return np.divide((1 + beta_squared) * precision * recall, below, out=np.zeros_like(below), where=below > 0)
+    return np.divide(
+        (1 + beta_squared) * precision * recall, below, out=np.zeros_like(below), where=below > 0
+    )
 
 
 def max_f(counts: np.ndarray, beta_squared: float = BETA_SQUARED) -> float:

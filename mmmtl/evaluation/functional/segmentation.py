@@ -14,7 +14,8 @@ def confusion_matrix(pred: np.ndarray, gt: np.ndarray, num_classes: int) -> np.n
     """Count pixels by true and predicted class in one pass.
 
     Args:
-        pred: Integer class map, 0 .. ``num_classes`` - 1; 255 = no prediction (counts as a miss of the true class).
+        pred: Integer class map, 0 .. ``num_classes`` - 1; 255 = no prediction (counts as a miss of the true
+            class).
         gt: Integer class map of the same shape, 255 = invalid: not counted.
         num_classes: Number of classes ``n``.
 
@@ -28,7 +29,8 @@ def confusion_matrix(pred: np.ndarray, gt: np.ndarray, num_classes: int) -> np.n
         raise ValueError(f'prediction has shape {pred.shape}, label {gt.shape}')
     if num_classes > IGNORE:
         raise ValueError(f'num_classes must be at most {IGNORE}, got {num_classes}')
-    # one count over pairs of bytes, folded afterwards: no comparison per class and no second pass to find wrong values
+    # one count over pairs of bytes, folded afterwards: no comparison per class and no second pass to find
+    # wrong values
     pairs = _bytes(gt, 'label').astype(np.int64)
     pairs *= 256
     pairs += _bytes(pred, 'prediction')
@@ -66,8 +68,9 @@ def mean_iou(confusion: np.ndarray, absent: str = 'skip') -> float:
 
     Args:
         confusion: (n, n + 1) counts summed over the dataset.
-        absent: What a class neither labelled nor predicted contributes: ``skip`` leaves it out of the mean (StableMTL,
-            mmsegmentation), ``zero`` counts it as 0 (TaskDiffusion, DiffusionMTL and the code they descend from).
+        absent: What a class neither labelled nor predicted contributes: ``skip`` leaves it out of the mean
+            (StableMTL, mmsegmentation), ``zero`` counts it as 0 (TaskDiffusion, DiffusionMTL and the code
+            they descend from).
     """
     iou = class_iou(confusion)
     if absent == 'zero':

@@ -18,7 +18,8 @@ def normalised(vectors: np.ndarray, axis: int = 0) -> np.ndarray:
 
 
 def angular_error(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    """Degrees between vectors, 2 atan2(|p - g|, |p + g|) after normalising both, which is exact at 0 and 180 too.
+    """Degrees between vectors, 2 atan2(|p - g|, |p + g|) after normalising both, which is exact at 0 and 180
+    too.
 
     Args:
         pred, gt: (C, n) or (C, H, W), any length; against a zero vector the angle is 90.
@@ -40,7 +41,7 @@ def angle_histogram(degrees: np.ndarray) -> np.ndarray:
 
 
 def histogram_quantile(counts: np.ndarray, share: float, width: float) -> float:
-    """The value below which ``share`` of the counted numbers lie, linear inside a bin; off by less than one ``width``."""
+    """The value below which ``share`` of the counted numbers lie, to less than one ``width`` of a bin."""
     total = int(counts.sum())
     if total == 0:
         return float('nan')

@@ -19,8 +19,9 @@ State = dict[str, np.ndarray]
 class TaskMetric(ABC):
     """The figures of one kind of map.
 
-    A subclass measures an image (:meth:`measure`), independently of all others; the states are added exactly, so any
-    order, batch size or number of ranks gives the same digits; :meth:`compute` turns the sum into figures.
+    A subclass measures an image (:meth:`measure`), independently of all others; the states are added exactly,
+    so any order, batch size or number of ranks gives the same digits; :meth:`compute` turns the sum into
+    figures.
 
     Args:
         protocol: One of :attr:`protocols`. The names of figures carry it unless it is the first one.
@@ -39,8 +40,10 @@ class TaskMetric(ABC):
     def __init__(self, protocol: str | None = None) -> None:
         self.protocol = self.protocols[0] if protocol is None else protocol
         if self.protocol not in self.protocols:
-            raise ConfigError(f"{type(self).__name__}: protocol='{protocol}' is not one of {', '.join(self.protocols)}."
-                              f'{suggest(str(protocol), self.protocols)}')
+            raise ConfigError(
+                f"{type(self).__name__}: protocol='{protocol}' is not one of {', '.join(self.protocols)}."
+                f'{suggest(str(protocol), self.protocols)}'
+            )
 
     @property
     def suffix(self) -> str:

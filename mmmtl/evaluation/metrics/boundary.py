@@ -17,11 +17,14 @@ __all__ = ['BoundaryMeasure']
 
 @METRICS.register_module()
 class BoundaryMeasure(TaskMetric):
-    """Boundary F-measure at the dataset's best threshold (odsF), at each image's own (oisF), and average precision (AP).
+    """Boundary F-measure at the dataset's best threshold (odsF), at each image's own (oisF), and average
+    precision (AP).
 
     Args:
-        max_dist: Largest distance of a matched pair, as a share of the image's diagonal (PASCAL-Context 0.0075, NYUDv2 0.011).
-        protocol: ``atrc`` (default), ``mti`` or ``bsds``; see :mod:`mmmtl.evaluation.functional.boundary.evaluate`.
+        max_dist: Largest distance of a matched pair, as a share of the image's diagonal (PASCAL-Context
+            0.0075, NYUDv2 0.011).
+        protocol: ``atrc`` (default), ``mti`` or ``bsds``; see
+            :mod:`mmmtl.evaluation.functional.boundary.evaluate`.
         thresholds: Default: the protocol's.
         nms: Thin the prediction by non-maximum suppression; default: the protocol's.
     """

@@ -18,7 +18,7 @@ class DepthError(TaskMetric):
     """Errors of depth in metres; see :func:`~mmmtl.evaluation.functional.depth.depth_figures` for each.
 
     Protocols:
-        ``clean``: sums over all valid pixels of the dataset, the prediction as it is (TaskDiffusion, DiffusionMTL).
+        ``clean``: over all valid pixels of the dataset, the prediction as it is (TaskDiffusion, DiffusionMTL).
         ``upstream``: scale and shift fitted per image by least squares, the aligned prediction clipped to
         [``min_depth``, ``max_depth``], mean over images of the image's figures (StableMTL).
 
@@ -34,10 +34,14 @@ class DepthError(TaskMetric):
         'siLog': False, 'iRMSE': False, 'delta1': True, 'delta2': True, 'delta3': True,
     }  # fmt: skip
 
-    def __init__(self, min_depth: float = 0.0, max_depth: float = float('inf'), protocol: str | None = None) -> None:
+    def __init__(
+        self, min_depth: float = 0.0, max_depth: float = float('inf'), protocol: str | None = None
+    ) -> None:
         super().__init__(protocol)
         if not 0.0 <= min_depth < max_depth:
-            raise ConfigError(f'DepthError: expected 0 <= min_depth < max_depth, got {min_depth} and {max_depth}')
+            raise ConfigError(
+                f'DepthError: expected 0 <= min_depth < max_depth, got {min_depth} and {max_depth}'
+            )
         self.min_depth, self.max_depth = float(min_depth), float(max_depth)
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
@@ -49,8 +53,12 @@ class DepthError(TaskMetric):
         if not truth.size:
             return image_state(list(self.directions), {})
         scale, shift = fit_scale_shift(value, truth)
-        aligned = np.clip(scale * value.astype(np.float64) + shift, max(self.min_depth, DEPTH_FLOOR), self.max_depth)
+        aligned = np.clip(
+            scale * value.astype(np.float64) + shift, max(self.min_depth, DEPTH_FLOOR), self.max_depth
+        )
         return image_state(list(self.directions), depth_figures(depth_sums(aligned, truth, floor=1e-6)))
 
     def compute(self, total: State) -> dict[str, float]:
-        return self.named(depth_figures(total) if self.protocol == 'clean' else image_mean(list(self.directions), total))
+        return self.named(
+            depth_figures(total) if self.protocol == 'clean' else image_mean(list(self.directions), total)
+        )

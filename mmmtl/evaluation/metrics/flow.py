@@ -17,11 +17,12 @@ __all__ = ['EndPointError']
 class EndPointError(TaskMetric):
     """End-point error (EPE, in the label's unit) over all valid pixels of the dataset.
 
-    For optical flow (two channels) also Fl, the share of pixels off by more than 3 pixels and 5 %, and the angle in degrees
-    between the vectors; for scene flow (three) accStrict, accRelax and outliers.
+    For optical flow (two channels) also Fl, the share of pixels off by more than 3 pixels and 5 %, and the
+    angle in degrees between the vectors; for scene flow (three) accStrict, accRelax and outliers.
 
-    Protocols: ``clean`` takes the prediction as it is; ``upstream`` first fits one non-negative scale per channel and image
-    by least squares (StableMTL).
+    Protocols:
+        ``clean``: the prediction as it is.
+        ``upstream``: after fitting one non-negative scale per channel and image by least squares (StableMTL).
 
     Args:
         protocol: See above.

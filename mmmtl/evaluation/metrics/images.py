@@ -19,9 +19,9 @@ class ImageError(TaskMetric):
 
     Protocols:
         ``clean``: RMSE and absErr over all valid pixels and channels of the dataset.
-        ``upstream``: one scale per image fitted by least squares, clipped to [0, 1]; RMSE whose sum over channels is divided
-        by the number of *pixels* (√3 × larger for colour), structural similarity (SSIM) and local mean square error
-        (LMSE); mean over images (StableMTL).
+        ``upstream``: one scale per image fitted by least squares, clipped to [0, 1]; RMSE whose sum over
+        channels is divided by the number of *pixels* (√3 × larger for colour), structural similarity (SSIM)
+        and local mean square error (LMSE); mean over images (StableMTL).
 
     Args:
         protocol: See above.
@@ -38,7 +38,9 @@ class ImageError(TaskMetric):
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         valid = valid_pixels(gt)
         if self.protocol == 'upstream':
-            return image_state(('RMSE', 'SSIM', 'LMSE'), self._aligned(pred, gt, valid) if valid.any() else {})
+            return image_state(
+                ('RMSE', 'SSIM', 'LMSE'), self._aligned(pred, gt, valid) if valid.any() else {}
+            )
         error = pred[:, valid].astype(np.float64) - gt[:, valid]
         return dict(count=np.int64(error.size), sums=np.array([(error * error).sum(), np.abs(error).sum()]))
 

@@ -61,10 +61,11 @@ class StateFile:
 class MultiTaskMetric(BaseMetric):
     """Every task's metrics over a dataset: ``{'TASK/FIGURE': number}``.
 
-    The tasks come with the dataset (``dataset_meta['tasks']``), each with the configs of its metrics. A task without a
-    label in an image is not measured there; a task without a single valid pixel in the whole evaluation reports
-    nothing. Sums are exact and samples are counted once, by their ``sample_id``: the result has the same digits for any
-    number of ranks, batch size and order, and padding of uneven shards does not count.
+    The tasks come with the dataset (``dataset_meta['tasks']``), each with the configs of its metrics. A task
+    without a label in an image is not measured there; a task without a single valid pixel in the whole
+    evaluation reports nothing. Sums are exact and samples are counted once, by their ``sample_id``: the
+    result has the same digits for any number of ranks, batch size and order, and padding of uneven shards
+    does not count.
 
     Args:
         collect_device: As for every mmengine metric; states are exchanged as objects either way.
@@ -86,8 +87,10 @@ class MultiTaskMetric(BaseMetric):
     @dataset_meta.setter
     def dataset_meta(self, meta: dict) -> None:
         if not meta or 'tasks' not in meta:
-            raise ConfigError("MultiTaskMetric needs a dataset whose metainfo holds 'tasks' (every mmmtl dataset does); "
-                              f'this one holds {sorted(meta or {})}')
+            raise ConfigError(
+                "MultiTaskMetric needs a dataset whose metainfo holds 'tasks' (every mmmtl dataset does); "
+                f'this one holds {sorted(meta or {})}'
+            )
         self._dataset_meta = meta
         self.metrics = {name: build_metrics(name, task.metrics) for name, task in meta['tasks'].items()}
 
@@ -110,19 +113,25 @@ class MultiTaskMetric(BaseMetric):
                 gt, pred = _maps(sample, 'gt'), _maps(sample, 'pred')
                 self._states.write(sample_id, self.measure(sample_id, pred, gt))
 
-    def measure(self, sample_id: str, pred: Mapping[str, Any], gt: Mapping[str, Any]) -> dict[tuple[str, int], State]:
+    def measure(
+        self, sample_id: str, pred: Mapping[str, Any], gt: Mapping[str, Any]
+    ) -> dict[tuple[str, int], State]:
         """States of one sample: ``{(task, index of its metric): state}`` for the tasks that have a label."""
         states = {}
         for name, metrics in self.metrics.items():
             if name not in gt:
                 continue
             if name not in pred:
-                raise ValueError(f"sample '{sample_id}': the label of task '{name}' is there but no prediction; the model "
-                                 f'predicts {sorted(pred)}. Leave the task out of the dataset or train a model for it.')
+                raise ValueError(
+                    f"sample '{sample_id}': the label of task '{name}' is there but no prediction; the model "
+                    f'predicts {sorted(pred)}. Leave the task out of the dataset or train a model for it.'
+                )
             value, label = as_map(pred[name]), as_map(gt[name])
             if value.shape[-2:] != label.shape[-2:]:
-                raise ValueError(f"sample '{sample_id}', task '{name}': prediction is {value.shape[-2:]} and label "
-                                 f'{label.shape[-2:]} (height, width); both must have the original image size')
+                raise ValueError(
+                    f"sample '{sample_id}', task '{name}': prediction is {value.shape[-2:]} and label "
+                    f'{label.shape[-2:]} (height, width); both must have the original image size'
+                )
             for index, metric in enumerate(metrics):
                 try:
                     states[name, index] = metric.measure(value, label)
@@ -152,7 +161,7 @@ class MultiTaskMetric(BaseMetric):
                       logger='current', level=logging.WARNING)  # fmt: skip
         result = [self._figures_of(gathered) if is_main_process() else None]
         broadcast_object_list(result)
-        return result[0]
+        return result[0] or {}
 
     def compute_metrics(self, results: list) -> dict:
         """Figures of per-rank sums; :meth:`evaluate` calls it with the sums of all ranks."""
@@ -179,7 +188,8 @@ def build_metrics(name: str, configs: Sequence[Mapping[str, Any]]) -> list[TaskM
     Raises:
         ConfigError: When a config is wrong or two metrics of the task give figures of the same name.
     """
-    metrics, seen = [], set()
+    metrics: list[TaskMetric] = []
+    seen: set[str] = set()
     for config in configs:
         try:
             metric = METRICS.build(dict(config))
@@ -189,7 +199,9 @@ def build_metrics(name: str, configs: Sequence[Mapping[str, Any]]) -> list[TaskM
             raise ConfigError(f"metric of task '{name}': {config['type']} is not a TaskMetric")
         twice = seen & set(metric.figures)
         if twice:
-            raise ConfigError(f"metrics of task '{name}': {sorted(twice)} would be reported twice; give one a protocol")
+            raise ConfigError(
+                f"metrics of task '{name}': {sorted(twice)} would be reported twice; give one a protocol"
+            )
         seen |= set(metric.figures)
         metrics.append(metric)
     return metrics

@@ -16,18 +16,26 @@ LIMITS = (11.25, 22.5, 30.0)
 
 @METRICS.register_module()
 class NormalsError(TaskMetric):
-    """Angle between predicted and true normals in degrees: mean (mErr), median (to 0.01°), root mean square (rmsErr) and
-    the share of pixels under 11.25°, 22.5° and 30°.
+    """Angle between predicted and true normals in degrees: mean (mErr), median (to 0.01°), root mean square
+    (rmsErr) and the share of pixels under 11.25°, 22.5° and 30°.
 
-    Protocols: ``clean`` pools all valid pixels of the dataset (TaskDiffusion, DiffusionMTL); ``upstream`` is the mean
-    over images of the image's mean (StableMTL).
+    Protocols:
+        ``clean``: over all valid pixels of the dataset (TaskDiffusion, DiffusionMTL).
+        ``upstream``: the mean over images of the image's mean (StableMTL).
 
     Args:
         protocol: See above.
     """
 
     protocols = ('clean', 'upstream')
-    directions = {'mErr': False, 'median': False, 'rmsErr': False, 'within11': True, 'within22': True, 'within30': True}
+    directions = {
+        'mErr': False,
+        'median': False,
+        'rmsErr': False,
+        'within11': True,
+        'within22': True,
+        'within30': True,
+    }
 
     @property
     def figures(self) -> dict[str, bool]:
@@ -54,4 +62,6 @@ class NormalsError(TaskMetric):
             'median': histogram_quantile(total['histogram'], 0.5, 180.0 / ANGLE_BINS),
             'rmsErr': np.sqrt(square),
         }
-        return self.named({**figures, **dict(zip(('within11', 'within22', 'within30'), total['within'] / count))})
+        return self.named(
+            {**figures, **dict(zip(('within11', 'within22', 'within30'), total['within'] / count))}
+        )

@@ -29,10 +29,11 @@ class SaliencyMeasure(TaskMetric):
 
     Protocols:
         ``clean``: 19 thresholds, precision and recall from counts over the dataset, largest F (maxF).
-        ``upstream``: the same after a second sigmoid on the probability, as the meters of DiffusionMTL, InvPT and
-        TaskPrompter compute it.
-        ``toolkit``: the saliency benchmarks' convention: every map stretched to [0, 1], 256 integer thresholds, F
-        averaged over images before the maximum (maxF), F at twice the mean (adpF), mean absolute error (MAE).
+        ``upstream``: the same after a second sigmoid on the probability, as the meters of DiffusionMTL,
+        InvPT and TaskPrompter compute it.
+        ``toolkit``: the saliency benchmarks' convention: every map stretched to [0, 1], 256 integer
+        thresholds, F averaged over images before the maximum (maxF), F at twice the mean (adpF), mean
+        absolute error (MAE).
 
     Args:
         thresholds: Ascending thresholds of the first two protocols; default 0.05, 0.10, .. 0.95.

@@ -16,11 +16,12 @@ __all__ = ['MeanIoU']
 
 @METRICS.register_module()
 class MeanIoU(TaskMetric):
-    """Mean IoU over classes from one confusion matrix over the dataset, as a fraction; also mean class accuracy (mAcc)
-    and pixel accuracy (aAcc).
+    """Mean IoU over classes from one confusion matrix over the dataset, as a fraction; also mean class
+    accuracy (mAcc) and pixel accuracy (aAcc).
 
-    Protocols: ``clean`` leaves a class that is neither labelled nor predicted anywhere out of the mean; ``upstream``
-    counts it as 0 (TaskDiffusion, DiffusionMTL). They agree once every class occurs.
+    Protocols, which agree once every class occurs:
+        ``clean``: a class neither labelled nor predicted anywhere is left out of the mean.
+        ``upstream``: it counts as 0 (TaskDiffusion, DiffusionMTL).
 
     Args:
         num_classes: Number of classes, background included.
@@ -31,7 +32,9 @@ class MeanIoU(TaskMetric):
     protocols = ('clean', 'upstream')
     directions = {'mIoU': True, 'mAcc': True, 'aAcc': True}
 
-    def __init__(self, num_classes: int, classes: Sequence[str] | None = None, protocol: str | None = None) -> None:
+    def __init__(
+        self, num_classes: int, classes: Sequence[str] | None = None, protocol: str | None = None
+    ) -> None:
         super().__init__(protocol)
         self.num_classes = num_classes
         self.classes = list(classes) if classes is not None else [str(i) for i in range(num_classes)]

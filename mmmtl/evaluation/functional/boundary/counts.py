@@ -10,7 +10,8 @@ __all__ = ['average_precision', 'best_f', 'f_curve', 'precision_recall']
 def precision_recall(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall from counts.
 
-    Where nothing is labelled recall is 1 and precision 0; where nothing is predicted, otherwise, recall is 0 and precision
+    Where nothing is labelled recall is 1 and precision 0; where nothing is predicted, otherwise, recall is 0
+    and precision
     1: F is 0 in both cases (the rule of the ``atrc`` chain).
 
     Args:
@@ -36,8 +37,8 @@ def best_f(counts: np.ndarray, interpolate: bool = False) -> tuple[int, float]:
 
     Args:
         counts: (4, thresholds).
-        interpolate: Look between neighbouring thresholds too, at 100 points of straight lines in precision and recall
-            (the BSDS benchmark's rule); the index is then that of the upper threshold.
+        interpolate: Look between neighbouring thresholds too, at 100 points of straight lines in precision
+            and recall (the BSDS benchmark's rule); the index is then that of the upper threshold.
     """
     precision, recall = precision_recall(counts)
     if not interpolate or len(precision) < 2:

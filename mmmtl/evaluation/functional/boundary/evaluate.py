@@ -1,17 +1,18 @@
 """Boundary evaluation of one image under a named protocol.
 
-========  =================================================================  ==========  ================  ===============
-protocol  prediction                                                         positive    thresholds        label
-========  =================================================================  ==========  ================  ===============
-atrc      8 bit, non-maximum suppression                                     > t         0.001, 0.01, ..   one map, thinned
-                                                                                         0.99, 0.999
-mti       8 bit                                                              >= t        0.01 .. 0.99      one map, thinned
-bsds      8 bit                                                              >= t        k / 100, k < 100  all annotators
-========  =================================================================  ==========  ================  ===============
+========  =====================  ========  =========================  ============================
+protocol  prediction             positive  thresholds                 label
+========  =====================  ========  =========================  ============================
+atrc      8 bit, non-maximum     > t       0.001, 0.01, 0.02 .. 0.99  one map, thinned
+          suppression                      and 0.999
+mti       8 bit                  >= t      0.01, 0.02 .. 0.99         one map, thinned
+bsds      8 bit                  >= t      the same, as linspace      of every annotator, as it is
+========  =====================  ========  =========================  ============================
 
-Sources: atrc = the boundary evaluation tools of ATRC (SEISM), used by InvPT, TaskPrompter, DiffusionMTL and TaskDiffusion;
-mti = MTI-Net's; bsds = the Berkeley segmentation benchmark. "8 bit": 255 × probability, rounded down. In all of them every
-binary prediction is thinned and matched one to one within ``max_dist`` of the diagonal.
+Sources: atrc = the boundary evaluation tools of ATRC (SEISM), used by InvPT, TaskPrompter, DiffusionMTL and
+TaskDiffusion; mti = MTI-Net's; bsds = the Berkeley segmentation benchmark. "8 bit": 255 × probability,
+rounded down. In all of them every binary prediction is thinned and matched one to one within ``max_dist`` of
+the diagonal.
 """
 
 from __future__ import annotations
@@ -21,17 +22,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .matching import match_pixels
+from .matching import PixelMatcher
 from .nms import suppress
 from .thinning import thin
 
-__all__ = ['BoundarySettings', 'image_counts', 'protocol_settings', 'quantised']
+__all__ = ['BoundarySettings', 'even_thresholds', 'image_counts', 'protocol_settings', 'quantised']
 
-_THRESHOLDS = {
-    'atrc': (0.001, *(k / 100 for k in range(1, 100)), 0.999),
-    'mti': tuple(k / 100 for k in range(1, 100)),
-    'bsds': tuple(k / 100 for k in range(1, 100)),
-}
+
+def even_thresholds(count: int) -> tuple[float, ...]:
+    """k / (count + 1) for k = 1 .. count, rounded as the benchmark's ``linspace`` rounds.
+
+    8-bit maps hold values exactly at some of these thresholds (85/255 = 1/3), so the last bit decides about
+    whole
+    pixels: the benchmark's second of five thresholds is a hair *above* 1/3.
+    """
+    if count < 1:
+        raise ValueError(f'there must be at least one threshold, got {count}')
+    first, last = 1.0 / (count + 1), 1.0 - 1.0 / (count + 1)
+    inner = [first + k * (last - first) / (count - 1) for k in range(count - 1)]
+    return (*inner, last)
+
+
+_HUNDREDTHS = tuple(k / 100 for k in range(1, 100))
+_THRESHOLDS = {'atrc': (0.001, *_HUNDREDTHS, 0.999), 'mti': _HUNDREDTHS, 'bsds': even_thresholds(99)}
 
 
 @dataclass(frozen=True)
@@ -62,12 +75,15 @@ def protocol_settings(protocol: str = 'atrc', max_dist: float = 0.0075, threshol
     """The settings of ``protocol`` (``atrc``, ``mti`` or ``bsds``), with some of them replaced.
 
     Raises:
-        ValueError: When the protocol is unknown, ``max_dist`` is not in (0, 1), or a threshold is not in (0, 1].
+        ValueError: When the protocol is unknown, ``max_dist`` is not in (0, 1), or a threshold is not in (0,
+            1].
     """
     if protocol not in _THRESHOLDS:
         raise ValueError(f'protocol must be one of {", ".join(_THRESHOLDS)}, got {protocol!r}')
     if not 0 < max_dist < 1:
-        raise ValueError(f'max_dist is a share of the diagonal between 0 and 1, for example 0.0075; got {max_dist}')
+        raise ValueError(
+            f'max_dist is a share of the diagonal between 0 and 1, for example 0.0075; got {max_dist}'
+        )
     chosen = tuple(sorted(float(t) for t in thresholds)) if thresholds is not None else _THRESHOLDS[protocol]
     if not chosen or not 0 < chosen[0] <= chosen[-1] <= 1:
         raise ValueError(f'thresholds must lie in (0, 1] and there must be one; got {chosen[:3]}..')
@@ -90,7 +106,9 @@ def quantised(probability: np.ndarray) -> np.ndarray:
     return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
-def image_counts(probability: np.ndarray, labels: Sequence[np.ndarray], settings: BoundarySettings) -> np.ndarray:
+def image_counts(
+    probability: np.ndarray, labels: Sequence[np.ndarray], settings: BoundarySettings
+) -> np.ndarray:
     """Counts of one image at every threshold.
 
     Args:
@@ -99,8 +117,8 @@ def image_counts(probability: np.ndarray, labels: Sequence[np.ndarray], settings
         settings: From :func:`protocol_settings`.
 
     Returns:
-        int64 (4, thresholds): matched label pixels and label pixels, added over annotators; predicted pixels matched with
-        any annotator, predicted pixels.
+        int64 (4, thresholds): matched label pixels and label pixels, added over annotators; predicted pixels
+        matched with any annotator, predicted pixels.
     """
     value = quantised(probability) / 255.0
     levels = np.array(settings.thresholds)
@@ -112,25 +130,36 @@ def image_counts(probability: np.ndarray, labels: Sequence[np.ndarray], settings
             raise ValueError(f'prediction is {value.shape}, label {label.shape} (height, width)')
     if settings.thin_label:
         labels = [thin(label) for label in labels]
-    counts = np.zeros((4, len(settings.thresholds)), np.int64)
+    lowest = _positive(value, levels[0], settings)
+    radius = settings.max_dist * float(np.hypot(*value.shape))
+    matchers = [PixelMatcher(label, radius, lowest) for label in labels]
+    counts = np.zeros((4, len(levels)), np.int64)
+    counts[1] = sum(int(np.count_nonzero(label)) for label in labels)
     before = -1
-    for k, level in enumerate(levels):
-        positive = value >= level if settings.inclusive else value > level
+    for k in range(len(levels) - 1, -1, -1):  # ever more pixels: each matching grows from the one before
+        positive = _positive(value, levels[k], settings)
         found = int(np.count_nonzero(positive))
         if found == before:  # the maps are nested, so equal counts mean equal maps
-            counts[:, k] = counts[:, k - 1]
+            counts[:, k] = counts[:, k + 1]
             continue
         before = found
-        counts[:, k] = _threshold_counts(thin(positive), labels, settings.max_dist)
+        positive = thin(positive)
+        counts[3, k] = np.count_nonzero(positive)
+        counts[0, k], counts[2, k] = _matched(matchers, positive)
     return counts
 
 
-def _threshold_counts(positive: np.ndarray, labels: Sequence[np.ndarray], max_dist: float) -> tuple[int, int, int, int]:
-    hit_gt = all_gt = 0
-    matched = np.zeros_like(positive)
-    for label in labels:
-        matched_pred, matched_gt = match_pixels(positive, label, max_dist)
-        matched |= matched_pred
-        hit_gt += int(np.count_nonzero(matched_gt))
-        all_gt += int(np.count_nonzero(label))
-    return hit_gt, all_gt, int(np.count_nonzero(matched)), int(np.count_nonzero(positive))
+def _positive(value: np.ndarray, level: float, settings: BoundarySettings) -> np.ndarray:
+    return value >= level if settings.inclusive else value > level
+
+
+def _matched(matchers: Sequence[PixelMatcher], positive: np.ndarray) -> tuple[int, int]:
+    """Matched label pixels added over annotators, and predicted pixels matched with at least one of them."""
+    if len(matchers) == 1:
+        pairs = matchers[0].match(positive)
+        return pairs, pairs
+    hits, any_of = 0, np.zeros_like(positive)
+    for matcher in matchers:
+        hits += matcher.match_nearest(positive)
+        any_of |= matcher.matched()[0]
+    return hits, int(np.count_nonzero(any_of))

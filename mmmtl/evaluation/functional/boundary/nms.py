@@ -1,7 +1,7 @@
 """Non-maximum suppression of a boundary probability map across the direction of the boundary.
 
-Formulas: Dollár and Zitnick, Structured Forests for Fast Edge Detection (ICCV 2013); radius, tolerance and border as in the
-evaluation chain of ATRC, which InvPT, TaskPrompter, DiffusionMTL and TaskDiffusion use.
+Formulas: Dollár and Zitnick, Structured Forests for Fast Edge Detection (ICCV 2013); radius, tolerance and
+border as in the evaluation chain of ATRC, which InvPT, TaskPrompter, DiffusionMTL and TaskDiffusion use.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def suppress(edges: np.ndarray, radius: int = 1, tolerance: float = 1.01, border
     edges = np.ascontiguousarray(edges, np.float32)
     height, width = edges.shape
     if min(height, width) < 2:
-        raise ValueError(f'non-maximum suppression needs an image of at least 2 x 2 pixels, got {height} x {width}')
+        raise ValueError(
+            f'non-maximum suppression needs an image of at least 2 x 2 pixels, got {height} x {width}'
+        )
     rows, columns = np.nonzero(edges)
     value = edges[rows, columns]
     angle = orientation(edges, smoothing)[rows, columns]

@@ -9,18 +9,21 @@ import numpy as np
 
 __all__ = ['thin']
 
-# Weight of every neighbour in the code of a pixel: its eight neighbours as bits, east first, counter-clockwise.
+# Weight of every neighbour in the code of a pixel: its eight neighbours as bits, east first,
+# counter-clockwise.
 _WEIGHTS = np.array([[8, 4, 2], [16, 0, 1], [32, 64, 128]], np.float32)
 
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[np.ndarray, np.ndarray]:
-    """For every code of the eight neighbours: does the pixel stay, in the first and the second half of a pass?
+    """For every code of the eight neighbours: does the pixel stay, in either half of a pass?
 
-    The conditions G1, G2, G3 of Guo and Hall, "Parallel thinning with two-subiteration algorithms", CACM 32(3), 1989.
+    The conditions G1, G2, G3 of Guo and Hall, "Parallel thinning with two-subiteration algorithms", CACM
+    32(3), 1989.
     """
     codes = np.arange(256)
-    x = [None] + [(codes >> k & 1).astype(bool) for k in range(8)]  # x[1] east, x[2] north-east, x[3] north, ...
+    # x[1] east, x[2] north-east, x[3] north, ...; x[0] is not used
+    x = [codes < 0] + [(codes >> k & 1).astype(bool) for k in range(8)]
     x.append(x[1])
     crossings = sum((~x[2 * i - 1] & (x[2 * i] | x[2 * i + 1])).astype(int) for i in range(1, 5))
     one = sum((x[2 * k - 1] | x[2 * k]).astype(int) for k in range(1, 5))
@@ -33,7 +36,8 @@ def _tables() -> tuple[np.ndarray, np.ndarray]:
 
 
 def thin(mask: np.ndarray) -> np.ndarray:
-    """Thin a binary map until nothing changes; the result of ``skimage.morphology.thin``, several times faster.
+    """Thin a binary map until nothing changes; the result of ``skimage.morphology.thin``, several times
+    faster.
 
     Args:
         mask: (H, W); non-zero is foreground.
