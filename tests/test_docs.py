@@ -79,9 +79,9 @@ def test_commands_name_files_that_exist(path):
 
 def test_missing_files_are_seen():
     """The control for the test above."""
-    text = ('```bash\n# a comment tools/nothing.py\n$ python tools/nothing.py \\\n  configs/none/x.py --out=work_dirs/x\n'
+    text = ('```bash\n# a comment tools/nothing.py\n$ python tools/nothing.py \\\n  configs/x.py --out=work_dirs/x\n'
             'make demo nonsense JOBS=3\ncat setup.py\n```\n```python\nopen("tools/nothing.py")\n```\n')
-    assert [item.split(' (')[0] for item in missing(text)] == ['tools/nothing.py', 'configs/none/x.py', 'make nonsense']
+    assert [item.split(' (')[0] for item in missing(text)] == ['tools/nothing.py', 'configs/x.py', 'make nonsense']
 
 
 @pytest.mark.parametrize('path', pages(), ids=lambda path: path.name)

@@ -90,8 +90,10 @@ def test_version():
 
 
 def requirements() -> dict[str, list[str]]:
-    return {path.stem: [line.split('#')[0].strip() for line in path.read_text().split('\n') if line.split('#')[0].strip()]
-            for path in sorted((ROOT / 'requirements').glob('*.txt'))}
+    """Lines of requirements/*.txt without comments."""
+    files = sorted((ROOT / 'requirements').glob('*.txt'))
+    lines = {path.stem: [line.split('#')[0].strip() for line in path.read_text().split('\n')] for path in files}
+    return {name: [line for line in found if line] for name, found in lines.items()}
 
 
 def test_every_requirements_file_is_packaged():

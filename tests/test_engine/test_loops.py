@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,7 +11,8 @@ from torch.utils.data import Sampler
 
 from mmmtl.engine import SampleIndex
 from mmmtl.registry import DATA_SAMPLERS, LOOPS
-from tests.test_engine.toy import config, state, train
+from tests.distributed import run_ranks
+from tests.test_engine.toy import config, state, train, train_rank
 
 
 def differing(first: dict, second: dict) -> list[str]:
@@ -97,7 +95,7 @@ class Pairs(Sampler):
     """A batch sampler of its own: pairs of one sample, with a place to start at."""
 
     def __init__(self, sampler, batch_size, drop_last=False):
-        self.batch_size, self.seed, self.start = batch_size, 0, 0
+        self.sampler, self.batch_size, self.seed, self.start = sampler, batch_size, 0, 0
 
     def set_start(self, position):
         self.start = position
@@ -160,25 +158,31 @@ def test_bad_max_iters(tmp_path, value):
     assert LOOPS.get('ResumableTrainLoop').__module__ == 'mmmtl.engine.loops'
 
 
-@pytest.mark.slow
-def test_two_ranks(tmp_path, root_dir):
+def test_two_ranks(tmp_path):
     """The same on two processes; every rank has its own random state, and the two see different samples."""
-    env = {**os.environ, 'PYTHONPATH': str(root_dir), 'OMP_NUM_THREADS': '1'}
+    changes = dict(optim_wrapper__accumulative_counts=2, randomness=dict(seed=5, diff_rank_seed=True))
 
-    def launch(folder, iters, resume, port):
-        command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}',
-                   '-m', 'tests.test_engine.toy', str(folder), str(iters), resume,
-                   'optim_wrapper.accumulative_counts=2', 'randomness.diff_rank_seed=True']
-        done = subprocess.run(command, cwd=root_dir, env=env, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return [torch.load(folder / f'state_{rank}.pt') for rank in (0, 1)]
+    def launch(folder, iters, **more):
+        results = run_ranks(train_rank, 2, config(folder, iters, **changes, **more))
+        assert all(ok for ok, _ in results), results
+        return [ended for _, ended in results]
 
-    port = 20000 + os.getpid() % 20000
-    unbroken = launch(tmp_path / 'unbroken', 8, 'fresh', port)
-    launch(tmp_path / 'resumed', 4, 'fresh', port + 1)
-    resumed = launch(tmp_path / 'resumed', 8, 'resume', port + 2)
+    unbroken = launch(tmp_path / 'unbroken', 8)
+    launch(tmp_path / 'resumed', 4)
+    resumed = launch(tmp_path / 'resumed', 8, resume=True)
     for before, after in zip(unbroken, resumed):
         assert differing(before, after) == []
     assert torch.equal(unbroken[0]['model.body.0.weight'], unbroken[1]['model.body.0.weight'])
     assert not torch.equal(unbroken[0]['torch'], unbroken[1]['torch'])
     assert not torch.equal(unbroken[0]['noise.'], unbroken[1]['noise.'])
+
+
+def test_two_ranks_resumed_on_one(tmp_path):
+    """Goes on at the same place in the data, and says which random states are missing."""
+    assert all(ok for ok, _ in run_ranks(train_rank, 2, config(tmp_path, 4)))
+    resumed = train(config(tmp_path, 6, resume=True))
+    assert resumed.model.consumed == [[24, 25, 26], [27, 28, 29]]
+    one = tmp_path / 'one'
+    train(config(one, 4))
+    results = run_ranks(train_rank, 2, config(one, 5, resume=True))
+    assert all(ok for ok, _ in results), results

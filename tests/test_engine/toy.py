@@ -1,10 +1,8 @@
-"""A tiny model, dataset and run for the engine's tests; run as a script it is one rank of a distributed run."""
+"""A tiny model, dataset and run for the engine's tests, on one process or as a rank of several."""
 
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,6 +25,10 @@ class Noise:
 
     def __init__(self):
         self.generator = torch.Generator()
+
+
+class Thing:
+    """An object in the dataset's description, as the tasks are."""
 
 
 @MODELS.register_module(force=True)
@@ -66,7 +68,7 @@ class ToyModel(BaseModel):
 class ToyDataset(Dataset):
     """Samples whose augmentation is seeded by the draw, as MTLDataset's is."""
 
-    metainfo = dict(tasks=dict(thing=Noise()), palette=np.zeros((2, 3), np.uint8))
+    metainfo = dict(tasks=dict(thing=Thing()), palette=np.zeros((2, 3), np.uint8))
 
     def __init__(self, size: int = 10):
         self.size = size
@@ -135,17 +137,8 @@ def state(runner: Runner) -> dict[str, torch.Tensor]:
     return found
 
 
-def main(folder: str, iters: str, resume: str, *changes: str) -> None:
-    """One rank: train, and leave the state of this rank in FOLDER/state_RANK.pt."""
-    torch.set_num_threads(1)
-    cfg = config(folder, int(iters))
-    cfg.merge_from_dict({key: eval(value) for key, value in (change.split('=', 1) for change in changes)})
-    cfg.resume, cfg.launcher = resume == 'resume', 'pytorch'
+def train_rank(cfg: Config) -> dict[str, torch.Tensor]:
+    """Train as one rank of several; return the state that this rank ends with."""
     init_cpu_dist(cfg, 'pytorch')
-    runner = train(cfg)
-    torch.save(state(runner), Path(folder) / f'state_{runner.rank}.pt')
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == '__main__':
-    main(*sys.argv[1:])
+    cfg.launcher = 'pytorch'
+    return state(train(cfg))

@@ -83,7 +83,7 @@ class TestSaving:
         runner = train(config(tmp_path, 2))
         loaded = torch.load(tmp_path / 'iter_2.pth', weights_only=True)
         described = loaded['meta']['dataset_meta']
-        assert described['tasks'] == {'thing': 'tests.test_engine.toy.Noise'} and described['palette'].shape == (2, 3)
+        assert described['tasks'] == {'thing': 'tests.test_engine.toy.Thing'} and described['palette'].shape == (2, 3)
         assert loaded['message_hub']['runtime_info']['dataset_meta']['tasks'] == described['tasks']
         assert not isinstance(runner.train_dataloader.dataset.metainfo['tasks']['thing'], str)
 

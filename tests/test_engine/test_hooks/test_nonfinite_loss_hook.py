@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,8 +10,9 @@ from mmengine.optim import AmpOptimWrapper
 
 from mmmtl.engine import NonFiniteLossError, NonFiniteLossHook
 from mmmtl.engine.hooks import nonfinite_loss_hook as module
+from tests.distributed import run_ranks
 from tests.test_engine.test_hooks.test_checkpoint_hook import log
-from tests.test_engine.toy import config, state, train
+from tests.test_engine.toy import config, state, train, train_rank
 
 
 def hooks(**kwargs) -> list[dict]:
@@ -125,29 +124,23 @@ def test_lists_of_losses_and_unnamed_samples():
     assert module._sample_ids((None,), {}) == [] and module._sample_ids((None, [object()]), {}) == []
 
 
-@pytest.mark.slow
+def poisoned_rank(folder: str, mode: str) -> dict:
+    """Rank 1 alone meets a NaN."""
+    poison = (3,) if os.environ['RANK'] == '1' else ()
+    return train_rank(config(folder, 6, custom_hooks=hooks(mode=mode), model__poison=poison))
+
+
 @pytest.mark.parametrize('mode', ['raise', 'skip'])
-def test_two_ranks_agree(tmp_path, root_dir, mode):
-    """Rank 1 alone meets a NaN: both stop with its name, or both drop the batch and stay equal."""
-    script = f"""
-import torch, sys
-from tests.test_engine import toy
-import os
-rank = int(os.environ['RANK'])
-toy.main({str(tmp_path)!r}, '6', 'fresh', 'model.poison=' + ('(3,)' if rank == 1 else '()'),
-         'custom_hooks=[dict(type="NonFiniteLossHook", mode="{mode}")]')
-"""
-    (tmp_path / 'run.py').write_text(script)
-    env = {**os.environ, 'PYTHONPATH': str(root_dir), 'OMP_NUM_THREADS': '1'}
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',
-               f'--master_port={20000 + (os.getpid() + 7919) % 20000}', str(tmp_path / 'run.py')]
-    done = subprocess.run(command, cwd=root_dir, env=env, capture_output=True, text=True, timeout=240)
+def test_two_ranks_agree(tmp_path, mode):
+    """Both stop and name rank 1's samples, or both drop the batch and stay equal."""
+    results = run_ranks(poisoned_rank, 2, str(tmp_path), mode)
     if mode == 'raise':
-        assert done.returncode != 0
-        assert done.stderr.count('Iteration 4: rank 1: loss_first is nan, loss_second is nan (samples: s') >= 2
+        for ok, text in results:
+            assert not ok
+            assert text.startswith('NonFiniteLossError: Iteration 4: rank 1: loss_first is nan, loss_second is nan (')
         return
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (torch.load(tmp_path / f'state_{rank}.pt') for rank in (0, 1))
+    assert all(ok for ok, _ in results), results
+    first, second = (ended for _, ended in results)
     weights = [name for name in first if name.startswith(('model.body.0', 'model.body.3', 'optimizer'))]
     assert weights and all(torch.equal(first[name], second[name]) for name in weights)
     assert all(torch.isfinite(first[name].float()).all() for name in weights)
