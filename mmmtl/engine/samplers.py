@@ -66,6 +66,7 @@ class ResumableSampler(Sampler):
         if len(dataset) == 0:
             raise ValueError(f'{type(dataset).__name__} has no samples: check its data_root, split and filters')
         self.rank, self.world_size = get_dist_info()
+        self.dataset = dataset  # batch samplers are given nothing but this sampler
         self.size = len(dataset)
         self.shuffle = shuffle
         self.seed = int(sync_random_seed() if seed is None else seed)

@@ -85,17 +85,18 @@ class TaskCycleBatchSampler(Sampler):
     The stream is fixed by the seed; :class:`~mmmtl.engine.loops.ResumableTrainLoop` sets where it starts.
 
     Args:
-        sampler: What mmengine has built from the dataset; only its ``dataset`` is used (or give ``dataset``).
+        sampler: What mmengine has built from the dataset: a ``ResumableSampler``, of which the dataset and, by
+            default, the seed are used.
         batch_size: Samples per batch and rank.
         accumulation: Batches per optimiser step: ``optim_wrapper.accumulative_counts``.
         order: ``cycle``: task after task, in the order of their first appearance in the datasets; ``uniform``: a random
             task for every optimiser step.
         tasks: The tasks of the cycle, in order; default: all.
         shares: ``{task: [weight per dataset that labels it]}``; default: equal weights.
-        seed: The same on all ranks; None draws one and agrees on it.
+        seed: The same on all ranks; None takes the sampler's, or draws one and agrees on it.
         published: Draw as the released program does: one torch generator per rank, seeded with ``seed`` + rank, whole
             batches popped from the end of lists. Resuming there replays the draws.
-        dataset: The dataset, when ``sampler`` does not know it.
+        dataset: The dataset, in place of ``sampler``.
 
     Raises:
         ConfigError: A task without a labelled sample, or weights that do not fit.
@@ -114,9 +115,14 @@ class TaskCycleBatchSampler(Sampler):
         self.sampler, self.batch_size, self.accumulation, self.order = sampler, batch_size, accumulation, order
         self.published = published
         self.rank, self.world_size = get_dist_info()
+        seed = getattr(sampler, 'seed', None) if seed is None else seed
         self.seed = int(sync_random_seed() if seed is None else seed)
         self.start = 0
-        self.entries = self._entries(dataset if dataset is not None else sampler.dataset, tasks, dict(shares or {}))
+        dataset = getattr(sampler, 'dataset', None) if dataset is None else dataset
+        if dataset is None:
+            raise ConfigError(f"TaskCycleBatchSampler: {type(sampler).__name__} does not say what its dataset is: use "
+                              f"sampler=dict(type='ResumableSampler')")
+        self.entries = self._entries(dataset, tasks, dict(shares or {}))
         self.tasks = list(dict.fromkeys(entry.task for entry in self.entries))
 
     # ---- what there is to draw from --------------------------------------------------------------------------------

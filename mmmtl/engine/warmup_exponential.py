@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 
 from mmmtl.registry import PARAM_SCHEDULERS, ConfigError
 
@@ -24,18 +24,21 @@ class WarmupExponentialLR(_ParamScheduler):
         decay_end: Iteration at which the floor is reached.
         final: The floor, in (0, 1].
         warmup: Iterations of warm-up, at least 1; the very first iteration has a learning rate of 0.
+        begin, end: Iterations between which the rate is set; i counts from ``begin``.
         by_epoch: Only False.
     """
 
-    def __init__(self, optimizer: Any, decay_end: int, final: float = 0.01, warmup: int = 100, by_epoch: bool = False,
-                 last_step: int = -1, verbose: bool = False) -> None:  # fmt: skip
+    def __init__(self, optimizer: Any, decay_end: int, final: float = 0.01, warmup: int = 100, begin: int = 0,
+                 end: int = INF, by_epoch: bool = False, last_step: int = -1,
+                 verbose: bool = False) -> None:  # fmt: skip
         if by_epoch:
             raise ConfigError('WarmupExponentialLR counts iterations: by_epoch must be False')
         if not 0 < final <= 1 or not 1 <= warmup < decay_end:
             raise ConfigError(f'WarmupExponentialLR: expected 0 < final <= 1 and 1 <= warmup < decay_end, got '
                               f'final={final}, warmup={warmup}, decay_end={decay_end}')
         self.decay_end, self.final, self.warmup = decay_end, final, warmup
-        super().__init__(optimizer, param_name='lr', by_epoch=False, last_step=last_step, verbose=verbose)
+        super().__init__(optimizer, param_name='lr', begin=begin, end=end, by_epoch=False, last_step=last_step,
+                         verbose=verbose)  # fmt: skip
 
     def factor(self, step: int) -> float:
         """Factor of the initial learning rate at iteration ``step``."""

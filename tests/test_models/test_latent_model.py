@@ -220,7 +220,7 @@ def test_recomputing_blocks_changes_no_gradient():
 
 
 def test_hidden_sources_follow_the_attention():
-    """A share of layers hides one source, drawn in proportion to the scores; the hidden one has no gradient but a zero."""
+    """A share of layers hides one source, drawn in proportion to the scores; the hidden one's gradient is zero."""
     model = make({**EXCHANGE, 'hide': 1.0}).train()
     hiding = Hiding(GeneratorNoise(0), 1.0)
     target = {'depth': (torch.arange(2), labels(model, 'depth'))}
@@ -294,10 +294,11 @@ def test_what_takes_the_place_of_the_second_frame(second_frame, channels):
     first, second = model.encode_frames(frames())
     assert model.unet.config.in_channels == channels
     depth, flow = (model.unet_input([first, second], name) for name in ('depth', 'optical_flow'))
-    expected = {'duplicate': [first, first], 'zeros': [first, torch.zeros_like(first)], 'average': [first]}[second_frame]
-    assert torch.equal(depth, torch.cat([*expected, torch.zeros_like(first)], 1))
+    empty = torch.zeros_like(first)
+    expected = {'duplicate': [first, first], 'zeros': [first, empty], 'average': [first]}[second_frame]
+    assert torch.equal(depth, torch.cat([*expected, empty], 1))
     moving = [(first + second) / 2] if second_frame == 'average' else [first, second]
-    assert torch.equal(flow, torch.cat([*moving, torch.zeros_like(first)], 1))
+    assert torch.equal(flow, torch.cat([*moving, empty], 1))
 
 
 def test_noise_in_the_empty_latent_depends_on_the_sample_alone():

@@ -128,8 +128,9 @@ def test_text_tokens_are_encoded_once_and_without_padding(tmp_path):
     table = {w: i for i, w in enumerate(dict.fromkeys([*words, *(f'{c}</w>' for c in 'abcdefghijklmnopqrstuvwxyz')]))}
     (tmp_path / 'tokenizer/vocab.json').write_text(json.dumps(table))
     (tmp_path / 'tokenizer/merges.txt').write_text('#version: 0.2\nl o\nlo w</w>\n')
-    config = transformers.CLIPTextConfig(vocab_size=len(table), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                                         num_attention_heads=2, bos_token_id=4, eos_token_id=5)  # fmt: skip
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(table), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        bos_token_id=4, eos_token_id=5)  # fmt: skip
     transformers.CLIPTextModel(config).save_pretrained(tmp_path / 'text_encoder')
     tokens.init_weights()
     assert tokens('optical_flow').shape == (2 + 7 + 2, 16) and tokens('depth').shape == (2 + 5, 16)
@@ -203,8 +204,9 @@ def test_places_are_those_of_the_network_in_the_order_of_execution():
     unet(torch.randn(1, 6, 8, 8), 999, torch.randn(1, 2, 12), cross_attention_kwargs=dict(exchange=exchange))
     assert seen == list(widths.items())
     assert list(self_attentions(unet)) == [
-        'down_blocks_0_attentions_0', 'down_blocks_1_attentions_0', 'mid_block_attentions_0', 'up_blocks_0_attentions_0',
-        'up_blocks_0_attentions_1', 'up_blocks_1_attentions_0', 'up_blocks_1_attentions_1']  # fmt: skip
+        'down_blocks_0_attentions_0', 'down_blocks_1_attentions_0', 'mid_block_attentions_0',
+        'up_blocks_0_attentions_0', 'up_blocks_0_attentions_1', 'up_blocks_1_attentions_0',
+        'up_blocks_1_attentions_1']  # fmt: skip
     deep = build_unet({**UNET, 'transformer_layers_per_block': 2}, 6, 2)
     assert list(self_attentions(deep))[:2] == ['down_blocks_0_attentions_0_0', 'down_blocks_0_attentions_0_1']
 
