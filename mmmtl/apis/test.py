@@ -117,12 +117,11 @@ def add_hooks(
     runner: Runner, out: str | None, show_dir: str | None, max_panels: int | None, subtitle: str
 ) -> None:
     """Hooks that write predictions and panels."""
-    from mmmtl.engine.hooks import PanelHook, PredictionHook
-
     if out is not None:
-        runner.register_hook(PredictionHook(out_dir=out))
+        runner.register_hook(dict(type='mmmtl.PredictionHook', out_dir=out))
     if show_dir is not None:
-        runner.register_hook(PanelHook(num_val=0, test_dir=show_dir, max_test=max_panels, subtitle=subtitle))
+        panels = dict(num_val=0, test_dir=show_dir, max_test=max_panels, subtitle=subtitle)
+        runner.register_hook(dict(type='mmmtl.PanelHook', **panels))
 
 
 def better_of(runner: Runner) -> dict[str, bool]:
