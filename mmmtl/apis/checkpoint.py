@@ -47,8 +47,9 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises pickle, zip, runtime and EOF errors for broken files
-        text = str(error).strip().split('\n')[0][:200]
-        foreign = 'weights_only' in str(error) or 'Unsupported' in str(error)
+        text = str(error).partition('WeightsUnpickler error: ')[2] or str(error)
+        text = text.strip().split('\n')[0][:160]
+        foreign = 'GLOBAL' in str(error)  # a pickle that names a class or function
         remedy = (
             ' It holds Python objects that are not loaded from files of unknown origin; the checkpoints of published '
             'code go through tools/model_converters/convert_upstream.py.'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -36,10 +37,18 @@ def run_command(command: Callable[[], Any]) -> Any:
     except MISTAKES as error:
         if os.environ.get('MMMTL_TRACEBACK') == '1':
             raise
-        print(f'\nerror: {error}', file=sys.stderr)
+        print(f'\nerror: {plain_message(error)}', file=sys.stderr)
         sys.exit(1)
     finally:
         leave_process_group()
+
+
+def plain_message(error: Exception) -> str:
+    """The message of an error, also of one that comes out of a data loader's worker wrapped in its traceback."""
+    text = str(error)
+    if 'Original Traceback' in text:
+        return re.split(rf'\n(?:[\w.]+\.)?{type(error).__name__}: ', text)[-1].rstrip()
+    return text
 
 
 def leave_process_group() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmmtl.registry import ConfigError, suggest
 
-from .schema import Component, allowed_keys, components, join, plain_keys, section_keys
+from .schema import Component, allowed_keys, anywhere, components, join, plain_keys, section_keys
 
 __all__ = ['check_options', 'find_copies', 'forget_names', 'keep_tasks', 'put_copies']
 
@@ -70,8 +70,8 @@ def _unknown(
     names = set(map(str, node))
     if not path:
         names |= section_keys()
-    elif path in by_path and by_path[path].kind is not None:
-        accepted, is_open = allowed_keys(by_path[path])
+    elif path in by_path or 'type' in node:
+        accepted, is_open = allowed_keys(by_path.get(path) or anywhere(path, node))
         if is_open:
             return None
         names |= accepted

@@ -17,7 +17,7 @@ from mmmtl import registry as own
 
 from .signatures import accepted_arguments
 
-__all__ = ['Component', 'allowed_keys', 'components', 'join', 'resolve', 'section_keys']
+__all__ = ['Component', 'allowed_keys', 'anywhere', 'components', 'join', 'resolve', 'section_keys']
 
 SECTIONS = {
     'model': own.MODELS,
@@ -200,6 +200,15 @@ def allowed_keys(component: Component) -> tuple[set[str], bool]:
         return set(), True
     names, is_open = accepted_arguments(factory)
     return names | {'type', '_scope_'} | _EXTRA_KEYS.get(component.registry, set()), is_open
+
+
+def anywhere(path: str, config: Mapping) -> Component:
+    """The component of a dict outside the sections (``train_pipeline.0``): the first registry with its type."""
+    registries = dict.fromkeys([*SECTIONS.values(), *_BY_KEY.values()])
+    for registry in registries:
+        if isinstance(config['type'], str) and resolve(config['type'], registry) is not None:
+            return Component(path, config, registry, config['type'])
+    return Component(path, config, own.MODELS, None if isinstance(config['type'], str) else config['type'])
 
 
 def plain_keys(path: str) -> set[str] | None:

@@ -7,7 +7,13 @@ import inspect
 import textwrap
 from typing import Any
 
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
 __all__ = ['accepted_arguments']
+
+_FORWARDS = {CheckpointHook: Runner.save_checkpoint}
+"""Classes that keep their ``**kwargs`` for one function."""
 
 
 def accepted_arguments(factory: Any) -> tuple[set[str], bool]:
@@ -35,6 +41,8 @@ def accepted_arguments(factory: Any) -> tuple[set[str], bool]:
         names |= own
         if not is_open:
             return names, False
+        if base in _FORWARDS:
+            return names | _own_arguments(_FORWARDS[base])[0], False
         if not _hands_kwargs_up(init):
             return names, True
     return names, True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import dataclasses
 import os.path as osp
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,6 +163,7 @@ def follow_changes(
         ``{changed name: paths that followed}``.
     """
     changed = set(changed) - frozen
+    written = spell_out(written, frozen)
     followed: dict[str, list[str]] = {name: [] for name in changed}
     for item in written:
         if not item.names & changed:
@@ -184,6 +186,22 @@ def follow_changes(
         if item.path[0] not in frozen:
             changed.add(item.path[0])
     return followed
+
+
+def spell_out(written: Sequence[Assignment], sections: set[str]) -> list[Assignment]:
+    """``test_dataloader = val_dataloader`` as the assignments that made up ``val_dataloader``.
+
+    What these are computed from then reaches both sections, while a change of one is not one of the other.
+    """
+    spelt: list[Assignment] = []
+    for item in written:
+        original = item.code.removeprefix('_base_.')
+        if original in sections and original in item.names:
+            parts = [a for a in spelt if a.path[0] == original]
+            spelt += [dataclasses.replace(a, path=(*item.path, *a.path[1:])) for a in parts]
+        else:
+            spelt.append(item)
+    return spelt
 
 
 def _evaluate(item: Assignment, values: Mapping[str, Any]) -> Any:

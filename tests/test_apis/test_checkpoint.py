@@ -1,0 +1,106 @@
+"""A checkpoint that does not fit is refused with what is wrong and what to do."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mmmtl.apis import CheckpointError, init_model, load_checkpoint
+from mmmtl.apis.checkpoint import compare_state, read_checkpoint
+
+
+@pytest.fixture
+def model(tiny_config):
+    return init_model(tiny_config)
+
+
+def other(value):
+    """A tensor that certainly differs."""
+    return value + 1 if value.is_floating_point() else value
+
+
+@pytest.mark.parametrize('form', ['pth', 'bare.pth', 'ddp.pth', 'safetensors'])
+def test_what_was_saved_is_loaded(model, tmp_path, form):
+    state = {k: other(v) for k, v in model.state_dict().items()}
+    path = tmp_path / f'weights.{form}'
+    if form == 'safetensors':
+        save_file({k: v.contiguous() for k, v in state.items()}, path)
+    elif form == 'ddp.pth':
+        torch.save({'state_dict': {f'module.{k}': v for k, v in state.items()}, 'meta': {}}, path)
+    else:
+        torch.save(state if form == 'bare.pth' else {'state_dict': state}, path)
+    load_checkpoint(model, str(path))
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+
+
+def test_init_model_predicts_in_eval_mode(trained):
+    model = init_model(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'))
+    weights = torch.load(trained / 'iter_4.pth', weights_only=True)['state_dict']
+    assert not model.training and model.dataset_meta['tasks'] is model.tasks
+    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
+
+
+def test_another_network_is_refused_with_counts_examples_and_remedy(trained):
+    with pytest.raises(CheckpointError) as error:
+        init_model(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'),
+                   cfg_options={'model.decoder.channels': 16, 'only_tasks': ['depth']})  # fmt: skip
+    text = str(error.value)
+    assert 'is not of this network' in text and 'unknown to the network: decoder.branches.semseg' in text
+    assert 'of another shape: decoder.mix.weight (12, 24, 1, 1) instead of (16, 24, 1, 1)' in text
+    assert 'model.decoder.channels was 12, here 16' in text
+    assert '--cfg-options' in text and 'convert_upstream.py' in text
+
+
+def test_missing_keys_are_counted_and_a_renamed_one_is_noticed(model, tmp_path):
+    state = {k.replace('decoder.mix', 'decoder.mixer'): v for k, v in model.state_dict().items()}
+    torch.save(state, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(model, str(tmp_path / 'a.pth'))
+    assert '2 missing in the checkpoint: decoder.mix.weight; decoder.mix.bias' in str(error.value)
+    assert '2 unknown to the network' in str(error.value)
+    assert 'perhaps renamed: decoder.mixer.weight → decoder.mix.weight' in str(error.value)
+
+
+def test_auxiliary_heads_are_needed_in_training_alone(model, tmp_path):
+    model.decoder.aux_modules = ('mix',)
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith('decoder.mix.')}
+    torch.save(state, tmp_path / 'a.pth')
+    load_checkpoint(model, str(tmp_path / 'a.pth'))
+    with pytest.raises(CheckpointError, match='2 missing'):
+        load_checkpoint(model, str(tmp_path / 'a.pth'), training=True)
+    assert not compare_state(model, {'state_dict': state}, training=True).exact
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ('/tmp/mmmtl-a-checkpoint-ran-code',)
+
+
+@pytest.mark.parametrize('write, words', [
+    (lambda p: torch.save({'state_dict': {}, 'x': Evil()}, p), 'convert_upstream.py'),
+    (lambda p: p.write_bytes(b'no checkpoint at all'), 'broken or no checkpoint'),
+    (lambda p: p.write_bytes(b''), 'broken or no checkpoint'),
+    (lambda p: p.write_bytes(pickle.dumps({'a': 1})), "can't be read|has no 'state_dict'"),
+    (lambda p: torch.save([1, 2], p), 'holds list'),
+    (lambda p: torch.save({'model': 1}, p), "has no 'state_dict'"),
+])  # fmt: skip
+def test_files_that_are_no_checkpoint(tmp_path, write, words):
+    path = tmp_path / 'odd.pth'
+    write(path)
+    with pytest.raises(CheckpointError, match=words):
+        read_checkpoint(str(path))
+    assert not os.path.exists('/tmp/mmmtl-a-checkpoint-ran-code')
+
+
+def test_a_missing_file_names_those_that_are_there(trained, tmp_path):
+    with pytest.raises(CheckpointError, match=r"iter_9\.pth' does not exist.*iter_2\.pth.*iter_4\.pth"):
+        read_checkpoint(str(trained / 'iter_9.pth'))
+    with pytest.raises(CheckpointError, match='does not exist'):
+        read_checkpoint(str(tmp_path / 'no' / 'a.pth'))
+    (tmp_path / 'a.safetensors').write_bytes(b'xx')
+    with pytest.raises(CheckpointError, match="can't be read as safetensors"):
+        read_checkpoint(str(tmp_path / 'a.safetensors'))

@@ -1,0 +1,170 @@
+"""Training, resuming and evaluating a small model from end to end."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mmmtl import apis
+from mmmtl.apis import CheckpointError, init_model, load_config
+from mmmtl.apis.test import metrics_table
+from mmmtl.apis.train import use_amp
+from mmmtl.registry import ConfigError
+from mmmtl.visualization import read_raw
+
+
+def config_of(trained, options=None):
+    return load_config(trained.parent / 'tiny.py', options)
+
+
+def test_training_leaves_checkpoints_logs_pictures_and_its_config(trained):
+    assert {p.name for p in trained.glob('*.pth')} == {'iter_2.pth', 'iter_4.pth'}
+    assert (trained / 'tiny.py').is_file()
+    lines = [json.loads(line) for line in next(trained.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    assert [line['step'] for line in lines if 'loss' in line] == [1, 2, 3, 4]
+    assert {'loss_semseg', 'loss_depth', 'loss_boundary'} <= set(lines[0])
+    assert [line['step'] for line in lines if 'depth/RMSE' in line] == [4]
+    assert len(list(trained.glob('*/vis_data/vis_image/val_diorama_1_000000_4.png'))) == 1
+
+
+def test_test_writes_figures_predictions_and_panels(trained, tmp_path, capsys):
+    work = tmp_path / 'work'
+    metrics = apis.test(config_of(trained), str(trained / 'iter_4.pth'), str(work), out=str(tmp_path / 'out'),
+                        show_dir=str(tmp_path / 'show'), max_panels=2)  # fmt: skip
+    assert json.loads((work / 'metrics.json').read_text()) == metrics  # every digit
+    assert {'semseg/mIoU', 'depth/RMSE', 'boundary/odsF'} <= set(metrics)
+    assert all(isinstance(v, float) for v in metrics.values())
+    printed = capsys.readouterr().out
+    assert f'{metrics["depth/RMSE"]:.4f}' in printed and 'lower is better' in printed
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['boundary', 'depth', 'semseg']
+    assert len(list((tmp_path / 'show').glob('*.png'))) == 2
+    assert not (work / 'tiny.py').exists() and (work / 'tiny_test.py').exists()  # the training's copy is not replaced
+
+
+def test_raw_predictions_are_lossless(trained, tmp_path):
+    apis.test(config_of(trained), str(trained / 'iter_4.pth'), str(tmp_path / 'work'), out=str(tmp_path / 'out'))
+    model = init_model(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'))
+    from mmmtl.registry import DATASETS
+
+    dataset = DATASETS.build(dict(model.cfg.test_dataloader.dataset))
+    for packed in (dataset[i] for i in range(len(dataset))):
+        with torch.no_grad():
+            sample = model.test_step(dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]))[0]
+        for name, value in sample.pred.items():
+            written = next((tmp_path / 'out' / name).glob(f'{sample.sample_id}.*'))
+            np.testing.assert_array_equal(read_raw(str(written)), value.numpy())
+
+
+def test_figures_do_not_depend_on_the_batch_size(trained, tmp_path):
+    written = set()
+    for size in (1, 2, 3):
+        options = {'test_dataloader.batch_size': size}
+        apis.test(config_of(trained, options), str(trained / 'iter_4.pth'), str(tmp_path / str(size)))
+        written.add((tmp_path / str(size) / 'metrics.json').read_bytes())
+    assert len(written) == 1
+
+
+def test_threads_are_given_back(trained, tmp_path):
+    torch.set_num_threads(2)
+    apis.test(config_of(trained), str(trained / 'iter_4.pth'), str(tmp_path))
+    assert torch.get_num_threads() == 2
+
+
+def test_untrained_weights_can_be_evaluated(tiny_config, tmp_path):
+    metrics = apis.test(load_config(tiny_config), None, str(tmp_path / 'work'))
+    assert metrics['depth/RMSE'] > 0
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_test(trained, tmp_path):
+    cfg = config_of(trained, {'model.decoder.channels': 16})
+    with pytest.raises(CheckpointError, match='model.decoder.channels was 12, here 16'):
+        apis.test(cfg, str(trained / 'iter_4.pth'), str(tmp_path))
+
+
+def test_resuming_goes_on_where_it_stopped(trained, tmp_path):
+    cfg = config_of(trained, {'train_cfg.val_interval': 100})
+    runner = apis.train(cfg, str(tmp_path / 'work'), resume=str(trained / 'iter_2.pth'))
+    ours = torch.load(tmp_path / 'work' / 'iter_4.pth', weights_only=True)['state_dict']
+    theirs = torch.load(trained / 'iter_4.pth', weights_only=True)['state_dict']
+    assert runner.iter == 4
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+def test_resume_without_a_checkpoint_starts_anew_and_with_one_goes_on(tiny_config, tmp_path):
+    work = str(tmp_path / 'work')
+    first = apis.train(load_config(tiny_config, {'max_iters': 2}), work, resume=True)
+    assert first.iter == 2
+    again = apis.train(load_config(tiny_config, {'max_iters': 4, 'param_scheduler': None}), work, resume=True)
+    lines = [json.loads(line) for path in (tmp_path / 'work').glob('*/vis_data/scalars.json')
+             for line in path.read_text().splitlines()]  # fmt: skip
+    assert again.iter == 4 and sorted(line['step'] for line in lines if 'loss' in line) == [1, 2, 3, 4]
+
+
+def test_resuming_another_network_is_refused(trained, tmp_path):
+    with pytest.raises(CheckpointError, match='is not of this network'):
+        apis.train(config_of(trained, {'model.decoder.channels': 16}), str(tmp_path), resume=str(trained / 'iter_2.pth'))
+
+
+def test_starting_from_other_weights_needs_some_that_fit(trained, tmp_path):
+    cfg = config_of(trained, {'max_iters': 1, 'default_hooks.checkpoint.interval': 1, 'load_from': str(trained / 'iter_4.pth'),
+                              'model.decoder.channels': 16, 'val_cfg': None, 'val_dataloader': None,
+                              'val_evaluator': None})  # fmt: skip
+    apis.train(cfg, str(tmp_path / 'work'))
+    torch.save({'state_dict': {'a': torch.zeros(1)}}, tmp_path / 'foreign.pth')
+    cfg.load_from = str(tmp_path / 'foreign.pth')
+    with pytest.raises(CheckpointError, match='0 parameters and buffers fit'):
+        apis.train(cfg, str(tmp_path / 'other'))
+
+
+def test_amp_and_seed(tiny_config, tmp_path):
+    options = {'max_iters': 2, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None, 'param_scheduler': None}
+    losses = []
+    for seed in (1, 1, 2):
+        runner = apis.train(load_config(tiny_config, options), str(tmp_path / str(len(losses))), amp=True, seed=seed)
+        assert type(runner.optim_wrapper).__name__ == 'AutocastOptimWrapper'
+        losses.append(runner.message_hub.get_scalar('train/loss').current())
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_amp_leaves_a_foreign_wrapper_alone(tiny_config):
+    cfg = load_config(tiny_config)
+    cfg.optim_wrapper.type = 'OptimWrapperDict'
+    with pytest.raises(ConfigError, match="optim_wrapper.type='OptimWrapperDict'"):
+        use_amp(cfg)
+
+
+def test_a_config_without_a_needed_section(tiny_config, tmp_path):
+    cfg = load_config(tiny_config)
+    cfg.test_dataloader = None
+    with pytest.raises(ConfigError, match='no test_dataloader'):
+        apis.test(cfg, None, str(tmp_path))
+    cfg.optim_wrapper = None
+    with pytest.raises(ConfigError, match="no 'optim_wrapper'"):
+        apis.train(cfg, str(tmp_path))
+
+
+def test_a_single_task_trains_and_is_evaluated(tiny_config, tmp_path):
+    cfg = load_config(tiny_config, {'only_tasks': ['depth'], 'max_iters': 2})
+    apis.train(cfg, str(tmp_path))
+    metrics = apis.test(cfg, str(tmp_path / 'iter_2.pth'), str(tmp_path))
+    assert {k.split('/')[0] for k in metrics} == {'depth'}
+
+
+def test_partial_labels_train(tiny_config, tmp_path):
+    cfg = load_config(tiny_config, {'label_sampler.type': 'OneLabel', 'max_iters': 3})
+    assert cfg.train_dataloader.dataset.label_sampler.type == 'OneLabel'
+    apis.train(cfg, str(tmp_path))
+
+
+def test_the_table_goes_by_task_and_marks_the_figure_papers_compare():
+    class Task:
+        headline = 'RMSE'
+
+    text = metrics_table({'z/a': 1.0, 'depth/RMSE': 0.5, 'depth/relErr': 0.25, 'delta_m': -3.0},
+                         {'depth': Task()}, {'depth/RMSE': False, 'z/a': True})  # fmt: skip
+    rows = [line.split() for line in text.splitlines()[2:]]
+    assert rows == [['depth', 'RMSE*', '0.5000', 'lower', 'is', 'better'], ['relErr', '0.2500'],
+                    ['delta_m', '-3.0000'], ['z', 'a', '1.0000', 'higher', 'is', 'better']]  # fmt: skip
