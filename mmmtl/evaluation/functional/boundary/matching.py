@@ -91,12 +91,17 @@ class PixelMatcher:
             free = free[self._mate[_PRED][free] < 0]
         return int(np.count_nonzero(self._mate[_GT] >= 0))
 
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Flat indices of the matched pixels of the last prediction and of their partners in the label."""
+        paired = np.flatnonzero(self._mate[_GT] >= 0)
+        return self._mate[_GT][paired].astype(np.int64), self._targets[paired]
+
     def matched(self) -> tuple[np.ndarray, np.ndarray]:
         """Boolean (H, W) masks of the matched pixels of the last prediction and of the label."""
         of_pred, of_gt = np.zeros(self.shape, bool), np.zeros(self.shape, bool)
-        pairs = self._mate[_GT] >= 0
-        of_pred.ravel()[self._mate[_GT][pairs]] = True
-        of_gt.ravel()[self._targets[pairs]] = True
+        pixels, partners = self.pairs()
+        of_pred.ravel()[pixels] = True
+        of_gt.ravel()[partners] = True
         return of_pred, of_gt
 
     def match_nearest(self, pred: np.ndarray) -> int:
