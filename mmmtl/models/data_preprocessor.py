@@ -130,14 +130,15 @@ def stack_targets(
         size: (H, W) of the batch; smaller labels are padded with unknown pixels at the right and the bottom.
 
     Returns:
-        ``{task: (index int64 (n,), label int64 (n, H, W) or float32 (n, C, H, W))}``, tasks in the order of
-        their first appearance.
+        ``{task: (index int64 (n,), label int64 (n, H, W) or float32 (n, C, H, W))}``, by name: the
+        same order in every process.
     """
     found: dict[str, tuple[list[int], list[Tensor]]] = {}
     for k, sample in enumerate(samples):
         if 'gt' not in sample:
             continue
-        for name, label in sample.gt.items():
+        for name in sorted(sample.gt.keys()):  # a PixelData holds its fields in no order
+            label = sample.gt.get(name)
             categorical = not label.is_floating_point()
             down, across = size[0] - label.shape[-2], size[1] - label.shape[-1]
             if down < 0 or across < 0:
@@ -155,5 +156,5 @@ def stack_targets(
             labels.append(label[0].long() if categorical else label)
     return {
         name: (torch.tensor(index, device=labels[0].device), torch.stack(labels))
-        for name, (index, labels) in found.items()
+        for name, (index, labels) in sorted(found.items())
     }

@@ -36,7 +36,7 @@ def test_targets_hold_the_labelled_samples_only():
     assert index.tolist() == [0, 2] and label.shape == (2, 1, 6, 8) and label[:, 0, 0, 0].tolist() == [1, 2]
     index, label = batch['targets']['semseg']
     assert index.tolist() == [0] and label.shape == (1, 6, 8) and label.dtype == torch.int64
-    assert set(batch['targets']) == {'depth', 'semseg'}
+    assert list(batch['targets']) == ['depth', 'semseg']  # by name: a fixed order of summation
     assert 'targets' not in MTLDataPreprocessor()(dict(inputs=inputs, data_samples=samples))
     assert MTLDataPreprocessor()(dict(inputs=inputs))['data_samples'] is None
 
