@@ -3,8 +3,11 @@
 from . import transforms
 from .base import MTLDataset
 from .camvid import CamVid
+from .cityscapes import Cityscapes
 from .diorama import Diorama
 from .folder import FolderDataset
+from .kitti2015 import KITTI2015
+from .kitti_depth import KITTIDepth
 from .label_samplers import FullLabels, LabelMap, LabelSampler, OneLabel, RandomLabels
 from .mixed import MixedDataset
 from .mtan import NYUDMTAN, CityscapesMTAN
@@ -12,6 +15,7 @@ from .nyudv2 import NYUDv2
 from .pascal_context import PascalContext
 
 __all__ = [
-    'CamVid', 'CityscapesMTAN', 'Diorama', 'FolderDataset', 'FullLabels', 'LabelMap', 'LabelSampler', 'MTLDataset',
-    'MixedDataset', 'NYUDMTAN', 'NYUDv2', 'OneLabel', 'PascalContext', 'RandomLabels', 'transforms',
+    'CamVid', 'Cityscapes', 'CityscapesMTAN', 'Diorama', 'FolderDataset', 'FullLabels', 'KITTI2015', 'KITTIDepth',
+    'LabelMap', 'LabelSampler', 'MTLDataset', 'MixedDataset', 'NYUDMTAN', 'NYUDv2', 'OneLabel', 'PascalContext',
+    'RandomLabels', 'transforms',
 ]  # fmt: skip

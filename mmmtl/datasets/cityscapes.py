@@ -1,0 +1,57 @@
+"""Cityscapes in its published layout, with the eight street classes of StableMTL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mmmtl.registry import DATASETS
+
+from .label_files import FileError, read_map
+from .listed import ListedDataset
+from .street_classes import CITYSCAPES_IDS, STREET_CLASSES, STREET_PALETTE, ids_to_classes
+
+__all__ = ['Cityscapes']
+
+IMAGE, LABEL = '_leftImg8bit.png', '_gtFine_labelIds.png'
+
+
+@DATASETS.register_module()
+class Cityscapes(ListedDataset):
+    """Street photographs of 1024 x 2048 pixels (Cordts et al., CVPR 2016): 2975 / 500 / 1525 images.
+
+    Layout: ``leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png``, ``gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png``. A line of
+    a split file begins with the path of a photograph.
+
+    Label ``semseg``: the eight classes that VKITTI2 and Cityscapes share, 255 elsewhere.
+
+    Args:
+        upstream: Leave trucks out, as the published evaluation of StableMTL does, although those of VKITTI2 are
+            taught as vehicles.
+    """
+
+    METAINFO = dict(classes=STREET_CLASSES, palette=STREET_PALETTE)
+
+    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None,
+                 upstream: bool = False, **kwargs) -> None:  # fmt: skip
+        self.table = CITYSCAPES_IDS if upstream else {**CITYSCAPES_IDS, 27: STREET_CLASSES.index('vehicle')}
+        super().__init__(tasks, data_root, split_file, **kwargs)
+
+    def scan(self) -> list[str]:
+        return self.found(f'leftImg8bit/{self.split}/*/*{IMAGE}')
+
+    def sample(self, columns: list[str]) -> dict:
+        image = columns[0]
+        if not image.endswith(IMAGE) or 'leftImg8bit/' not in image:
+            raise FileError(f"expected lines that begin with 'leftImg8bit/.../NAME{IMAGE}', found {image!r}")
+        label = image.replace('leftImg8bit/', 'gtFine/', 1)[: -len(IMAGE)] + LABEL
+        return dict(sample_id=image.rsplit('/', 1)[-1][: -len(IMAGE)], img_path=self.path(image),
+                    label_path=self.path(label))  # fmt: skip
+
+    def label_file(self, info: dict, source: str) -> str:
+        return info['label_path']
+
+    def load_semseg(self, info: dict) -> np.ndarray:
+        return ids_to_classes(read_map(info['label_path']), self.table)
