@@ -118,7 +118,8 @@ class TaskDiffusionDecoder(Decoder):
     def denoise(self, z: Tensor, image: _Image, rows: FilmRows, scale: int, trace: dict | None = None) -> dict[str, Tensor]:
         """Noisy map (B, z, h, w) → raw maps (B, C, scale·h, scale·w); ``trace``: see :meth:`sample`."""
         relation: list | None = None if trace is None else []
-        features = self.denoiser(as_channels_last(z), image.prepared, image.conditions, rows, relation)
+        narrow = as_channels_last(z.to(image.prepared.noisy.dtype))
+        features = self.denoiser(narrow, image.prepared, image.conditions, rows, relation)
         recompute = self.recompute_tails and self.training
         raw = {}
         for name, x in zip(self.tasks, features):
@@ -195,7 +196,7 @@ class TaskDiffusionDecoder(Decoder):
         shape = (feats[0].shape[0], self.label_encoder.channels, *feats[0].shape[-2:])
         total: dict[str, Tensor] = {}
         for repeat in range(self.repeats):
-            start = noise.normal('start' if repeat == 0 else f'start.{repeat}', shape, like=feats[0].new_empty(0).float())
+            start = noise.normal('start' if repeat == 0 else f'start.{repeat}', shape, like=wide(feats[0].new_empty(0)))
             steps: list[dict] | None = None if trace is None else []
             raw = self.sample(start, image, steps)
             if trace is not None:

@@ -18,7 +18,7 @@ from ..layers.film import FilmNorm, FilmRows
 
 __all__ = ['CrossTaskDenoiser', 'Prepared', 'TimedBlock', 'mix_tasks']
 
-INTERACTIONS = ('mask', 'cross_attention', 'concat', 'none')
+INTERACTIONS = ('mask', 'cross_attention', 'concat', 'task_specific')
 
 
 def mix_tasks(relation: Tensor, conditions: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class Prepared:
     """What one image (or batch) gives to every denoising step.
 
     Attributes:
-        image: Per level, the image half of the entry convolution (B, E, h, w).
+        image: Per level, the image half of the entry convolution (B, E, h, w), where the tasks share it.
         noisy: Weight (L·E, z, 1, 1) of the noisy half, all levels.
         relation: Per level, see ``_SharedBranch.prepare``.
     """
@@ -141,7 +141,8 @@ class CrossTaskDenoiser(BaseModule):
         width: Channels E of the levels.
         noisy_channels: Channels of the noisy map.
         interaction: ``mask`` (the method), or the paper's Table 4: ``cross_attention`` (queries from the shared branch,
-            keys and values from the conditions), ``concat`` (of both, then 1x1); ``none``: conditions as they are.
+            keys and values from the conditions), ``concat`` (of both, then 1x1); ``task_specific`` (Table 3): every task
+            has its own two timed blocks on its condition and the noisy map.
         level_interaction: False: the mean of the levels (Table 4).
         level_act: ``softmax`` over levels (published code) or ``sigmoid`` (paper).
         post_interact: 1x1 convolution with FiLM per level and task after the interaction (published code only).
@@ -158,11 +159,14 @@ class CrossTaskDenoiser(BaseModule):
         self.interaction, self.level_act, self.num_tasks = interaction, level_act, len(tasks)
         self.image = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(levels))
         self.noisy = nn.ModuleList(nn.Conv2d(noisy_channels, width, 1, bias=False) for _ in range(levels))
-        if interaction != 'none':
+        if interaction != 'task_specific':
             self.shared = nn.ModuleList(_SharedBranch(width, len(tasks), interaction == 'mask') for _ in range(levels))
         if interaction == 'cross_attention':
             heads = next(n for n in (8, 4, 2, 1) if width % n == 0)
             self.attention = nn.ModuleList(CrossAttention(width, heads=heads) for _ in range(levels))
+        if interaction == 'task_specific':
+            self.own = nn.ModuleList(
+                nn.ModuleDict({n: nn.ModuleList(TimedBlock(width) for _ in range(2)) for n in tasks}) for _ in range(levels))
         if interaction == 'concat':
             self.joint = nn.ModuleList(
                 nn.ModuleDict({n: nn.Conv2d(2 * width, width, 1) for n in tasks}) for _ in range(levels))
@@ -173,17 +177,21 @@ class CrossTaskDenoiser(BaseModule):
 
     def prepare(self, levels: Sequence[Tensor]) -> Prepared:
         """Everything that does not depend on the noisy map; levels (B, E, h, w)."""
-        image = [conv1x1(x, conv.weight, conv.bias) for x, conv in zip(levels, self.image)]
+        image = []
+        if self.interaction != 'task_specific':
+            image = [conv1x1(x, conv.weight, conv.bias) for x, conv in zip(levels, self.image)]
         noisy = torch.cat([conv.weight for conv in self.noisy])
         relation = [s.prepare(x) for s, x in zip(self.shared, levels)] if self.interaction == 'mask' else []
         return Prepared(image, noisy, relation)
 
-    def interact(self, level: int, entry: Tensor, prepared: Prepared, conditions: Tensor, rows: FilmRows,
+    def interact(self, level: int, noisy: Tensor, prepared: Prepared, conditions: Tensor, rows: FilmRows,
                  trace: list | None) -> Tensor:  # fmt: skip
         """Conditions of one level (S, B, E, h, w), after the exchange between tasks."""
-        if self.interaction == 'none':
-            return conditions
-        shared = self.shared[level]
+        if self.interaction == 'task_specific':
+            image = self.image[level]
+            starts = [conv1x1(c, image.weight, image.bias) + noisy for c in conditions]
+            return torch.stack([second(first(x, rows), rows) for x, (first, second) in zip(starts, self.own[level].values())])
+        shared, entry = self.shared[level], prepared.image[level] + noisy
         if self.interaction == 'mask':
             relation = shared.relate(entry, prepared.relation[level], rows)
             if trace is not None:
@@ -213,8 +221,8 @@ class CrossTaskDenoiser(BaseModule):
         """
         entries = conv1x1(z, prepared.noisy).chunk(len(conditions), 1)
         fused: list[list[Tensor]] = [[] for _ in range(self.num_tasks)]
-        for level, (image, noisy) in enumerate(zip(prepared.image, entries)):
-            mixed = self.interact(level, image + noisy, prepared, conditions[level], rows, trace)
+        for level, noisy in enumerate(entries):
+            mixed = self.interact(level, noisy, prepared, conditions[level], rows, trace)
             heads = self.specific[level].values() if self.specific is not None else [None] * self.num_tasks
             for task, (head, x) in enumerate(zip(heads, mixed)):
                 fused[task].append(x if head is None else head(x, rows))

@@ -88,7 +88,9 @@ class CrossTaskLabelEncoder(BaseModule):
             index, label = targets.get(name, (None, None))
             blank = self._unknown_code(name)[None, :, None, None]
             if index is None:
-                codes[name] = blank.expand(batch, -1, *grid)
+                # an exact zero keeps the table in the graph, so that all ranks reduce the same gradients
+                idle = sum(p.flatten()[:1].sum() for p in self.tables[name].parameters()) * 0.0
+                codes[name] = (blank + idle).expand(batch, -1, *grid)
                 continue
             known = self._embed(name, *task.code_label(label, grid))
             if len(index) == batch:

@@ -9,8 +9,6 @@ Maps are (B, C, h, w) in channels-last memory, where a 1x1 convolution is a plai
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,8 +52,7 @@ class TapMajorConv2d(nn.Conv2d):
         self.weight = nn.Parameter(self.weight.detach().permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1))
 
 
-@lru_cache(maxsize=64)
-def _tap_matrices(small: int, scale: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def _make_taps(small: int, scale: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Interpolation seen by each tap of a 3-tap filter, for a line of ``small`` samples enlarged ``scale`` times.
 
     Row y of the matrix of tap k is what the enlarged line holds at y + k - 1, and 0 outside it.
@@ -68,7 +65,21 @@ def _tap_matrices(small: int, scale: int, dtype: torch.dtype, device: torch.devi
     padded = F.pad(up, (0, 0, 1, 1))
     taps = torch.stack([padded[k : k + size] for k in range(3)], 1)
     matrices = (taps.reshape(size, -1), taps.transpose(1, 2).reshape(size, -1))
-    return tuple(m.to(device, dtype).contiguous() for m in matrices)
+    return tuple(m.to(like).contiguous() for m in matrices)
+
+
+_TAPS: dict[tuple, tuple[Tensor, Tensor]] = {}
+
+
+def _taps(small: int, scale: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`_make_taps`, remembered for ordinary tensors (not while a graph is traced)."""
+    if torch.compiler.is_compiling() or type(like) not in (Tensor, nn.Parameter):
+        return _make_taps(small, scale, like)
+    key = (small, scale, like.dtype, like.device)
+    if key not in _TAPS:
+        with torch.inference_mode(False), torch.no_grad():
+            _TAPS[key] = _make_taps(small, scale, like.new_empty(0))
+    return _TAPS[key]
 
 
 def tap_products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -98,8 +109,7 @@ def interpolate_taps(products: Tensor, grid: tuple[int, int], scale: int, rows: 
         (B, O, scale·h or the number of rows, scale·w), channels-last.
     """
     height, width = grid
-    kind = (scale, products.dtype, products.device)
-    down, across = _tap_matrices(height, *kind)[0], _tap_matrices(width, *kind)[1]
+    down, across = _taps(height, scale, products)[0], _taps(width, scale, products)[1]
     if rows is not None:
         down = down[rows[0] : rows[1]]
     out = products.shape[2] // (3 * width)

@@ -33,11 +33,12 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 _SUPPORTED: bool | None = None
+_ORDINARY = (Tensor, nn.Parameter)
 
 
 def _chosen(x: Tensor, weight: Tensor) -> bool:
     global _SUPPORTED
-    if torch.compiler.is_compiling() or x.device.type != 'cpu':
+    if torch.compiler.is_compiling() or x.device.type != 'cpu' or type(x) not in _ORDINARY:
         return False
     if x.dtype is not torch.float32 or weight.dtype is not torch.float32 or torch.is_autocast_enabled('cpu'):
         return False
@@ -53,7 +54,8 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias):
-        ctx.save_for_backward(x, weight)
+        keep_x, keep_weight = ctx.needs_input_grad[1], ctx.needs_input_grad[0]
+        ctx.save_for_backward(x if keep_x else None, weight if keep_weight else None)
         return _product(x, weight, bias)
 
     @staticmethod
