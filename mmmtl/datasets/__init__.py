@@ -13,9 +13,10 @@ from .mixed import MixedDataset
 from .mtan import NYUDMTAN, CityscapesMTAN
 from .nyudv2 import NYUDv2
 from .pascal_context import PascalContext
+from .vkitti2 import VKITTI2
 
 __all__ = [
     'CamVid', 'Cityscapes', 'CityscapesMTAN', 'Diorama', 'FolderDataset', 'FullLabels', 'KITTI2015', 'KITTIDepth',
     'LabelMap', 'LabelSampler', 'MTLDataset', 'MixedDataset', 'NYUDMTAN', 'NYUDv2', 'OneLabel', 'PascalContext',
-    'RandomLabels', 'transforms',
+    'RandomLabels', 'VKITTI2', 'transforms',
 ]  # fmt: skip

@@ -87,3 +87,29 @@ def write_kitti2015(root: Path, images: int = 2, size: tuple[int, int] = (40, 10
         )
         truth[f'training/{name}'] = dict(scene, no_flow=first, no_points=first | second | third)
     return truth
+
+
+def write_vkitti2(root: Path, size: tuple[int, int] = (36, 120), places: tuple[str, ...] = (
+        'Scene02/clone', 'Scene20/sunset', 'Scene01/clone')) -> dict[str, dict]:  # fmt: skip
+    """Sequences of two frames; the second has no motion. The upper rows are sky: no depth, no flow, no normals."""
+    truth = {}
+    for k, place in enumerate(places):
+        scene, frames = pair(40 + k, size), root / 'original' / place / 'frames'
+        sky = np.zeros(size, bool)
+        sky[:3] = True
+        for number, depth, img in ((0, scene['depth'], scene['img']), (1, scene['depth_next'], scene['img_next'])):
+            save_picture(frames / 'rgb' / 'Camera_0' / f'rgb_{number:05d}.jpg', img)
+            stored = np.where(sky, 65535, np.rint(depth.reshape(size) * 100)).astype(np.uint16)
+            save_png(frames / 'depth' / 'Camera_0' / f'depth_{number:05d}.png', stored)
+        colours = VKITTI_PALETTE[scene['semseg']]
+        colours[0], colours[1] = (210, 0, 200), (160, 60, 60)  # terrain, truck
+        save_png(frames / 'classSegmentation' / 'Camera_0' / 'classgt_00000.png', colours)
+        span = np.array([size[1] - 1, size[0] - 1])[:, None, None]
+        flow = np.rint((scene['optical_flow'] / span + 1) / 2 * 65535).clip(0, 65535)
+        blue = np.where(sky, 0, 65535)
+        save_png(frames / 'forwardFlow' / 'Camera_0' / 'flow_00000.png',
+                 np.stack([*flow, blue], -1).astype(np.uint16))  # fmt: skip
+        moved = np.rint((scene['scene_flow'] / 10 + 1) / 2 * 65535).astype(np.uint16)
+        save_png(frames / 'forwardSceneFlow' / 'Camera_0' / 'sceneFlow_00000.png', moved.transpose(1, 2, 0))
+        truth[f'{place}/Camera_0/00000'] = dict(scene, sky=sky)
+    return truth

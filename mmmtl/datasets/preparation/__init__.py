@@ -1,0 +1,1 @@
+"""From raw downloads to the files the datasets read: resumable, nothing written half."""
