@@ -129,7 +129,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t):
         angles = t[:, None].float() * torch.exp(-math.log(10000) * torch.arange(128, device=t.device).float() / 128)
-        return self.mlp(torch.cat((angles.cos(), angles.sin()), 1))
+        return self.mlp(torch.cat((angles.cos(), angles.sin()), 1).to(self.mlp[0].weight.dtype))
 
 
 class Head(nn.Module):
@@ -279,7 +279,7 @@ def task_loss(task: str, x: Tensor, y: Tensor, edge_weight: float = 0.95) -> Ten
         known = int((label != 255).sum())
         positive = (label == 0).sum().float() / known
         weight = torch.stack((1 - positive, positive))
-        return F.cross_entropy(x, label, weight=weight, ignore_index=255, reduction='sum') / known
+        return F.cross_entropy(x, label, weight=weight.to(x), ignore_index=255, reduction='sum') / known
     known = (y != 255).all(1, keepdim=True)
     if task == 'edge':
         w = torch.tensor(edge_weight)

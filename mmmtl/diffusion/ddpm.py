@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from mmmtl.registry import suggest
@@ -38,9 +38,10 @@ def make_betas(steps: int, low: float = 1e-3, high: float = 1e-2, rule: str = 's
         raise ValueError(f'a diffusion needs at least 1 step, got {steps}')
     if not 0 < low <= high < 1:
         raise ValueError(f'betas need 0 < low <= high < 1, got {low} and {high}')
+    # numpy, because a default device (torch.device('meta') while a model is measured) must not reach these numbers
     if rule == 'linear':
-        return torch.linspace(low, high, steps, dtype=torch.float64).tolist()
-    return (torch.linspace(math.sqrt(low), math.sqrt(high), steps, dtype=torch.float64) ** 2).tolist()
+        return np.linspace(low, high, steps).tolist()
+    return (np.linspace(math.sqrt(low), math.sqrt(high), steps) ** 2).tolist()
 
 
 class DenoisingChain:

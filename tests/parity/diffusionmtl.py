@@ -81,7 +81,9 @@ def replay(data: dict) -> list[tuple[str, float, float]]:
     """``(quantity, difference, tolerance)`` of everything the run recorded."""
     model, tasks = build(data)
     thin = data['meta'].get('stride', 1)  # small recordings keep every n-th pixel of the maps
-    image = data['batch']['image'].float()
+    dtype = getattr(torch, data['meta'].get('dtype', 'float32'))
+    model.to(dtype)
+    image = data['batch']['image'].to(dtype)
     noise = {f'{kind}.{tasks[old].name}': draw
              for kind, draws in data['noise'].items() for old, draw in draws.items() if kind != 'p0'}  # fmt: skip
     results: list[tuple[str, float, float]] = []
@@ -105,7 +107,7 @@ def _replay_training(model: MultiTaskModel, tasks: dict, data: dict, image: Tens
                      thin: int) -> list[tuple[str, float, float]]:  # fmt: skip
     record, given = data['train'], data['batch']['task_w'].bool()
     index = {old: given[:, i].nonzero().flatten() for i, old in enumerate(tasks)}
-    targets = {tasks[old].name: (rows, label_of(tasks[old], data['batch'][old][rows]))
+    targets = {tasks[old].name: (rows, label_of(tasks[old], data['batch'][old][rows].float()))
                for old, rows in index.items() if len(rows)}  # fmt: skip
     size, results = tuple(image.shape[-2:]), []
     kept: dict[str, dict] = {}
@@ -152,14 +154,17 @@ def _gradients(model: MultiTaskModel, tasks: dict, record: dict) -> list[tuple[s
 
     largest = max(float(v) for v in record['grad_norm'].values())
     parameters, worst = dict(model.named_parameters()), 0.0
-    if {ours(k) for k in record['grad_norm']} != set(parameters):
+    known = {ours(k) for k in record['grad_norm']}
+    if not known <= set(parameters):
         raise ValueError('the recorded gradients are of other parameters')
+    idle = [p.grad.norm().item() for k, p in parameters.items() if k not in known and p.grad is not None]
     squares = 0.0
     for key, expected in record['grad_norm'].items():
         norm = parameters[ours(key)].grad.norm().item()  # recorded in single precision, 6e-4 off for millions of values
         squares += norm**2
         worst = max(worst, abs(norm - float(expected)) / max(float(expected), 1e-6 * largest))
     results = [(f'gradient norms of {len(record["grad_norm"])} parameters, worst', worst, GRADIENT),
+               ('gradients of what no label reaches', max(idle, default=0.0), 0.0),
                ('gradient norm, total', ratio(math.sqrt(squares), record['total_grad_norm']), GRADIENT)]  # fmt: skip
     state = model.state_dict()
     for key, expected in record['bn_after'].items():

@@ -31,7 +31,8 @@ class StepEmbedding(nn.Module):
     def forward(self, step: int, like: Tensor) -> Tensor:
         angles = torch.arange(self.frequencies, device=like.device, dtype=torch.float32)
         angles = step * torch.exp(angles * (-math.log(10000) / self.frequencies))
-        return self.layers(torch.cat((angles.cos(), angles.sin()))[None])[..., None, None]
+        waves = torch.cat((angles.cos(), angles.sin()))[None]
+        return self.layers(waves.to(self.layers[0].weight.dtype))[..., None, None]
 
 
 def _mlp(width: int, ratio: float) -> nn.Sequential:
