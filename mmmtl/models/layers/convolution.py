@@ -61,7 +61,7 @@ def _make_taps(small: int, scale: int, like: Tensor) -> tuple[Tensor, Tensor]:
         (scale·small, 3·small) twice, with columns ordered (tap, sample) and (sample, tap).
     """
     size = small * scale
-    up = F.interpolate(torch.eye(small)[None], size=size, mode='linear', align_corners=False)[0].T
+    up = F.interpolate(torch.eye(small, dtype=torch.float64)[None], size=size, mode='linear', align_corners=False)[0].T
     padded = F.pad(up, (0, 0, 1, 1))
     taps = torch.stack([padded[k : k + size] for k in range(3)], 1)
     matrices = (taps.reshape(size, -1), taps.transpose(1, 2).reshape(size, -1))

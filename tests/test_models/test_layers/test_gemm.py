@@ -1,0 +1,103 @@
+"""Matrix products by oneDNN and Winograd's convolution equal PyTorch's own."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmmtl.models.layers import gemm
+from mmmtl.models.layers.attention import CrossAttention
+from mmmtl.models.layers.winograd import WinogradConv2d, transform_weight, use_winograd, winograd_conv3x3
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=[True, False], ids=['oneDNN', 'PyTorch'])
+def route(request, monkeypatch):
+    if request.param and not gemm._supported():
+        pytest.skip('this PyTorch has no oneDNN matrix product')
+    monkeypatch.setattr(gemm, 'SMALLEST', 0)
+    monkeypatch.setattr(gemm, '_SUPPORTED', request.param)
+    return request.param
+
+
+@pytest.mark.parametrize('bias', [True, False])
+def test_linear_and_its_gradients(route, bias):
+    layer = nn.Linear(12, 7, bias)
+    fast = gemm.use_fast_linear(copy.deepcopy(layer))
+    assert isinstance(fast, gemm.FastLinear)
+    assert gemm._chosen(draw(1, 12), fast.weight) == route
+    gradients = []
+    for module in (layer, fast):
+        x = draw(2, 5, 12).requires_grad_()
+        y = module(x)
+        (y * draw(2, 5, 7, seed=1)).sum().backward()
+        gradients.append([y.detach(), x.grad, *[p.grad for p in module.parameters()]])
+    for expected, found in zip(*gradients):
+        assert torch.allclose(expected, found, atol=1e-5)
+
+
+def test_product_of_strided_matrices(route):
+    a, b = draw(6, 4).t(), draw(9, 6).t()
+    assert torch.allclose(gemm.matmul(a, b), a @ b, atol=1e-5)
+
+
+def test_other_precisions_are_left_to_pytorch(route):
+    x, weight = draw(3, 4), draw(5, 4)
+    assert gemm.linear(x.double(), weight.double()).dtype == torch.float64
+    with torch.autocast('cpu', torch.bfloat16):
+        assert gemm.linear(x, weight).dtype == torch.bfloat16
+
+
+def test_replacing_linears_keeps_parameters_and_names():
+    module = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.GELU(), nn.Linear(4, 2)))
+    before = dict(module.named_parameters())
+    after = dict(gemm.use_fast_linear(module).named_parameters())
+    assert before.keys() == after.keys()
+    assert all(before[k] is after[k] for k in before)
+
+
+@pytest.mark.parametrize('size', [(8, 12), (7, 9), (1, 3)])
+def test_winograd_equals_the_direct_convolution(size):
+    x, weight, bias = draw(2, 5, *size), draw(6, 5, 3, 3, seed=1), draw(6, seed=2)
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    found = winograd_conv3x3(x, transform_weight(weight), bias)
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_winograd_layer_follows_its_weight_and_trains_directly():
+    plain = nn.Conv2d(64, 64, 3, padding=1)
+    layer = use_winograd(copy.deepcopy(plain))
+    assert isinstance(layer, WinogradConv2d)
+    x = draw(1, 64, 8, 8)
+    with torch.no_grad():
+        for change in (lambda c: None, lambda c: c.weight.mul_(2), lambda c: c.weight.data.add_(0.1)):
+            change(plain)
+            change(layer)
+            assert torch.allclose(layer(x), plain(x), atol=1e-4)
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    assert set(layer.state_dict()) == {'weight', 'bias'}
+    assert '_remembered' not in copy.deepcopy(layer).__dict__
+
+
+def test_winograd_leaves_other_convolutions_alone():
+    module = nn.Sequential(nn.Conv2d(64, 64, 1), nn.Conv2d(64, 64, 3), nn.Conv2d(8, 64, 3, padding=1))
+    assert all(type(m) is nn.Conv2d for m in use_winograd(module))
+
+
+def test_cross_attention_equals_softmax_attention():
+    torch.manual_seed(0)
+    layer, x, context = CrossAttention(8, 6, heads=2), draw(2, 5, 8), draw(2, 7, 6, seed=1)
+    query = layer.query(x).reshape(2, 5, 2, 4).transpose(1, 2)
+    key, value = (m.reshape(2, 7, 2, 4).transpose(1, 2) for m in layer.key_value(context).chunk(2, -1))
+    weights = (query @ key.transpose(-2, -1) / 2).softmax(-1)
+    assert torch.allclose(layer(x, context), layer.out((weights @ value).transpose(1, 2).reshape(2, 5, 8)), atol=1e-6)
+    with pytest.raises(ValueError, match='not a multiple'):
+        CrossAttention(9, heads=2)
