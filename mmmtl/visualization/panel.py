@@ -146,7 +146,7 @@ def split_bands(task_columns: list[Column], span: int, grid: int) -> list[list[C
 def paint(bands, photographs, span, rows, style: Style, title: str, subtitle: str) -> np.ndarray:
     """Put the bands on a sheet."""
     cell_w, cell_h = style.cell
-    depth = max(len(rows), 1)
+    tall = max(len(rows), 1)
     gutter = ROW_LABEL if len(rows) > 1 else 0
     cells = max(len(band) + (span if i == 0 else 0) for i, band in enumerate(bands))
     width = MARGIN + gutter + cells * cell_w + (cells - 1) * GAP + MARGIN
@@ -154,7 +154,7 @@ def paint(bands, photographs, span, rows, style: Style, title: str, subtitle: st
     space = round(style.text * 0.9) * bool(head)
     name_h = round(style.title * 1.7)
     heights = [
-        name_h + depth * cell_h + (depth - 1) * GAP + style.text + legend_height(band) for band in bands
+        name_h + tall * cell_h + (tall - 1) * GAP + style.text + legend_height(band) for band in bands
     ]
     canvas = Canvas(width, MARGIN + head + space + sum(heights) + 2 * GAP * (len(bands) - 1) + MARGIN)
     if title:
@@ -172,7 +172,7 @@ def paint(bands, photographs, span, rows, style: Style, title: str, subtitle: st
     for index, band in enumerate(bands):
         x, y = MARGIN, top + name_h
         if index == 0:
-            paint_photographs(canvas, photographs, x, y, span, depth, style)
+            paint_photographs(canvas, photographs, x, y, span, tall, style)
             x += span * (cell_w + GAP)
         if gutter and band:  # the names of the rows stand beside the first task, not beside the photograph
             for row, text in enumerate(rows):
@@ -199,12 +199,12 @@ def paint_name(canvas: Canvas, name: str, x: int, y: int, style: Style, width: i
 
 
 def paint_photographs(
-    canvas: Canvas, photographs, x: int, y: int, span: int, depth: int, style: Style
+    canvas: Canvas, photographs, x: int, y: int, span: int, tall: int, style: Style
 ) -> None:
     """The photograph over all rows, or the two frames of a pair below each other."""
     cell_w, cell_h = style.cell
     width = span * cell_w + (span - 1) * GAP
-    height = cell_h if span == 1 else depth * cell_h + (depth - 1) * GAP
+    height = cell_h if span == 1 else tall * cell_h + (tall - 1) * GAP
     paint_name(canvas, 'Photograph' if len(photographs) == 1 else 'Frames 1 and 2', x, y, style, width)
     for index, photograph in enumerate(photographs):
         canvas.picture(x, y + index * (cell_h + GAP), photograph, (width, height), smooth=True)
@@ -222,5 +222,5 @@ def paint_column(canvas: Canvas, column: Column, x: int, y: int, rows: list[str]
         else:
             canvas.picture(*at, picture, style.cell, smooth=column.smooth)
     if column.legend is not None:
-        depth = len(column.pictures)
-        column.legend.draw(canvas, x, y + depth * cell_h + (depth - 1) * GAP + style.text)
+        tall = len(column.pictures)
+        column.legend.draw(canvas, x, y + tall * cell_h + (tall - 1) * GAP + style.text)

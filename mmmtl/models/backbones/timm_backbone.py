@@ -72,11 +72,11 @@ class TimmBackbone(BaseModule):
             )
             self.is_vit = type(self.body).__name__ == 'VisionTransformer'
         if self.is_vit:
-            depth = len(self.body.blocks)
-            self.out_indices = tuple(out_indices or [depth * (i + 1) // 4 - 1 for i in range(4)])
-            if max(self.out_indices) >= depth:
+            total = len(self.body.blocks)
+            self.out_indices = tuple(out_indices or [total * (i + 1) // 4 - 1 for i in range(4)])
+            if max(self.out_indices) >= total:
                 raise ValueError(
-                    f'{model_name} has {depth} blocks, out_indices {self.out_indices} asks for more'
+                    f'{model_name} has {total} blocks, out_indices {self.out_indices} asks for more'
                 )
             # blocks after the last level asked for would be computed for nothing
             self.body.blocks = nn.Sequential(*list(self.body.blocks)[: max(self.out_indices) + 1])
