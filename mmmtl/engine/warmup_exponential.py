@@ -25,16 +25,17 @@ class WarmupExponentialLR(_ParamScheduler):
         final: The floor, in (0, 1].
         warmup: Iterations of warm-up, at least 1; the very first iteration has a learning rate of 0.
         begin, end: Iterations between which the rate is set; i counts from ``begin``.
-        by_epoch: Only False.
+        by_epoch: Must be given, as False.
     """
 
     def __init__(self, optimizer: Any, decay_end: int, final: float = 0.01, warmup: int = 100, begin: int = 0,
-                 end: int = INF, by_epoch: bool = False, last_step: int = -1,
+                 end: int = INF, by_epoch: bool = True, last_step: int = -1,
                  verbose: bool = False) -> None:  # fmt: skip
         if by_epoch:
-            raise ConfigError('WarmupExponentialLR counts iterations: by_epoch must be False')
-        if not 0 < final <= 1 or not 1 <= warmup < decay_end:
-            raise ConfigError(f'WarmupExponentialLR: expected 0 < final <= 1 and 1 <= warmup < decay_end, got '
+            # mmengine takes its own default, True, for granted when it fills in `end`
+            raise ConfigError('WarmupExponentialLR counts iterations: say by_epoch=False')
+        if not 0 < final <= 1 or warmup < 1 or decay_end < 1:
+            raise ConfigError(f'WarmupExponentialLR: expected 0 < final <= 1, warmup >= 1 and decay_end >= 1, got '
                               f'final={final}, warmup={warmup}, decay_end={decay_end}')
         self.decay_end, self.final, self.warmup = decay_end, final, warmup
         super().__init__(optimizer, param_name='lr', begin=begin, end=end, by_epoch=False, last_step=last_step,
@@ -44,8 +45,9 @@ class WarmupExponentialLR(_ParamScheduler):
         """Factor of the initial learning rate at iteration ``step``."""
         if step < self.warmup:
             return step / self.warmup
-        share = min(1.0, (step - self.warmup) / (self.decay_end - self.warmup))
-        return math.exp(math.log(self.final) * share)
+        if step >= self.decay_end:
+            return self.final
+        return math.exp(math.log(self.final) * (step - self.warmup) / (self.decay_end - self.warmup))
 
     def _get_value(self) -> list[float]:
         # from the initial value, not from the last one: nothing can be multiplied up from zero

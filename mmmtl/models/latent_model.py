@@ -60,6 +60,8 @@ class LatentMultiTaskModel(BaseModel):
         checkpointing: Recompute the UNet's blocks in the backward pass instead of keeping them.
         half_self_attention: Self-attention in float16, as in the program released with the paper.
         noise_seed: Seed of the noise.
+        predict_one_by_one: In ``predict`` run every image by itself, so that no digit depends on how images were
+            batched.
     """
 
     def __init__(self, tasks: Mapping[str, Any], autoencoder: dict, unet: Mapping[str, Any], tokens: dict,
@@ -67,7 +69,8 @@ class LatentMultiTaskModel(BaseModel):
                  single_stream: str | None = None, data_preprocessor: dict | None = None,
                  second_frame: str = 'duplicate', empty: str = 'zeros', timestep: int = 999,
                  batch_tasks: int | None = None, batch_images: int | None = 1, checkpointing: bool = False,
-                 half_self_attention: bool = False, noise_seed: int = 0) -> None:  # fmt: skip
+                 half_self_attention: bool = False, noise_seed: int = 0,
+                 predict_one_by_one: bool = False) -> None:  # fmt: skip
         half = (0.5, 0.5, 0.5)
         super().__init__(MODELS.build(data_preprocessor or dict(type='MTLDataPreprocessor', mean=half, std=half)))
         self.tasks: dict[str, Task] = build_tasks(tasks)
@@ -77,6 +80,7 @@ class LatentMultiTaskModel(BaseModel):
                 raise ConfigError(f'model.{name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}')
         self.second_frame, self.empty, self.timestep = second_frame, empty, timestep
         self.batch_tasks, self.batch_images = batch_tasks, batch_images
+        self.predict_one_by_one = predict_one_by_one
         self.pretrained_unet, self.single_stream = pretrained_unet, single_stream
         self.noise_seed, self.noise_source = noise_seed, GeneratorNoise(noise_seed)
         self.autoencoder = MODELS.build(autoencoder)
@@ -329,6 +333,8 @@ class LatentMultiTaskModel(BaseModel):
         """Data samples with ``pred`` at the original image size: padding cut off, then resized back if need be."""
         samples = list(data_samples) if data_samples else [MTLDataSample(metainfo=dict(sample_id=str(i)))
                                                            for i in range(len(inputs))]  # fmt: skip
+        if self.predict_one_by_one and len(samples) > 1 and noise is None:
+            return [self.predict(inputs[i : i + 1], samples[i : i + 1], None, tasks)[0] for i in range(len(samples))]
         images = self.decoded_images(inputs, samples, noise, tasks)
         for i, sample in enumerate(samples):
             left, right, top, bottom = sample.metainfo.get('padding') or (0, 0, 0, 0)

@@ -213,7 +213,7 @@ def config(work_dir, iters, **changes):
             batch_sampler=dict(type='TaskCycleBatchSampler', accumulation=3, seed=1)),
         train_cfg=dict(type='ResumableTrainLoop', max_iters=iters, val_interval=100),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3), accumulative_counts=3),
-        param_scheduler=[dict(type='WarmupExponentialLR', warmup=2, decay_end=10)],
+        param_scheduler=[dict(type='WarmupExponentialLR', warmup=2, decay_end=10, by_epoch=False)],
         default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', interval=100)),
         custom_hooks=[dict(type='RandomStateHook'), dict(type='AccumulationHook')],
         randomness=dict(seed=5), visualizer=None))  # fmt: skip
@@ -260,7 +260,7 @@ def test_learning_rate():
     from mmmtl.engine import WarmupExponentialLR
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-    schedule = WarmupExponentialLR(optimizer, decay_end=30, final=0.01, warmup=10)
+    schedule = WarmupExponentialLR(optimizer, decay_end=30, final=0.01, warmup=10, by_epoch=False)
     found = []
     for _ in range(41):
         found.append(optimizer.param_groups[0]['lr'] / 0.5)
@@ -270,6 +270,8 @@ def test_learning_rate():
     assert found[20] == pytest.approx(0.1) and found[30] == pytest.approx(0.01) and found[40] == pytest.approx(0.01)
     ratios = np.array(found[11:31]) / np.array(found[10:30])
     np.testing.assert_allclose(ratios, ratios[0])
-    for options in (dict(decay_end=5, warmup=5), dict(decay_end=9, final=0), dict(decay_end=200, by_epoch=True)):
-        with pytest.raises(ConfigError):
-            WarmupExponentialLR(optimizer, **options)
+    for options in (dict(decay_end=5, warmup=0), dict(decay_end=9, final=0), dict(decay_end=200, by_epoch=True)):
+        with pytest.raises(ConfigError, match='WarmupExponentialLR'):
+            WarmupExponentialLR(optimizer, **{'by_epoch': False, **options})
+    short = WarmupExponentialLR(optimizer, decay_end=5, warmup=10, by_epoch=False)
+    assert [short.factor(i) for i in (4, 9, 10, 11)] == [0.4, 0.9, 0.01, 0.01]

@@ -1,4 +1,4 @@
-"""Stable Diffusion 2 as a one-step regressor for any set of tasks: its UNet with three latents as input, its VAE frozen."""
+"""Stable Diffusion 2 as a one-step regressor for any set of tasks: its UNet fed with three latents, its VAE frozen."""
 
 stable_diffusion = 'stabilityai/stable-diffusion-2'  # a folder in diffusers' form, or a name on the hub
 
@@ -8,5 +8,5 @@ model = dict(
     autoencoder=dict(type='KLAutoencoder', pretrained=stable_diffusion),
     tokens=dict(type='TextTokens', pretrained=stable_diffusion, prompts=dict(semseg='semantic', normals='normal')),
     unet=dict(
-        sample_size=96, block_out_channels=(320, 640, 1280, 1280), layers_per_block=2, attention_head_dim=(5, 10, 20, 20),
-        cross_attention_dim=1024, use_linear_projection=True))  # fmt: skip
+        sample_size=96, block_out_channels=(320, 640, 1280, 1280), layers_per_block=2,
+        attention_head_dim=(5, 10, 20, 20), cross_attention_dim=1024, use_linear_projection=True))  # fmt: skip

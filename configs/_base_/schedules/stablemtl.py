@@ -14,5 +14,8 @@ optim_wrapper = dict(
     accumulative_counts=accumulation,
     clip_grad=dict(max_norm=5.0, norm_type=2))  # fmt: skip
 param_scheduler = [
-    dict(type='WarmupExponentialLR', decay_end=25000 * accumulation, final=0.01, warmup=100 * accumulation)]  # fmt: skip
-find_unused_parameters = True  # a step trains the parameters of one task
+    dict(type='WarmupExponentialLR', decay_end=25000 * accumulation, final=0.01, warmup=100 * accumulation,
+         by_epoch=False)]  # fmt: skip
+# a step trains the parameters of one task
+model_wrapper_cfg = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
+custom_hooks = [dict(type='RandomStateHook'), dict(type='AccumulationHook'), dict(type='NonFiniteLossHook')]
