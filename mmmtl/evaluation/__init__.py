@@ -8,11 +8,20 @@ from .metrics import (
     MeanIoU,
     MultiTaskMetric,
     NormalsError,
+    Records,
     SaliencyMeasure,
     TaskMetric,
 )
 
 __all__ = [
-    'BoundaryMeasure', 'DepthError', 'EndPointError', 'ImageError', 'MeanIoU', 'MultiTaskMetric', 'NormalsError',
-    'SaliencyMeasure', 'TaskMetric',
-]  # fmt: skip
+    'BoundaryMeasure',
+    'DepthError',
+    'EndPointError',
+    'ImageError',
+    'MeanIoU',
+    'MultiTaskMetric',
+    'NormalsError',
+    'Records',
+    'SaliencyMeasure',
+    'TaskMetric',
+]

@@ -7,10 +7,20 @@ from .flow import EndPointError
 from .images import ImageError
 from .multi_task import MultiTaskMetric
 from .normals import NormalsError
+from .records import ImageTable, Records
 from .saliency import SaliencyMeasure
 from .segmentation import MeanIoU
 
 __all__ = [
-    'BoundaryMeasure', 'DepthError', 'EndPointError', 'ImageError', 'MeanIoU', 'MultiTaskMetric', 'NormalsError',
-    'SaliencyMeasure', 'TaskMetric',
-]  # fmt: skip
+    'BoundaryMeasure',
+    'DepthError',
+    'EndPointError',
+    'ImageError',
+    'ImageTable',
+    'MeanIoU',
+    'MultiTaskMetric',
+    'NormalsError',
+    'Records',
+    'SaliencyMeasure',
+    'TaskMetric',
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -36,6 +36,10 @@ class TaskMetric(ABC):
     """``{figure: is a higher value better}``, the one papers compare first."""
     slow: ClassVar[bool] = False
     """Worth measuring in another process."""
+    ordered: bool = False
+    """The result depends on the order of images: states are kept one by one and added by :meth:`accumulate`."""
+    bulky: ClassVar[tuple[str, ...]] = ()
+    """Fields of a state that are too large to be kept for every image; :meth:`compute` can do without them."""
 
     def __init__(self, protocol: str | None = None) -> None:
         self.protocol = self.protocols[0] if protocol is None else protocol
@@ -67,6 +71,12 @@ class TaskMetric(ABC):
     @abstractmethod
     def compute(self, total: State) -> dict[str, float]:
         """Figures of the added states; empty when not a single pixel was valid."""
+
+    def accumulate(self, states: Iterable[State]) -> State:
+        """Add states in the order given; only asked of a metric that is :attr:`ordered`."""
+        raise TypeError(
+            f'{type(self).__name__} says it is ordered, so it must say how its states are accumulated'
+        )
 
     def named(self, figures: Mapping[str, float]) -> dict[str, float]:
         """The figures under their names with the protocol."""

@@ -1,11 +1,8 @@
-"""The metric of a multi-task evaluation: every task by its own metrics, with the same digits on any number of ranks."""
+"""The metric of a multi-task evaluation: every task by its own metrics, the same digits on any number of ranks."""
 
 from __future__ import annotations
 
 import logging
-import pickle
-import tempfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,43 +15,13 @@ from mmmtl.registry import METRICS, ConfigError
 
 from ..functional.exact import StateSum
 from .base import State, TaskMetric
+from .pool import MeasurePool, automatic_workers
+from .records import Records
+from .states import StateFile
 
-__all__ = ['MultiTaskMetric', 'StateFile', 'as_map']
+__all__ = ['MultiTaskMetric', 'as_map', 'build_metrics']
 
-
-class StateFile:
-    """Per-image states in an unnamed temporary file, so that memory does not grow with the number of images."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix='mmmtl-states-')
-        self._places: dict[str, tuple[int, int]] = {}
-
-    def __contains__(self, sample_id: str) -> bool:
-        return sample_id in self._places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def ids(self) -> list[str]:
-        """Sample ids in the order they came."""
-        return list(self._places)
-
-    def write(self, sample_id: str, record: Any) -> None:
-        """Append the record of a new sample."""
-        data = zlib.compress(pickle.dumps(record, pickle.HIGHEST_PROTOCOL), 1)
-        self._places[sample_id] = (self._file.seek(0, 2), len(data))
-        self._file.write(data)
-
-    def read(self, ids: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """Records of ``ids``, one at a time."""
-        for sample_id in ids:
-            start, length = self._places[sample_id]
-            self._file.seek(start)
-            yield sample_id, pickle.loads(zlib.decompress(self._file.read(length)))
-
-    def close(self) -> None:
-        """Delete the file."""
-        self._file.close()
+Key = tuple[str, int]  # a task's name and the index of its metric
 
 
 @METRICS.register_module()
@@ -62,22 +29,37 @@ class MultiTaskMetric(BaseMetric):
     """Every task's metrics over a dataset: ``{'TASK/FIGURE': number}``.
 
     The tasks come with the dataset (``dataset_meta['tasks']``), each with the configs of its metrics. A task
-    without a label in an image is not measured there; a task without a single valid pixel in the whole
-    evaluation reports nothing. Sums are exact and samples are counted once, by their ``sample_id``: the
-    result has the same digits for any number of ranks, batch size and order, and padding of uneven shards
-    does not count.
+    without a label in an image is not measured there; a task without a single valid pixel in the whole evaluation
+    reports nothing. Sums are exact and samples are counted once, by their ``sample_id``: the result has the same
+    digits for any number of ranks, batch size and order, and padding of uneven shards does not count.
 
     Args:
+        workers: Processes for slow metrics (boundary matching), so that they do not hold up the network. Default:
+            some where there is a GPU, none otherwise.
+        records: File (``.npz``) for what every image contributed, from which runs are compared and reports made
+            (:class:`~mmmtl.evaluation.metrics.records.Records`). Default: not written.
         collect_device: As for every mmengine metric; states are exchanged as objects either way.
         prefix: Put before the names of figures.
     """
 
     default_prefix = ''
 
-    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        records: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        if workers is not None and workers < 0:
+            raise ConfigError(f'MultiTaskMetric: workers must not be negative, got {workers}')
+        self.workers = workers
+        self.records = records
         self.metrics: dict[str, list[TaskMetric]] = {}
+        self._seen: set[str] = set()
         self._states: StateFile | None = None
+        self._pool: MeasurePool | None = None
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -97,27 +79,31 @@ class MultiTaskMetric(BaseMetric):
     @property
     def figures(self) -> dict[str, bool]:
         """``{'TASK/FIGURE': is a higher value better}`` of everything that may be reported."""
-        return {f'{name}/{figure}': higher
-                for name, metrics in self.metrics.items() for metric in metrics
-                for figure, higher in metric.figures.items()}  # fmt: skip
+        prefix = f'{self.prefix}/' if self.prefix else ''
+        return {
+            f'{prefix}{name}/{figure}': higher
+            for name, metrics in self.metrics.items()
+            for metric in metrics
+            for figure, higher in metric.figures.items()
+        }
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
         """Measure a batch of samples that hold labels and predictions (``MTLDataSample`` or its ``to_dict``)."""
         if not self.metrics:
             raise RuntimeError('MultiTaskMetric.process was called before dataset_meta was set')
-        if self._states is None:
-            self._states = StateFile()
         for sample in data_samples:
             sample_id = str(_field(sample, 'sample_id'))
-            if sample_id not in self._states:
-                gt, pred = _maps(sample, 'gt'), _maps(sample, 'pred')
-                self._states.write(sample_id, self.measure(sample_id, pred, gt))
+            if sample_id in self._seen:
+                continue
+            self._seen.add(sample_id)
+            self._keep(self._measure(sample_id, _maps(sample, 'pred'), _maps(sample, 'gt')))
 
-    def measure(
+    def _measure(
         self, sample_id: str, pred: Mapping[str, Any], gt: Mapping[str, Any]
-    ) -> dict[tuple[str, int], State]:
-        """States of one sample: ``{(task, index of its metric): state}`` for the tasks that have a label."""
-        states = {}
+    ) -> Iterator[tuple[str, dict]]:
+        """Measure the labelled tasks of a sample; yields samples that are complete, this one or earlier ones."""
+        states: dict[Key, State] = {}
+        slow = []
         for name, metrics in self.metrics.items():
             if name not in gt:
                 continue
@@ -127,17 +113,22 @@ class MultiTaskMetric(BaseMetric):
                     f'predicts {sorted(pred)}. Leave the task out of the dataset or train a model for it.'
                 )
             value, label = as_map(pred[name]), as_map(gt[name])
-            if value.shape[-2:] != label.shape[-2:]:
-                raise ValueError(
-                    f"sample '{sample_id}', task '{name}': prediction is {value.shape[-2:]} and label "
-                    f'{label.shape[-2:]} (height, width); both must have the original image size'
-                )
             for index, metric in enumerate(metrics):
-                try:
-                    states[name, index] = metric.measure(value, label)
-                except ValueError as error:
-                    raise ValueError(f"sample '{sample_id}', task '{name}': {error}") from error
-        return states
+                arguments = (metric, f"sample '{sample_id}', task '{name}'", value, label)
+                if metric.slow:
+                    slow.append(((name, index), measure, arguments))
+                else:
+                    states[name, index] = measure(*arguments)
+        if self._pool is None:
+            self._pool = MeasurePool(automatic_workers() if self.workers is None else self.workers)
+        for (done_id, done), results in self._pool.submit((sample_id, states), slow):
+            yield done_id, {**done, **results}
+
+    def _keep(self, complete: Iterator[tuple[str, dict]]) -> None:
+        if self._states is None:
+            self._states = StateFile()
+        for sample_id, states in complete:
+            self._states.write(sample_id, states)
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Add up all ranks and compute the figures.
@@ -145,41 +136,82 @@ class MultiTaskMetric(BaseMetric):
         Args:
             size: Number of samples in the dataset; a different number of distinct sample ids is reported.
         """
-        states = self._states or StateFile()
+        if self._pool is not None:
+            self._keep((name, {**done, **late}) for (name, done), late in self._pool.finish())
+        states, self._states, self._pool, self._seen = self._states or StateFile(), None, None, set()
         everyone = all_gather_object(states.ids())
-        elsewhere = set().union(*everyone[: get_rank()])
-        sums: dict[tuple[str, int], StateSum] = {}
-        for _, record in states.read([i for i in states.ids() if i not in elsewhere]):
-            for key, state in record.items():
-                sums.setdefault(key, StateSum()).add(state)
-        states.close()
-        self._states = None
-        gathered = all_gather_object(sums)
         distinct = len(set().union(*everyone))
         if distinct != size:
-            print_log(f'MultiTaskMetric saw {distinct} distinct sample ids, the dataset has {size} samples',
-                      logger='current', level=logging.WARNING)  # fmt: skip
-        result = [self._figures_of(gathered) if is_main_process() else None]
+            print_log(
+                f'MultiTaskMetric saw {distinct} distinct sample ids, the dataset has {size} samples',
+                logger='current',
+                level=logging.WARNING,
+            )
+        elsewhere = set().union(*everyone[: get_rank()])
+        own = [sample_id for sample_id in states.ids() if sample_id not in elsewhere]
+        gathered = all_gather_object(self._add_up(states.read(own)))
+        records = all_gather_object(Records.collect(states.read(own), self.metrics)) if self.records else []
+        states.close()
+        result: list[dict[str, float] | None] = [None]
+        if is_main_process():
+            result[0] = self.compute_metrics(gathered)
+            if self.records:
+                Records.merge(records, self._configs()).save(self.records)
         broadcast_object_list(result)
         return result[0] or {}
 
-    def compute_metrics(self, results: list) -> dict:
-        """Figures of per-rank sums; :meth:`evaluate` calls it with the sums of all ranks."""
-        return self._figures_of(results)
+    def _add_up(self, records: Iterator[tuple[str, dict[Key, State]]]) -> dict[Key, Any]:
+        """Sums of this rank; of metrics whose result depends on the order of images, their states by sample id."""
+        sums: dict[Key, Any] = {}
+        for sample_id, record in records:
+            for key, state in record.items():
+                if self.metrics[key[0]][key[1]].ordered:
+                    sums.setdefault(key, {})[sample_id] = state
+                else:
+                    sums.setdefault(key, StateSum()).add(state)
+        return sums
 
-    def _figures_of(self, gathered: Sequence[Mapping[tuple[str, int], StateSum]]) -> dict[str, float]:
+    def compute_metrics(self, results: Sequence[Mapping[Key, Any]]) -> dict[str, float]:
+        """Figures from the sums of all ranks."""
         figures: dict[str, float] = {}
         prefix = f'{self.prefix}/' if self.prefix else ''
         for name, metrics in self.metrics.items():
             for index, metric in enumerate(metrics):
-                total = StateSum()
-                for sums in gathered:
-                    if (name, index) in sums:
-                        total.merge(sums[name, index])
-                if total.count:
-                    for figure, value in metric.compute(total.total()).items():
-                        figures[f'{prefix}{name}/{figure}'] = value
+                parts = [sums[name, index] for sums in results if (name, index) in sums]
+                if not parts:
+                    continue
+                if metric.ordered:
+                    states = {sample_id: state for part in parts for sample_id, state in part.items()}
+                    total = metric.accumulate(states[sample_id] for sample_id in sorted(states))
+                else:
+                    added = StateSum()
+                    for part in parts:
+                        added.merge(part)
+                    total = added.total()
+                for figure, value in metric.compute(total).items():
+                    figures[f'{prefix}{name}/{figure}'] = value
         return figures
+
+    def _configs(self) -> dict[str, list[dict]]:
+        tasks = (self._dataset_meta or {})['tasks']
+        return {name: [dict(config) for config in task.metrics] for name, task in tasks.items()}
+
+
+def measure(metric: TaskMetric, where: str, pred: np.ndarray, gt: np.ndarray) -> State:
+    """Measure one map, with errors that say which.
+
+    Raises:
+        ValueError: When the sizes differ or a map holds what it must not.
+    """
+    if pred.shape[-2:] != gt.shape[-2:]:
+        raise ValueError(
+            f'{where}: prediction is {pred.shape[-2:]} and label {gt.shape[-2:]} (height, width); '
+            'both must have the original image size'
+        )
+    try:
+        return metric.measure(pred, gt)
+    except ValueError as error:
+        raise ValueError(f'{where}: {error}') from error
 
 
 def build_metrics(name: str, configs: Sequence[Mapping[str, Any]]) -> list[TaskMetric]:

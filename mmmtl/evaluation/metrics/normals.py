@@ -28,6 +28,7 @@ class NormalsError(TaskMetric):
     """
 
     protocols = ('clean', 'upstream')
+    bulky = ('histogram',)
     directions = {
         'mErr': False,
         'median': False,
@@ -57,11 +58,10 @@ class NormalsError(TaskMetric):
         if not count:
             return {}
         mean, square = total['sums'] / count
-        figures = {
-            'mErr': mean,
-            'median': histogram_quantile(total['histogram'], 0.5, 180.0 / ANGLE_BINS),
-            'rmsErr': np.sqrt(square),
-        }
+        figures = {'mErr': mean}
+        if 'histogram' in total:
+            figures['median'] = histogram_quantile(total['histogram'], 0.5, 180.0 / ANGLE_BINS)
+        figures['rmsErr'] = np.sqrt(square)
         return self.named(
             {**figures, **dict(zip(('within11', 'within22', 'within30'), total['within'] / count))}
         )

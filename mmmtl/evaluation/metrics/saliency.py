@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -29,8 +29,9 @@ class SaliencyMeasure(TaskMetric):
 
     Protocols:
         ``clean``: 19 thresholds, precision and recall from counts over the dataset, largest F (maxF).
-        ``upstream``: the same after a second sigmoid on the probability, as the meters of DiffusionMTL,
-        InvPT and TaskPrompter compute it.
+        ``upstream``: the same after a second sigmoid on the probability, counted in float32, as the meters of
+        DiffusionMTL, InvPT and TaskPrompter do it. Past 2^24 such a counter rounds, so its last digits depend
+        on the order of images; here they are added one by one in the order of their sample ids.
         ``toolkit``: the saliency benchmarks' convention: every map stretched to [0, 1], 256 integer
         thresholds, F averaged over images before the maximum (maxF), F at twice the mean (adpF), mean
         absolute error (MAE).
@@ -45,6 +46,7 @@ class SaliencyMeasure(TaskMetric):
     def __init__(self, thresholds: Sequence[float] = THRESHOLDS, protocol: str | None = None) -> None:
         super().__init__(protocol)
         self.thresholds = tuple(sorted(thresholds))
+        self.ordered = self.protocol == 'upstream'
 
     @property
     def figures(self) -> dict[str, bool]:
@@ -58,9 +60,19 @@ class SaliencyMeasure(TaskMetric):
             return dict(counts=counts, pixels=np.int64(np.count_nonzero(known)))
         if not known.any():
             return dict(images=np.int64(0), curve=np.zeros(256), sums=np.zeros(2))
-        value, salient = stretch(pred.reshape(gt.shape)[known]), gt[known] == 1
-        return dict(images=np.int64(1), curve=toolkit_f_curve(value, salient),
-                    sums=np.array([adaptive_f(value, salient), mean_absolute_error(value, salient)]))  # fmt: skip
+        value, salient = pred.reshape(gt.shape)[known], gt[known] == 1
+        if np.isnan(value).any():  # a diverged network finds nothing, and its error is not a number
+            return dict(images=np.int64(1), curve=np.zeros(256), sums=np.array([0.0, np.nan]))
+        value = stretch(value)
+        sums = np.array([adaptive_f(value, salient), mean_absolute_error(value, salient)])
+        return dict(images=np.int64(1), curve=toolkit_f_curve(value, salient), sums=sums)
+
+    def accumulate(self, states: Iterable[State]) -> State:
+        counts, pixels = np.zeros((3, len(self.thresholds)), np.float32), np.int64(0)
+        for state in states:
+            counts = counts + state['counts'].astype(np.float32)
+            pixels += state['pixels']
+        return dict(counts=counts, pixels=pixels)
 
     def compute(self, total: State) -> dict[str, float]:
         if self.protocol == 'toolkit':

@@ -1,0 +1,167 @@
+"""What every image contributed to an evaluation, in a file: for tables by image, reports and the comparison of runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mmmtl.registry import METRICS
+
+from ..functional.exact import StateSum
+from .base import State, TaskMetric
+
+__all__ = ['ImageTable', 'Records']
+
+Key = tuple[str, int]  # a task's name and the index of its metric
+
+
+@dataclass
+class ImageTable:
+    """States of one metric by image.
+
+    Attributes:
+        ids: Sample ids (N,).
+        fields: ``{name: array (N, ...)}``.
+    """
+
+    ids: list[str]
+    fields: dict[str, np.ndarray]
+
+    def states(self) -> Iterator[State]:
+        """The states, image by image."""
+        for i in range(len(self.ids)):
+            yield {name: array[i] for name, array in self.fields.items()}
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> ImageTable:
+        """The table with these rows only."""
+        chosen = np.asarray(rows, np.int64)
+        return ImageTable(
+            [self.ids[i] for i in chosen], {n: array[chosen] for n, array in self.fields.items()}
+        )
+
+
+@dataclass
+class Records:
+    """Per-image states of an evaluation, and the configs of the metrics they belong to.
+
+    Attributes:
+        tables: States by (task, index of its metric); histograms and the like are left out.
+        configs: ``{task: [config of a metric]}``.
+    """
+
+    tables: dict[Key, ImageTable] = field(default_factory=dict)
+    configs: dict[str, list[dict]] = field(default_factory=dict)
+
+    @classmethod
+    def collect(
+        cls, records: Iterable[tuple[str, Mapping[Key, State]]], metrics: Mapping[str, Sequence[TaskMetric]]
+    ):
+        """Gather the states of single samples."""
+        rows: dict[Key, list[tuple[str, State]]] = {}
+        for sample_id, states in records:
+            for key, state in states.items():
+                bulky = metrics[key[0]][key[1]].bulky
+                kept = {name: np.asarray(value) for name, value in state.items() if name not in bulky}
+                rows.setdefault(key, []).append((sample_id, kept))
+        tables = {
+            key: ImageTable([i for i, _ in kept], {n: np.stack([s[n] for _, s in kept]) for n in kept[0][1]})
+            for key, kept in rows.items()
+        }
+        return cls(tables)
+
+    @classmethod
+    def merge(cls, parts: Sequence[Records], configs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Records:
+        """Join the samples of several ranks, sorted by id."""
+        merged = cls(configs={name: [dict(c) for c in chosen] for name, chosen in configs.items()})
+        for key in dict.fromkeys(key for part in parts for key in part.tables):
+            tables = [part.tables[key] for part in parts if key in part.tables]
+            ids = [i for table in tables for i in table.ids]
+            fields = {name: np.concatenate([t.fields[name] for t in tables]) for name in tables[0].fields}
+            merged.tables[key] = ImageTable(ids, fields).take(np.argsort(np.array(ids), kind='stable'))
+        return merged
+
+    def save(self, path: str) -> None:
+        """Write to an ``.npz`` file; it appears complete or not at all."""
+        arrays: dict[str, Any] = {'configs': np.array(json.dumps(self.configs, default=list))}
+        for (task, index), table in self.tables.items():
+            arrays[f'{task}|{index}|'] = np.array(table.ids, str)
+            arrays.update({f'{task}|{index}|{name}': array for name, array in table.fields.items()})
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        partial = f'{path}.{os.getpid()}.part.npz'
+        np.savez_compressed(partial, **arrays)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: str) -> Records:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: When there is no such file.
+            ValueError: When it is not a file of records.
+        """
+        if not os.path.isfile(path):
+            raise FileNotFoundError(
+                f'no records of images at {path}: evaluate the run again with this version'
+            )
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            configs = json.loads(str(arrays.pop('configs')))
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f'{path} does not hold the records of an evaluation ({error})') from error
+        records = cls(configs=configs)
+        for name, array in arrays.items():
+            task, index, field_name = name.split('|')
+            table = records.tables.setdefault((task, int(index)), ImageTable([], {}))
+            if field_name:
+                table.fields[field_name] = array
+            else:
+                table.ids = array.tolist()
+        return records
+
+    def metric(self, key: Key) -> TaskMetric:
+        """The metric a table belongs to."""
+        return METRICS.build(dict(self.configs[key[0]][key[1]]))
+
+    def ids(self) -> list[str]:
+        """Ids of all samples with a label of any task, sorted."""
+        return sorted(set().union(*(table.ids for table in self.tables.values())))
+
+    def figures(self) -> dict[str, float]:
+        """The figures of the whole evaluation, with its digits, except those that need a histogram."""
+        found = {}
+        for key, table in self.tables.items():
+            metric = self.metric(key)
+            if metric.ordered:
+                total = metric.accumulate(table.states())
+            else:
+                added = StateSum()
+                for state in table.states():
+                    added.add(state)
+                total = added.total()
+            found.update({f'{key[0]}/{name}': value for name, value in metric.compute(total).items()})
+        return found
+
+    def directions(self) -> dict[str, bool]:
+        """``{'TASK/FIGURE': is a higher value better}``."""
+        return {
+            f'{key[0]}/{name}': higher
+            for key in self.tables
+            for name, higher in self.metric(key).figures.items()
+        }
+
+    def image_figures(self) -> dict[str, dict[str, float]]:
+        """``{sample id: {'TASK/FIGURE': value of this image alone}}``."""
+        found: dict[str, dict[str, float]] = {}
+        for key, table in self.tables.items():
+            metric = self.metric(key)
+            for sample_id, state in zip(table.ids, table.states()):
+                total = metric.accumulate([state]) if metric.ordered else state
+                values = {f'{key[0]}/{name}': value for name, value in metric.compute(total).items()}
+                found.setdefault(sample_id, {}).update(values)
+        return dict(sorted(found.items()))
