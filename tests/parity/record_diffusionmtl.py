@@ -2,8 +2,8 @@
 
     python tests/parity/record_diffusionmtl.py tests/data
 
-writes ``diffusionmtl_feature_small.pt`` and ``diffusionmtl_prediction_small.pt``: every eighth pixel of the maps, weights by
-the rule of :func:`tests.parity.diffusionmtl.fill`.
+writes ``diffusionmtl_feature_small.pt`` and ``diffusionmtl_prediction_small.pt``: every eighth pixel of the maps,
+weights by the rule of :func:`tests.parity.diffusionmtl.fill`.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def record(setting: Setting, size: tuple[int, int] = (64, 96), seed: int = 0, st
     norms = {k: p.grad.norm().item() for k, p in model.named_parameters() if p.grad is not None}
     kept = ('backbone.bn1', f'preliminary_dec.{next(iter(setting.tasks))}.0.bn1')
     return dict(
-        meta=dict(variant=setting.variant, width=setting.width, tasks=list(setting.tasks), stride=stride, dtype=str(dtype)[6:],
-                  num_output=dict(setting.tasks)),
+        meta=dict(variant=setting.variant, width=setting.width, tasks=list(setting.tasks), stride=stride,
+                  dtype=str(dtype)[6:], num_output=dict(setting.tasks)),
         keys=keys, batch=_compact(batch), noise=noise, eval=dict(preds=evaluated),
         train=dict(
             preds=[{t: thin(x) for t, x in row.items()} for row in finals],

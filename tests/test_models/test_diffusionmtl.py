@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.reference.diffusionmtl import Setting
-from mmmtl.diffusion.noise import GeneratorNoise
+from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise
 from mmmtl.models import MultiTaskModel
 from mmmtl.registry import ConfigError
 from mmmtl.structures import MTLDataSample
@@ -92,7 +92,8 @@ def test_losses_of_the_published_program(shared_dir):
 # ---- sizes -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(('options', 'count'), [
     (dict(mode='feature'), 132_913_284), (dict(mode='prediction'), 132_913_284),
-    (dict(mode='prediction', condition='both'), 133_069_956), (dict(mode='prediction', condition='predictions'), 121_273_476),
+    (dict(mode='prediction', condition='both'), 133_069_956),
+    (dict(mode='prediction', condition='predictions'), 121_273_476),
 ])  # fmt: skip
 def test_parameter_counts_of_the_paper(options, count):
     with torch.device('meta'):
@@ -104,7 +105,8 @@ def test_multitask_baseline_of_the_paper():
     with torch.device('meta'):
         model = MultiTaskModel(
             PUBLISHED, dict(type='TimmBackbone', model_name='resnet18'),
-            dict(type='PlainDecoder', channels=512, num_blocks=6), neck=dict(type='ConcatFusion', channels=512))  # fmt: skip
+            dict(type='PlainDecoder', channels=512, num_blocks=6),
+            neck=dict(type='ConcatFusion', channels=512))  # fmt: skip
     assert sum(p.numel() for p in model.parameters()) == 157_237_346
 
 
@@ -133,8 +135,6 @@ def test_pairs_in_one_batch_are_pairs_one_by_one(mode):
     targets = targets_of(rows)
     shapes = {n: 16 if mode == 'feature' else decoder.tasks[n].out_channels for n in TASKS}
     noise = {f'{k}.{n}': torch.randn(3, c, 8, 8, dtype=torch.float64) for k in ('q', 'p1') for n, c in shapes.items()}
-    from mmmtl.diffusion.noise import RecordedNoise
-
     together = decoder.loss(feats, targets, RecordedNoise(noise), (64, 64))
     for name, index in rows.items():
         alone = [decoder.loss(feats, {name: (targets[name][0][i : i + 1], targets[name][1][i : i + 1])},
@@ -252,7 +252,8 @@ def test_without_condition_tasks_do_not_see_each_other():
 
 
 def test_any_backbone_and_any_size():
-    vit = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(48, 64), embed_dim=24, depth=4, num_heads=2)
+    vit = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(48, 64), embed_dim=24, depth=4,
+               num_heads=2)  # fmt: skip
     model = MultiTaskModel(TASKS, vit, dict(type='DiffusionMTLDecoder', hidden=16, token_scale=2),
                            neck=dict(type='ConcatFusion', channels=16, stride=16)).train()  # fmt: skip
     losses = model(torch.randn(2, 3, 48, 64), mode='loss', targets=targets_of({'depth': [0]}, (48, 64)))

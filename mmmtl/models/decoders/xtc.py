@@ -22,14 +22,21 @@ __all__ = ['XTC']
 PAIRS = ('auto', 'unlabelled', 'all')
 
 
+def _single(x: Tensor) -> Tensor:
+    """At least single precision."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 @MODELS.register_module()
 class XTC(Decoder):
-    """Any decoder, trained with cross-task consistency besides its own losses; in prediction it is that decoder.
+    """Any decoder, trained with cross-task consistency besides its own losses; in prediction it is that
+    decoder.
 
-    For a labelled image, predictions of its unlabelled tasks s and labels of its labelled tasks t are mapped into a
-    joint space by one small network, and l(s, t) = d(m_s, m_t) + ``feature_weight`` · (d(m_s, f) + d(m_t, f)) is
-    added, where d is 1 minus the mean cosine over positions and f the backbone's deepest map, held constant. Pairs
-    are summed, images averaged. The mapping network learns in the same step; all rows go through it as one batch.
+    For a labelled image, predictions of its unlabelled tasks s and labels of its labelled tasks t are mapped
+    into a joint space by one small network, and l(s, t) = d(m_s, m_t) + ``feature_weight`` · (d(m_s, f) +
+    d(m_t, f)) is added, where d is 1 minus the mean cosine over positions and f the backbone's deepest map,
+    held constant. Pairs are summed, images averaged. The mapping network learns in the same step; all rows go
+    through it as one batch.
 
     Noise names: those of the decoder, and ``gumbel.<source>.<target>``: uniform draws for sources with classes.
 
@@ -134,8 +141,8 @@ class XTC(Decoder):
         columns = [pair_index(names.index(s), names.index(t), len(names)) for _, s, t in found]
         order = torch.tensor([p for ps in places.values() for p in ps], device=anchors.device)
         pair = torch.tensor(columns, device=anchors.device).repeat_interleave(2)
-        joint = F.normalize(self.mapping(rows, order, pair).float(), dim=1, eps=1e-12)
-        anchor = F.normalize(anchors.float(), dim=1, eps=1e-12)[[image for image, _, _ in found]]
+        joint = F.normalize(_single(self.mapping(rows, order, pair)), dim=1, eps=1e-12)
+        anchor = F.normalize(_single(anchors), dim=1, eps=1e-12)[[image for image, _, _ in found]]
         if joint.shape[-2:] != anchor.shape[-2:]:
             anchor = F.interpolate(anchor, joint.shape[-2:], mode='bilinear', align_corners=False)
         source, target = joint[0::2], joint[1::2]
@@ -145,13 +152,14 @@ class XTC(Decoder):
     def _rows(self, found: list[tuple[int, str, str]], maps: Mapping[str, Tensor], targets: Targets, noise: Any,
               size: tuple[int, int]) -> tuple[dict[str, Tensor], dict[str, list[int]]]:  # fmt: skip
         """Inputs of the mapping network per task, and their places: source and target of each pair in turn."""
+        like = _single(next(iter(maps.values())))
         rows: dict[str, list[Tensor]] = {n: [] for n in self.tasks}
         places: dict[str, list[int]] = {n: [] for n in self.tasks}
         for name, task in self.tasks.items():
             as_source = [k for k, (_, s, _) in enumerate(found) if s == name]
             if as_source:
                 images = torch.tensor([found[k][0] for k in as_source], device=maps[name].device)
-                logits = F.interpolate(maps[name][images].float(), size, mode='bilinear', align_corners=False)
+                logits = F.interpolate(_single(maps[name][images]), size, mode='bilinear', align_corners=False)
                 draws = None
                 if task.categorical and task.out_channels > 1:
                     draws = self._draws(name, found, as_source, logits, noise)
@@ -161,7 +169,7 @@ class XTC(Decoder):
             if as_target:
                 index, label = targets[name]
                 where = {image: row for row, image in enumerate(index.tolist())}
-                rows[name].append(joint_label(task, label)[[where[found[k][0]] for k in as_target]])
+                rows[name].append(joint_label(task, label).to(like)[[where[found[k][0]] for k in as_target]])
                 places[name] += [2 * k + 1 for k in as_target]
         # in the order of their places, in which the published program would take them one by one
         ordered = {n: sorted(range(len(p)), key=p.__getitem__) for n, p in places.items() if p}
