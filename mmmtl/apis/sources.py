@@ -57,14 +57,13 @@ def assignments(file: str) -> list[Assignment]:
     found: list[Assignment] = []
     own: list[Assignment] = []
     for statement in tree.body:
-        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
-            continue
-        name = statement.targets[0].id
-        if name == '_base_':
-            for base in _base_files(statement.value, osp.dirname(file)):
-                found += assignments(base)
-        else:
-            own += _leaves(statement.value, (name,), file, statement.lineno)
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        for name in (target.id for target in targets if isinstance(target, ast.Name)):
+            if name == '_base_':
+                for base in _base_files(statement.value, osp.dirname(file)):  # type: ignore[attr-defined]
+                    found += assignments(base)
+            else:
+                own += _leaves(statement.value, (name,), file, statement.lineno)  # type: ignore[attr-defined]
     return found + own
 
 

@@ -1,0 +1,106 @@
+"""The recipe of docs/plugins.md, executed: install its package, train every decoder on its task."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmmtl import apis
+from mmmtl.apis import Inferencer, load_config
+from mmmtl.models.decoders import Decoder
+from mmmtl.registry import DATASETS, MODELS, TASKS
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = ROOT / 'docs' / 'plugins.md'
+
+NECKS = {'DiffusionMTLDecoder': [dict(type='ConcatFusion', channels=12)]}
+"""Decoders that want something else than projected levels of one width."""
+ARGUMENTS = {
+    'DiffusionMTLDecoder': dict(hidden=16, depth=1, heads=2, token_scale=1),
+    'XTC': dict(decoder=dict(type='PlainDecoder', channels=12, num_blocks=1), filters=(4, 4, 4, 4, 4)),
+    'PlainDecoder': dict(channels=12, num_blocks=1),
+}
+VIT = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(32, 32), patch_size=8, embed_dim=24, depth=2,
+           num_heads=2, out_indices=(0, 1))  # fmt: skip
+
+
+def files_of_recipe() -> dict[str, str]:
+    """``{path: content}`` of the code blocks, each announced by a line that begins with its path."""
+    text = RECIPE.read_text(encoding='utf-8')
+    return dict(re.findall(r'^`([\w/.]+)`[^\n]*\n\n```\w+\n(.*?)^```', text, re.MULTILINE | re.DOTALL))
+
+
+def decoders() -> list[str]:
+    """Names of all decoders of this package."""
+    import mmmtl.models  # noqa: F401
+
+    return sorted(n for n, c in MODELS.module_dict.items()
+                  if isinstance(c, type) and issubclass(c, Decoder) and c.__module__.startswith('mmmtl.'))  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def plugin(tmp_path_factory):
+    """The package, installed by pip into a folder that is put on the path; taken out again afterwards."""
+    folder = tmp_path_factory.mktemp('plugin')
+    for name, content in files_of_recipe().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding='utf-8')
+    (folder / 'configs').symlink_to(ROOT / 'configs')
+    target = folder / 'installed'
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-build-isolation', '--no-index',
+                    '--disable-pip-version-check', '--target', str(target), str(folder / 'heat')], check=True)  # fmt: skip
+    sys.path.insert(0, str(target))
+    yield folder
+    sys.path.remove(str(target))
+    sys.modules.pop('heat', None)
+    for registry in (TASKS, DATASETS, MODELS):
+        for name in [n for n, c in registry.module_dict.items() if c.__module__ == 'heat']:
+            registry.module_dict.pop(name)
+
+
+def quick(iterations=1, **options):
+    """Options that make the recipe's config train for a moment."""
+    return {'max_iters': iterations, 'param_scheduler': None, 'default_hooks.logger.interval': 1, **options}
+
+
+def test_the_recipe_is_short_and_complete():
+    assert len(RECIPE.read_text(encoding='utf-8').splitlines()) < 80
+    assert list(files_of_recipe()) == ['heat/pyproject.toml', 'heat/heat/__init__.py', 'heat/config.py']
+    assert {'PlainDecoder', 'TaskDiffusionDecoder', 'DiffusionMTLDecoder'} <= set(decoders())
+
+
+def test_the_package_is_found_by_its_entry_point_and_trains_as_written(plugin, tmp_path):
+    before = set(TASKS.module_dict)
+    cfg = load_config(plugin / 'heat' / 'config.py', quick(2))
+    assert 'Temperature' not in before and 'Temperature' in TASKS.module_dict
+    runner = apis.train(cfg, str(tmp_path))
+    assert runner.message_hub.get_scalar('train/loss_temperature').current() > 0
+    metrics = apis.test(cfg, str(tmp_path / 'iter_2.pth'), str(tmp_path), show_dir=str(tmp_path / 'panels'))
+    assert metrics['temperature/RMSE'] > 0
+    assert len(list((tmp_path / 'panels').glob('*.png'))) == 8
+    result = Inferencer(cfg, str(tmp_path / 'iter_2.pth'))(torch.zeros(32, 64, 3, dtype=torch.uint8).numpy())[0]
+    assert result.pred['temperature'].shape == (1, 32, 64)
+
+
+@pytest.mark.parametrize('decoder', decoders())
+def test_every_decoder_trains_on_the_new_task(plugin, tmp_path, decoder):
+    cfg = load_config(plugin / 'heat' / 'config.py', quick())
+    if decoder == 'XTC':  # works on pairs of tasks
+        twice = dict(temperature=dict(type='Temperature'), warmth=dict(type='Temperature', source='temperature'))
+        cfg.model.tasks = twice
+        for split in ('train', 'val', 'test'):
+            cfg[f'{split}_dataloader'].dataset.tasks = twice
+    cfg.model.backbone = VIT
+    cfg.model.neck = NECKS.get(decoder, [dict(type='LevelProjection', channels=12)])[0]
+    cfg.model.decoder = dict(type=decoder, **ARGUMENTS.get(decoder, {}))
+    runner = apis.train(cfg, str(tmp_path))
+    losses = [runner.message_hub.get_scalar(f'train/loss_{task}').current() for task in cfg.model.tasks]
+    assert all(loss > 0 for loss in losses)
+    trained = runner.model.state_dict()
+    start = apis.build_model(cfg).state_dict()
+    assert any(not torch.equal(trained[k], start[k]) for k in start if k.startswith('decoder.'))

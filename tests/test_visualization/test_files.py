@@ -1,0 +1,124 @@
+"""Nothing is written half, and nothing is lost in writing."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmmtl.structures import MTLDataSample
+from mmmtl.visualization import (
+    input_photograph,
+    normalisation_of,
+    original_photograph,
+    read_raw,
+    safe_name,
+    write_atomically,
+    write_json,
+    write_png,
+    write_raw,
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / 'sub' / 'a.txt'
+    write_atomically(str(path), lambda f: f.write(b'old'))
+
+    def fail(file):
+        file.write(b'half')
+        raise OSError('disk full')
+
+    with pytest.raises(OSError, match='disk full'):
+        write_atomically(str(path), fail)
+    assert path.read_bytes() == b'old' and [p.name for p in path.parent.iterdir()] == ['a.txt']
+
+
+def test_written_files_are_as_readable_as_any_other(tmp_path):
+    (tmp_path / 'plain').write_text('x')
+    write_atomically(str(tmp_path / 'ours'), lambda f: f.write(b'x'))
+    assert (tmp_path / 'ours').stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
+def test_json_keeps_every_digit(tmp_path):
+    values = {'a': 0.1 + 0.2, 'b': 1 / 3, 'c': math.pi * 1e-9}
+    assert json.loads(open(write_json(str(tmp_path / 'm.json'), values)).read()) == values
+
+
+def test_names_are_safe_and_do_not_collide():
+    ids = ['a/b', 'a_b', 'a%2Fb', 'a b', 'ä', '../x', 'a\\b', 'a:b']
+    names = [safe_name(i) for i in ids]
+    assert len(set(names)) == len(ids) and not any(c in n for n in names for c in '/\\:')
+    assert safe_name('0001TP_008580') == '0001TP_008580'
+
+
+@pytest.mark.parametrize('values, suffix', [
+    (np.arange(12).reshape(1, 3, 4), '.png'), (np.arange(12).reshape(3, 4) * 1000, '.png'),
+    (np.arange(12).reshape(1, 3, 4) * 100000, '.npy'), (np.array([[[-1, 2]]]), '.npy'),
+    (np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32), '.npy'),
+    (np.array([[[np.nan, 1e-30]]], np.float32), '.npy'),
+])  # fmt: skip
+def test_raw_predictions_come_back_as_they_were(tmp_path, values, suffix):
+    path = write_raw(str(tmp_path), 'x/1', {'task': values})[0]
+    assert path == str(tmp_path / 'task' / f'x%2F1{suffix}')
+    back = read_raw(path)
+    np.testing.assert_array_equal(back.reshape(values.shape), values)
+    assert np.issubdtype(back.dtype, np.integer) == np.issubdtype(values.dtype, np.integer)
+
+
+def test_reading_a_raw_file_that_is_none(tmp_path):
+    (tmp_path / 'a.png').write_text('no')
+    with pytest.raises(FileNotFoundError, match='cannot be read as an image'):
+        read_raw(str(tmp_path / 'a.png'))
+
+
+def test_an_array_that_is_no_picture(tmp_path):
+    with pytest.raises(Exception, match='PNG|channels'):
+        write_png(str(tmp_path / 'a.png'), np.zeros((2, 2, 7), np.uint8))
+
+
+def test_the_photograph_is_what_the_network_saw():
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    inputs = torch.from_numpy(((image / 255 - mean) / std).astype(np.float32)).permute(2, 0, 1)
+    padded = torch.nn.functional.pad(inputs, (1, 2, 3, 4))
+    seen = input_photograph(padded, dict(padding=(1, 2, 3, 4)), mean, std)
+    np.testing.assert_array_equal(seen[0], image)
+    raw = torch.from_numpy(image).permute(2, 0, 1)
+    np.testing.assert_array_equal(input_photograph(torch.stack([raw, raw.flip(-1)]), {})[1], image[:, ::-1])
+    stretched = input_photograph(inputs, {})[0]  # nothing known about the normalisation
+    assert stretched.min() == 0 and stretched.max() == 255
+
+
+def test_the_normalisation_is_found_through_wrappers():
+    from mmengine.dataset import Compose
+    from torch.utils.data import ConcatDataset
+
+    from mmmtl.datasets.transforms import Normalize
+
+    class Data(torch.utils.data.Dataset):
+        pipeline = Compose([Normalize(mean=(0.1, 0.2, 0.3), std=(1, 1, 1))])
+
+        def __len__(self):
+            return 1
+
+    class Wrapper:
+        dataset = Data()
+
+    assert normalisation_of(Data())['mean'] == normalisation_of(Wrapper())['mean'] == (0.1, 0.2, 0.3)
+    assert normalisation_of(ConcatDataset([Data(), Data()]))['mean'] == (0.1, 0.2, 0.3)
+    assert normalisation_of(object()) == {}
+
+
+def test_the_original_photograph_if_there_is_one(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / 'a.png')
+    (tmp_path / 'b.png').write_text('no')
+    paths = {'a.png': image, 'b.png': None, 'c.png': None}
+    for name, expected in paths.items():
+        seen = original_photograph(MTLDataSample(metainfo=dict(img_path=str(tmp_path / name))))
+        assert (seen is None) if expected is None else np.array_equal(seen, expected)
+    assert original_photograph(MTLDataSample()) is None
