@@ -124,16 +124,17 @@ def test_lists_of_losses_and_unnamed_samples():
     assert module._sample_ids((None,), {}) == [] and module._sample_ids((None, [object()]), {}) == []
 
 
-def poisoned_rank(folder: str, mode: str) -> dict:
+def poisoned_rank(folder: str, mode: str, unused: bool) -> dict:
     """Rank 1 alone meets a NaN."""
     poison = (3,) if os.environ['RANK'] == '1' else ()
-    return train_rank(config(folder, 6, custom_hooks=hooks(mode=mode), model__poison=poison))
+    return train_rank(config(folder, 6, custom_hooks=hooks(mode=mode), model__poison=poison,
+                             find_unused_parameters=unused))
 
 
-@pytest.mark.parametrize('mode', ['raise', 'skip'])
-def test_two_ranks_agree(tmp_path, mode):
+@pytest.mark.parametrize('mode, unused', [('raise', False), ('skip', False), ('skip', True)])
+def test_two_ranks_agree(tmp_path, mode, unused):
     """Both stop and name rank 1's samples, or both drop the batch and stay equal."""
-    results = run_ranks(poisoned_rank, 2, str(tmp_path), mode)
+    results = run_ranks(poisoned_rank, 2, str(tmp_path), mode, unused)
     if mode == 'raise':
         for ok, text in results:
             assert not ok
