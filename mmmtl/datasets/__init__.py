@@ -6,6 +6,7 @@ from .camvid import CamVid
 from .cityscapes import Cityscapes
 from .diorama import Diorama
 from .folder import FolderDataset
+from .hypersim import Hypersim
 from .kitti2015 import KITTI2015
 from .kitti_depth import KITTIDepth
 from .label_samplers import FullLabels, LabelMap, LabelSampler, OneLabel, RandomLabels
@@ -16,7 +17,7 @@ from .pascal_context import PascalContext
 from .vkitti2 import VKITTI2
 
 __all__ = [
-    'CamVid', 'Cityscapes', 'CityscapesMTAN', 'Diorama', 'FolderDataset', 'FullLabels', 'KITTI2015', 'KITTIDepth',
-    'LabelMap', 'LabelSampler', 'MTLDataset', 'MixedDataset', 'NYUDMTAN', 'NYUDv2', 'OneLabel', 'PascalContext',
-    'RandomLabels', 'VKITTI2', 'transforms',
+    'CamVid', 'Cityscapes', 'CityscapesMTAN', 'Diorama', 'FolderDataset', 'FullLabels', 'Hypersim', 'KITTI2015',
+    'KITTIDepth', 'LabelMap', 'LabelSampler', 'MTLDataset', 'MixedDataset', 'NYUDMTAN', 'NYUDv2', 'OneLabel',
+    'PascalContext', 'RandomLabels', 'VKITTI2', 'transforms',
 ]  # fmt: skip

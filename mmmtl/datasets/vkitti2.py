@@ -89,8 +89,8 @@ class VKITTI2(ListedDataset):
 
     def scan(self) -> list[str]:
         scenes = SCENES.get(self.split, (self.split,))
-        return [path for scene in scenes for variant in VARIANTS
-                for path in self.found(f'{self.images}/{scene}/{variant}/frames/rgb/Camera_[01]/rgb_*.jpg')]  # fmt: skip
+        places = [f'{self.images}/{scene}/{variant}/frames/rgb' for scene in scenes for variant in VARIANTS]
+        return [path for place in places for path in self.found(f'{place}/Camera_[01]/rgb_*.jpg')]
 
     def sample(self, columns: list[str]) -> dict | None:
         match = FRAME.search(columns[0])

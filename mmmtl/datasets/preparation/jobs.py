@@ -61,7 +61,7 @@ def convert(work: Callable[..., None], jobs: Sequence[Job], workers: int = 0, pr
         title: Its title.
 
     Returns:
-        How many jobs were done now and how many before.
+        How many jobs were done now and how many before. (A job may find that there is nothing to be made.)
 
     Raises:
         FileError: No job at all, or jobs that failed: names each.
@@ -80,7 +80,7 @@ def convert(work: Callable[..., None], jobs: Sequence[Job], workers: int = 0, pr
     if faults:
         listed = '\n'.join(faults[:20] + ([f'and {len(faults) - 20} more'] if len(faults) > 20 else []))
         raise FileError(f'{title}: {len(faults)} of {len(left)} failed (the others are done):\n{listed}')
-    return len(left), len(jobs) - len(left)
+    return sum(job.done for job in left), len(jobs) - len(left)
 
 
 def _results(do: Callable[[Job], str | None], jobs: Sequence[Job], workers: int) -> Iterator[str | None]:
