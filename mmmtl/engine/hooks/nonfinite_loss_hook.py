@@ -113,7 +113,8 @@ class NonFiniteLossHook(Hook):
         parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
         if not parameters:
             return
-        norms = torch.stack([n.float() for n in torch._foreach_norm([p.grad for p in parameters], math.inf)])
+        # the quickest look at all values; finite ones whose squares overflow (over 1e19) count as infinite
+        norms = torch.stack([n.float() for n in torch._foreach_norm([p.grad for p in parameters])])
         finite = torch.isfinite(norms)
         if finite.all().item():
             return
