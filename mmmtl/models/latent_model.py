@@ -91,7 +91,8 @@ class LatentMultiTaskModel(BaseModel):
         if checkpointing:
             self.unet.enable_gradient_checkpointing()
         width = self.unet.config.cross_attention_dim
-        self.tokens = MODELS.build(dict(tokens, tasks=list(self.tasks), width=width))
+        prompts = {name: task.prompt for name, task in self.tasks.items()}
+        self.tokens = MODELS.build(dict(tokens, tasks=prompts, width=width))
         self.auxiliary: nn.Module | None = None
         self.task_attention = nn.ModuleDict()
         if exchange is not None:

@@ -85,6 +85,8 @@ class Task(ABC):
     default_name: str = ''
     aliases: tuple[str, ...] = ()
     """Other names of the task in published code and checkpoints."""
+    prompt: str = ''
+    """What a text encoder is told for the task; default: its default name in words."""
     frames: int = 1
     """How many frames the network has to see: 2 for motion."""
     categorical: bool
@@ -101,6 +103,7 @@ class Task(ABC):
         self.name = name or self.default_name
         if not self.name:
             raise ValueError(f'{type(self).__name__} needs a name')
+        self.prompt = self.prompt or (self.default_name or self.name).replace('_', ' ')
         self.loss_weight = float(loss_weight)
         self.source = source or self.name
         self._loss_config = dict(loss) if loss else None

@@ -15,4 +15,5 @@ class SemanticSegmentation(CategoricalTask):
 
     default_name = 'semseg'
     aliases = ('semantic', 'segmentation', 'segmentsemantic')
+    prompt = 'semantic'
     headline = 'mIoU'

@@ -32,6 +32,7 @@ class SurfaceNormals(VectorTask):
 
     default_name = 'normals'
     aliases = ('normal',)
+    prompt = 'normal'
     channels = 3
     value_range = (-1.0, 1.0)
     headline = 'mErr'

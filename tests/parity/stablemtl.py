@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmmtl.apis.converters.stablemtl import convert, convert_stream
+from mmmtl.apis.converters.stablemtl import convert
 from mmmtl.diffusion.noise import RecordedNoise
 from mmmtl.models import LatentMultiTaskModel
 from mmmtl.models.latent import FeatureBank, Hiding, masked_mse
@@ -131,8 +131,8 @@ def multi_model(data: dict, folder: Path, **options: Any) -> tuple[LatentMultiTa
     options.setdefault('autoencoder', dict(type='KLAutoencoder', config=beside(folder, 'pipeline')['vae_config']))
     model, names = build(_small(data['config']), data['output_types'], data['text'], exchange, **options)
     stream = beside(folder, 'single')['state_dict']
-    state, _, unknown = convert({**stream, **data['main_state_dict']}, names)
-    state.update(convert_stream(stream, 'auxiliary'))
+    parts = {f'single_stream_unet/{k}': v for k, v in stream.items()}
+    state, _, unknown = convert({**stream, **data['main_state_dict'], **parts}, names)
     missing = model.load_state_dict(state, strict=False)
     left = [k for k in missing.missing_keys if not k.startswith(('autoencoder.', 'tokens.'))]
     if unknown or left or missing.unexpected_keys:

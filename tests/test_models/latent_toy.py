@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.reference.stablemtl import Program, TaskLayer, blocks
-from mmmtl.apis.converters.stablemtl import convert, convert_stream
+from mmmtl.apis.converters.stablemtl import convert
 from mmmtl.models import LatentMultiTaskModel
 
 NAMES = {'albedo': 'albedo', 'shading': 'shading', 'depth': 'depth', 'normal': 'normals', 'semantic': 'semseg',
@@ -68,6 +68,3 @@ def program(model: LatentMultiTaskModel) -> Program:
         return model.tokens(NAMES[prompt.replace(' ', '_')]).detach()[None]
 
     return Program(main, child, vae, text, attention, palette=torch.tensor(PALETTE, dtype=torch.float32))
-
-
-__all__ = ['EXCHANGE', 'NAMES', 'TASKS', 'UNET', 'VAE', 'convert_stream', 'make', 'program']

@@ -95,26 +95,28 @@ def test_token_file(tmp_path):
     path = tmp_path / 'tokens.pt'
     table = {'optical flow': torch.randn(4, 6), 'normal': torch.randn(3, 6)}
     torch.save(table, path)
-    tokens = TokenFile(['optical_flow', 'normals'], 6, str(path), prompts={'normals': 'normal'})
+    tokens = TokenFile({'optical_flow': 'optical flow', 'normals': 'normal'}, 6, str(path))
     tokens.init_weights()
     assert torch.equal(tokens('optical_flow'), table['optical flow'])
     assert torch.equal(tokens('normals'), table['normal'])
-    again = TokenFile(['optical_flow', 'normals'], 6, 'gone.pt')
+    again = TokenFile({'optical_flow': 'optical flow', 'normals': 'normal'}, 6, 'gone.pt')
     again.load_state_dict(tokens.state_dict())
     assert torch.equal(again('normals'), table['normal'])
-    with pytest.raises(ValueError, match="no tokens for task 'normals' or prompt 'normals'.*Did you mean 'normal'"):
-        TokenFile(['normals'], 6, str(path)).init_weights()
-    with pytest.raises(ValueError, match=r"expected \(L, 5\), found \(4, 6\)"):
-        TokenFile(['optical_flow'], 5, str(path)).init_weights()
+    with pytest.raises(ValueError, match="no tokens for task 'normals' or prompt 'normels'.*Did you mean 'normal'"):
+        TokenFile({'normals': 'normal'}, 6, str(path), prompts={'normals': 'normels'}).init_weights()
+    with pytest.raises(ValueError, match=r"expected \(1 to 16, 5\), found \(4, 6\)"):
+        TokenFile({'optical_flow': 'optical flow'}, 5, str(path)).init_weights()
+    with pytest.raises(ValueError, match=r"expected \(1 to 3, 6\), found \(4, 6\)"):
+        TokenFile({'optical_flow': 'optical flow'}, 6, str(path), max_length=3).init_weights()
     with pytest.raises(FileNotFoundError, match='no such file'):
         again.init_weights()
     with pytest.raises(ValueError, match="'normal' is not a task of the model.*'normals'"):
-        TokenFile(['normals'], 6, str(path), prompts={'normal': 'x'})
+        TokenFile({'normals': 'normal'}, 6, str(path), prompts={'normal': 'x'})
 
 
 def test_text_tokens_are_encoded_once_and_without_padding(tmp_path):
     """With a small CLIP; where the library is missing the error says what to install."""
-    tokens = TextTokens(['optical_flow', 'depth'], 16, str(tmp_path))
+    tokens = TextTokens({'optical_flow': 'optical flow', 'depth': 'depth'}, 16, str(tmp_path))
     try:
         import transformers
     except ImportError:
@@ -137,7 +139,7 @@ def test_text_tokens_are_encoded_once_and_without_padding(tmp_path):
 
 
 def test_learned_tokens_are_apart():
-    tokens = LearnedTokens(['a', 'b'], 6, 3)
+    tokens = LearnedTokens({'a': 'a', 'b': 'b'}, 6, 3)
     tokens('a').sum().backward()
     assert tokens('a').shape == (3, 6) and tokens.token['b'].grad is None
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['convert', 'convert_stream', 'export', 'published_names']
+from mmmtl.models.latent.task_tokens import encode_text
+from mmmtl.models.latent.unet import require_diffusers
+from mmmtl.registry import TASKS
+
+from ..checkpoint import CheckpointError
+from .published_files import read_published
+
+__all__ = ['convert', 'export', 'export_folder', 'published_names', 'read_release']
+
+TOKEN_ROOM = 16
+"""``max_length`` of the shipped configs' tokens."""
+_UNET_FILES = ('diffusion_pytorch_model.safetensors', 'diffusion_pytorch_model.bin')
 
 _ROLES = {'k': 'key', 'v': 'value', 'q': 'query'}
 _LAYERS = {'fc1': '0', 'fc2': '1', 'net.0': '0', 'net.2': '1', 'net.4': '2', 'net.6': '3'}
@@ -37,33 +52,92 @@ def _own_name(key: str, names: Mapping[str, str]) -> str | None:
     return f'{place}.{_ROLES[part["role"]]}.{names[task]}.layers.{_LAYERS[part["layer"]]}.{part["leaf"]}'
 
 
+def read_release(path: str) -> dict[str, Tensor]:
+    """Everything of a release that can be found at ``path``, under one prefix per part.
+
+    ``path`` is a released folder or a file of bare UNet weights (``single_stream_unet.pth``). Beside the UNet the
+    release builds on Stable Diffusion 2: its folders ``vae``, and ``tokenizer`` with ``text_encoder`` (or a file
+    ``tokens.pt``, ``{prompt: (L, 1024)}``), must lie in the folder, or beside the file; links will do.
+
+    Returns:
+        Names ``unet/...``, ``single_stream_unet/...`` (of a release with two streams), ``vae/...`` and
+        ``tokens/PROMPT``.
+
+    Raises:
+        CheckpointError: A part that is missing; says where it was looked for.
+    """
+    source = Path(path)
+    folder = source if source.is_dir() else source.parent
+    main = source if source.is_file() else _first(folder, [f'unet/{name}' for name in _UNET_FILES], 'the UNet')
+    found = {f'unet/{_bare(k)}': v for k, v in read_published(str(main)).items()}
+    if any('.task_to_q.' in key for key in found):
+        child = _first(folder, ['single_stream_unet.pth', '../single_stream_unet.pth'], 'the auxiliary stream')
+        found.update({f'single_stream_unet/{_bare(k)}': v for k, v in read_published(str(child)).items()})
+    vae = _first(folder, ['vae'], "Stable Diffusion 2's autoencoder")
+    network = require_diffusers().AutoencoderKL.from_pretrained(str(vae))
+    found.update({f'vae/{k}': v for k, v in network.state_dict().items()})
+    text = _first(folder, ['tokens.pt', 'text_encoder'], 'the encoded task names, or what encodes them')
+    if text.suffix == '.pt':
+        table = torch.load(text, map_location='cpu', weights_only=True)
+    else:
+        prompts = registered_prompts()
+        table = dict(zip(prompts, encode_text(str(folder), prompts)))
+    found.update({f'tokens/{prompt}': value for prompt, value in table.items()})
+    return found
+
+
+def registered_prompts() -> list[str]:
+    """Prompts of all kinds of task that there are; published code calls a task by its prompt."""
+    TASKS.import_from_location()
+    kinds = TASKS.module_dict.values()
+    return sorted({kind.prompt or kind.default_name.replace('_', ' ') for kind in kinds})
+
+
+def _bare(key: str) -> str:
+    return key[7:] if key.startswith('module.') else key
+
+
+def _first(folder: Path, names: list[str], what: str) -> Path:
+    """The first of ``names`` that exists in ``folder``."""
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    raise CheckpointError(f'{what}: none of {names} in {folder}')
+
+
 def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Rename the main stream: the UNet (``unet.``) and its task attention (``task_attention.``).
+    """Rename a release.
 
     Args:
-        state: Published names → tensors, with or without the ``module.`` of distributed training.
+        state: What :func:`read_release` returned, or a main stream's published state dict (the parts then are the UNet
+            and its task attention), with or without the ``module.`` of distributed training.
         names: Published task names → names in this model.
 
     Returns:
-        Renamed state dict, dropped keys (none), and unknown keys: task attention of tasks that ``names`` lacks.
+        Renamed state dict, dropped keys (tokens of tasks the model lacks), and unknown keys (task attention of such).
     """
-    renamed, unknown = {}, []
+    renamed: dict[str, Tensor] = {}
+    dropped, unknown = [], []
     for key, value in state.items():
-        bare = key[7:] if key.startswith('module.') else key
-        if not re.search(r'\.attn1\.(task_|to_out_task)', bare):
+        part, _, bare = key.partition('/') if '/' in key else ('unet', '', _bare(key))
+        if part == 'single_stream_unet':
+            renamed[f'auxiliary.{bare}'] = value
+        elif part == 'vae':
+            renamed[f'autoencoder.network.{bare}'] = value
+        elif part == 'tokens':
+            own = names.get(bare.replace(' ', '_'))
+            if own is None:
+                dropped.append(key)
+                continue
+            renamed[f'tokens.token_{own}'] = F.pad(value, (0, 0, 0, TOKEN_ROOM - len(value)))
+            renamed[f'tokens.length_{own}'] = torch.tensor(len(value))
+        elif not re.search(r'\.attn1\.(task_|to_out_task)', bare):
             renamed[f'unet.{bare}'] = value
-            continue
-        own = _own_name(bare, names)
-        if own is None:
-            unknown.append(key)
-        else:
+        elif (own := _own_name(bare, names)) is not None:
             renamed[own] = value
-    return renamed, [], unknown
-
-
-def convert_stream(state: Mapping[str, Tensor], stream: str) -> dict[str, Tensor]:
-    """A bare UNet state dict (``single_stream_unet.pth``) under the name of a stream: ``unet`` or ``auxiliary``."""
-    return {f'{stream}.{key[7:] if key.startswith("module.") else key}': value for key, value in state.items()}
+        else:
+            unknown.append(key)
+    return renamed, dropped, unknown
 
 
 def published_names(state: Mapping[str, Tensor]) -> list[str]:
@@ -108,3 +182,36 @@ def _published_name(key: str, names: Mapping[str, str]) -> str:
         return f'{prefix}.task_norm_{short}.{names[task]}.{tail[0]}'
     layer = f'net.{2 * int(tail[0])}' if short == 'q' else f'fc{int(tail[0]) + 1}'
     return f'{prefix}.task_to_{short}.{names[task]}.{layer}.{tail[1]}'
+
+
+def export_folder(model: torch.nn.Module, target: str | Path) -> list[str]:
+    """Write a model's networks into a folder in diffusers' form.
+
+    ``unet`` and ``vae`` load with ``UNet2DConditionModel.from_pretrained`` and ``AutoencoderKL.from_pretrained`` (a
+    two-stream model's task attention is left out by them; it is in the same file under its published names);
+    ``single_stream_unet.pth`` and ``tokens.pt`` complete what :func:`read_release` reads.
+
+    Args:
+        model: A ``LatentMultiTaskModel`` with the autoencoder of diffusers.
+        target: The folder; must not exist.
+
+    Returns:
+        What was written.
+    """
+    from safetensors.torch import save_file
+
+    target = Path(target)
+    target.mkdir(parents=True)
+    own = {name: task.prompt.replace(' ', '_') for name, task in model.tasks.items()}
+    parts = export(model.state_dict(), {published: name for name, published in own.items()})
+    for part, network in (('unet', model.unet), ('vae', getattr(model.autoencoder, 'network', None))):
+        if part not in parts or network is None:
+            continue
+        (target / part).mkdir()
+        (target / part / 'config.json').write_text(json.dumps(dict(network.config), indent=2, default=list))
+        save_file({k: v.contiguous() for k, v in parts[part].items()}, target / part / _UNET_FILES[0])
+    if 'single_stream_unet' in parts:
+        torch.save(parts['single_stream_unet'], target / 'single_stream_unet.pth')
+    tokens = {published.replace('_', ' '): model.tokens(name).detach().clone() for name, published in own.items()}
+    torch.save(tokens, target / 'tokens.pt')
+    return sorted(str(path.relative_to(target)) for path in target.rglob('*') if path.is_file())

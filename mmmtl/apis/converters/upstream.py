@@ -17,7 +17,7 @@ from mmmtl.registry import TASKS, ConfigError, suggest
 from ..checkpoint import CheckpointError, compare_state
 from ..config import load_config
 from ..model import build_model, forget_pretrained
-from . import diffusionmtl, taskdiffusion
+from . import diffusionmtl, stablemtl, taskdiffusion
 from .published_files import read_published
 
 __all__ = ['METHODS', 'Conversion', 'Method', 'convert_checkpoint', 'convert_state', 'nearest_config', 'published_names']
@@ -43,6 +43,7 @@ class Method:
 METHODS: dict[str, Method] = {
     'taskdiffusion': Method(taskdiffusion.convert, 'taskdiffusion'),
     'diffusionmtl': Method(diffusionmtl.convert, 'diffusionmtl'),
+    'stablemtl': Method(stablemtl.convert, 'stablemtl', stablemtl.read_release),
 }
 """By the name the command line uses. Another package adds its own entry."""
 

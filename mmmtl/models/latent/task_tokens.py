@@ -5,7 +5,7 @@ A source gives ``tokens(task) -> (L, D)``; lengths may differ between tasks. :fu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmmtl.registry import MODELS, suggest
 
-__all__ = ['LearnedTokens', 'TaskTokens', 'TextTokens', 'TokenFile', 'batch_tokens']
+__all__ = ['LearnedTokens', 'TaskTokens', 'TextTokens', 'TokenFile', 'batch_tokens', 'encode_text']
 
 
 def batch_tokens(tokens: Sequence[Tensor], repeats: int) -> tuple[Tensor, Tensor | None]:
@@ -36,34 +36,67 @@ def batch_tokens(tokens: Sequence[Tensor], repeats: int) -> tuple[Tensor, Tensor
     return rows.repeat_interleave(repeats, 0), mask
 
 
+def encode_text(pretrained: str, prompts: Iterable[str]) -> list[Tensor]:
+    """Last hidden states of a CLIP text encoder, (L, D) per prompt, one prompt at a time and without padding.
+
+    Args:
+        pretrained: A folder with ``tokenizer`` and ``text_encoder``, or its name on the hub.
+        prompts: The texts.
+
+    Raises:
+        ImportError: transformers is not installed; says what else there is.
+    """
+    try:
+        from transformers import CLIPTextModel, CLIPTokenizer
+    except ImportError as error:
+        raise ImportError("TextTokens needs transformers: pip install 'mmmtl[text]'; or give the tokens with "
+                          "tokens=dict(type='TokenFile', path=...)") from error
+    tokenizer = CLIPTokenizer.from_pretrained(pretrained, subfolder='tokenizer')
+    encoder = CLIPTextModel.from_pretrained(pretrained, subfolder='text_encoder').eval()
+    with torch.no_grad():
+        ids = (tokenizer(p, padding='longest', max_length=77, truncation=True, return_tensors='pt') for p in prompts)
+        return [encoder(found.input_ids)[0][0] for found in ids]
+
+
 class TaskTokens(nn.Module):
     """Base: fixed tokens per task, kept in checkpoints.
 
     Args:
-        tasks: Names of the tasks.
+        tasks: ``{name: prompt}``; the model fills in its tasks and their own prompts.
         width: D, channels of a token: the UNet's ``cross_attention_dim``.
-        prompts: ``{task: text}``; default: the task's name with spaces.
+        prompts: ``{name: text}``, in place of the tasks' own.
+        max_length: Room for this many tokens per task; what is not used costs nothing.
     """
 
-    def __init__(self, tasks: Sequence[str], width: int, prompts: Mapping[str, str] | None = None) -> None:
+    def __init__(self, tasks: Mapping[str, str], width: int, prompts: Mapping[str, str] | None = None,
+                 max_length: int = 16) -> None:  # fmt: skip
         super().__init__()
         prompts = dict(prompts or {})
         for name in prompts:
             if name not in tasks:
                 raise ValueError(f"prompts: '{name}' is not a task of the model.{suggest(name, tasks)}")
-        self.width = width
-        self.prompts = {t: prompts.get(t, t.replace('_', ' ')) for t in tasks}
+        self.width, self.max_length = width, max_length
+        self.prompts = {**tasks, **prompts}
+        self._known: dict[str, int] = {}  # lengths on the host: a pass must not wait for the device
         for task in tasks:
-            self.register_buffer(f'token_{task}', torch.zeros(0, width))
+            self.register_buffer(f'token_{task}', torch.zeros(max_length, width))
+            self.register_buffer(f'length_{task}', torch.zeros((), dtype=torch.int64))
 
     def put(self, tokens: Mapping[str, Tensor]) -> None:
-        """Set the tokens of all tasks, each (L, D)."""
+        """Set the tokens of all tasks, each (L, D).
+
+        Raises:
+            ValueError: Another number of channels, no token, or more than there is room for.
+        """
         for task in self.prompts:
             value = tokens[task]
-            if value.ndim != 2 or value.shape[1] != self.width or not len(value):
-                raise ValueError(f"tokens of task '{task}': expected (L, {self.width}), found {tuple(value.shape)}")
-            own = getattr(self, f'token_{task}')
-            setattr(self, f'token_{task}', value.detach().to(own.device, torch.float32).clone())
+            if value.ndim != 2 or value.shape[1] != self.width or not 1 <= len(value) <= self.max_length:
+                raise ValueError(f"tokens of task '{task}': expected (1 to {self.max_length}, {self.width}), found "
+                                 f'{tuple(value.shape)}')
+            self._known[task] = len(value)
+            with torch.no_grad():
+                getattr(self, f'token_{task}').zero_()[: len(value)] = value
+                getattr(self, f'length_{task}').fill_(len(value))
 
     def forward(self, task: str) -> Tensor:
         """Tokens (L, D) of one task.
@@ -71,19 +104,16 @@ class TaskTokens(nn.Module):
         Raises:
             RuntimeError: No tokens yet: neither a checkpoint was loaded nor ``init_weights`` called.
         """
-        tokens = getattr(self, f'token_{task}')
-        if not len(tokens):
+        if task not in self._known:
+            self._known[task] = int(getattr(self, f'length_{task}'))
+        if not self._known[task]:
             raise RuntimeError(f"the tokens of task '{task}' are not there yet: load a checkpoint, or call "
                                f'init_weights() to make them')
-        return tokens
+        return getattr(self, f'token_{task}')[: self._known[task]]
 
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        # lengths are known only once the text was encoded: take those of the checkpoint
-        for task in self.prompts:
-            value = state_dict.get(f'{prefix}token_{task}')
-            if value is not None and value.ndim == 2 and value.shape[1] == self.width:
-                setattr(self, f'token_{task}', getattr(self, f'token_{task}').new_zeros(value.shape))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        self._known.clear()
+        super()._load_from_state_dict(*args, **kwargs)
 
 
 @MODELS.register_module()
@@ -92,29 +122,17 @@ class TextTokens(TaskTokens):
 
     Args:
         pretrained: A folder with ``tokenizer`` and ``text_encoder`` (Stable Diffusion's form), or its name on the hub.
-        tasks, width, prompts: See :class:`TaskTokens`.
+        tasks, width, prompts, max_length: See :class:`TaskTokens`.
     """
 
-    def __init__(self, tasks: Sequence[str], width: int, pretrained: str,
-                 prompts: Mapping[str, str] | None = None) -> None:  # fmt: skip
-        super().__init__(tasks, width, prompts)
+    def __init__(self, tasks: Mapping[str, str], width: int, pretrained: str, prompts: Mapping[str, str] | None = None,
+                 max_length: int = 16) -> None:  # fmt: skip
+        super().__init__(tasks, width, prompts, max_length)
         self.pretrained = pretrained
 
     def init_weights(self) -> None:
-        """Encode the prompts, one at a time."""
-        try:
-            from transformers import CLIPTextModel, CLIPTokenizer
-        except ImportError as error:
-            raise ImportError("TextTokens needs transformers: pip install 'mmmtl[text]'; or give the tokens with "
-                              "tokens=dict(type='TokenFile', path=...)") from error
-        tokenizer = CLIPTokenizer.from_pretrained(self.pretrained, subfolder='tokenizer')
-        encoder = CLIPTextModel.from_pretrained(self.pretrained, subfolder='text_encoder').eval()
-        tokens = {}
-        with torch.no_grad():
-            for task, prompt in self.prompts.items():
-                ids = tokenizer(prompt, padding='longest', max_length=77, truncation=True, return_tensors='pt')
-                tokens[task] = encoder(ids.input_ids)[0][0]
-        self.put(tokens)
+        """Encode the prompts."""
+        self.put(dict(zip(self.prompts, encode_text(self.pretrained, self.prompts.values()))))
 
 
 @MODELS.register_module()
@@ -123,11 +141,12 @@ class TokenFile(TaskTokens):
 
     Args:
         path: The file.
-        tasks, width, prompts: See :class:`TaskTokens`.
+        tasks, width, prompts, max_length: See :class:`TaskTokens`.
     """
 
-    def __init__(self, tasks: Sequence[str], width: int, path: str, prompts: Mapping[str, str] | None = None) -> None:
-        super().__init__(tasks, width, prompts)
+    def __init__(self, tasks: Mapping[str, str], width: int, path: str, prompts: Mapping[str, str] | None = None,
+                 max_length: int = 16) -> None:  # fmt: skip
+        super().__init__(tasks, width, prompts, max_length)
         self.path = str(path)
 
     def init_weights(self) -> None:
@@ -154,7 +173,7 @@ class LearnedTokens(nn.Module):
         tasks, width: See :class:`TaskTokens`.
     """
 
-    def __init__(self, tasks: Sequence[str], width: int, length: int = 2) -> None:
+    def __init__(self, tasks: Mapping[str, str], width: int, length: int = 2) -> None:
         super().__init__()
         self.token = nn.ParameterDict({t: nn.Parameter(torch.randn(length, width)) for t in tasks})
 

@@ -1,0 +1,97 @@
+"""Releases of StableMTL: found in their folder, converted strictly, and written back in diffusers' form."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from benchmarks.reference.stablemtl import TASKS as PUBLISHED
+from mmmtl.apis.checkpoint import CheckpointError
+from mmmtl.apis.converters import stablemtl
+from mmmtl.apis.converters.upstream import published_names
+from tests.test_models.latent_toy import EXCHANGE, NAMES, UNET, make
+from tests.test_models.test_latent_model import frames
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp('tokens') / 'tokens.pt'
+    generator = torch.Generator().manual_seed(0)
+    torch.save({p.replace('_', ' '): torch.randn(3 + k % 2, 12, generator=generator)
+                for k, p in enumerate(PUBLISHED)}, path)  # fmt: skip
+    return make(EXCHANGE, vae=True, tokens=dict(type='TokenFile', path=str(path)))
+
+
+def test_there_and_back_through_a_folder(model, tmp_path):
+    written = stablemtl.export_folder(model, tmp_path / 'release')
+    assert written == ['single_stream_unet.pth', 'tokens.pt', 'unet/config.json',
+                       'unet/diffusion_pytorch_model.safetensors', 'vae/config.json',
+                       'vae/diffusion_pytorch_model.safetensors']  # fmt: skip
+    state = stablemtl.read_release(str(tmp_path / 'release'))
+    renamed, dropped, unknown = stablemtl.convert(state, published_names(model.tasks))
+    assert (dropped, unknown) == ([], [])
+    own = model.state_dict()
+    assert renamed.keys() == own.keys() and all(torch.equal(renamed[k], v) for k, v in own.items())
+    with pytest.raises(FileExistsError):
+        stablemtl.export_folder(model, tmp_path / 'release')
+
+
+def test_names_are_the_published_ones(model):
+    exported = stablemtl.export(model.state_dict(), NAMES)['unet']
+    prefix = 'down_blocks.0.attentions.0.transformer_blocks.0.attn1.'
+    added = {k[len(prefix) :] for k in exported if k.startswith(prefix) and '_task' in k or 'task_' in k}
+    assert {f'task_to_{r}.semantic.fc{i}.weight' for r in 'kv' for i in (1, 2)} <= added
+    assert {f'task_to_q.normal.net.{i}.bias' for i in (0, 2, 4, 6)} <= added
+    assert {'to_out_task.weight', 'task_norm_q.optical_flow.weight'} <= added
+    assert stablemtl.published_names(exported) == list(NAMES)
+    lean = {k: v for k, v in NAMES.items() if k != 'semantic'}
+    _, _, unknown = stablemtl.convert(exported, lean)
+    assert unknown and all('.semantic.' in key for key in unknown)
+
+
+def test_diffusers_reads_what_was_exported(model, tmp_path):
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    stablemtl.export_folder(model, tmp_path / 'out')
+    vae = AutoencoderKL.from_pretrained(tmp_path / 'out/vae')
+    assert torch.equal(vae.state_dict()['quant_conv.weight'], model.autoencoder.network.quant_conv.weight)
+    config = json.loads((tmp_path / 'out/unet/config.json').read_text())
+    weights = load_file(tmp_path / 'out/unet/diffusion_pytorch_model.safetensors')
+    unet = UNet2DConditionModel.from_config(config)
+    left = unet.load_state_dict(weights, strict=False)
+    assert not left.missing_keys and all('task' in key for key in left.unexpected_keys)
+
+
+def test_single_stream_weights_alone(model, tmp_path):
+    """The bare file beside the folders of Stable Diffusion 2, as it is released."""
+    stablemtl.export_folder(model, tmp_path / 'out')
+    torch.save({f'module.{k}': v for k, v in model.auxiliary.state_dict().items()}, tmp_path / 'out/single.pth')
+    single = make(vae=True, tokens=dict(type='TokenFile', path=str(tmp_path / 'out/tokens.pt')))
+    state = stablemtl.read_release(str(tmp_path / 'out/single.pth'))
+    renamed, _, unknown = stablemtl.convert(state, published_names(single.tasks))
+    assert not unknown and renamed.keys() == single.state_dict().keys()
+    single.load_state_dict(renamed)
+    free = model.auxiliary_features(model.encode_frames(frames()))[1]
+    for name, latent in single.main_latents(single.encode_frames(frames())).items():
+        torch.testing.assert_close(latent, free[name], atol=2e-6, rtol=0)
+
+
+def test_what_is_missing_is_named(model, tmp_path):
+    stablemtl.export_folder(model, tmp_path / 'out')
+    (tmp_path / 'out/tokens.pt').unlink()
+    with pytest.raises(CheckpointError, match=r"encoded task names.*none of \['tokens.pt', 'text_encoder'\]"):
+        stablemtl.read_release(str(tmp_path / 'out'))
+    (tmp_path / 'out/vae').rename(tmp_path / 'out/elsewhere')
+    with pytest.raises(CheckpointError, match="Stable Diffusion 2's autoencoder"):
+        stablemtl.read_release(str(tmp_path / 'out'))
+    (tmp_path / 'out/single_stream_unet.pth').unlink()
+    with pytest.raises(CheckpointError, match='the auxiliary stream'):
+        stablemtl.read_release(str(tmp_path / 'out'))
+
+
+def test_prompts_are_the_published_names():
+    assert {p.replace('_', ' ') for p in PUBLISHED} <= set(stablemtl.registered_prompts())
+    assert UNET['cross_attention_dim'] == 12
