@@ -5,6 +5,7 @@ from .base import MTLDataset
 from .camvid import CamVid
 from .cityscapes import Cityscapes
 from .diorama import Diorama
+from .flyingthings3d import FlyingThings3D
 from .folder import FolderDataset
 from .hypersim import Hypersim
 from .kitti2015 import KITTI2015
@@ -17,7 +18,7 @@ from .pascal_context import PascalContext
 from .vkitti2 import VKITTI2
 
 __all__ = [
-    'CamVid', 'Cityscapes', 'CityscapesMTAN', 'Diorama', 'FolderDataset', 'FullLabels', 'Hypersim', 'KITTI2015',
-    'KITTIDepth', 'LabelMap', 'LabelSampler', 'MTLDataset', 'MixedDataset', 'NYUDMTAN', 'NYUDv2', 'OneLabel',
-    'PascalContext', 'RandomLabels', 'VKITTI2', 'transforms',
+    'CamVid', 'Cityscapes', 'CityscapesMTAN', 'Diorama', 'FlyingThings3D', 'FolderDataset', 'FullLabels', 'Hypersim',
+    'KITTI2015', 'KITTIDepth', 'LabelMap', 'LabelSampler', 'MTLDataset', 'MixedDataset', 'NYUDMTAN', 'NYUDv2',
+    'OneLabel', 'PascalContext', 'RandomLabels', 'VKITTI2', 'transforms',
 ]  # fmt: skip

@@ -1,0 +1,140 @@
+"""FlyingThings3D: rendered flying objects with optical flow and scene flow."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mmmtl.registry import DATASETS
+
+from .coded_files import decode_flow, read_colour16
+from .derived import mask_invalid
+from .label_files import FileError, read_image, read_npy
+from .listed import ListedDataset
+
+__all__ = ['FlyingThings3D', 'scatter']
+
+
+def scatter(values: np.ndarray, points: np.ndarray, camera: tuple[float, float, float],
+            size: tuple[int, int]) -> np.ndarray:  # fmt: skip
+    """Values of points as a map, at the pixel each is seen in; of several in one pixel the last counts.
+
+    Args:
+        values: (n, C).
+        points: (n, 3) in camera axes x right, y down, z forward.
+        camera: Focal length and principal point (x, y) in pixels.
+        size: (height, width).
+
+    Returns:
+        float32 (C, height, width), NaN in pixels without a point.
+    """
+    focal, cx, cy = camera
+    x, y, z = points.astype(np.float64).T
+    columns, rows = np.rint(cx + focal / z * x).astype(np.int64), np.rint(cy + focal / z * y).astype(np.int64)
+    inside = (columns >= 0) & (columns < size[1]) & (rows >= 0) & (rows < size[0])
+    out = np.full((values.shape[-1], *size), np.nan, np.float32)
+    out[:, rows[inside], columns[inside]] = values[inside].T
+    return out
+
+
+@DATASETS.register_module()
+class FlyingThings3D(ListedDataset):
+    """The subset of FlyingThings3D (Mayer et al., CVPR 2016).
+
+    Prepared by ``tools/dataset_converters/flyingthings3d.py``.
+    Layout, that of CamLiFlow's and StableMTL's preparation: ``SPLIT/{image_clean,flow_2d}/N.png``, ``SPLIT/pc/N.npz``
+    with the points ``pc1`` (n, 3), ``SPLIT/flow_3d/N.npy`` (n, 3). A line of a split file is the path of a flow
+    picture. The second frame is the next number; without a list, numbers whose successor is missing are left out.
+
+    Labels: ``optical_flow`` in pixels; ``scene_flow`` in the set's units (the baseline is 1), x right, y down, z
+    forward, where a point is seen.
+
+    Args:
+        crop: (height, width) of the middle of the frame that is kept, or None for whole frames.
+        camera: Focal length and principal point (x, y) of whole frames, in pixels.
+        upstream: Project the points with the whole frame's principal point onto the cropped frame, as the published
+            training does: its scene flow lies two pixels too low.
+    """
+
+    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None,
+                 crop: tuple[int, int] | None = (536, 960), camera: tuple[float, float, float] = (1050.0, 479.5, 269.5),
+                 upstream: bool = False, **kwargs) -> None:  # fmt: skip
+        self.crop = None if crop is None else (int(crop[0]), int(crop[1]))
+        self.camera, self.upstream = camera, bool(upstream)
+        super().__init__(tasks, data_root, split_file, **kwargs)
+
+    def scan(self) -> list[str]:
+        return [path for path in self.found(f'{self.split}/flow_2d/*.png')
+                if Path(self.path(_next(path.replace('flow_2d', 'image_clean')))).is_file()]  # fmt: skip
+
+    def sample(self, columns: list[str]) -> dict:
+        path = Path(columns[0])
+        if path.parent.name != 'flow_2d' or not path.stem.isdigit():
+            raise FileError(f"expected lines like 'train/flow_2d/0000000.png', found {columns[0]!r}")
+        folder = path.parent.parent
+        image = (folder / 'image_clean' / path.name).as_posix()
+        return dict(sample_id=f'{folder.as_posix()}/{path.stem}', img_path=self.path(image),
+                    next_path=self.path(_next(image)), paths=dict(
+                        optical_flow=self.path(str(path)),
+                        scene_flow=self.path(str(folder), 'flow_3d', f'{path.stem}.npy'),
+                        points=self.path(str(folder), 'pc', f'{path.stem}.npz')))  # fmt: skip
+
+    def label_file(self, info: dict, source: str) -> str:
+        return info['paths'][source]
+
+    def load_image(self, info: dict) -> np.ndarray:
+        return self._picture(info['img_path'])
+
+    def load_next_image(self, info: dict) -> np.ndarray:
+        return self._picture(info['next_path'])
+
+    def load_optical_flow(self, info: dict) -> np.ndarray:
+        flow, known = decode_flow(read_colour16(info['paths']['optical_flow']))
+        return self._cropped(mask_invalid(flow, ~known))
+
+    def load_scene_flow(self, info: dict) -> np.ndarray:
+        moved, points = read_npy(info['paths']['scene_flow']), _points(info['paths']['points'])
+        if moved.shape != points.shape or moved.ndim != 2 or moved.shape[-1] != 3:
+            raise FileError(f'{info["paths"]["scene_flow"]}: expected (n, 3) as the points {points.shape}, '
+                            f'found {moved.shape}')  # fmt: skip
+        with Image.open(info['img_path']) as picture:
+            width, height = picture.size
+        if self.crop is None:
+            return scatter(moved, points, self.camera, (height, width))
+        focal, cx, cy = self.camera
+        if not self.upstream:
+            cx, cy = cx - (width - self.crop[1]) // 2, cy - (height - self.crop[0]) // 2
+        return scatter(moved, points, (focal, cx, cy), self.crop)
+
+    def _picture(self, path: str) -> np.ndarray:
+        return np.ascontiguousarray(self._cropped(read_image(path).transpose(2, 0, 1)).transpose(1, 2, 0))
+
+    def _cropped(self, maps: np.ndarray) -> np.ndarray:
+        if self.crop is None:
+            return maps
+        height, width = maps.shape[-2:]
+        if height < self.crop[0] or width < self.crop[1]:
+            raise FileError(f'expected at least {self.crop[0]}x{self.crop[1]} pixels (height x width) to crop, found '
+                            f'{height}x{width}')  # fmt: skip
+        top, left = (height - self.crop[0]) // 2, (width - self.crop[1]) // 2
+        return np.ascontiguousarray(maps[..., top : top + self.crop[0], left : left + self.crop[1]])
+
+
+def _next(path: str) -> str:
+    """The path of the following frame."""
+    stem = Path(path).stem
+    return (Path(path).parent / f'{int(stem) + 1:0{len(stem)}d}{Path(path).suffix}').as_posix()
+
+
+def _points(path: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return stored['pc1']
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise FileError(f"{path}: expected an .npz with the points 'pc1' (n, 3), found none that can be read "
+                        f'({type(error).__name__}: {error})') from error  # fmt: skip
