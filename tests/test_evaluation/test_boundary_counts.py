@@ -235,13 +235,14 @@ def test_best_f_and_average_precision_by_hand():
     curve = 2 * precision * recall / (precision + recall)
     index, best = figures.best_f(counts)
     assert index == 1 and best == pytest.approx(curve.max())
+    assert figures.best_point(counts, [0.2, 0.5, 0.8]) == pytest.approx((0.5, 0.5, 5 / 6, curve.max()))
     # between the first two thresholds the F of the straight line is larger
     line = [
         (p, r)
         for t in np.linspace(0, 1, 100)
         for p, r in [((1 - t) * 0.5 + t * 5 / 6, (1 - t) * 0.8 + t * 0.5)]
     ]
-    assert figures.best_f(counts, interpolate=True)[1] == pytest.approx(
+    assert figures.best_point(counts, [0.2, 0.5, 0.8], interpolate=True)[3] == pytest.approx(
         max(2 * p * r / (p + r) for p, r in line)
     )
     sampled = [
@@ -273,7 +274,9 @@ def test_official_output_of_the_berkeley_benchmark(shared_dir):
     table = np.stack([recall, precision, figures.f_curve(precision, recall)], 1)
     np.testing.assert_allclose(table, np.loadtxt(folder / 'test_2' / 'eval_bdry_thr.txt')[:, 1:], atol=1e-3)
     summary = np.loadtxt(folder / 'test_2' / 'eval_bdry.txt')
-    assert figures.best_f(total, interpolate=True)[1] == pytest.approx(summary[3], abs=1e-3)
+    assert figures.best_point(total, settings.thresholds, interpolate=True) == pytest.approx(
+        tuple(summary[:4]), abs=1e-3
+    )
     precision, recall = figures.precision_recall(best)
     assert (recall[0], precision[0]) == pytest.approx(tuple(summary[4:6]), abs=1e-3)
     assert figures.best_f(best)[1] == pytest.approx(summary[6], abs=1e-3)

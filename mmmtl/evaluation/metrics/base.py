@@ -10,6 +10,8 @@ import numpy as np
 
 from mmmtl.registry import ConfigError, suggest
 
+from ..functional.image_list import read_image_list
+
 __all__ = ['State', 'TaskMetric', 'image_mean', 'image_state', 'valid_pixels']
 
 State = dict[str, np.ndarray]
@@ -25,6 +27,8 @@ class TaskMetric(ABC):
 
     Args:
         protocol: One of :attr:`protocols`. The names of figures carry it unless it is the first one.
+        image_list: Sample ids to measure, or a file with one per line; default: all. (The published boundary figures
+            of PASCAL-Context rest on 2498 of its 5105 validation images, for example.)
 
     Raises:
         ConfigError: When the protocol is unknown.
@@ -41,7 +45,10 @@ class TaskMetric(ABC):
     bulky: ClassVar[tuple[str, ...]] = ()
     """Fields of a state that are too large to be kept for every image; :meth:`compute` can do without them."""
 
-    def __init__(self, protocol: str | None = None) -> None:
+    def __init__(self, protocol: str | None = None, image_list: str | Sequence[str] | None = None) -> None:
+        if isinstance(image_list, str):
+            image_list = read_image_list(image_list)
+        self.image_list = None if image_list is None else frozenset(image_list)
         self.protocol = self.protocols[0] if protocol is None else protocol
         if self.protocol not in self.protocols:
             raise ConfigError(
@@ -58,6 +65,10 @@ class TaskMetric(ABC):
     def figures(self) -> dict[str, bool]:
         """``{figure: is a higher value better}`` under the names that :meth:`compute` gives."""
         return {name + self.suffix: higher for name, higher in self.directions.items()}
+
+    def includes(self, sample_id: str) -> bool:
+        """Is the sample among those to be measured?"""
+        return self.image_list is None or sample_id in self.image_list
 
     @abstractmethod
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmmtl.registry import METRICS
+from mmmtl.registry import METRICS, ConfigError
 
-from ..functional.boundary.counts import average_precision, best_f
+from ..functional.boundary.counts import average_precision, best_f, best_point
 from ..functional.boundary.evaluate import image_counts, protocol_settings
+from ..functional.boundary.labels import LABEL_KINDS, segmentation_boundary
 from .base import State, TaskMetric
 
 __all__ = ['BoundaryMeasure']
@@ -21,36 +22,54 @@ class BoundaryMeasure(TaskMetric):
     precision (AP).
 
     Args:
-        max_dist: Largest distance of a matched pair, as a share of the image's diagonal (PASCAL-Context
-            0.0075, NYUDv2 0.011).
+        max_dist: Largest distance of a matched pair, as a share of the image's diagonal (PASCAL-Context 0.0075,
+            NYUDv2 0.011).
         protocol: ``atrc`` (default), ``mti`` or ``bsds``; see
             :mod:`mmmtl.evaluation.functional.boundary.evaluate`.
         thresholds: Default: the protocol's.
         nms: Thin the prediction by non-maximum suppression; default: the protocol's.
+        label: ``boundary``: the label's boundary pixels as they are; ``segmentation``: the boundary *of* the map,
+            as the published chain reads the edge pictures of NYUDv2 (it moves their lines).
+        image_list: Sample ids to measure, or a file with one per line; default: all.
     """
 
     protocols = ('atrc', 'mti', 'bsds')
     directions = {'odsF': True, 'oisF': True, 'AP': True}
     slow = True
 
-    def __init__(self, max_dist: float = 0.0075, protocol: str | None = None, thresholds: Sequence[float] | None = None,
-                 nms: bool | None = None) -> None:  # fmt: skip
-        super().__init__(protocol)
+    def __init__(
+        self,
+        max_dist: float = 0.0075,
+        protocol: str | None = None,
+        thresholds: Sequence[float] | None = None,
+        nms: bool | None = None,
+        label: str = 'boundary',
+        image_list: str | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(protocol, image_list)
+        if label not in LABEL_KINDS:
+            raise ConfigError(f"BoundaryMeasure: label='{label}' is not one of {', '.join(LABEL_KINDS)}")
+        self.label = label
         self.settings = protocol_settings(self.protocol, max_dist=max_dist, thresholds=thresholds, nms=nms)
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
-        probability = np.where(gt == 255, 0, np.asarray(pred).reshape(gt.shape))
-        if not (gt != 255).any():
+        unknown = gt == 255
+        if unknown.all():
             zero = np.zeros((4, len(self.settings.thresholds)), np.int64)
             return dict(images=np.int64(0), counts=zero, best=zero[:, 0])
-        counts = image_counts(probability, [gt == 1], self.settings)
+        # nothing can be found or missed where the label is unknown
+        probability = np.where(unknown, pred.dtype.type(0), pred.reshape(gt.shape))
+        boundary = gt == 1
+        if self.label == 'segmentation':
+            boundary = segmentation_boundary(boundary) & ~unknown
+        counts = image_counts(probability, [boundary], self.settings)
         return dict(images=np.int64(1), counts=counts, best=counts[:, best_f(counts)[0]])
 
     def compute(self, total: State) -> dict[str, float]:
         if not int(total['images']):
             return {}
         return self.named({
-            'odsF': best_f(total['counts'], self.settings.interpolate)[1],
+            'odsF': best_point(total['counts'], self.settings.thresholds, self.settings.interpolate)[3],
             'oisF': best_f(total['best'][:, None])[1],
             'AP': average_precision(total['counts']),
         })  # fmt: skip

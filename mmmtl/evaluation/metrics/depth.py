@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mmmtl.registry import METRICS, ConfigError
@@ -26,6 +28,7 @@ class DepthError(TaskMetric):
         min_depth: Labels at or below it are left out.
         max_depth: Labels at or beyond it are left out.
         protocol: See above.
+        image_list: Sample ids to measure, or a file with one per line; default: all.
     """
 
     protocols = ('clean', 'upstream')
@@ -35,9 +38,13 @@ class DepthError(TaskMetric):
     }  # fmt: skip
 
     def __init__(
-        self, min_depth: float = 0.0, max_depth: float = float('inf'), protocol: str | None = None
+        self,
+        min_depth: float = 0.0,
+        max_depth: float = float('inf'),
+        protocol: str | None = None,
+        image_list: str | Sequence[str] | None = None,
     ) -> None:
-        super().__init__(protocol)
+        super().__init__(protocol, image_list)
         if not 0.0 <= min_depth < max_depth:
             raise ConfigError(
                 f'DepthError: expected 0 <= min_depth < max_depth, got {min_depth} and {max_depth}'

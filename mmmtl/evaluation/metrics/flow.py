@@ -26,6 +26,7 @@ class EndPointError(TaskMetric):
 
     Args:
         protocol: See above.
+        image_list: Sample ids to measure, or a file with one per line; default: all.
     """
 
     protocols = ('clean', 'upstream')

@@ -114,6 +114,8 @@ class MultiTaskMetric(BaseMetric):
                 )
             value, label = as_map(pred[name]), as_map(gt[name])
             for index, metric in enumerate(metrics):
+                if not metric.includes(sample_id):
+                    continue
                 arguments = (metric, f"sample '{sample_id}', task '{name}'", value, label)
                 if metric.slow:
                     slow.append(((name, index), measure, arguments))
@@ -178,19 +180,36 @@ class MultiTaskMetric(BaseMetric):
         for name, metrics in self.metrics.items():
             for index, metric in enumerate(metrics):
                 parts = [sums[name, index] for sums in results if (name, index) in sums]
+                count, total = self._total(metric, parts)
+                self._check_list(name, metric, count)
                 if not parts:
                     continue
-                if metric.ordered:
-                    states = {sample_id: state for part in parts for sample_id, state in part.items()}
-                    total = metric.accumulate(states[sample_id] for sample_id in sorted(states))
-                else:
-                    added = StateSum()
-                    for part in parts:
-                        added.merge(part)
-                    total = added.total()
                 for figure, value in metric.compute(total).items():
                     figures[f'{prefix}{name}/{figure}'] = value
         return figures
+
+    @staticmethod
+    def _total(metric: TaskMetric, parts: Sequence[Any]) -> tuple[int, State]:
+        """Number of images and their added states, from the sums of several ranks."""
+        if metric.ordered:
+            states = {sample_id: state for part in parts for sample_id, state in part.items()}
+            return len(states), metric.accumulate(states[sample_id] for sample_id in sorted(states))
+        added = StateSum()
+        for part in parts:
+            added.merge(part)
+        return added.count, added.total()
+
+    @staticmethod
+    def _check_list(name: str, metric: TaskMetric, count: int) -> None:
+        if metric.image_list is not None:
+            short = count < len(metric.image_list)
+            print_log(
+                f"{type(metric).__name__} of task '{name}' measured {count} of the {len(metric.image_list)} images "
+                f'in its image_list'
+                + (': sample ids that are not in the data, or not labelled, are missing' * short),
+                logger='current',
+                level=logging.WARNING if short else logging.INFO,
+            )
 
     def _configs(self) -> dict[str, list[dict]]:
         tasks = (self._dataset_meta or {})['tasks']

@@ -25,6 +25,7 @@ class NormalsError(TaskMetric):
 
     Args:
         protocol: See above.
+        image_list: Sample ids to measure, or a file with one per line; default: all.
     """
 
     protocols = ('clean', 'upstream')

@@ -39,12 +39,18 @@ class SaliencyMeasure(TaskMetric):
     Args:
         thresholds: Ascending thresholds of the first two protocols; default 0.05, 0.10, .. 0.95.
         protocol: See above.
+        image_list: Sample ids to measure, or a file with one per line; default: all.
     """
 
     protocols = ('clean', 'upstream', 'toolkit')
 
-    def __init__(self, thresholds: Sequence[float] = THRESHOLDS, protocol: str | None = None) -> None:
-        super().__init__(protocol)
+    def __init__(
+        self,
+        thresholds: Sequence[float] = THRESHOLDS,
+        protocol: str | None = None,
+        image_list: str | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(protocol, image_list)
         self.thresholds = tuple(sorted(thresholds))
         self.ordered = self.protocol == 'upstream'
 

@@ -27,15 +27,20 @@ class MeanIoU(TaskMetric):
         num_classes: Number of classes, background included.
         classes: Their names, for reports.
         protocol: See above.
+        image_list: Sample ids to measure, or a file with one per line; default: all.
     """
 
     protocols = ('clean', 'upstream')
     directions = {'mIoU': True, 'mAcc': True, 'aAcc': True}
 
     def __init__(
-        self, num_classes: int, classes: Sequence[str] | None = None, protocol: str | None = None
+        self,
+        num_classes: int,
+        classes: Sequence[str] | None = None,
+        protocol: str | None = None,
+        image_list: str | Sequence[str] | None = None,
     ) -> None:
-        super().__init__(protocol)
+        super().__init__(protocol, image_list)
         self.num_classes = num_classes
         self.classes = list(classes) if classes is not None else [str(i) for i in range(num_classes)]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-__all__ = ['average_precision', 'best_f', 'f_curve', 'precision_recall']
+__all__ = ['average_precision', 'best_f', 'best_point', 'f_curve', 'precision_recall']
 
 
 def precision_recall(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -32,25 +34,38 @@ def f_curve(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     return np.divide(2.0 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
 
 
-def best_f(counts: np.ndarray, interpolate: bool = False) -> tuple[int, float]:
+def best_f(counts: np.ndarray) -> tuple[int, float]:
     """The best threshold's index and F.
 
     Args:
         counts: (4, thresholds).
-        interpolate: Look between neighbouring thresholds too, at 100 points of straight lines in precision
-            and recall (the BSDS benchmark's rule); the index is then that of the upper threshold.
+    """
+    curve = f_curve(*precision_recall(counts))
+    index = int(np.argmax(curve))
+    return index, float(curve[index])
+
+
+def best_point(
+    counts: np.ndarray, thresholds: Sequence[float], interpolate: bool = False
+) -> tuple[float, float, float, float]:
+    """The best threshold with its recall, precision and F.
+
+    Args:
+        counts: (4, thresholds).
+        thresholds: Ascending.
+        interpolate: Look between neighbouring thresholds too, at 100 points of straight lines in threshold, precision
+            and recall (the BSDS benchmark's rule).
     """
     precision, recall = precision_recall(counts)
-    if not interpolate or len(precision) < 2:
-        curve = f_curve(precision, recall)
-        index = int(np.argmax(curve))
-        return index, float(curve[index])
-    share = np.linspace(0.0, 1.0, 100)
-    p = precision[1:, None] * share + precision[:-1, None] * (1 - share)
-    r = recall[1:, None] * share + recall[:-1, None] * (1 - share)
-    curve = f_curve(p, r)
-    index = int(np.argmax(curve.max(1)))
-    return index + 1, float(curve.max())
+    threshold = np.asarray(thresholds, np.float64)
+    if interpolate and len(threshold) > 1:
+        share = np.linspace(0.0, 1.0, 100)
+        threshold, recall, precision = (
+            (v[1:, None] * share + v[:-1, None] * (1 - share)).ravel() for v in (threshold, recall, precision)
+        )
+    curve = f_curve(precision, recall)
+    index = int(np.argmax(curve))
+    return float(threshold[index]), float(recall[index]), float(precision[index]), float(curve[index])
 
 
 def average_precision(counts: np.ndarray) -> float:

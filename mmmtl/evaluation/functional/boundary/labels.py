@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['segmentation_boundary']
+__all__ = ['LABEL_KINDS', 'segmentation_boundary']
+
+LABEL_KINDS = ('boundary', 'segmentation')
+"""What a label picture can be: boundary pixels, or a segmentation whose boundary is meant."""
 
 
 def segmentation_boundary(segments: np.ndarray) -> np.ndarray:

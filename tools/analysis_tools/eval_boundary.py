@@ -1,0 +1,53 @@
+"""Boundary figures of files: ``python tools/analysis_tools/eval_boundary.py PRED_DIR GT_DIR --protocol bsds``."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='ODS, OIS and AP of boundary maps in a folder, without MATLAB.',
+        epilog='protocols: atrc (InvPT, TaskPrompter, DiffusionMTL, TaskDiffusion), mti (MTI-Net), bsds (Berkeley)',
+    )
+    parser.add_argument('pred_dir', help='ID.png (8 or 16 bit) or ID.npy per image')
+    parser.add_argument('gt_dir', help='ID.mat (BSDS, SBD, PASCAL-Context), ID.png or ID.npy per image')
+    parser.add_argument('--protocol', default='atrc', help='atrc, mti or bsds (default: atrc)')
+    parser.add_argument(
+        '--max-dist',
+        type=float,
+        default=0.0075,
+        help='largest distance as a share of the diagonal (default: 0.0075; the NYUDv2 protocol has 0.011)',
+    )
+    parser.add_argument(
+        '--thresholds', type=int, metavar='N', help="k / (N + 1), k = 1..N (default: the protocol's own)"
+    )
+    parser.add_argument('--nms', action=argparse.BooleanOptionalAction, help='suppress non-maxima first')
+    parser.add_argument(
+        '--labels',
+        default='boundary',
+        choices=['boundary', 'segmentation'],
+        help='what label pictures are; the published NYUDv2 protocol reads its edge pictures as segmentations',
+    )
+    parser.add_argument('--image-list', metavar='FILE', help='evaluate these ids only, one per line')
+    parser.add_argument(
+        '--counts', metavar='FILE', help='JSON file of counts: used where it has an image, then written'
+    )
+    parser.add_argument('--merge', nargs='+', metavar='FILE', help='further files of counts to add')
+    parser.add_argument('--out', metavar='FILE', help='write all figures as JSON')
+    parser.add_argument('--processes', type=int, metavar='N', help='worker processes (default: one per core)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Evaluate and print."""
+    args = parse_args()
+    from mmmtl.apis import run_command
+    from mmmtl.evaluation.boundary_report import evaluate_command
+
+    run_command(lambda: print(evaluate_command(**vars(args))))
+
+
+if __name__ == '__main__':
+    main()
