@@ -4,6 +4,7 @@ from . import transforms
 from .base import MTLDataset
 from .camvid import CamVid
 from .cityscapes import Cityscapes
+from .diode import DIODE
 from .diorama import Diorama
 from .flyingthings3d import FlyingThings3D
 from .folder import FolderDataset
@@ -11,6 +12,7 @@ from .hypersim import Hypersim
 from .kitti2015 import KITTI2015
 from .kitti_depth import KITTIDepth
 from .label_samplers import FullLabels, LabelMap, LabelSampler, OneLabel, RandomLabels
+from .mid import MIDIntrinsics
 from .mixed import MixedDataset
 from .mtan import NYUDMTAN, CityscapesMTAN
 from .nyudv2 import NYUDv2
@@ -18,7 +20,7 @@ from .pascal_context import PascalContext
 from .vkitti2 import VKITTI2
 
 __all__ = [
-    'CamVid', 'Cityscapes', 'CityscapesMTAN', 'Diorama', 'FlyingThings3D', 'FolderDataset', 'FullLabels', 'Hypersim',
-    'KITTI2015', 'KITTIDepth', 'LabelMap', 'LabelSampler', 'MTLDataset', 'MixedDataset', 'NYUDMTAN', 'NYUDv2',
-    'OneLabel', 'PascalContext', 'RandomLabels', 'VKITTI2', 'transforms',
+    'CamVid', 'Cityscapes', 'CityscapesMTAN', 'DIODE', 'Diorama', 'FlyingThings3D', 'FolderDataset', 'FullLabels',
+    'Hypersim', 'KITTI2015', 'KITTIDepth', 'LabelMap', 'LabelSampler', 'MIDIntrinsics', 'MTLDataset', 'MixedDataset',
+    'NYUDMTAN', 'NYUDv2', 'OneLabel', 'PascalContext', 'RandomLabels', 'VKITTI2', 'transforms',
 ]  # fmt: skip

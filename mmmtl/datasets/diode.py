@@ -1,0 +1,65 @@
+"""DIODE: laser-scanned depth and normals, indoors and outdoors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mmmtl.registry import DATASETS
+
+from .derived import mask_invalid, unit_or_unknown
+from .label_files import FileError, read_npy
+from .listed import ListedDataset
+
+__all__ = ['DIODE']
+
+
+@DATASETS.register_module()
+class DIODE(ListedDataset):
+    """Photographs of 768 x 1024 pixels (Vasiljevic et al., arXiv 1908.00463); 771 of validation, 325 of them indoors.
+
+    Layout: ``{indoors,outdoor}/scene_N/scan_N/NAME.png`` with ``NAME_depth.npy`` (H, W, 1), ``NAME_depth_mask.npy``
+    (H, W) and ``NAME_normal.npy`` (H, W, 3) beside it (the normals are a download of their own, unpacked over the
+    others). A line of a split file begins with the path of a photograph.
+
+    Labels: ``depth`` in metres, where the mask says so; ``normals`` as in the file, x right, y up, z towards the
+    viewer, where their length lies between 0.5 and 1.5.
+    """
+
+    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None, **kwargs) -> None:
+        super().__init__(tasks, data_root, split_file, **kwargs)
+
+    def scan(self) -> list[str]:
+        return self.found('*door*/scene_*/scan_*/*.png')
+
+    def sample(self, columns: list[str]) -> dict:
+        if not columns[0].endswith('.png'):
+            raise FileError(f"expected lines that begin with the path of a '.png', found {columns[0]!r}")
+        stem = columns[0][: -len('.png')]
+        return dict(sample_id=stem, img_path=self.path(columns[0]), stem=self.path(stem))
+
+    def label_file(self, info: dict, source: str) -> str:
+        return f'{info["stem"]}_{"normal" if source == "normals" else "depth"}.npy'
+
+    def load_depth(self, info: dict) -> np.ndarray:
+        depth, mask = (_flat(f'{info["stem"]}_{name}.npy') for name in ('depth', 'depth_mask'))
+        if depth.shape != mask.shape:
+            raise FileError(f'{info["stem"]}_depth_mask.npy: expected {depth.shape} as the depth, found {mask.shape}')
+        return mask_invalid(depth[None], (mask == 0) | ~np.isfinite(depth))
+
+    def load_normals(self, info: dict) -> np.ndarray:
+        path = self.label_file(info, 'normals')
+        vectors = np.squeeze(read_npy(path))
+        if vectors.ndim != 3 or vectors.shape[-1] != 3:
+            raise FileError(f'{path}: expected (H, W, 3), found {vectors.shape}')
+        return unit_or_unknown(vectors.transpose(2, 0, 1))
+
+
+def _flat(path: str) -> np.ndarray:
+    """A map (H, W), whatever axes of length one are around it."""
+    stored = np.squeeze(read_npy(path))
+    if stored.ndim != 2:
+        raise FileError(f'{path}: expected (H, W) or (H, W, 1), found {stored.shape}')
+    return stored

@@ -1,0 +1,60 @@
+"""MID Intrinsics: indoor scenes under 25 lights each, with albedo and shading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmmtl.registry import DATASETS
+
+from .coded_files import luminance
+from .derived import mask_invalid
+from .hypersim import intrinsic_unknown
+from .label_files import FileError, read_picture
+from .listed import ListedDataset
+
+__all__ = ['MIDIntrinsics']
+
+LABELS = ('_albedo', '_shading', '_scaled_only')
+
+
+@DATASETS.register_module()
+class MIDIntrinsics(ListedDataset):
+    """Multi-illumination images (Murmann et al., ICCV 2019) with the albedo of Careaga and Aksoy (TOG 2023).
+
+    Prepared by ``tools/dataset_converters/mid.py``: 30 scenes x 25 lights of 1000 x 1500 pixels. Layout:
+    ``SPLIT/SCENE_dir_K_mip2.png``, ``..._albedo.png``, ``..._shading.png``; or ``.jpg``, which the published
+    preparation writes. A line of a split file is the path of a photograph; its suffix may differ from the file's.
+
+    Labels: ``albedo`` and ``shading`` in [0, 1], linear, unknown where a channel of the albedo is below 0.004.
+    """
+
+    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None,
+                 split: str = 'test', **kwargs) -> None:  # fmt: skip
+        super().__init__(tasks, data_root, split_file, split=split, **kwargs)
+
+    def scan(self) -> list[str]:
+        return [path for suffix in ('png', 'jpg') for path in self.found(f'{self.split}/*_mip2.{suffix}')]
+
+    def sample(self, columns: list[str]) -> dict:
+        image = Path(columns[0])
+        if image.suffix not in ('.png', '.jpg') or image.stem.endswith(LABELS):
+            raise FileError(f"expected lines like 'test/SCENE_dir_0_mip2.png', found {columns[0]!r}")
+        stem = self.path(str(image.with_suffix('')))
+        suffix = next((s for s in ('.png', '.jpg') if Path(stem + s).is_file()), image.suffix)
+        return dict(sample_id=image.with_suffix('').as_posix(), img_path=stem + suffix,
+                    paths={name: f'{stem}_{name}{suffix}' for name in ('albedo', 'shading')})  # fmt: skip
+
+    def label_file(self, info: dict, source: str) -> str:
+        return info['paths'][source]
+
+    def load_albedo(self, info: dict) -> np.ndarray:
+        albedo = read_picture(info['paths']['albedo'])
+        return mask_invalid(albedo.transpose(2, 0, 1).astype(np.float32) / 255, intrinsic_unknown(albedo))
+
+    def load_shading(self, info: dict) -> np.ndarray:
+        grey = luminance(read_picture(info['paths']['shading']).astype(np.float32)) / 255
+        return mask_invalid(grey[None], intrinsic_unknown(read_picture(info['paths']['albedo'])))
