@@ -26,6 +26,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--no-panels', action='store_true', help='draw no panels')
     parser.add_argument('--no-raw', action='store_true', help='write no raw predictions')
     parser.add_argument(
+        '--explain',
+        action='store_true',
+        help='also draw how predictions came about: DIR/panels/NAME.WHAT.png (decoders that can tell: TaskDiffusion)',
+    )
+    parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
     )
     return parser.parse_args()
@@ -46,6 +51,7 @@ def main() -> None:
             out_dir=args.out,
             panels=not args.no_panels,
             raw=not args.no_raw,
+            explain=args.explain,
         )
         print(f'{len(results)} images, {sum(len(r.files) for r in results)} files in {args.out}')
 

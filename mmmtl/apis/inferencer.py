@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mmmtl.registry import TRANSFORMS, ConfigError
 from mmmtl.structures import MTLDataSample
-from mmmtl.visualization import draw_panel, safe_name, write_png, write_raw
+from mmmtl.visualization import draw_exhibit, draw_panel, safe_name, write_png, write_raw
 
 from .inputs import ImageInput, Source, gather_inputs
 from .model import init_model
@@ -97,6 +97,7 @@ class Inferencer:
         panels: bool = True,
         raw: bool = True,
         progress: bool = True,
+        explain: bool = False,
     ) -> list[Result]:
         """Predict.
 
@@ -108,6 +109,8 @@ class Inferencer:
                 ``out_dir/predictions/TASK/NAME.png|npy``.
             panels: Draw panels.
             raw: Write predictions, if there is an ``out_dir``.
+            explain: Also draw how the predictions came about, to ``out_dir/panels/NAME.WHAT.png``, for decoders that
+                can tell (TaskDiffusion: cross-task maps, task-relation masks).
             progress: Show a progress bar with time left when it takes longer than five seconds.
 
         Returns:
@@ -115,7 +118,10 @@ class Inferencer:
 
         Raises:
             InputError, FileError: A place without images, a file that is none.
+            ConfigError: ``explain`` without ``out_dir``, or of a network that has nothing to show.
         """
+        if explain and not out_dir:
+            raise ConfigError('explain=True draws pictures into a folder: give out_dir')
         items = gather_inputs(inputs, self.frames)
         results: list[Result] = []
         with tqdm(total=len(items), desc='predicting', unit='image', delay=5, disable=not progress) as bar:
@@ -126,11 +132,11 @@ class Inferencer:
                 if batch and (
                     len(batch) == batch_size or packed['inputs'].shape != batch[0][2]['inputs'].shape
                 ):
-                    results += self._finish(batch, out_dir, panels, raw)
+                    results += self._finish(batch, out_dir, panels, raw, explain)
                     bar.update(len(batch))
                     batch = []
                 batch.append((item, images, packed))
-            results += self._finish(batch, out_dir, panels, raw)
+            results += self._finish(batch, out_dir, panels, raw, explain)
             bar.update(len(batch))
         return results
 
@@ -163,7 +169,9 @@ class Inferencer:
         return results
 
     @torch.no_grad()
-    def _finish(self, batch: list, out_dir: str | None, panels: bool, raw: bool) -> list[Result]:
+    def _finish(
+        self, batch: list, out_dir: str | None, panels: bool, raw: bool, explain: bool
+    ) -> list[Result]:
         """Predict on a batch, draw, write."""
         if not batch:
             return []
@@ -171,10 +179,26 @@ class Inferencer:
             inputs=[p['inputs'] for *_, p in batch], data_samples=[p['data_samples'] for *_, p in batch]
         )
         samples = self.model.test_step(data)
-        return [
+        results = [
             self._result(item, images, sample, out_dir, panels, raw)
             for (item, images, _), sample in zip(batch, samples)
         ]
+        if explain and out_dir:
+            self._explain(data, [images[0] for _, images, _ in batch], results, osp.join(out_dir, 'panels'))
+        return results
+
+    def _explain(self, data: dict, photographs: list[np.ndarray], results: list[Result], folder: str) -> None:
+        """Draw how the predictions of a batch came about."""
+        if not hasattr(self.model, 'explain'):
+            raise ConfigError(f'model: {type(self.model).__name__} cannot explain its predictions')
+        ready = self.model.data_preprocessor(data, False)
+        for image, result, exhibits in zip(
+            photographs, results, self.model.explain(ready['inputs'], ready['data_samples'])
+        ):
+            for exhibit in exhibits:
+                path = osp.join(folder, f'{safe_name(result.sample_id)}.{exhibit.name}.png')
+                picture = draw_exhibit(exhibit, image, self.tasks, title=result.sample_id)
+                result.files.append(write_png(path, picture))
 
     def _result(
         self,

@@ -11,8 +11,8 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise, SampleNoise
-from mmmtl.registry import MODELS
-from mmmtl.structures import MTLDataSample
+from mmmtl.registry import MODELS, ConfigError
+from mmmtl.structures import Exhibit, MTLDataSample
 from mmmtl.tasks import Task, build_tasks
 
 __all__ = ['MultiTaskModel']
@@ -29,6 +29,14 @@ def _geometry(backbone: nn.Module) -> tuple[list[int], list[int]]:
         feats = backbone(next(backbone.parameters()).new_zeros(1, 3, 128, 128))
     backbone.train(training)
     return [f.shape[1] for f in feats], [128 // f.shape[-1] for f in feats]
+
+
+def _unpadded(x: Tensor, padding: Sequence[int], size: tuple[int, ...]) -> Any:
+    """A map (C, h, w) of an input of ``size`` without what is (left, right, top, bottom) padding, as numpy."""
+    rows, columns = x.shape[-2] / size[0], x.shape[-1] / size[1]
+    left, right, top, bottom = (int(p * f) for p, f in zip(padding, (columns, columns, rows, rows)))
+    x = x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+    return (x.float() if x.is_floating_point() else x).cpu().numpy()
 
 
 @MODELS.register_module()
@@ -108,19 +116,43 @@ class MultiTaskModel(BaseModel):
                  noise: Any = None) -> dict[str, Tensor]:  # fmt: skip
         """``{task: raw map (B, C, H, W)}`` at the input's size."""
         size = tuple(inputs.shape[-2:])
-        if isinstance(noise, Mapping):
-            noise = RecordedNoise(noise)
-        elif noise is None:
-            ids = (
-                [s.metainfo.get('sample_id', str(i)) for i, s in enumerate(data_samples)]
-                if data_samples
-                else None
-            )
-            noise = SampleNoise(self.noise_seed, ids or [str(i) for i in range(len(inputs))])
+        noise = self._prediction_noise(inputs, data_samples, noise)
         raw = self.decoder.predict(self.extract(inputs), noise, size)
         return {
             n: F.interpolate(m.float(), size, mode='bilinear', align_corners=False) for n, m in raw.items()
         }
+
+    def _prediction_noise(self, inputs: Tensor, samples: Sequence[MTLDataSample] | None, noise: Any) -> Any:
+        """What was asked for, else noise seeded by the samples' ids."""
+        if isinstance(noise, Mapping):
+            return RecordedNoise(noise)
+        if noise is not None:
+            return noise
+        ids = [s.metainfo.get('sample_id', str(i)) for i, s in enumerate(samples)] if samples else None
+        return SampleNoise(self.noise_seed, ids or [str(i) for i in range(len(inputs))])
+
+    @torch.no_grad()
+    def explain(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None,
+                noise: Any = None) -> list[list[Exhibit]]:  # fmt: skip
+        """Per image, maps that show how its prediction came about, padding cut off; arguments as in :meth:`forward`.
+
+        Raises:
+            ConfigError: The decoder has nothing to show (no method ``explain(feats, noise, size)``).
+        """
+        explain = getattr(self.decoder, 'explain', None)
+        if explain is None:
+            raise ConfigError(
+                f'model.decoder: {type(self.decoder).__name__} cannot explain its predictions; '
+                'TaskDiffusionDecoder can'
+            )
+        size = tuple(inputs.shape[-2:])
+        noise = self._prediction_noise(inputs, data_samples, noise)
+        exhibits = explain(self.extract(inputs), noise, size)
+        shown = []
+        for i in range(len(inputs)):
+            padding = data_samples[i].metainfo.get('padding', (0, 0, 0, 0)) if data_samples else (0, 0, 0, 0)
+            shown.append([e.map(lambda x, i=i, padding=padding: _unpadded(x[i], padding, size)) for e in exhibits])
+        return shown
 
     def predict(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None,
                 noise: Any = None) -> list[MTLDataSample]:  # fmt: skip

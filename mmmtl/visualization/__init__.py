@@ -1,5 +1,6 @@
 """Pictures: one panel per image with every task's ground truth and prediction, and predictions as files."""
 
+from .explanation import draw_exhibit, principal_colours
 from .files import safe_name, write_atomically, write_json, write_npy, write_png
 from .panel import draw_panel
 from .panel_visualizer import PanelVisualizer, maps_of, panel_of_sample
@@ -8,12 +9,14 @@ from .raw_writer import read_raw, write_raw
 
 __all__ = [
     'PanelVisualizer',
+    'draw_exhibit',
     'draw_panel',
     'input_photograph',
     'maps_of',
     'normalisation_of',
     'original_photograph',
     'panel_of_sample',
+    'principal_colours',
     'read_raw',
     'safe_name',
     'write_atomically',

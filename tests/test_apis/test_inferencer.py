@@ -140,3 +140,21 @@ def test_wrong_use(inferencer, tiny_config):
     cfg.test_dataloader = cfg.val_dataloader = None
     with pytest.raises(ConfigError, match='no test pipeline'):
         Inferencer(cfg)
+
+
+def test_explanations_need_a_network_that_can_tell(inferencer, folder, tmp_path):
+    with pytest.raises(ConfigError, match='explain=True draws pictures into a folder'):
+        inferencer(folder / 'a.png', explain=True)
+    with pytest.raises(ConfigError, match='PlainDecoder cannot explain'):
+        inferencer(folder / 'a.png', explain=True, out_dir=str(tmp_path))
+
+
+def test_explanations_lie_beside_the_panel(tiny_config, folder, tmp_path):
+    options = {'model.decoder': dict(type='TaskDiffusionDecoder', steps=2, _delete_=True)}
+    model = init_model(load_config(tiny_config, options))
+    result = Inferencer(model)(folder / 'b.jpg', explain=True, raw=False, out_dir=str(tmp_path))[0]
+    names = ['b.png', 'b.cross_task_map.png', 'b.step_predictions.png',
+             'b.task_relation_level_1.png', 'b.task_relation_level_2.png']  # fmt: skip
+    assert result.files == [str(tmp_path / 'panels' / name) for name in names]
+    for path in result.files:
+        assert cv2.imread(path).shape[1] >= 400

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmmtl.diffusion.noise import NoiseSource
 from mmmtl.diffusion.schedules import cosine_log_snr, ddim_step, ddim_times, noised
 from mmmtl.registry import MODELS, ConfigError, suggest
+from mmmtl.structures import Exhibit
 
 from ..label_encoders import CrossTaskLabelEncoder
 from ..layers.convolution import TapMajorConv2d, as_channels_last
@@ -19,6 +20,7 @@ from ..layers.film import FilmRows, TimeEmbedding, index_film_norms, rows_of_ste
 from ..layers.norm_act import wide
 from .base import Decoder, Targets
 from .taskdiffusion_denoiser import CrossTaskDenoiser, Prepared, TimedBlock
+from .taskdiffusion_explain import exhibits_of_trace
 from .taskdiffusion_tails import AuxHead, LevelMaskAuxHead, refine_and_predict
 
 __all__ = ['TaskDiffusionDecoder']
@@ -203,3 +205,10 @@ class TaskDiffusionDecoder(Decoder):
                 trace.append(steps)
             total = {name: total[name] + x if total else x for name, x in raw.items()}
         return {name: x / self.repeats for name, x in total.items()} if self.repeats > 1 else total
+
+    def explain(self, feats: Sequence[Tensor], noise: NoiseSource, size: tuple[int, int]) -> list[Exhibit]:
+        """What a prediction rests on: cross-task maps and predictions per step, task-relation masks per level and step
+        (figures 3, 5 and 6); of several ``repeats`` the first. Arguments as in :meth:`predict`."""
+        trace: list[list[dict]] = []
+        self.predict(feats, noise, size, trace)
+        return exhibits_of_trace(trace[0], [time for time, _ in self.step_times], self.tasks, self.label_encoder)
