@@ -25,8 +25,16 @@ ARGUMENTS = {
     'XTC': dict(decoder=dict(type='PlainDecoder', channels=12, num_blocks=1), filters=(4, 4, 4, 4, 4)),
     'PlainDecoder': dict(channels=12, num_blocks=1),
 }
-VIT = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(32, 32), patch_size=8, embed_dim=24, depth=2,
-           num_heads=2, out_indices=(0, 1))  # fmt: skip
+VIT = dict(
+    type='TimmBackbone',
+    model_name='vit_tiny_patch16_224',
+    img_size=(32, 32),
+    patch_size=8,
+    embed_dim=24,
+    depth=2,
+    num_heads=2,
+    out_indices=(0, 1),
+)
 
 
 def files_of_recipe() -> dict[str, str]:
@@ -39,8 +47,11 @@ def decoders() -> list[str]:
     """Names of all decoders of this package."""
     import mmmtl.models  # noqa: F401
 
-    return sorted(n for n, c in MODELS.module_dict.items()
-                  if isinstance(c, type) and issubclass(c, Decoder) and c.__module__.startswith('mmmtl.'))  # fmt: skip
+    return sorted(
+        n
+        for n, c in MODELS.module_dict.items()
+        if isinstance(c, type) and issubclass(c, Decoder) and c.__module__.startswith('mmmtl.')
+    )
 
 
 @pytest.fixture(scope='module')
@@ -52,8 +63,23 @@ def plugin(tmp_path_factory):
         (folder / name).write_text(content, encoding='utf-8')
     (folder / 'configs').symlink_to(ROOT / 'configs')
     target = folder / 'installed'
-    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-build-isolation', '--no-index',
-                    '--disable-pip-version-check', '--target', str(target), str(folder / 'heat')], check=True)  # fmt: skip
+    subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'install',
+            '-q',
+            '--no-deps',
+            '--no-build-isolation',
+            '--no-index',
+            '--disable-pip-version-check',
+            '--target',
+            str(target),
+            str(folder / 'heat'),
+        ],
+        check=True,
+    )
     sys.path.insert(0, str(target))
     yield folder
     sys.path.remove(str(target))
@@ -83,7 +109,9 @@ def test_the_package_is_found_by_its_entry_point_and_trains_as_written(plugin, t
     metrics = apis.test(cfg, str(tmp_path / 'iter_2.pth'), str(tmp_path), show_dir=str(tmp_path / 'panels'))
     assert metrics['temperature/RMSE'] > 0
     assert len(list((tmp_path / 'panels').glob('*.png'))) == 8
-    result = Inferencer(cfg, str(tmp_path / 'iter_2.pth'))(torch.zeros(32, 64, 3, dtype=torch.uint8).numpy())[0]
+    result = Inferencer(cfg, str(tmp_path / 'iter_2.pth'))(torch.zeros(32, 64, 3, dtype=torch.uint8).numpy())[
+        0
+    ]
     assert result.pred['temperature'].shape == (1, 32, 64)
 
 
@@ -91,7 +119,9 @@ def test_the_package_is_found_by_its_entry_point_and_trains_as_written(plugin, t
 def test_every_decoder_trains_on_the_new_task(plugin, tmp_path, decoder):
     cfg = load_config(plugin / 'heat' / 'config.py', quick())
     if decoder == 'XTC':  # works on pairs of tasks
-        twice = dict(temperature=dict(type='Temperature'), warmth=dict(type='Temperature', source='temperature'))
+        twice = dict(
+            temperature=dict(type='Temperature'), warmth=dict(type='Temperature', source='temperature')
+        )
         cfg.model.tasks = twice
         for split in ('train', 'val', 'test'):
             cfg[f'{split}_dataloader'].dataset.tasks = twice

@@ -9,7 +9,8 @@ import torch
 
 TASKS = """
 tasks = dict(
-    semseg=dict(type='SemanticSegmentation', classes=['wall', 'floor', 'ceiling', 'rug', 'table', 'box', 'ball', 'figure']),
+    semseg=dict(type='SemanticSegmentation',
+                classes=['wall', 'floor', 'ceiling', 'rug', 'table', 'box', 'ball', 'figure']),
     depth=dict(type='Depth', max_depth=20.0),
     boundary=dict(type='Boundary', loss_weight=2.0))
 """
@@ -40,8 +41,8 @@ default_scope = 'mmmtl'
 max_iters = 4
 model = dict(
     type='MultiTaskModel', tasks=_base_.tasks,
-    backbone=dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=_base_.size, patch_size=8, embed_dim=24,
-                  depth=2, num_heads=2, out_indices=(0, 1)),
+    backbone=dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=_base_.size, patch_size=8,
+                  embed_dim=24, depth=2, num_heads=2, out_indices=(0, 1)),
     neck=dict(type='LevelProjection', channels=12),
     decoder=dict(type='PlainDecoder', channels=12, num_blocks=1))
 train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters, val_interval=max_iters)
@@ -75,7 +76,7 @@ def tiny_config(tmp_path) -> str:
 
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory) -> Path:
-    """Work dir of the tiny config after four iterations: ``iter_2.pth``, ``iter_4.pth``, logs, ``tiny.py`` beside it."""
+    """Work dir of the tiny config after four iterations; ``tiny.py`` lies beside it."""
     from mmmtl.apis import load_config, train
 
     folder = tmp_path_factory.mktemp('trained')

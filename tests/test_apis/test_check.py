@@ -18,38 +18,65 @@ def test_the_config_as_written_is_right(tiny_config):
     check_config(load_config(tiny_config))
 
 
-@pytest.mark.parametrize('path, value, words', [
-    ('model.type', 'MultiTaskMode', ["model.type='MultiTaskMode'", "'MultiTaskModel'"]),
-    ('model.decoder.type', 'PlanDecoder', ["model.decoder.type='PlanDecoder'", 'mmmtl::model', "'PlainDecoder'"]),
-    ('model.decoder.chanels', 3, ['model.decoder.chanels=3', 'PlainDecoder takes no argument', "'channels'"]),
-    ('model.tasks.depth.type', 'Deph', ["model.tasks.depth.type='Deph'", "'Depth'"]),
-    ('model.tasks.depth.max_dept', 3, ['model.tasks.depth.max_dept=3', "'max_depth'"]),
-    ('model.tasks.semseg.lable', 3, ['model.tasks.semseg.lable=3']),
-    ('model.tasks.depth.loss', dict(type='MaskdL1'), ["model.tasks.depth.loss.type='MaskdL1'", "'MaskedL1'"]),
-    ('model.tasks.depth.metric', dict(type='DepthErr'), ["model.tasks.depth.metric.type='DepthErr'", "'DepthError'"]),
-    ('train_dataloader.dataset.type', 'Dioramma', ["'Dioramma'", "'Diorama'"]),
-    ('train_dataloader.dataset.lenght', 3, ['train_dataloader.dataset.lenght=3', "'length'"]),
-    ('train_dataloader.dataset.pipeline.0.type', 'RandomFlp', ["pipeline.0.type='RandomFlp'", "'RandomFlip'"]),
-    ('train_dataloader.dataset.pipeline.0.probability', 1, ['pipeline.0.probability=1', 'RandomFlip']),
-    ('train_dataloader.dataset.label_sampler.type', 'OneLable', ["'OneLable'", "'OneLabel'"]),
-    ('train_dataloader.sampler.type', 'ResumableSample', ["'ResumableSampler'"]),
-    ('train_dataloader.batchsize', 3, ['train_dataloader.batchsize=3', "'batch_size'"]),
-    ('val_evaluator.type', 'MultitaskMetric', ["'MultiTaskMetric'"]),
-    ('optim_wrapper.optimizer.type', 'AdamWW', ["optim_wrapper.optimizer.type='AdamWW'", "'AdamW'"]),
-    ('optim_wrapper.optimizer.learning_rate', 1, ['AdamW takes no argument']),
-    ('optim_wrapper.accumulate', 1, ['OptimWrapper takes no argument']),
-    ('param_scheduler.0.type', 'PollyLR', ["'PolyLR'"]),
-    ('param_scheduler.0.end', 0, ['param_scheduler.0', 'begins at 0 and ends at 0']),
-    ('default_hooks.checkpoint.intervall', 1, ["'interval'"]),
-    ('default_hooks.logger.type', 'LogerHook', ["'LoggerHook'"]),
-    ('train_cfg.max_iter', 3, ['train_cfg.max_iter=3', "'max_iters'"]),
-    ('visualizer.vis_backends.0.type', 'LocalVisBackendd', ["'LocalVisBackend'"]),
-    ('randomness.sed', 3, ['randomness.sed=3', "'seed'"]),
-    ('model.backbone.type', 'mmseg.SwinTransfomer', ['mmseg::model', "'mmseg.SwinTransformer'"]),
-    ('model.decoder.type', 'Diorama', ['It is a dataset, not a model']),
-    ('load_from', '/no/such.pth', ["load_from='/no/such.pth' does not exist"]),
-    ('model.backbone.checkpoint', '/no/such.npz', ["model.backbone.checkpoint='/no/such.npz' does not exist"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'path, value, words',
+    [
+        ('model.type', 'MultiTaskMode', ["model.type='MultiTaskMode'", "'MultiTaskModel'"]),
+        (
+            'model.decoder.type',
+            'PlanDecoder',
+            ["model.decoder.type='PlanDecoder'", 'mmmtl::model', "'PlainDecoder'"],
+        ),
+        (
+            'model.decoder.chanels',
+            3,
+            ['model.decoder.chanels=3', 'PlainDecoder takes no argument', "'channels'"],
+        ),
+        ('model.tasks.depth.type', 'Deph', ["model.tasks.depth.type='Deph'", "'Depth'"]),
+        ('model.tasks.depth.max_dept', 3, ['model.tasks.depth.max_dept=3', "'max_depth'"]),
+        ('model.tasks.semseg.lable', 3, ['model.tasks.semseg.lable=3']),
+        (
+            'model.tasks.depth.loss',
+            dict(type='MaskdL1'),
+            ["model.tasks.depth.loss.type='MaskdL1'", "'MaskedL1'"],
+        ),
+        (
+            'model.tasks.depth.metric',
+            dict(type='DepthErr'),
+            ["model.tasks.depth.metric.type='DepthErr'", "'DepthError'"],
+        ),
+        ('train_dataloader.dataset.type', 'Dioramma', ["'Dioramma'", "'Diorama'"]),
+        ('train_dataloader.dataset.lenght', 3, ['train_dataloader.dataset.lenght=3', "'length'"]),
+        (
+            'train_dataloader.dataset.pipeline.0.type',
+            'RandomFlp',
+            ["pipeline.0.type='RandomFlp'", "'RandomFlip'"],
+        ),
+        ('train_dataloader.dataset.pipeline.0.probability', 1, ['pipeline.0.probability=1', 'RandomFlip']),
+        ('train_dataloader.dataset.label_sampler.type', 'OneLable', ["'OneLable'", "'OneLabel'"]),
+        ('train_dataloader.sampler.type', 'ResumableSample', ["'ResumableSampler'"]),
+        ('train_dataloader.batchsize', 3, ['train_dataloader.batchsize=3', "'batch_size'"]),
+        ('val_evaluator.type', 'MultitaskMetric', ["'MultiTaskMetric'"]),
+        ('optim_wrapper.optimizer.type', 'AdamWW', ["optim_wrapper.optimizer.type='AdamWW'", "'AdamW'"]),
+        ('optim_wrapper.optimizer.learning_rate', 1, ['AdamW takes no argument']),
+        ('optim_wrapper.accumulate', 1, ['OptimWrapper takes no argument']),
+        ('param_scheduler.0.type', 'PollyLR', ["'PolyLR'"]),
+        ('param_scheduler.0.end', 0, ['param_scheduler.0', 'begins at 0 and ends at 0']),
+        ('default_hooks.checkpoint.intervall', 1, ["'interval'"]),
+        ('default_hooks.logger.type', 'LogerHook', ["'LoggerHook'"]),
+        ('train_cfg.max_iter', 3, ['train_cfg.max_iter=3', "'max_iters'"]),
+        ('visualizer.vis_backends.0.type', 'LocalVisBackendd', ["'LocalVisBackend'"]),
+        ('randomness.sed', 3, ['randomness.sed=3', "'seed'"]),
+        ('model.backbone.type', 'mmseg.SwinTransfomer', ['mmseg::model', "'mmseg.SwinTransformer'"]),
+        ('model.decoder.type', 'Diorama', ['It is a dataset, not a model']),
+        ('load_from', '/no/such.pth', ["load_from='/no/such.pth' does not exist"]),
+        (
+            'model.backbone.checkpoint',
+            '/no/such.npz',
+            ["model.backbone.checkpoint='/no/such.npz' does not exist"],
+        ),
+    ],
+)
 def test_one_mistake(tiny_config, path, value, words):
     cfg = load_config(tiny_config)
     *parents, last = path.split('.')
@@ -84,7 +111,9 @@ def test_only_the_parts_that_are_used_are_checked(tiny_config):
 def test_a_misspelt_section_is_noticed(tiny_config):
     cfg = load_config(tiny_config)
     cfg.param_schedulers = cfg.pop('param_scheduler')
-    assert "'param_schedulers' is not a section of a config. Did you mean 'param_scheduler'?" in problems_of(cfg)
+    assert "'param_schedulers' is not a section of a config. Did you mean 'param_scheduler'?" in problems_of(
+        cfg
+    )
 
 
 def test_a_task_needs_a_type(tiny_config):

@@ -46,8 +46,11 @@ def test_init_model_predicts_in_eval_mode(trained):
 
 def test_another_network_is_refused_with_counts_examples_and_remedy(trained):
     with pytest.raises(CheckpointError) as error:
-        init_model(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'),
-                   cfg_options={'model.decoder.channels': 16, 'only_tasks': ['depth']})  # fmt: skip
+        init_model(
+            trained.parent / 'tiny.py',
+            str(trained / 'iter_4.pth'),
+            cfg_options={'model.decoder.channels': 16, 'only_tasks': ['depth']},
+        )
     text = str(error.value)
     assert 'is not of this network' in text and 'unknown to the network: decoder.branches.semseg' in text
     assert 'of another shape: decoder.mix.weight (12, 24, 1, 1) instead of (16, 24, 1, 1)' in text
@@ -80,14 +83,17 @@ class Evil:
         return os.mkdir, ('/tmp/mmmtl-a-checkpoint-ran-code',)
 
 
-@pytest.mark.parametrize('write, words', [
-    (lambda p: torch.save({'state_dict': {}, 'x': Evil()}, p), 'convert_upstream.py'),
-    (lambda p: p.write_bytes(b'no checkpoint at all'), 'broken or no checkpoint'),
-    (lambda p: p.write_bytes(b''), 'broken or no checkpoint'),
-    (lambda p: p.write_bytes(pickle.dumps({'a': 1})), "can't be read|has no 'state_dict'"),
-    (lambda p: torch.save([1, 2], p), 'holds list'),
-    (lambda p: torch.save({'model': 1}, p), "has no 'state_dict'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'write, words',
+    [
+        (lambda p: torch.save({'state_dict': {}, 'x': Evil()}, p), 'convert_upstream.py'),
+        (lambda p: p.write_bytes(b'no checkpoint at all'), 'broken or no checkpoint'),
+        (lambda p: p.write_bytes(b''), 'broken or no checkpoint'),
+        (lambda p: p.write_bytes(pickle.dumps({'a': 1})), "can't be read|has no 'state_dict'"),
+        (lambda p: torch.save([1, 2], p), 'holds list'),
+        (lambda p: torch.save({'model': 1}, p), "has no 'state_dict'"),
+    ],
+)
 def test_files_that_are_no_checkpoint(tmp_path, write, words):
     path = tmp_path / 'odd.pth'
     write(path)

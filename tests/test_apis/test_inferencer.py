@@ -60,7 +60,11 @@ def test_a_prediction_does_not_depend_on_its_company(inferencer, folder):
 
 def test_files_are_written_without_loss(inferencer, folder, tmp_path):
     results = inferencer(folder, out_dir=str(tmp_path / 'out'))
-    assert len([p for p in (tmp_path / 'out').rglob('*') if p.is_file()]) == sum(len(r.files) for r in results) == 12
+    assert (
+        len([p for p in (tmp_path / 'out').rglob('*') if p.is_file()])
+        == sum(len(r.files) for r in results)
+        == 12
+    )
     for result in results:
         seen = read_raw(str(tmp_path / 'out/predictions/semseg' / f'{result.sample_id}.png'))
         np.testing.assert_array_equal(seen[0], result.pred['semseg'])
@@ -73,8 +77,14 @@ def test_files_are_written_without_loss(inferencer, folder, tmp_path):
 
 
 def test_a_network_of_one_size_gets_larger_images_reduced(root_dir, tmp_path):
-    options = {'model.backbone.pretrained': False, 'model.backbone.embed_dim': 24, 'model.backbone.depth': 4,
-               'model.backbone.num_heads': 2, 'model.neck.channels': 12, 'crop_size': (64, 64)}  # fmt: skip
+    options = {
+        'model.backbone.pretrained': False,
+        'model.backbone.embed_dim': 24,
+        'model.backbone.depth': 4,
+        'model.backbone.num_heads': 2,
+        'model.neck.channels': 12,
+        'crop_size': (64, 64),
+    }
     model = init_model(root_dir / 'configs/taskdiffusion/vitl_pascal.py', cfg_options=options)
     seen = []
     model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(tuple(inputs[0].shape[-2:])))
@@ -108,16 +118,23 @@ def test_a_photograph_is_turned_upright(tmp_path):
     assert gather_inputs(tmp_path / 'turned.jpg')[0].load()[0].shape == (30, 20, 3)
 
 
-@pytest.mark.parametrize('make, error, words', [
-    (lambda d: d / 'aa.png', InputError, "aa.png' does not exist. Did you mean 'a.png'"),
-    (lambda d: d / 'nowhere' / 'a.png', InputError, 'does not exist'),
-    (lambda d: str(d / '*.gif'), InputError, 'no file matches'),
-    (lambda d: d / 'empty', InputError, 'has no images'),
-    (lambda d: [], InputError, 'no images given'),
-    (lambda d: d / 'notes.txt', FileError, 'expected an image, found a file that cannot be read'),
-    (lambda d: np.zeros((4, 4, 4), np.uint8), InputError, r'expected an image, uint8 RGB \(H, W, 3\), found uint8 \(4, 4, 4\)'),
-    (lambda d: np.zeros((4, 4, 3)), InputError, 'found float64'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'make, error, words',
+    [
+        (lambda d: d / 'aa.png', InputError, "aa.png' does not exist. Did you mean 'a.png'"),
+        (lambda d: d / 'nowhere' / 'a.png', InputError, 'does not exist'),
+        (lambda d: str(d / '*.gif'), InputError, 'no file matches'),
+        (lambda d: d / 'empty', InputError, 'has no images'),
+        (lambda d: [], InputError, 'no images given'),
+        (lambda d: d / 'notes.txt', FileError, 'expected an image, found a file that cannot be read'),
+        (
+            lambda d: np.zeros((4, 4, 4), np.uint8),
+            InputError,
+            r'expected an image, uint8 RGB \(H, W, 3\), found uint8 \(4, 4, 4\)',
+        ),
+        (lambda d: np.zeros((4, 4, 3)), InputError, 'found float64'),
+    ],
+)
 def test_what_is_no_image_is_named(inferencer, folder, make, error, words):
     (folder / 'empty').mkdir()
     with pytest.raises(error, match=words):
@@ -153,8 +170,13 @@ def test_explanations_lie_beside_the_panel(tiny_config, folder, tmp_path):
     options = {'model.decoder': dict(type='TaskDiffusionDecoder', steps=2, _delete_=True)}
     model = init_model(load_config(tiny_config, options))
     result = Inferencer(model)(folder / 'b.jpg', explain=True, raw=False, out_dir=str(tmp_path))[0]
-    names = ['b.png', 'b.cross_task_map.png', 'b.step_predictions.png',
-             'b.task_relation_level_1.png', 'b.task_relation_level_2.png']  # fmt: skip
+    names = [
+        'b.png',
+        'b.cross_task_map.png',
+        'b.step_predictions.png',
+        'b.task_relation_level_1.png',
+        'b.task_relation_level_2.png',
+    ]
     assert result.files == [str(tmp_path / 'panels' / name) for name in names]
     for path in result.files:
         assert cv2.imread(path).shape[1] >= 400

@@ -36,7 +36,12 @@ def test_expressions_of_a_changed_name_are_computed_again(tiny_config):
 
 def test_a_name_under_another_key_and_from_a_base_is_followed(tiny_config):
     cfg = load_config(tiny_config, {'size': (48, 32), 'batch': 3})
-    assert cfg.model.backbone.img_size == cfg.train_dataloader.dataset.size == cfg.val_dataloader.dataset.size == (48, 32)
+    assert (
+        cfg.model.backbone.img_size
+        == cfg.train_dataloader.dataset.size
+        == cfg.val_dataloader.dataset.size
+        == (48, 32)
+    )
     assert cfg.train_dataloader.batch_size == cfg.val_dataloader.batch_size == 3
 
 
@@ -55,16 +60,20 @@ def test_both_a_shared_part_and_a_place_in_it_can_change(tiny_config):
 def test_sections_go_their_own_ways(tiny_config):
     cfg = load_config(tiny_config, {'val_dataloader.batch_size': 5})
     assert (cfg.val_dataloader.batch_size, cfg.test_dataloader.batch_size) == (5, 2)
-    cfg = load_config(tiny_config, {'batch': 7, 'val_dataloader.num_workers': 1})  # what both are made of reaches both
+    cfg = load_config(
+        tiny_config, {'batch': 7, 'val_dataloader.num_workers': 1}
+    )  # what both are made of reaches both
     assert (cfg.val_dataloader.batch_size, cfg.test_dataloader.batch_size) == (7, 7)
     assert (cfg.val_dataloader.num_workers, cfg.test_dataloader.num_workers) == (1, 0)
 
 
 def test_equal_values_under_the_same_key_follow_without_a_link_in_the_file(tmp_path):
     path = tmp_path / 'plain.py'
-    path.write_text("data_root = 'a'\nlabel_sampler = dict(type='FullLabels')\n"
-                    "train_dataloader = dict(dataset=dict(type='CamVid', data_root='a', label_sampler=dict(type='FullLabels')))\n"
-                    "val_dataloader = dict(dataset=dict(type='CamVid', data_root='b'))\n")  # fmt: skip
+    path.write_text(
+        "data_root = 'a'\nlabel_sampler = dict(type='FullLabels')\n"
+        "train_dataloader = dict(dataset=dict(type='CamVid', data_root='a', label_sampler=dict(type='FullLabels')))\n"
+        "val_dataloader = dict(dataset=dict(type='CamVid', data_root='b'))\n"
+    )
     cfg = load_config(path, {'data_root': 'c', 'label_sampler.type': 'OneLabel'})
     assert cfg.train_dataloader.dataset.data_root == 'c' and cfg.val_dataloader.dataset.data_root == 'b'
     assert cfg.train_dataloader.dataset.label_sampler.type == 'OneLabel'
@@ -80,7 +89,9 @@ def test_only_tasks_drops_arguments_that_name_another_task(root_dir):
     cfg = load_config(root_dir / 'configs/taskdiffusion/vitl_nyud.py', options)
     assert [s.category_task for s in cfg.train_dataloader.dataset.pipeline if 'category_task' in s] == [None]
     pascal = load_config(root_dir / 'configs/taskdiffusion/vitl_pascal.py', {'only_tasks': ['semseg']})
-    assert [s.category_task for s in pascal.train_dataloader.dataset.pipeline if 'category_task' in s] == ['semseg']
+    assert [s.category_task for s in pascal.train_dataloader.dataset.pipeline if 'category_task' in s] == [
+        'semseg'
+    ]
     assert 'saliency' not in pascal.model.decoder.get('separate_codes', ())
 
 
@@ -89,18 +100,21 @@ def test_a_new_task_comes_with_its_type(tiny_config):
     assert cfg.model.tasks.normals == dict(type='SurfaceNormals', loss_weight=3.0)
 
 
-@pytest.mark.parametrize('options, words', [
-    ({'modl.decoder.channels': 3}, ["no 'modl' in the config", "'model'"]),
-    ({'model.decoder.chanels': 3}, ["no 'chanels' in model.decoder", "'channels'"]),
-    ({'train_cfg.max_iter': 3}, ["no 'max_iter' in train_cfg", "'max_iters'"]),
-    ({'tasks.dept.loss_weight': 3}, ["no 'dept' in tasks", "'depth'"]),
-    ({'randomness.sed': 3}, ["no 'sed' in randomness", "'seed'"]),
-    ({'train_dataloader.batchsize': 3}, ["no 'batchsize' in train_dataloader", "'batch_size'"]),
-    ({'train_pipeline.9.prob': 0.1}, ['train_pipeline is a list', '0 to 2']),
-    ({'max_iters.x': 1}, ['max_iters is 4']),
-    ({'only_tasks': ['dept']}, ["only_tasks=['dept']", "'depth'"]),
-    ({'only_tasks': []}, []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        ({'modl.decoder.channels': 3}, ["no 'modl' in the config", "'model'"]),
+        ({'model.decoder.chanels': 3}, ["no 'chanels' in model.decoder", "'channels'"]),
+        ({'train_cfg.max_iter': 3}, ["no 'max_iter' in train_cfg", "'max_iters'"]),
+        ({'tasks.dept.loss_weight': 3}, ["no 'dept' in tasks", "'depth'"]),
+        ({'randomness.sed': 3}, ["no 'sed' in randomness", "'seed'"]),
+        ({'train_dataloader.batchsize': 3}, ["no 'batchsize' in train_dataloader", "'batch_size'"]),
+        ({'train_pipeline.9.prob': 0.1}, ['train_pipeline is a list', '0 to 2']),
+        ({'max_iters.x': 1}, ['max_iters is 4']),
+        ({'only_tasks': ['dept']}, ["only_tasks=['dept']", "'depth'"]),
+        ({'only_tasks': []}, []),
+    ],
+)
 def test_wrong_options_name_the_place_and_near_names(tiny_config, options, words):
     if not words:
         assert list(load_config(tiny_config, options).tasks) == ['semseg', 'depth', 'boundary']
@@ -117,8 +131,15 @@ def test_all_wrong_options_are_reported_at_once(tiny_config):
 
 
 def test_arguments_a_component_takes_may_be_added(tiny_config):
-    cfg = load_config(tiny_config, {'model.decoder.head_kernel': 3, 'optim_wrapper.accumulative_counts': 2,
-                                    'train_dataloader.drop_last': True, 'model.backbone.drop_path_rate': 0.1})  # fmt: skip
+    cfg = load_config(
+        tiny_config,
+        {
+            'model.decoder.head_kernel': 3,
+            'optim_wrapper.accumulative_counts': 2,
+            'train_dataloader.drop_last': True,
+            'model.backbone.drop_path_rate': 0.1,
+        },
+    )
     assert cfg.model.decoder.head_kernel == 3 and cfg.train_dataloader.drop_last is True
 
 

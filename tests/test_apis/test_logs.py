@@ -20,7 +20,15 @@ def write(folder, stamp, entries):
 
 
 def entry(step, loss):
-    return {'loss': loss, 'loss_depth': loss / 2, 'aux.loss_depth': loss / 4, 'lr': 0.1, 'time': 0.5, 'iter': step, 'step': step}
+    return {
+        'loss': loss,
+        'loss_depth': loss / 2,
+        'aux.loss_depth': loss / 4,
+        'lr': 0.1,
+        'time': 0.5,
+        'iter': step,
+        'step': step,
+    }
 
 
 def test_a_real_run(trained, tmp_path):
@@ -42,18 +50,28 @@ def test_a_resumed_run_is_one_run(tmp_path):
 
 
 def test_figures_of_a_logger_that_counts_epochs_are_put_at_their_iteration(tmp_path):
-    write(tmp_path, 'a', [entry(1, 2.0), entry(2, 1.0), {'depth/RMSE': 3.0, 'time': 1.0, 'step': 0}, entry(3, 1.0)])
+    write(
+        tmp_path,
+        'a',
+        [entry(1, 2.0), entry(2, 1.0), {'depth/RMSE': 3.0, 'time': 1.0, 'step': 0}, entry(3, 1.0)],
+    )
     assert read_log(str(tmp_path)).val == {'depth/RMSE': {2: 3.0}}
 
 
 def test_several_runs_are_drawn_over_each_other(tmp_path):
     for name in ('one', 'two'):
-        write(tmp_path / name, 'a', [entry(s, 1.0 / s) for s in range(1, 5)] + [{'depth/RMSE': 3.0, 'depth/d1': 0.1, 'step': 4}])
+        write(
+            tmp_path / name,
+            'a',
+            [entry(s, 1.0 / s) for s in range(1, 5)] + [{'depth/RMSE': 3.0, 'depth/d1': 0.1, 'step': 4}],
+        )
     logs = [read_log(str(tmp_path / n)) for n in ('one', 'two')]
     single = cv2.imread(plot_logs(logs[:1], str(tmp_path / '1.png')))
     both = cv2.imread(plot_logs(logs, str(tmp_path / '2.png'), smooth=0.5, figures=2))
     assert both.shape[0] > single.shape[0]
-    assert plot_logs(logs, str(tmp_path / 'c.svg')).endswith('.svg') and (tmp_path / 'c.svg').read_text().startswith('<?xml')
+    assert plot_logs(logs, str(tmp_path / 'c.svg')).endswith('.svg') and (
+        tmp_path / 'c.svg'
+    ).read_text().startswith('<?xml')
 
 
 def test_smoothing_is_unbiased():

@@ -27,16 +27,25 @@ def lines_of(path, text):
 
 def test_every_value_has_the_line_it_is_written_in(tiny_config, tmp_path):
     rows = {path: (value, source) for path, value, source in config_with_sources(tiny_config)}
-    for path, file, text in (('tasks.depth.max_depth', 'tasks.py', 'max_depth'), ('max_iters', 'tiny.py', 'max_iters = 4'),
-                             ('optim_wrapper.optimizer.lr', 'tiny.py', 'AdamW'), ('size', 'data.py', 'size = (32')):  # fmt: skip
+    for path, file, text in (
+        ('tasks.depth.max_depth', 'tasks.py', 'max_depth'),
+        ('max_iters', 'tiny.py', 'max_iters = 4'),
+        ('optim_wrapper.optimizer.lr', 'tiny.py', 'AdamW'),
+        ('size', 'data.py', 'size = (32'),
+    ):
         assert rows[path][1].endswith(f'{file}:{lines_of(tmp_path / file, text)[0]}')
     assert rows['train_cfg.max_iters'] == ('4', rows['train_cfg.max_iters'][1])
     assert rows['train_cfg.max_iters'][1].endswith('← max_iters')
-    assert rows['model.tasks'][0] == '= tasks' and rows['train_dataloader.dataset.pipeline'][0] == '= train_pipeline'
+    assert (
+        rows['model.tasks'][0] == '= tasks'
+        and rows['train_dataloader.dataset.pipeline'][0] == '= train_pipeline'
+    )
 
 
 def test_options_are_a_source_too(tiny_config):
-    rows = {p: s for p, _, s in config_with_sources(tiny_config, {'max_iters': 9, 'model.decoder.head_kernel': 3})}
+    rows = {
+        p: s for p, _, s in config_with_sources(tiny_config, {'max_iters': 9, 'model.decoder.head_kernel': 3})
+    }
     assert rows['max_iters'] == rows['model.decoder.head_kernel'] == '--cfg-options'
     assert rows['train_cfg.val_interval'].startswith('--cfg-options, by way of')
     assert not rows['optim_wrapper.type'].startswith('--cfg-options')
@@ -70,13 +79,21 @@ def test_published_weights_predict_the_same(trained, tmp_path, suffix):
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
     content = read_checkpoint(path)
     assert 'MultiTaskModel' in content['meta']['cfg'] and 'optimizer' not in content
-    assert publish_model(str(trained / 'iter_4.pth'), str(tmp_path / f'net{suffix}')) == path  # the name is the weights' hash
+    assert (
+        publish_model(str(trained / 'iter_4.pth'), str(tmp_path / f'net{suffix}')) == path
+    )  # the name is the weights' hash
     assert publish_model(str(trained / 'iter_2.pth'), str(tmp_path / f'net{suffix}')) != path
 
 
 def test_auxiliary_heads_can_be_left_out(root_dir, tmp_path):
-    options = {'model.backbone.embed_dim': 24, 'model.backbone.depth': 4, 'model.backbone.num_heads': 2,
-               'model.backbone.pretrained': False, 'model.neck.channels': 12, 'crop_size': (32, 32)}  # fmt: skip
+    options = {
+        'model.backbone.embed_dim': 24,
+        'model.backbone.depth': 4,
+        'model.backbone.num_heads': 2,
+        'model.backbone.pretrained': False,
+        'model.neck.channels': 12,
+        'crop_size': (32, 32),
+    }
     cfg = load_config(root_dir / 'configs/taskdiffusion/vitl_pascal.py', options)
     model = init_model(cfg)
     torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=cfg.pretty_text)), tmp_path / 'a.pth')
@@ -122,7 +139,9 @@ def test_a_mistake_ends_a_command_with_one_line(capsys, monkeypatch):
 
 
 def test_a_mistake_found_by_a_worker_loses_its_traceback():
-    wrapped = LabelError('Caught LabelError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n'
-                         '  File "x.py", line 1\nmmmtl.tasks.base.LabelError: a.png: expects depth\nin metres\n')  # fmt: skip
+    wrapped = LabelError(
+        'Caught LabelError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n'
+        '  File "x.py", line 1\nmmmtl.tasks.base.LabelError: a.png: expects depth\nin metres\n'
+    )
     assert plain_message(wrapped) == 'a.png: expects depth\nin metres'
     assert plain_message(LabelError('plain')) == 'plain'

@@ -17,7 +17,7 @@ class Hands(Closed):
 
 class HandsTwice(Hands):
     def __init__(self, d, **rest):
-        super(HandsTwice, self).__init__(1, **rest)
+        super(HandsTwice, self).__init__(1, **rest)  # noqa: UP008
 
 
 class Keeps(Closed):

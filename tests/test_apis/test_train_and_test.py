@@ -23,7 +23,9 @@ def config_of(trained, options=None):
 def test_training_leaves_checkpoints_logs_pictures_and_its_config(trained):
     assert {p.name for p in trained.glob('*.pth')} == {'iter_2.pth', 'iter_4.pth'}
     assert (trained / 'tiny.py').is_file()
-    lines = [json.loads(line) for line in next(trained.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in next(trained.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    ]
     assert [line['step'] for line in lines if 'loss' in line] == [1, 2, 3, 4]
     assert {'loss_semseg', 'loss_depth', 'loss_boundary'} <= set(lines[0])
     assert [line['step'] for line in lines if 'depth/RMSE' in line] == [4]
@@ -32,8 +34,14 @@ def test_training_leaves_checkpoints_logs_pictures_and_its_config(trained):
 
 def test_test_writes_figures_predictions_and_panels(trained, tmp_path, capsys):
     work = tmp_path / 'work'
-    metrics = apis.test(config_of(trained), str(trained / 'iter_4.pth'), str(work), out=str(tmp_path / 'out'),
-                        show_dir=str(tmp_path / 'show'), max_panels=2)  # fmt: skip
+    metrics = apis.test(
+        config_of(trained),
+        str(trained / 'iter_4.pth'),
+        str(work),
+        out=str(tmp_path / 'out'),
+        show_dir=str(tmp_path / 'show'),
+        max_panels=2,
+    )
     assert json.loads((work / 'metrics.json').read_text()) == metrics  # every digit
     assert {'semseg/mIoU', 'depth/RMSE', 'boundary/odsF'} <= set(metrics)
     assert all(isinstance(v, float) for v in metrics.values())
@@ -41,18 +49,24 @@ def test_test_writes_figures_predictions_and_panels(trained, tmp_path, capsys):
     assert f'{metrics["depth/RMSE"]:.4f}' in printed and 'lower is better' in printed
     assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['boundary', 'depth', 'semseg']
     assert len(list((tmp_path / 'show').glob('*.png'))) == 2
-    assert not (work / 'tiny.py').exists() and (work / 'tiny_test.py').exists()  # the training's copy is not replaced
+    assert (
+        not (work / 'tiny.py').exists() and (work / 'tiny_test.py').exists()
+    )  # the training's copy is not replaced
 
 
 def test_raw_predictions_are_lossless(trained, tmp_path):
-    apis.test(config_of(trained), str(trained / 'iter_4.pth'), str(tmp_path / 'work'), out=str(tmp_path / 'out'))
+    apis.test(
+        config_of(trained), str(trained / 'iter_4.pth'), str(tmp_path / 'work'), out=str(tmp_path / 'out')
+    )
     model = init_model(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'))
     from mmmtl.registry import DATASETS
 
     dataset = DATASETS.build(dict(model.cfg.test_dataloader.dataset))
     for packed in (dataset[i] for i in range(len(dataset))):
         with torch.no_grad():
-            sample = model.test_step(dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]))[0]
+            sample = model.test_step(dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]))[
+                0
+            ]
         for name, value in sample.pred.items():
             written = next((tmp_path / 'out' / name).glob(f'{sample.sample_id}.*'))
             np.testing.assert_array_equal(read_raw(str(written)), value.numpy())
@@ -98,20 +112,36 @@ def test_resume_without_a_checkpoint_starts_anew_and_with_one_goes_on(tiny_confi
     first = apis.train(load_config(tiny_config, {'max_iters': 2}), work, resume=True)
     assert first.iter == 2
     again = apis.train(load_config(tiny_config, {'max_iters': 4, 'param_scheduler': None}), work, resume=True)
-    lines = [json.loads(line) for path in (tmp_path / 'work').glob('*/vis_data/scalars.json')
-             for line in path.read_text().splitlines()]  # fmt: skip
+    lines = [
+        json.loads(line)
+        for path in (tmp_path / 'work').glob('*/vis_data/scalars.json')
+        for line in path.read_text().splitlines()
+    ]
     assert again.iter == 4 and sorted(line['step'] for line in lines if 'loss' in line) == [1, 2, 3, 4]
 
 
 def test_resuming_another_network_is_refused(trained, tmp_path):
     with pytest.raises(CheckpointError, match='is not of this network'):
-        apis.train(config_of(trained, {'model.decoder.channels': 16}), str(tmp_path), resume=str(trained / 'iter_2.pth'))
+        apis.train(
+            config_of(trained, {'model.decoder.channels': 16}),
+            str(tmp_path),
+            resume=str(trained / 'iter_2.pth'),
+        )
 
 
 def test_starting_from_other_weights_needs_some_that_fit(trained, tmp_path):
-    cfg = config_of(trained, {'max_iters': 1, 'default_hooks.checkpoint.interval': 1, 'load_from': str(trained / 'iter_4.pth'),
-                              'model.decoder.channels': 16, 'val_cfg': None, 'val_dataloader': None,
-                              'val_evaluator': None})  # fmt: skip
+    cfg = config_of(
+        trained,
+        {
+            'max_iters': 1,
+            'default_hooks.checkpoint.interval': 1,
+            'load_from': str(trained / 'iter_4.pth'),
+            'model.decoder.channels': 16,
+            'val_cfg': None,
+            'val_dataloader': None,
+            'val_evaluator': None,
+        },
+    )
     apis.train(cfg, str(tmp_path / 'work'))
     torch.save({'state_dict': {'a': torch.zeros(1)}}, tmp_path / 'foreign.pth')
     cfg.load_from = str(tmp_path / 'foreign.pth')
@@ -120,10 +150,18 @@ def test_starting_from_other_weights_needs_some_that_fit(trained, tmp_path):
 
 
 def test_amp_and_seed(tiny_config, tmp_path):
-    options = {'max_iters': 2, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None, 'param_scheduler': None}
+    options = {
+        'max_iters': 2,
+        'val_cfg': None,
+        'val_dataloader': None,
+        'val_evaluator': None,
+        'param_scheduler': None,
+    }
     losses = []
     for seed in (1, 1, 2):
-        runner = apis.train(load_config(tiny_config, options), str(tmp_path / str(len(losses))), amp=True, seed=seed)
+        runner = apis.train(
+            load_config(tiny_config, options), str(tmp_path / str(len(losses))), amp=True, seed=seed
+        )
         assert type(runner.optim_wrapper).__name__ == 'AutocastOptimWrapper'
         losses.append(runner.message_hub.get_scalar('train/loss').current())
     assert losses[0] == losses[1] != losses[2]
@@ -163,8 +201,15 @@ def test_the_table_goes_by_task_and_marks_the_figure_papers_compare():
     class Task:
         headline = 'RMSE'
 
-    text = metrics_table({'z/a': 1.0, 'depth/RMSE': 0.5, 'depth/relErr': 0.25, 'delta_m': -3.0},
-                         {'depth': Task()}, {'depth/RMSE': False, 'z/a': True})  # fmt: skip
+    text = metrics_table(
+        {'z/a': 1.0, 'depth/RMSE': 0.5, 'depth/relErr': 0.25, 'delta_m': -3.0},
+        {'depth': Task()},
+        {'depth/RMSE': False, 'z/a': True},
+    )
     rows = [line.split() for line in text.splitlines()[2:]]
-    assert rows == [['depth', 'RMSE*', '0.5000', 'lower', 'is', 'better'], ['relErr', '0.2500'],
-                    ['delta_m', '-3.0000'], ['z', 'a', '1.0000', 'higher', 'is', 'better']]  # fmt: skip
+    assert rows == [
+        ['depth', 'RMSE*', '0.5000', 'lower', 'is', 'better'],
+        ['relErr', '0.2500'],
+        ['delta_m', '-3.0000'],
+        ['z', 'a', '1.0000', 'higher', 'is', 'better'],
+    ]

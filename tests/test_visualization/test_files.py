@@ -55,12 +55,17 @@ def test_names_are_safe_and_do_not_collide():
     assert safe_name('0001TP_008580') == '0001TP_008580'
 
 
-@pytest.mark.parametrize('values, suffix', [
-    (np.arange(12).reshape(1, 3, 4), '.png'), (np.arange(12).reshape(3, 4) * 1000, '.png'),
-    (np.arange(12).reshape(1, 3, 4) * 100000, '.npy'), (np.array([[[-1, 2]]]), '.npy'),
-    (np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32), '.npy'),
-    (np.array([[[np.nan, 1e-30]]], np.float32), '.npy'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'values, suffix',
+    [
+        (np.arange(12).reshape(1, 3, 4), '.png'),
+        (np.arange(12).reshape(3, 4) * 1000, '.png'),
+        (np.arange(12).reshape(1, 3, 4) * 100000, '.npy'),
+        (np.array([[[-1, 2]]]), '.npy'),
+        (np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32), '.npy'),
+        (np.array([[[np.nan, 1e-30]]], np.float32), '.npy'),
+    ],
+)
 def test_raw_predictions_come_back_as_they_were(tmp_path, values, suffix):
     path = write_raw(str(tmp_path), 'x/1', {'task': values})[0]
     assert path == str(tmp_path / 'task' / f'x%2F1{suffix}')

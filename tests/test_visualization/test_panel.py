@@ -18,9 +18,14 @@ RED, BLUE = (200, 10, 20), (10, 20, 200)
 
 @pytest.fixture
 def tasks():
-    return build_tasks(dict(
-        semseg=dict(type='SemanticSegmentation', classes=['ground', 'thing'], palette=[RED, BLUE]),
-        depth=dict(type='Depth'), normals=dict(type='SurfaceNormals'), boundary=dict(type='Boundary')))  # fmt: skip
+    return build_tasks(
+        dict(
+            semseg=dict(type='SemanticSegmentation', classes=['ground', 'thing'], palette=[RED, BLUE]),
+            depth=dict(type='Depth'),
+            normals=dict(type='SurfaceNormals'),
+            boundary=dict(type='Boundary'),
+        )
+    )
 
 
 @pytest.fixture
@@ -29,8 +34,12 @@ def maps():
     semseg[:, WIDTH // 2 :] = 1
     normals = np.zeros((3, HEIGHT, WIDTH), np.float32)
     normals[2] = 1
-    return dict(semseg=semseg, depth=np.linspace(1, 5, HEIGHT * WIDTH, dtype=np.float32).reshape(1, HEIGHT, WIDTH),
-                normals=normals, boundary=np.zeros((HEIGHT, WIDTH), np.int64))  # fmt: skip
+    return dict(
+        semseg=semseg,
+        depth=np.linspace(1, 5, HEIGHT * WIDTH, dtype=np.float32).reshape(1, HEIGHT, WIDTH),
+        normals=normals,
+        boundary=np.zeros((HEIGHT, WIDTH), np.int64),
+    )
 
 
 def photograph(colour=(90, 160, 60)):
@@ -82,7 +91,7 @@ def test_drawing_is_deterministic_and_leaves_its_arguments_alone(tasks, maps):
 def test_any_number_of_tasks_is_laid_out_completely(count, rows):
     tasks = build_tasks({f't{i}': dict(type='Depth') for i in range(count)})
     depth = np.ones((1, HEIGHT, WIDTH), np.float32) * np.linspace(1, 2, WIDTH, dtype=np.float32)
-    maps = {name: depth for name in tasks}
+    maps = dict.fromkeys(tasks, depth)
     panel = draw_panel(photograph(), tasks, maps if rows == 2 else None, maps, cell_width=48)
     assert panel.ndim == 3 and 0.2 < panel.shape[1] / panel.shape[0] < 6
     assert (panel[:, -8:] == PAPER).all() and (panel[-8:] == PAPER).all()  # nothing runs over the margin
@@ -106,10 +115,15 @@ def test_both_frames_of_a_pair_are_shown(tasks, maps):
 
 
 def test_a_long_legend_is_cut_and_counted():
-    tasks = build_tasks(dict(semseg=dict(type='SemanticSegmentation', classes=[f'a rather long name {i}' for i in range(60)])))
+    tasks = build_tasks(
+        dict(semseg=dict(type='SemanticSegmentation', classes=[f'a rather long name {i}' for i in range(60)]))
+    )
     label = np.arange(60, dtype=np.int64).reshape(6, 10)
     block = LegendBlock(tasks['semseg'].legend(label), 200, 11)
-    assert len(block.entries) <= 7 and block.entries[-1][0][1] == f'and {60 - sum(map(len, block.entries[:-1]))} more'
+    assert (
+        len(block.entries) <= 7
+        and block.entries[-1][0][1] == f'and {60 - sum(map(len, block.entries[:-1]))} more'
+    )
 
 
 def test_unknown_pixels_get_a_legend_entry(tasks, maps):
@@ -118,11 +132,26 @@ def test_unknown_pixels_get_a_legend_entry(tasks, maps):
     label = maps['semseg'].copy()
     assert [n for n, _ in read_legend(tasks['semseg'], label, label).entries] == ['ground', 'thing']
     label[0] = 255
-    assert [n for n, _ in read_legend(tasks['semseg'], label, label).entries] == ['ground', 'thing', 'unknown']
+    assert [n for n, _ in read_legend(tasks['semseg'], label, label).entries] == [
+        'ground',
+        'thing',
+        'unknown',
+    ]
 
 
-@pytest.mark.parametrize('value, span, text', [(0.0, 1, '0'), (1.0, 1, '1'), (0.5, 1, '0.5'), (3.84, 4, '3.8'), (-0.001, 1, '0'),
-                                               (63.2, 60, '63'), (-2.5, 5, '-2.5'), (0.0313, 0.1, '0.031')])  # fmt: skip
+@pytest.mark.parametrize(
+    'value, span, text',
+    [
+        (0.0, 1, '0'),
+        (1.0, 1, '1'),
+        (0.5, 1, '0.5'),
+        (3.84, 4, '3.8'),
+        (-0.001, 1, '0'),
+        (63.2, 60, '63'),
+        (-2.5, 5, '-2.5'),
+        (0.0313, 0.1, '0.031'),
+    ],
+)
 def test_numbers_on_a_bar(value, span, text):
     assert format_value(value, span) == text
 
@@ -142,10 +171,14 @@ def sample_of(maps):
 
 def test_panels_of_data_samples_equal_those_of_arrays(tasks, maps):
     gt = {k: v for k, v in maps.items() if k != 'normals'}
-    np.testing.assert_array_equal(panel_of_sample(photograph(), sample_of(maps), tasks),
-                                  draw_panel(photograph(), tasks, gt, maps, title='s/1'))  # fmt: skip
-    np.testing.assert_array_equal(panel_of_sample(photograph(), sample_of(maps), tasks, draw_pred=False),
-                                  draw_panel(photograph(), tasks, gt, None, title='s/1'))  # fmt: skip
+    np.testing.assert_array_equal(
+        panel_of_sample(photograph(), sample_of(maps), tasks),
+        draw_panel(photograph(), tasks, gt, maps, title='s/1'),
+    )
+    np.testing.assert_array_equal(
+        panel_of_sample(photograph(), sample_of(maps), tasks, draw_pred=False),
+        draw_panel(photograph(), tasks, gt, None, title='s/1'),
+    )
 
 
 def test_the_visualizer_writes_panels_and_feeds_its_backends(tasks, maps, tmp_path):
@@ -159,4 +192,6 @@ def test_the_visualizer_writes_panels_and_feeds_its_backends(tasks, maps, tmp_pa
     expected = panel_of_sample(photograph(), sample_of(maps), tasks)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'panel.png'))[..., ::-1], expected)
     visualizer.add_datasample('a', photograph(), sample_of(maps), step=3)
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'vis_data/vis_image/a_3.png'))[..., ::-1], expected)
+    np.testing.assert_array_equal(
+        cv2.imread(str(tmp_path / 'vis_data/vis_image/a_3.png'))[..., ::-1], expected
+    )

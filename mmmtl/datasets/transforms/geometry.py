@@ -236,7 +236,7 @@ class CentredPad(Transform):
             step = self.multiple
             return -(-max(height, least[0]) // step) * step, -(-max(width, least[1]) // step) * step
         if height > least[0] or width > least[1]:
-            raise ValueError(
+            raise ConfigError(
                 f"CentredPad: image {height}x{width} of sample '{results.get('sample_id')}' is larger than "
                 f'size={least[0]}x{least[1]} (height x width): crop or resize it before (RandomCrop, '
                 f'Resize(size, keep_ratio=True, shrink_only=True)), raise size, or give multiple=N'

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmmtl.registry import MODELS, suggest
+from mmmtl.registry import MODELS, ConfigError, suggest
 
 from ..layers.gemm import use_fast_linear
 
@@ -135,7 +135,7 @@ class TimmBackbone(BaseModule):
         body, (height, width) = self.body, x.shape[-2:]
         patch = body.patch_embed.patch_size
         if height % patch[0] or width % patch[1]:
-            raise ValueError(
+            raise ConfigError(
                 f'{self.model_name} takes images whose height is a multiple of {patch[0]} and width of '
                 f'{patch[1]}, got {height}x{width}'
             )
