@@ -16,7 +16,8 @@ from mmengine.config import ConfigDict
 from mmengine.registry import build_from_cfg
 
 __all__ = [
-    'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'HOOKS', 'LABEL_SAMPLERS', 'LOOPS', 'METRICS', 'MODELS', 'OPTIMIZERS',
+    'BALANCERS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'HOOKS', 'LABEL_SAMPLERS', 'LOOPS', 'METRICS', 'MODELS',
+    'OPTIMIZERS',
     'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'TASKS', 'TRANSFORMS', 'VISBACKENDS',
     'VISUALIZERS', 'ConfigError', 'Registry', 'suggest', 'unknown_arguments',
 ]  # fmt: skip
@@ -45,7 +46,7 @@ def _initialisers(factory: Any) -> list[Any]:
     """
     if not inspect.isclass(factory):
         return [factory]
-    own = [c.__init__ for c in factory.__mro__ if '__init__' in vars(c) and c is not object]
+    own = [vars(c)['__init__'] for c in factory.__mro__ if '__init__' in vars(c) and c is not object]
     foreign = factory.__module__.split('.')[0] in ('mmengine', 'mmcv', 'mmseg', 'torch', 'timm')
     return own[:1] if foreign else own
 
@@ -141,6 +142,7 @@ OPTIM_WRAPPERS = Registry('optimizer wrapper', parent=_root.OPTIM_WRAPPERS, loca
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor', parent=_root.OPTIM_WRAPPER_CONSTRUCTORS, locations=['mmmtl.engine']
 )
+BALANCERS = Registry('balancer', locations=['mmmtl.engine'])
 PARAM_SCHEDULERS = Registry('parameter scheduler', parent=_root.PARAM_SCHEDULERS, locations=['mmmtl.engine'])
 VISUALIZERS = Registry('visualizer', parent=_root.VISUALIZERS, locations=['mmmtl.visualization'])
 VISBACKENDS = Registry('vis_backend', parent=_root.VISBACKENDS, locations=['mmmtl.visualization'])

@@ -79,7 +79,10 @@ def test_config_builds_trains_predicts_saves_and_loads(path, tmp_path):
     assert all(f'loss_{name}' in losses for name in cfg.tasks)
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
-    samples = [MTLDataSample(metainfo=dict(sample_id=str(i), ori_shape=(60, 90), padding=(3, 3, 2, 2))) for i in range(2)]
+    samples = [
+        MTLDataSample(metainfo=dict(sample_id=str(i), ori_shape=(60, 90), padding=(3, 3, 2, 2)))
+        for i in range(2)
+    ]
     model.eval()
     with torch.no_grad():
         predicted = model(inputs, samples, mode='predict')

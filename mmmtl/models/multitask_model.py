@@ -15,13 +15,16 @@ from mmmtl.registry import MODELS, ConfigError
 from mmmtl.structures import Exhibit, MTLDataSample
 from mmmtl.tasks import Task, build_tasks
 
+from .test_time import build_test_time
+
 __all__ = ['MultiTaskModel']
 
 
 def _geometry(backbone: nn.Module) -> tuple[list[int], list[int]]:
     """Channels and strides of a backbone's levels: declared, or read off the features of a blank image."""
-    channels, strides = getattr(backbone, 'out_channels', None), getattr(backbone, 'strides', None)
-    if getattr(backbone, 'declares_levels', isinstance(channels, list)) and isinstance(strides, list):
+    channels: Any = getattr(backbone, 'out_channels', None)
+    strides: Any = getattr(backbone, 'strides', None)
+    if isinstance(channels, list) and isinstance(strides, list):
         return channels, strides
     training = backbone.training
     backbone.eval()
@@ -52,11 +55,13 @@ class MultiTaskModel(BaseModel):
         noise_seed: Seed of the noise of training, and of predictions together with each sample's id.
         predict_one_by_one: In ``predict`` run every image by itself, so that no digit depends on how images were
             batched (convolution libraries choose other summation orders for other batch sizes).
+        tta: In ``predict`` average over mirrored and enlarged views: ``dict(flips=..., scales=...)``, see
+            :class:`mmmtl.models.test_time.TestTimeAugmentation`; an empty dict for its defaults. Default: no views.
     """
 
     def __init__(self, tasks: Mapping[str, Any], backbone: dict, decoder: dict, neck: dict | None = None,
                  data_preprocessor: dict | None = None, noise_seed: int = 0, predict_one_by_one: bool = False,
-                 init_cfg: dict | None = None) -> None:  # fmt: skip
+                 tta: Mapping[str, Any] | None = None, init_cfg: dict | None = None) -> None:  # fmt: skip
         super().__init__(MODELS.build(data_preprocessor or dict(type='MTLDataPreprocessor')), init_cfg)
         self.tasks: dict[str, Task] = build_tasks(tasks)
         self.frames = max(task.frames for task in self.tasks.values())
@@ -72,6 +77,7 @@ class MultiTaskModel(BaseModel):
         )
         self.noise_seed, self.predict_one_by_one = noise_seed, predict_one_by_one
         self.noise_source = GeneratorNoise(noise_seed)
+        self.tta = None if tta is None else build_test_time(tta)
 
     def extract(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), or frame pairs (B, 2, 3, H, W), → features; those of a pair are concatenated."""
@@ -122,6 +128,12 @@ class MultiTaskModel(BaseModel):
             n: F.interpolate(m.float(), size, mode='bilinear', align_corners=False) for n, m in raw.items()
         }
 
+    def _averaged_maps(self, inputs: Tensor, samples: Sequence[MTLDataSample], noise: Any) -> dict[str, Tensor]:
+        """Raw maps, of several views where these were asked for."""
+        if self.tta is None:
+            return self.raw_maps(inputs, samples, noise)
+        return self.tta(lambda view: self.raw_maps(view, samples, noise), inputs, self.tasks)
+
     def _prediction_noise(self, inputs: Tensor, samples: Sequence[MTLDataSample] | None, noise: Any) -> Any:
         """What was asked for, else noise seeded by the samples' ids."""
         if isinstance(noise, Mapping):
@@ -161,7 +173,7 @@ class MultiTaskModel(BaseModel):
                                                            for i in range(len(inputs))]  # fmt: skip
         if self.predict_one_by_one and len(samples) > 1 and noise is None:
             return [self.predict(inputs[i : i + 1], samples[i : i + 1])[0] for i in range(len(samples))]
-        raw = self.raw_maps(inputs, samples, noise)
+        raw = self._averaged_maps(inputs, samples, noise)
         for i, sample in enumerate(samples):
             left, right, top, bottom = sample.metainfo.get('padding', (0, 0, 0, 0))
             prediction = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,7 +54,8 @@ class CategoricalTask(Task):
         self.classes = [f'class {i}' for i in range(classes)] if isinstance(classes, int) else list(classes)
         if not 1 < len(self.classes) <= IGNORE:
             raise ValueError(f"task '{self.name}': classes must be 2 to {IGNORE}, got {len(self.classes)}")
-        self.palette = [tuple(int(v) for v in c) for c in palette or default_palette(len(self.classes))]
+        colours = palette or default_palette(len(self.classes))
+        self.palette: list[tuple[int, int, int]] = [(int(r), int(g), int(b)) for r, g, b in colours]
         if len(self.palette) != len(self.classes):
             raise ValueError(
                 f"task '{self.name}': {len(self.classes)} classes but {len(self.palette)} palette colours"
@@ -88,6 +90,10 @@ class CategoricalTask(Task):
     def predict(self, logits: Tensor) -> Tensor:
         # the maximum along the last axis is several times faster on a CPU than along the channels
         return logits.permute(0, 2, 3, 1).max(-1).indices[:, None]
+
+    def average(self, views: Tensor) -> Tensor:
+        """As :meth:`Task.average`: the logarithm of the mean of the class probabilities."""
+        return views.float().log_softmax(2).logsumexp(0) - math.log(len(views))
 
     def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         small = F.interpolate(label[:, None].float(), size, mode='nearest')[:, 0].long()
