@@ -3,10 +3,12 @@
 from .base import Transform
 from .formatting import PackMTLInputs
 from .geometry import CentredPad, RandomCrop, RandomFlip, RandomScale, Resize
+from .jitter import ColorJitter
 from .mtan import RandomScaleCrop
 from .photometric import Normalize, PhotoMetricDistortion
+from .resample import PrefixSampleId, RandomVerticalFlip, ResampleNearest
 
 __all__ = [
-    'CentredPad', 'Normalize', 'PackMTLInputs', 'PhotoMetricDistortion', 'RandomCrop', 'RandomFlip', 'RandomScale',
-    'RandomScaleCrop', 'Resize', 'Transform',
+    'CentredPad', 'ColorJitter', 'Normalize', 'PackMTLInputs', 'PhotoMetricDistortion', 'PrefixSampleId', 'RandomCrop',
+    'RandomFlip', 'RandomScale', 'RandomScaleCrop', 'RandomVerticalFlip', 'ResampleNearest', 'Resize', 'Transform',
 ]  # fmt: skip
