@@ -1,10 +1,11 @@
 """TaskDiffusion's schedule: 40,000 iterations of Adam, L2 decay, polynomial decay per iteration, gradient clipping."""
 
-train_cfg = dict(type='ResumableTrainLoop', max_iters=40000, val_interval=8000)
+max_iters = 40000
+train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters, val_interval=8000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=2e-5, weight_decay=1e-6),
     clip_grad=dict(max_norm=10, norm_type=2))  # fmt: skip
-param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, begin=0, end=40000, by_epoch=False)]
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, begin=0, end=max_iters, by_epoch=False)]
