@@ -17,6 +17,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('inputs', nargs='+', help='images, folders, or patterns with *')
     parser.add_argument(
         '--out',
+        '--out-dir',
+        dest='out',
         default='predictions',
         metavar='DIR',
         help='DIR/panels/NAME.png and DIR/predictions/TASK/NAME.png|npy (default: predictions)',
