@@ -20,6 +20,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', metavar='DIR', help='write a panel per image')
     parser.add_argument('--max-panels', type=int, metavar='N', help='write no more than N panels per process')
     parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='average over the image and its mirror image, or over the views that model.tta of the config names',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -48,6 +53,7 @@ def main() -> None:
             out=args.out,
             show_dir=args.show_dir,
             max_panels=args.max_panels,
+            tta=args.tta,
             launcher=args.launcher,
         )
     )

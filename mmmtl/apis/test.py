@@ -34,6 +34,7 @@ def test(
     show_dir: str | None = None,
     launcher: str = 'none',
     max_panels: int | None = None,
+    tta: bool = False,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the test set of a config.
 
@@ -55,6 +56,8 @@ def test(
         show_dir: Folder for one panel per image.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         max_panels: Draw no more panels than this per process.
+        tta: Average over mirrored (and enlarged) views, as ``model.tta`` of the config says; without one, over the
+            image and its mirror image.
 
     Returns:
         The figures.
@@ -64,6 +67,8 @@ def test(
         CheckpointError: An unreadable checkpoint, or one of another network.
     """
     cfg = prepare(cfg, work_dir, launcher)
+    if tta:
+        ask_for_views(cfg.model)
     check_config(cfg, parts=('model', 'test'))
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise ConfigError(f'{cfg.filename or "the config"} has no test_dataloader or no test_evaluator')
@@ -86,6 +91,20 @@ def test(
         print(f'\nwritten: {path}{more}')
     barrier()
     return metrics
+
+
+def ask_for_views(model_cfg: Any) -> None:
+    """Switch test-time augmentation on.
+
+    Raises:
+        ConfigError: A model that does not know it.
+    """
+    kind = model_cfg['type']
+    names, _ = accepted_arguments(MODELS.get(kind) if isinstance(kind, str) else kind)
+    if 'tta' not in names:
+        raise ConfigError(f"model.type='{kind}': this model has no test-time augmentation (argument tta)")
+    if model_cfg.get('tta') is None:
+        model_cfg['tta'] = dict(flips=['none', 'horizontal'])
 
 
 def predict_one_by_one(model_cfg: Any) -> bool:

@@ -128,10 +128,10 @@ class MultiTaskModel(BaseModel):
             n: F.interpolate(m.float(), size, mode='bilinear', align_corners=False) for n, m in raw.items()
         }
 
-    def _averaged_maps(self, inputs: Tensor, samples: Sequence[MTLDataSample], noise: Any) -> dict[str, Tensor]:
-        """Raw maps, of several views where these were asked for."""
+    def _views(self, inputs: Tensor, samples: Sequence[MTLDataSample], noise: Any) -> dict[str, Tensor]:
+        """Raw maps (V, B, C, H, W) of the V views that are averaged; one view without test-time augmentation."""
         if self.tta is None:
-            return self.raw_maps(inputs, samples, noise)
+            return {name: raw[None] for name, raw in self.raw_maps(inputs, samples, noise).items()}
         return self.tta(lambda view: self.raw_maps(view, samples, noise), inputs, self.tasks)
 
     def _prediction_noise(self, inputs: Tensor, samples: Sequence[MTLDataSample] | None, noise: Any) -> Any:
@@ -173,14 +173,16 @@ class MultiTaskModel(BaseModel):
                                                            for i in range(len(inputs))]  # fmt: skip
         if self.predict_one_by_one and len(samples) > 1 and noise is None:
             return [self.predict(inputs[i : i + 1], samples[i : i + 1])[0] for i in range(len(samples))]
-        raw = self._averaged_maps(inputs, samples, noise)
+        raw = self._views(inputs, samples, noise)
         for i, sample in enumerate(samples):
             left, right, top, bottom = sample.metainfo.get('padding', (0, 0, 0, 0))
             prediction = {}
             for name, task in self.tasks.items():
-                full = raw[name][i : i + 1]
+                full = raw[name][:, i]
                 full = full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
                 full = task.resize_prediction(full, tuple(sample.metainfo.get('ori_shape', full.shape[-2:])))
+                if len(full) > 1:
+                    full = task.average(full[:, None])
                 prediction[name] = task.predict(full)[0]
             sample.pred = prediction
         return samples

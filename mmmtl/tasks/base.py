@@ -189,6 +189,13 @@ class Task(ABC):
         """Raw maps restricted to the values the task can take before they are resized; most tasks have no bound."""
         return logits
 
+    def average(self, views: Tensor) -> Tensor:
+        """Raw maps (V, B, C, H, W) of several views of an image → one (B, C, H, W), whose prediction is their mean.
+
+        The mean is taken of what :meth:`predict` gives; tasks whose raw map is something else override it.
+        """
+        return torch.stack([self.predict(view) for view in views]).mean(0)
+
     # ---- code of a diffusion decoder's label encoder ----------------------------------------------------------------
     code_classes: int | None = None
     """Number of discrete codes without the extra one for "unknown"; None for a continuous code."""

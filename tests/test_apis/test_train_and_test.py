@@ -213,3 +213,15 @@ def test_the_table_goes_by_task_and_marks_the_figure_papers_compare():
         ['delta_m', '-3.0000'],
         ['z', 'a', '1.0000', 'higher', 'is', 'better'],
     ]
+
+
+def test_views_are_asked_for_by_a_flag(trained, tmp_path):
+    cfg = load_config(str(trained.parent / 'tiny.py'))
+    plain = apis.test(cfg, str(trained / 'iter_4.pth'), str(tmp_path / 'plain'))
+    views = apis.test(cfg, str(trained / 'iter_4.pth'), str(tmp_path / 'views'), tta=True)
+    assert plain.keys() == views.keys() and plain['depth/RMSE'] != views['depth/RMSE']
+    alone = load_config(str(trained.parent / 'tiny.py'), {'model.tta': dict(flips=['none'])})
+    assert apis.test(alone, str(trained / 'iter_4.pth'), str(tmp_path / 'alone'), tta=True) == plain
+    with pytest.raises(ConfigError, match="model.type='.*': this model has no test-time augmentation"):
+        apis.test(load_config(str(trained.parent / 'tiny.py'), {'model.type': 'LatentMultiTaskModel'}), None, str(tmp_path / 'x'),
+             tta=True)  # fmt: skip
