@@ -54,6 +54,7 @@ _BY_KEY = {
     'collate_fn': root.FUNCTIONS,
     'worker_init_fn': root.FUNCTIONS,
     'optimizer': own.OPTIMIZERS,
+    'balancer': own.BALANCERS,
     'vis_backends': own.VISBACKENDS,
     'loss': own.MODELS,
     'init_cfg': root.WEIGHT_INITIALIZERS,

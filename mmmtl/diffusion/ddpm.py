@@ -61,7 +61,8 @@ class DenoisingChain:
         if not len(betas) or not all(0 < b < 1 for b in betas):
             raise ValueError(f'betas must be numbers between 0 and 1, at least one, got {list(betas)}')
         self.betas, self.steps = [float(b) for b in betas], len(betas)
-        kept, before = [], []
+        kept: list[float] = []
+        before: list[float] = []
         for beta in self.betas:
             before.append(kept[-1] if kept else 1.0)
             kept.append(before[-1] * (1 - beta))

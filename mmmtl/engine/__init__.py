@@ -1,5 +1,6 @@
 """What runs a training: samplers, the loop, optimiser wrappers and hooks. mmengine is met at its fixed points."""
 
+from mmmtl.engine.balancing import Balancer, BalancingOptimWrapper
 from mmmtl.engine.hooks import AtomicCheckpointHook, NonFiniteLossError, NonFiniteLossHook, RandomStateHook
 from mmmtl.engine.loops import ResumableTrainLoop
 from mmmtl.engine.optim_wrappers import AutocastOptimWrapper
@@ -8,7 +9,7 @@ from mmmtl.engine.task_cycle import TaskCycleBatchSampler, TaskIndex
 from mmmtl.engine.warmup_exponential import WarmupExponentialLR
 
 __all__ = [
-    'AtomicCheckpointHook', 'AutocastOptimWrapper', 'ExactSampler', 'NonFiniteLossError', 'NonFiniteLossHook',
-    'RandomStateHook', 'ResumableSampler', 'ResumableTrainLoop', 'SampleIndex', 'TaskCycleBatchSampler', 'TaskIndex',
+    'AtomicCheckpointHook', 'AutocastOptimWrapper', 'Balancer', 'BalancingOptimWrapper', 'ExactSampler',
+    'NonFiniteLossError', 'NonFiniteLossHook', 'RandomStateHook', 'ResumableSampler', 'ResumableTrainLoop', 'SampleIndex', 'TaskCycleBatchSampler', 'TaskIndex',
     'WarmupExponentialLR',
 ]  # fmt: skip

@@ -7,6 +7,6 @@ from .multitask_model import MultiTaskModel
 from .two_views import TwoViews
 
 __all__ = [
-    'LatentMultiTaskModel', 'MTLDataPreprocessor', 'MultiTaskModel', 'TwoViews', 'backbones', 'decoders', 'label_encoders', 'latent',
-    'losses', 'necks',
+    'LatentMultiTaskModel', 'MTLDataPreprocessor', 'MultiTaskModel', 'TwoViews', 'backbones', 'decoders', 'label_encoders',
+    'latent', 'losses', 'necks',
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -71,7 +72,6 @@ class TwoViews(MTLDataPreprocessor):
     def _label(self, name: str, label: Tensor, box: tuple[float, int, int, int, int, bool]) -> Tensor:
         scale, top, left, tall, wide, mirrored = box
         size, task = tuple(label.shape[-2:]), self.tasks[name]
-        crop = task.crop(label, top, left, tall, wide)
-        view = task.zoom(task.resize(crop.cpu().numpy(), size), scale)
-        view = torch.from_numpy(view).to(label)
-        return task.flip(view) if mirrored else view
+        crop = task.resize(task.crop(label.cpu().numpy(), top, left, tall, wide), size)
+        view = task.zoom(task.flip(crop) if mirrored else crop, scale)
+        return torch.from_numpy(np.ascontiguousarray(view)).to(label)

@@ -70,7 +70,7 @@ def test_parameters_of_the_published_hosts():
 
 # ---- second derivation -----------------------------------------------------------------------------------------------
 def one_by_one(decoder, maps, targets, anchors, draws):
-    """The consistency term as it is published: image by image, pair by pair, batches of one, batch norm and scale apart."""
+    """The consistency term as it is published: pair by pair, batches of one, batch norm and scale apart."""
     names, total = list(decoder.tasks), 0.0
 
     def unit(part, x, pair):
@@ -102,7 +102,8 @@ def one_by_one(decoder, maps, targets, anchors, draws):
                 raw = F.interpolate(maps[s][b : b + 1], SIZE, mode='bilinear', align_corners=False)
                 draw = draws.get(f'gumbel.{s}.{t}')
                 pair = pair_index(names.index(s), names.index(t), len(names))
-                source = mapped(s, joint_prediction(decoder.tasks[s], raw, None if draw is None else draw[b : b + 1]), pair)
+                draw = None if draw is None else draw[b : b + 1]
+                source = mapped(s, joint_prediction(decoder.tasks[s], raw, draw), pair)
                 target = mapped(t, joint_label(decoder.tasks[t], targets[t][1][rows[t] : rows[t] + 1]).double(), pair)
                 f = anchors[b : b + 1]
                 total = total + distance(source, target)
@@ -240,7 +241,8 @@ def test_mapping_network_is_no_part_of_prediction():
 
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(pairs='unlabeled'), "Did you mean 'unlabelled'"), (dict(views=3), 'views must be 1 or 2, got 3'),
-    (dict(tasks=dict(depth=dict(type='Depth'))), 'at least two tasks'), (dict(filters=(4, 8)), '5 levels')])  # fmt: skip
+    (dict(tasks=dict(depth=dict(type='Depth'))), 'at least two tasks'),
+    (dict(filters=(4, 8)), '5 levels')])  # fmt: skip
 def test_mistakes(options, message):
     with pytest.raises((ConfigError, ValueError), match=message):
         filters = options.pop('filters', NARROW)
@@ -272,12 +274,13 @@ def test_second_view_is_a_crop_with_its_labels(flip):
     views = TwoViews(TASKS, scales=(1.5,), flip=flip)
     batch = views(batch_of(), training=True)
     assert batch['inputs'].shape == (4, 3, 60, 90)
-    assert {n: i.tolist() for n, (i, _) in batch['targets'].items()} == dict(semseg=[0, 2], depth=[1, 3], normals=[0, 2])
+    places = {n: i.tolist() for n, (i, _) in batch['targets'].items()}
+    assert places == dict(semseg=[0, 2], depth=[1, 3], normals=[0, 2])
     view = batch['inputs'][3, 0]
     spread = (view.max() - view.min()).item()
     assert spread == pytest.approx(59 / 90, abs=1e-5), 'two thirds of the width'
     depth = batch['targets']['depth'][1][1, 0]
-    # depth says where a pixel came from: metres shrink by the zoom, the place agrees with the image to the nearest pixel
+    # depth says where a pixel came from: metres shrink by the zoom, the place is the image's to the nearest pixel
     torch.testing.assert_close((depth * 1.5 - 1) / 10, view, atol=1 / 90, rtol=0)
     if flip:
         assert view[0, 0] > view[0, -1]

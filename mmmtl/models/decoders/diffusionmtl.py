@@ -86,7 +86,7 @@ class DiffusionMTLDecoder(Decoder):
         self.mode, self.intermediate_weight, self.diffusion = mode, intermediate_weight, diffusion
         self.condition = condition or ('predictions' if mode == 'feature' else 'features')
         self.detach_predictions, self.detach_features = detach_predictions, detach_features
-        self.chain = DenoisingChain(make_betas(num_steps, *beta_range, rule=beta_rule))
+        self.chain = DenoisingChain(make_betas(num_steps, beta_range[0], beta_range[1], beta_rule))
         width, outputs = self.in_channels[0], {n: t.out_channels for n, t in self.tasks.items()}
         self.preliminary = nn.ModuleDict(
             {n: nn.Sequential(*(BasicBlock(width) for _ in range(num_blocks))) for n in self.tasks})

@@ -49,6 +49,8 @@ def joint_prediction(task: Task, logits: Tensor, uniform: Tensor | None = None) 
         uniform: Draws in [0, 1) of the logits' shape, for classes.
     """
     if task.categorical and task.out_channels > 1:
+        if uniform is None:
+            raise ValueError(f"task '{task.name}': classes are sampled, which takes uniform draws")
         # the complement keeps the precision where the exponential is small and the Gumbel draw large
         exponential = -torch.log1p(-uniform.clamp_min(2.0**-25))
         soft = (logits.log_softmax(1) - exponential.log()).softmax(1)
