@@ -1,8 +1,8 @@
 """Noise sources: every random number of a stochastic decoder has a name and can be replayed.
 
-A decoder asks its source for named draws. Predictions draw from a generator seeded by (seed, sample id, name), so they do
-not depend on batch size, order, rank or device; training draws from one generator whose state goes into checkpoints;
-recorded draws replay a run.
+A decoder asks its source for named draws. Predictions draw from a generator seeded by (seed, sample id, name), so
+they do not depend on batch size, order, rank or device; training draws from one generator whose state goes into
+checkpoints; recorded draws replay a run.
 """
 
 from __future__ import annotations
@@ -109,12 +109,16 @@ class RecordedNoise(NoiseSource):
 
     def _draw(self, name: str, shape: Sequence[int], kind: str, index: Tensor | None) -> Tensor:
         if name not in self.draws:
-            raise KeyError(f"no recorded noise '{name}'.{suggest(name, self.draws)} Recorded: {sorted(self.draws)}")
+            raise KeyError(
+                f"no recorded noise '{name}'.{suggest(name, self.draws)} Recorded: {sorted(self.draws)}"
+            )
         draw = self.draws[name]
         if index is not None and len(draw) != shape[0]:
             draw = draw[index.to(draw.device)]
         if tuple(draw.shape) != tuple(shape):
-            raise ValueError(f"recorded noise '{name}' has shape {tuple(draw.shape)}, the network asks for {tuple(shape)}")
+            raise ValueError(
+                f"recorded noise '{name}' has shape {tuple(draw.shape)}, the network asks for {tuple(shape)}"
+            )
         return draw.clone()
 
     def uniform(self, name: str, shape: Sequence[int], low: float, high: float, like: Tensor,
