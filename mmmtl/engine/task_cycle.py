@@ -35,7 +35,7 @@ class TaskIndex(SampleIndex):
     tasks: tuple[str, ...]
 
     def __new__(cls, index: int, draw: int, tasks: Sequence[str] = ()) -> TaskIndex:
-        self = super().__new__(cls, index, draw)
+        self: TaskIndex = super().__new__(cls, index, draw)  # type: ignore[assignment]
         self.tasks = tuple(tasks)
         return self
 

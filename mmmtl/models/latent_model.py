@@ -324,7 +324,8 @@ class LatentMultiTaskModel(BaseModel):
         return self.auxiliary is not None or any(self.tasks[name].frames == 2 for name in tasks)
 
     def _check_size(self, inputs: Tensor) -> None:
-        height, width, step = *inputs.shape[-2:], self.autoencoder.factor
+        height, width = inputs.shape[-2:]
+        step = self.autoencoder.factor
         if height % step or width % step:
             raise ValueError(f'images of {height}x{width} pixels: the autoencoder needs multiples of {step}. Use '
                              f"dict(type='Resize', ..., multiple={step}) or dict(type='CentredPad', multiple={step})")

@@ -66,7 +66,7 @@ class Conversion:
 def published_names(tasks: Mapping[str, Any]) -> dict[str, str]:
     """Every name that published code may use for the tasks of a model → the model's name for it."""
     TASKS.import_from_location()
-    names = {}
+    names: dict[str, str] = {}
     for own, task in tasks.items():
         kind = type(task)
         for published in (own, kind.default_name, *kind.aliases):

@@ -15,9 +15,10 @@ from mmmtl.registry import MODELS, ConfigError, suggest
 from mmmtl.structures import Exhibit
 
 from ..label_encoders import CrossTaskLabelEncoder
-from ..layers.convolution import TapMajorConv2d, as_channels_last
+from ..layers.convolution import TapMajorConv2d, as_channels_last, use_channels_last
 from ..layers.film import FilmRows, TimeEmbedding, index_film_norms, rows_of_step
 from ..layers.norm_act import wide
+from ..layers.winograd import use_winograd
 from .base import Decoder, Targets
 from .taskdiffusion_denoiser import CrossTaskDenoiser, Prepared, TimedBlock
 from .taskdiffusion_explain import exhibits_of_trace
@@ -62,6 +63,7 @@ class TaskDiffusionDecoder(Decoder):
         aux: Auxiliary head in training: ``conv``, ``level_mask`` (published MLoRE variant) or None.
         aux_weight: Weight of its losses.
         recompute_tails: Do not keep the enlarged maps of a training step; they are computed again in the backward pass.
+        winograd: Predict by Winograd's convolutions; for CPUs in fp32 alone, see :mod:`mmmtl.models.layers.winograd`.
 
     Raises:
         ConfigError: Levels of different width or stride, or a switch with an unknown value.
@@ -74,7 +76,7 @@ class TaskDiffusionDecoder(Decoder):
                  level_act: str = 'softmax', post_interact: bool = True, separate_codes: Sequence[str] = (),
                  scale: float = 0.01, steps: int = 3, time_difference: int = 1, repeats: int = 1, times: str = 'continuous',
                  upsample: int = 4, aux: str | None = 'conv', aux_weight: float = 0.25, recompute_tails: bool = True,
-                 init_cfg: dict | None = None) -> None:  # fmt: skip
+                 winograd: bool = False, init_cfg: dict | None = None) -> None:  # fmt: skip
         super().__init__(tasks, in_channels, strides, init_cfg)
         if len(set(self.in_channels)) != 1 or len(set(self.strides)) != 1:
             raise ConfigError(f'TaskDiffusionDecoder needs levels of one width and stride, got channels {self.in_channels} '
@@ -104,6 +106,9 @@ class TaskDiffusionDecoder(Decoder):
             self.aux_heads = nn.ModuleDict(
                 {n: AUX_HEADS[aux](levels, width, t.out_channels) for n, t in self.tasks.items()})
         self.film_norms = tuple(index_film_norms(self))
+        use_channels_last(self)
+        if winograd:
+            use_winograd(self)
 
     # ---- parts -----------------------------------------------------------------------------------------------------
     def look(self, feats: Sequence[Tensor], noise: NoiseSource) -> tuple[_Image, dict[str, Tensor]]:
@@ -136,7 +141,7 @@ class TaskDiffusionDecoder(Decoder):
         """Conditions (S, B, E, h, w) per level → raw maps of the auxiliary heads."""
         return {
             name: head([level[s] for level in conditions], self.upsample, self.recompute_tails)
-            for s, (name, head) in enumerate(self.aux_heads.items())
+            for s, (name, head) in enumerate((self.aux_heads or {}).items())
         }
 
     # ---- training --------------------------------------------------------------------------------------------------
@@ -183,7 +188,7 @@ class TaskDiffusionDecoder(Decoder):
         log_snr, log_snr_next = cosine_log_snr(torch.tensor(self.step_times, device=z.device)).unbind(1)
         rows = self.modulations(log_snr)
         last = len(self.step_times) - 1
-        seen: list[dict | None] = [None] * (last + 1) if trace is None else [{} for _ in range(last + 1)]
+        seen: list[Any] = [None] * (last + 1) if trace is None else [{} for _ in range(last + 1)]
         if trace is not None:
             trace.extend(seen)
         for k in range(last):
@@ -199,8 +204,8 @@ class TaskDiffusionDecoder(Decoder):
         total: dict[str, Tensor] = {}
         for repeat in range(self.repeats):
             start = noise.normal('start' if repeat == 0 else f'start.{repeat}', shape, like=wide(feats[0].new_empty(0)))
-            steps: list[dict] | None = None if trace is None else []
-            raw = self.sample(start, image, steps)
+            steps: list[dict] = []
+            raw = self.sample(start, image, None if trace is None else steps)
             if trace is not None:
                 trace.append(steps)
             total = {name: total[name] + x if total else x for name, x in raw.items()}

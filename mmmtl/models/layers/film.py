@@ -68,7 +68,7 @@ class FilmNorm(nn.Module):
         """Gain and offset (N, C) for N embeddings (N, time_width); in eval mode the norm's statistics are folded in."""
         norm = self.norm
         gain, offset = wide(norm.weight)[None], wide(norm.bias)[None]
-        if self.film is not None:
+        if self.film is not None and time is not None:
             scale, shift = wide(self.film(time.to(self.film.weight.dtype))).chunk(2, 1)
             gain, offset = gain * (scale + 1), offset * (scale + 1) + shift
         if not norm.training:

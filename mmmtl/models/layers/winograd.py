@@ -33,10 +33,10 @@ SMALLEST = 64
 
 
 def transform_weight(weight: Tensor) -> Tensor:
-    """(O, I, 3, 3) → (36, O, I)."""
+    """(O, I, 3, 3) → (36, O, I), stored as (36, I, O), which the matrix products read faster."""
     # in double precision: it happens once, and its error would be in every product
     wide = torch.einsum('ak,bl,oikl->aboi', _KERNEL.double(), _KERNEL.double(), weight.detach().double())
-    return wide.reshape(36, *weight.shape[:2]).to(weight.dtype)
+    return wide.reshape(36, *weight.shape[:2]).transpose(1, 2).to(weight.dtype).contiguous().transpose(1, 2)
 
 
 def winograd_conv3x3(x: Tensor, transformed: Tensor, bias: Tensor | None = None) -> Tensor:
