@@ -56,15 +56,26 @@ class TaskMetric(ABC):
                 f'{suggest(str(protocol), self.protocols)}'
             )
 
-    @property
-    def suffix(self) -> str:
-        """What the protocol adds to the names of figures."""
-        return '' if self.protocol == self.protocols[0] else f'_{self.protocol}'
+    @classmethod
+    def plain_figures(cls, protocol: str) -> Mapping[str, bool]:
+        """``{figure: is a higher value better}`` that a protocol gives, without its name."""
+        return cls.directions
+
+    @classmethod
+    def figures_of(cls, protocol: str) -> dict[str, bool]:
+        """``{figure: is a higher value better}`` under the names that :meth:`compute` gives."""
+        suffix = '' if protocol == cls.protocols[0] else f'_{protocol}'
+        return {name + suffix: higher for name, higher in cls.plain_figures(protocol).items()}
 
     @property
     def figures(self) -> dict[str, bool]:
         """``{figure: is a higher value better}`` under the names that :meth:`compute` gives."""
-        return {name + self.suffix: higher for name, higher in self.directions.items()}
+        return self.figures_of(self.protocol)
+
+    @property
+    def suffix(self) -> str:
+        """What the protocol adds to the names of figures."""
+        return '' if self.protocol == self.protocols[0] else f'_{self.protocol}'
 
     def includes(self, sample_id: str) -> bool:
         """Is the sample among those to be measured?"""

@@ -44,4 +44,4 @@ class EndPointError(TaskMetric):
         return dict(flow_sums(value, truth), kind=kind)
 
     def compute(self, total: State) -> dict[str, float]:
-        return self.named(flow_figures(total, channels=int(np.flatnonzero(total['kind'])[0])))
+        return self.named(flow_figures(total, channels=int(np.argmax(total['kind']))))

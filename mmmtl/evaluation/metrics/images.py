@@ -30,11 +30,11 @@ class ImageError(TaskMetric):
 
     protocols = ('clean', 'upstream')
 
-    @property
-    def figures(self) -> dict[str, bool]:
-        if self.protocol == 'clean':
+    @classmethod
+    def plain_figures(cls, protocol: str) -> dict[str, bool]:
+        if protocol == 'clean':
             return {'RMSE': False, 'absErr': False}
-        return {name + self.suffix: name == 'SSIM' for name in ('RMSE', 'SSIM', 'LMSE')}
+        return {'RMSE': False, 'SSIM': True, 'LMSE': False}
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         valid = valid_pixels(gt)

@@ -13,7 +13,9 @@ from mmengine.logging import print_log
 
 from mmmtl.registry import METRICS, ConfigError
 
+from ..functional.delta_m import delta_m
 from ..functional.exact import StateSum
+from ..references import Reference, read_reference
 from .base import State, TaskMetric
 from .pool import MeasurePool, automatic_workers
 from .records import Records
@@ -38,6 +40,8 @@ class MultiTaskMetric(BaseMetric):
             some where there is a GPU, none otherwise.
         records: File (``.npz``) for what every image contributed, from which runs are compared and reports made
             (:class:`~mmmtl.evaluation.metrics.records.Records`). Default: not written.
+        reference: Single-task figures from which Δm is reported as ``delta_m``, in percent: a ``metrics.json``, a file
+            of ``configs/_base_/references``, or ``{'TASK/FIGURE': number}``. Default: no Δm.
         collect_device: As for every mmengine metric; states are exchanged as objects either way.
         prefix: Put before the names of figures.
     """
@@ -48,6 +52,7 @@ class MultiTaskMetric(BaseMetric):
         self,
         workers: int | None = None,
         records: str | None = None,
+        reference: str | Mapping[str, Any] | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -56,6 +61,8 @@ class MultiTaskMetric(BaseMetric):
             raise ConfigError(f'MultiTaskMetric: workers must not be negative, got {workers}')
         self.workers = workers
         self.records = records
+        self.reference = reference
+        self._reference: Reference | None = None
         self.metrics: dict[str, list[TaskMetric]] = {}
         self._seen: set[str] = set()
         self._states: StateFile | None = None
@@ -75,13 +82,21 @@ class MultiTaskMetric(BaseMetric):
             )
         self._dataset_meta = meta
         self.metrics = {name: build_metrics(name, task.metrics) for name, task in meta['tasks'].items()}
+        if self.reference:
+            headlines = {name: task.headline for name, task in meta['tasks'].items()}
+            self._reference = read_reference(self.reference, headlines)
 
     @property
     def figures(self) -> dict[str, bool]:
         """``{'TASK/FIGURE': is a higher value better}`` of everything that may be reported."""
-        prefix = f'{self.prefix}/' if self.prefix else ''
+        found = self._directions()
+        if self.reference:
+            found['delta_m'] = True
+        return {f'{self.prefix}/{name}': higher for name, higher in found.items()} if self.prefix else found
+
+    def _directions(self) -> dict[str, bool]:
         return {
-            f'{prefix}{name}/{figure}': higher
+            f'{name}/{figure}': higher
             for name, metrics in self.metrics.items()
             for metric in metrics
             for figure, higher in metric.figures.items()
@@ -176,7 +191,6 @@ class MultiTaskMetric(BaseMetric):
     def compute_metrics(self, results: Sequence[Mapping[Key, Any]]) -> dict[str, float]:
         """Figures from the sums of all ranks."""
         figures: dict[str, float] = {}
-        prefix = f'{self.prefix}/' if self.prefix else ''
         for name, metrics in self.metrics.items():
             for index, metric in enumerate(metrics):
                 parts = [sums[name, index] for sums in results if (name, index) in sums]
@@ -185,8 +199,17 @@ class MultiTaskMetric(BaseMetric):
                 if not parts:
                     continue
                 for figure, value in metric.compute(total).items():
-                    figures[f'{prefix}{name}/{figure}'] = value
-        return figures
+                    figures[f'{name}/{figure}'] = value
+        if self._reference and figures:
+            figures.update(self._delta_m(self._reference, figures))
+        return {f'{self.prefix}/{name}': value for name, value in figures.items()} if self.prefix else figures
+
+    def _delta_m(self, reference: Reference, figures: Mapping[str, float]) -> dict[str, float]:
+        try:
+            return {'delta_m': delta_m(figures, reference.figures, self._directions()).value}
+        except ValueError as error:
+            print_log(f'no Δm against {reference.name}: {error}', logger='current', level=logging.WARNING)
+            return {}
 
     @staticmethod
     def _total(metric: TaskMetric, parts: Sequence[Any]) -> tuple[int, State]:

@@ -39,9 +39,9 @@ class NormalsError(TaskMetric):
         'within30': True,
     }
 
-    @property
-    def figures(self) -> dict[str, bool]:
-        return super().figures if self.protocol == 'clean' else {'mErr' + self.suffix: False}
+    @classmethod
+    def plain_figures(cls, protocol: str) -> dict[str, bool]:
+        return {'mErr': False} if protocol == 'upstream' else cls.directions
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         valid = valid_pixels(gt)

@@ -54,10 +54,9 @@ class SaliencyMeasure(TaskMetric):
         self.thresholds = tuple(sorted(thresholds))
         self.ordered = self.protocol == 'upstream'
 
-    @property
-    def figures(self) -> dict[str, bool]:
-        names = {'maxF': True, 'adpF': True, 'MAE': False} if self.protocol == 'toolkit' else {'maxF': True}
-        return {name + self.suffix: higher for name, higher in names.items()}
+    @classmethod
+    def plain_figures(cls, protocol: str) -> dict[str, bool]:
+        return {'maxF': True, 'adpF': True, 'MAE': False} if protocol == 'toolkit' else {'maxF': True}
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         known = gt != 255

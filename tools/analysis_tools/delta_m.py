@@ -1,0 +1,42 @@
+"""Δm against single-task networks: ``python tools/analysis_tools/delta_m.py RUN... --reference FILE``."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='Mean relative gain over single-task networks, by figure; several runs give mean and deviation.'
+    )
+    parser.add_argument(
+        'runs', nargs='*', help='work dirs or metrics.json files, the seeds of one experiment'
+    )
+    parser.add_argument(
+        '--reference',
+        required=True,
+        metavar='FILE',
+        help="a paper's rows (configs/_base_/references/*.py), or metrics.json of single-task runs, comma-separated",
+    )
+    parser.add_argument(
+        '--figures',
+        nargs='+',
+        metavar='TASK/FIGURE',
+        help='use these figures only (default: all of the reference)',
+    )
+    parser.add_argument('--rows', action='store_true', help="recompute the paper's own rows too")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Compute and print."""
+    args = parse_args()
+    from mmmtl.apis import run_command
+    from mmmtl.apis.comparison import delta_m_table
+
+    run_command(lambda: print(delta_m_table(args.runs, args.reference, args.figures, args.rows)))
+
+
+if __name__ == '__main__':
+    main()
