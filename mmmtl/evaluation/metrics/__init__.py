@@ -1,6 +1,7 @@
 """Registered metrics: one class per kind of figure, and the one metric of a multi-task evaluation."""
 
 from .base import TaskMetric
+from .benchmarks import BenchmarkMetric
 from .boundary import BoundaryMeasure
 from .depth import DepthError
 from .flow import EndPointError
@@ -12,6 +13,7 @@ from .saliency import SaliencyMeasure
 from .segmentation import MeanIoU
 
 __all__ = [
+    'BenchmarkMetric',
     'BoundaryMeasure',
     'DepthError',
     'EndPointError',

@@ -1,0 +1,91 @@
+"""Several data sets in one evaluation, each compared by its own rules, and their gain over a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.dist import all_gather_object
+from mmengine.evaluator import BaseMetric
+
+from mmmtl.registry import METRICS, TASKS, ConfigError, suggest
+
+from ..functional.delta_m import delta_m
+from .multi_task import MultiTaskMetric, _field
+
+__all__ = ['BenchmarkMetric']
+
+
+@METRICS.register_module()
+class BenchmarkMetric(BaseMetric):
+    """Figures of data sets that are evaluated together: ``{'BENCHMARK/TASK/FIGURE': number}``.
+
+    Which data set a sample belongs to stands before the first slash of its id (the transform ``PrefixSampleId``
+    puts it there). Every data set has its own tasks and metrics, each a :class:`MultiTaskMetric`. Data sets that
+    are not there report nothing.
+
+    Args:
+        benchmarks: ``{name: dict(tasks={task: config})}``: the tasks as the data set compares them.
+        reference: ``{'BENCHMARK/TASK/FIGURE': number}`` of single-task models, for the figure ``delta_m``: the
+            mean gain in percent over those figures that were measured. Default: none.
+    """
+
+    default_prefix = ''
+
+    def __init__(self, benchmarks: Mapping[str, Mapping[str, Any]], reference: Mapping[str, float] | None = None,
+                 collect_device: str = 'cpu', prefix: str | None = None) -> None:  # fmt: skip
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if not benchmarks:
+            raise ConfigError('BenchmarkMetric: benchmarks is empty')
+        self.parts: dict[str, MultiTaskMetric] = {}
+        for name, part in benchmarks.items():
+            if set(part) != {'tasks'}:
+                raise ConfigError(f"BenchmarkMetric.benchmarks['{name}'] must be dict(tasks=...), got {sorted(part)}")
+            built = {task: TASKS.build(dict(config, name=task)) for task, config in part['tasks'].items()}
+            self.parts[name] = MultiTaskMetric()
+            self.parts[name].dataset_meta = dict(tasks=built)
+        self.reference = dict(reference or {})
+        for figure in self.reference:
+            if figure not in self.figures:
+                near = suggest(figure, self.figures)
+                raise ConfigError(
+                    f"BenchmarkMetric.reference: '{figure}' is no figure of the benchmarks.{near}"
+                )
+        self._ids: dict[str, set[str]] = {name: set() for name in self.parts}
+
+    @property
+    def figures(self) -> dict[str, bool]:
+        """``{'BENCHMARK/TASK/FIGURE': is a higher value better}``."""
+        found = {f'{name}/{figure}': higher for name, part in self.parts.items()
+                 for figure, higher in part.figures.items()}  # fmt: skip
+        return dict(found, delta_m=True) if self.reference else found
+
+    def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
+        """Measure a batch of samples that hold labels and predictions."""
+        for sample in data_samples:
+            sample_id = str(_field(sample, 'sample_id'))
+            name = sample_id.split('/')[0]
+            if name not in self.parts:
+                raise ConfigError(
+                    f"sample '{sample_id}': '{name}' is not a benchmark ({sorted(self.parts)})."
+                    f"{suggest(name, self.parts)} Give the data set dict(type='PrefixSampleId', name=...)"
+                )
+            self._ids[name].add(sample_id)
+            self.parts[name].process(data_batch, [sample])
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Add up all ranks and compute the figures of every data set, and the gain over the reference."""
+        figures: dict[str, float] = {}
+        for name, part in self.parts.items():
+            own, self._ids[name] = self._ids[name], set()
+            seen = set().union(*all_gather_object(own))
+            if seen:
+                figures.update({f'{name}/{key}': value for key, value in part.evaluate(len(seen)).items()})
+        measured = {name: base for name, base in self.reference.items() if name in figures}
+        if measured:
+            figures['delta_m'] = delta_m(figures, measured, self.figures).value
+        return figures
+
+    def compute_metrics(self, results: list) -> dict:
+        """Unused: :meth:`evaluate` asks every data set's metric."""
+        raise TypeError('BenchmarkMetric adds up in evaluate')
