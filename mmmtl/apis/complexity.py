@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,9 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     UnsupportedFakeTensorException,
 )
-from torch.utils.flop_counter import FlopCounterMode
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from mmmtl.registry import ConfigError
 
@@ -29,16 +31,17 @@ _LAYERS = ('convolution', 'addmm', 'mm')
 """Operators of convolutions and linear layers; the remaining ones (bmm, attention) are products of activations."""
 
 
-def _attention_flops(
-    query: Sequence[int], key: Sequence[int], value: Sequence[int], *args: Any, **kwargs: Any
-) -> int:
-    """FLOPs of softmax(q kᵀ) v for shapes (B, heads, n, d)."""
-    batch, heads, queries, width = query
-    return 2 * batch * heads * queries * key[-2] * (width + value[-1])
+def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+    """FLOPs of softmax(q kᵀ) v for tensors (B, heads, n, d)."""
+    batch, heads, queries, width = query.shape
+    return 2 * batch * heads * queries * key.shape[-2] * (width + value.shape[-1])
 
 
-_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-"""torch's counter knows the attention kernels of GPUs only."""
+_FORMULAS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+"""torch's formulas know the attention kernels of GPUs only."""
+
+_REST = 'between the parts'
+"""What is computed between the parts."""
 
 
 @dataclass
@@ -178,7 +181,7 @@ def _parameters(model: nn.Module) -> dict[str, Part]:
     auxiliary = auxiliary_prefixes(model)
     for name, parameter in model.named_parameters():
         home = next((p for p in parts if name.startswith(p + '.')), None)
-        part = parts.setdefault(home or 'decoder, itself', Part())
+        part = parts.setdefault(home or _REST, Part())
         part.parameters += parameter.numel()
         if auxiliary and name.startswith(auxiliary):
             part.auxiliary += parameter.numel()
@@ -189,34 +192,56 @@ def _multiply_accumulates(model: nn.Module, counts: Complexity) -> None:
     """Run one prediction and write the counts into the parts."""
     frames = getattr(model, 'frames', 1)
     shape = (1, 3, *counts.size) if frames == 1 else (1, frames, 3, *counts.size)
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+    with torch.no_grad(), _PartCounter(model, list(counts.parts)) as counter:
         model(torch.zeros(shape), mode='tensor')
-    by_module = {name: _split(ops) for name, ops in counter.get_flop_counts().items()}
-    root = type(model).__name__
-    for part in counts.parts.values():
-        part.layers = part.products = 0
-    for name, part in counts.parts.items():
-        part.layers, part.products = _inclusive(by_module, f'{root}.{name}')
-    whole = by_module.get('Global', (0, 0))
-    rest = [
-        whole[i] - sum(getattr(p, n) for p in counts.parts.values())
-        for i, n in enumerate(('layers', 'products'))
-    ]
-    if any(rest):
-        own = counts.parts.setdefault('decoder, itself', Part())
-        own.layers, own.products = rest
+    for name, (layers, products) in counter.counts.items():
+        part = counts.parts.setdefault(name, Part())
+        part.layers, part.products = layers, products
 
 
-def _split(operators: Mapping[Any, int]) -> tuple[int, int]:
-    """FLOPs by operator → multiply-accumulates of layers and of products."""
-    layers = sum(n for op, n in operators.items() if str(op).split('.')[-1] in _LAYERS)
-    return layers // 2, (sum(operators.values()) - layers) // 2
+class _PartCounter(TorchDispatchMode):
+    """Counts multiply-accumulates for the innermost part whose modules are at work.
 
+    torch's own ``FlopCounterMode`` counts a part that is called inside another one for both.
+    """
 
-def _inclusive(by_module: Mapping[str, tuple[int, int]], name: str) -> tuple[int, int]:
-    """Counts of everything below ``name``; containers that are never called have no entry of their own."""
-    if name in by_module:
-        return by_module[name]
-    below = [k for k in by_module if k.startswith(name + '.')]
-    tops = [k for k in below if not any(k.startswith(other + '.') for other in below)]
-    return sum(by_module[k][0] for k in tops), sum(by_module[k][1] for k in tops)
+    def __init__(self, model: nn.Module, parts: Sequence[str]) -> None:
+        super().__init__()
+        self.counts: dict[str, list[int]] = {}
+        self.at_work = [_REST]
+        self.home: dict[int, str] = {}
+        for name, module in model.named_modules():
+            part = next((p for p in parts if name == p or name.startswith(p + '.')), None)
+            if part is not None:
+                self.home[id(module)] = part
+        self.hooks: list[Any] = []
+
+    def __enter__(self) -> Any:
+        self.hooks = [
+            register_module_forward_pre_hook(lambda m, args: self._enter(m)),
+            register_module_forward_hook(lambda m, args, out: self._leave(m), always_call=True),
+        ]
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for hook in self.hooks:
+            hook.remove()
+        super().__exit__(*error)
+
+    def _enter(self, module: nn.Module) -> None:
+        if id(module) in self.home:
+            self.at_work.append(self.home[id(module)])
+
+    def _leave(self, module: nn.Module) -> None:
+        if id(module) in self.home:
+            self.at_work.pop()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        operator = func._overloadpacket
+        formula = _FORMULAS.get(operator) or flop_registry.get(operator)
+        if formula is not None:
+            count = self.counts.setdefault(self.at_work[-1], [0, 0])
+            is_layer = str(operator).split('.')[-1] in _LAYERS
+            count[0 if is_layer else 1] += formula(*args, **(kwargs or {}), out_val=out) // 2
+        return out

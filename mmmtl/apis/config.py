@@ -109,7 +109,10 @@ def _read(path: str) -> Config:
         raise ConfigError(f"config '{path}' does not exist.{near}")
     if not path.endswith('.py'):
         raise ConfigError(f"config '{path}' must be a .py file")
-    return Config.fromfile(path, import_custom_modules=False)
+    try:
+        return Config.fromfile(path, import_custom_modules=False)
+    except (KeyError, AttributeError, TypeError, NameError) as error:  # mmengine does not say in which file
+        raise ConfigError(f"config '{path}' can't be read: {type(error).__name__}: {error}") from error
 
 
 def import_custom_modules(cfg: Mapping) -> None:

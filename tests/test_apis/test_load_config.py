@@ -171,3 +171,13 @@ def test_a_config_object_can_be_changed_again(tiny_config):
     first = load_config(tiny_config)
     second = load_config(first, {'max_iters': 6})
     assert (first.train_cfg.max_iters, second.train_cfg.max_iters) == (4, 6)
+
+
+def test_a_file_that_cannot_be_run_is_named(tmp_path):
+    (tmp_path / 'a.py').write_text('x = 1\n')
+    (tmp_path / 'b.py').write_text('x = 2\n')
+    (tmp_path / 'both.py').write_text("_base_ = ['a.py', 'b.py']\n")
+    (tmp_path / 'wrong.py').write_text('y = no_such_name\n')
+    for name, words in (('both', 'Duplicate key'), ('wrong', 'no_such_name')):
+        with pytest.raises(ConfigError, match=rf"{name}\.py' can't be read.*{words}"):
+            load_config(tmp_path / f'{name}.py')
