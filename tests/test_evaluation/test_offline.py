@@ -72,6 +72,21 @@ def test_files_give_the_same_digits_for_all_ten_tasks(written):
     assert recorded == {name: value for name, value in metrics.items() if 'median' not in name}
 
 
+def test_probabilities_are_also_written_as_published_tools_read_them(written):
+    root, metrics = written
+    assert sorted(p.name for p in (root / 'out' / 'uint8').iterdir()) == ['boundary', 'saliency']
+    for name in ('boundary', 'saliency'):
+        for path in (root / 'out' / name).glob('*.npy'):
+            eight_bits = cv2.imread(
+                str(root / 'out' / 'uint8' / name / f'{path.stem}.png'), cv2.IMREAD_UNCHANGED
+            )
+            np.testing.assert_array_equal(eight_bits, np.floor(np.float32(255) * np.load(path)[0]))
+    # boundary figures rest on these eight bits, so they are the same from them
+    config = load_config(str(root / 'ten.py'))
+    found = evaluate_predictions(config, str(root / 'out' / 'uint8'), tasks=['boundary'])
+    assert found == {name: value for name, value in metrics.items() if name.startswith('boundary')}
+
+
 def test_the_script_and_some_of_the_tasks(written, root_dir, tmp_path):
     root, metrics = written
     done = subprocess.run(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os.path as osp
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
 
+from mmmtl.evaluation.functional.boundary.evaluate import quantised
 from mmmtl.registry import HOOKS
-from mmmtl.visualization import write_raw
+from mmmtl.visualization import safe_name, write_png, write_raw
 
 __all__ = ['PredictionHook']
 
@@ -17,8 +19,12 @@ __all__ = ['PredictionHook']
 class PredictionHook(Hook):
     """Writes every prediction of a test without loss: class maps as PNG, everything else as NPY.
 
+    Probability maps are written a second time as the tools of published papers read them, 255 × probability rounded
+    down to 8 bits.
+
     Args:
-        out_dir: Files go to ``out_dir/TASK/SAMPLE_ID.png`` or ``.npy``; every process writes its own samples.
+        out_dir: Files go to ``out_dir/TASK/SAMPLE_ID.png`` or ``.npy``, 8-bit probabilities to
+            ``out_dir/uint8/TASK/SAMPLE_ID.png``; every process writes its own samples.
     """
 
     priority = 'NORMAL'
@@ -29,7 +35,11 @@ class PredictionHook(Hook):
     def after_test_iter(
         self, runner: Any, batch_idx: int, data_batch: Mapping | None = None, outputs: Sequence | None = None
     ) -> None:
+        tasks = runner.test_dataloader.dataset.metainfo.get('tasks', {})
         for sample in outputs or ():
-            write_raw(
-                self.out_dir, sample.sample_id, {n: m.detach().cpu().numpy() for n, m in sample.pred.items()}
-            )
+            maps = {name: value.detach().cpu().numpy() for name, value in sample.pred.items()}
+            write_raw(self.out_dir, sample.sample_id, maps)
+            for name, value in maps.items():
+                if name in tasks and tasks[name].categorical and value.dtype.kind == 'f':
+                    path = osp.join(self.out_dir, 'uint8', name, safe_name(sample.sample_id) + '.png')
+                    write_png(path, quantised(value)[0])
