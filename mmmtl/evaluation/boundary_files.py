@@ -46,14 +46,14 @@ def read_prediction(path: str | Path) -> np.ndarray:
     raise ValueError(f'{path}: expected 8 or 16 bits or floats in [0, 1], found {value.dtype}')
 
 
-def read_labels(path: str | Path, kind: str = 'boundary') -> list[np.ndarray]:
+def read_labels(path: str | Path, kind: str = 'contours') -> list[np.ndarray]:
     """Boundary maps of all annotators.
 
     Args:
         path: ``.png`` or ``.npy`` (one annotator), or ``.mat``: BSDS (``groundTruth``), SBD (``GTcls`` or
             ``GTinst``: the boundaries of all classes or instances together) or a segmentation (``LabelMap``, as
             PASCAL-Context has it).
-        kind: What a ``.png`` or ``.npy`` is: ``boundary`` (non-zero = boundary) or ``segmentation`` (ids; the published
+        kind: What a ``.png`` or ``.npy`` is: ``contours`` (non-zero = boundary) or ``regions`` (ids; the published
             NYUDv2 protocol reads its edge pictures this way).
 
     Returns:
@@ -69,7 +69,7 @@ def read_labels(path: str | Path, kind: str = 'boundary') -> list[np.ndarray]:
         value = value[0]
     if value.ndim != 2:
         raise ValueError(f'{path}: expected one map (H, W), found shape {value.shape}')
-    return [segmentation_boundary(value) if kind == 'segmentation' else value != 0]
+    return [segmentation_boundary(value) if kind == 'regions' else value != 0]
 
 
 def _read_png(path: Path) -> np.ndarray:
@@ -247,7 +247,7 @@ def evaluate_folder(
     pred_dir: str | Path,
     gt_dir: str | Path,
     settings: BoundarySettings,
-    kind: str = 'boundary',
+    kind: str = 'contours',
     image_list: Sequence[str] | None = None,
     known: Mapping[str, np.ndarray] | None = None,
     processes: int | None = None,
@@ -259,7 +259,7 @@ def evaluate_folder(
         pred_dir: ``ID.png`` or ``ID.npy`` per image, see :func:`read_prediction`.
         gt_dir: ``ID.mat``, ``ID.png`` or ``ID.npy`` per image, see :func:`read_labels`.
         settings: From :func:`~mmmtl.evaluation.functional.boundary.evaluate.protocol_settings`.
-        kind: What picture labels are: ``boundary`` or ``segmentation``.
+        kind: What picture labels are: ``contours`` or ``regions``.
         image_list: Ids to evaluate; default: all that have a label.
         known: Counts that need not be computed again.
         processes: Worker processes; default: one per core, but none for a handful of images.

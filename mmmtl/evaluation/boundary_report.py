@@ -22,7 +22,7 @@ def evaluate_command(
     max_dist: float = 0.0075,
     thresholds: int | None = None,
     nms: bool | None = None,
-    labels: str = 'boundary',
+    labels: str = 'contours',
     image_list: str | None = None,
     counts: str | None = None,
     merge: Sequence[str] | None = None,

@@ -84,10 +84,10 @@ def test_label_formats(tmp_path):
     check('map.npy', a)
     check('map.png', a)
     check('colour.png', a)
-    check('map.png', segmentation_boundary(a), kind='segmentation')
+    check('map.png', segmentation_boundary(a), kind='regions')
     with pytest.raises(ValueError, match=r"other.mat: expected groundTruth .* found \['something'\]"):
         read_labels(tmp_path / 'other.mat')
-    with pytest.raises(ValueError, match="kind must be one of boundary, segmentation, got 'edge'"):
+    with pytest.raises(ValueError, match="kind must be one of contours, regions, got 'edge'"):
         read_labels(tmp_path / 'map.png', 'edge')
 
 
@@ -152,7 +152,7 @@ def test_the_metric_gives_the_same_figures(folders):
 
 def test_options_of_the_metric(tmp_path):
     value, label = make_pair(3)
-    plain, doubled = BoundaryMeasure(), BoundaryMeasure(label='segmentation')
+    plain, doubled = BoundaryMeasure(), BoundaryMeasure(label='regions')
     gt = label.astype(np.int64)
     wanted = image_counts(value / 255, [segmentation_boundary(label)], plain.settings)
     np.testing.assert_array_equal(doubled.measure(value[None] / 255, gt)['counts'], wanted)
@@ -164,7 +164,7 @@ def test_options_of_the_metric(tmp_path):
     (tmp_path / 'ids.txt').write_text('# the list\nim2\n\nim4\n')
     listed = BoundaryMeasure(image_list=str(tmp_path / 'ids.txt'))
     assert listed.includes('im2') and not listed.includes('im3') and plain.includes('im3')
-    with pytest.raises(ConfigError, match="label='edges' is not one of boundary, segmentation"):
+    with pytest.raises(ConfigError, match="label='edges' is not one of contours, regions"):
         BoundaryMeasure(label='edges')
     with pytest.raises(FileNotFoundError, match='no list of images'):
         BoundaryMeasure(image_list=str(tmp_path / 'none.txt'))

@@ -26,8 +26,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--nms', action=argparse.BooleanOptionalAction, help='suppress non-maxima first')
     parser.add_argument(
         '--labels',
-        default='boundary',
-        choices=['boundary', 'segmentation'],
+        default='contours',
+        choices=['contours', 'regions'],
         help='what label pictures are; the published NYUDv2 protocol reads its edge pictures as segmentations',
     )
     parser.add_argument('--image-list', metavar='FILE', help='evaluate these ids only, one per line')

@@ -28,7 +28,7 @@ class BoundaryMeasure(TaskMetric):
             :mod:`mmmtl.evaluation.functional.boundary.evaluate`.
         thresholds: Default: the protocol's.
         nms: Thin the prediction by non-maximum suppression; default: the protocol's.
-        label: ``boundary``: the label's boundary pixels as they are; ``segmentation``: the boundary *of* the map,
+        label: ``contours``: the label's boundary pixels as they are; ``regions``: the boundary *of* the map,
             as the published chain reads the edge pictures of NYUDv2 (it moves their lines).
         image_list: Sample ids to measure, or a file with one per line; default: all.
     """
@@ -43,7 +43,7 @@ class BoundaryMeasure(TaskMetric):
         protocol: str | None = None,
         thresholds: Sequence[float] | None = None,
         nms: bool | None = None,
-        label: str = 'boundary',
+        label: str = 'contours',
         image_list: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(protocol, image_list)
@@ -60,7 +60,7 @@ class BoundaryMeasure(TaskMetric):
         # nothing can be found or missed where the label is unknown
         probability = np.where(unknown, pred.dtype.type(0), pred.reshape(gt.shape))
         boundary = gt == 1
-        if self.label == 'segmentation':
+        if self.label == 'regions':
             boundary = segmentation_boundary(boundary) & ~unknown
         counts = image_counts(probability, [boundary], self.settings)
         return dict(images=np.int64(1), counts=counts, best=counts[:, best_f(counts)[0]])

@@ -6,7 +6,7 @@ import numpy as np
 
 __all__ = ['LABEL_KINDS', 'segmentation_boundary']
 
-LABEL_KINDS = ('boundary', 'segmentation')
+LABEL_KINDS = ('contours', 'regions')
 """What a label picture can be: boundary pixels, or a segmentation whose boundary is meant."""
 
 
