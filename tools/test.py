@@ -25,6 +25,11 @@ def parse_args() -> argparse.Namespace:
         help='average over the image and its mirror image, or over the views that model.tta of the config names',
     )
     parser.add_argument(
+        '--report',
+        action='store_true',
+        help='write report/index.html into the work dir: tables, plots, worst and best images of every task',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -54,6 +59,7 @@ def main() -> None:
             show_dir=args.show_dir,
             max_panels=args.max_panels,
             tta=args.tta,
+            report=args.report,
             launcher=args.launcher,
         )
     )

@@ -13,6 +13,7 @@ from .model import build_model, init_model
 from .modules import register_all_modules
 from .provenance import config_with_sources
 from .publish import publish_model
+from .report import make_report
 from .tables import format_table
 from .test import test
 from .train import train
@@ -31,6 +32,7 @@ __all__ = [
     'init_model',
     'load_checkpoint',
     'load_config',
+    'make_report',
     'plot_logs',
     'publish_model',
     'read_log',

@@ -19,6 +19,8 @@ from mmmtl.visualization import write_json
 from .check import check_config
 from .checkpoint import load_checkpoint, state_of
 from .model import forget_pretrained
+from .report import chosen_images, draw_chosen, make_report, record_images
+from .report_tables import collect_report
 from .runs import TRAIN_SECTIONS, VAL_SECTIONS, drop_sections, make_runner, prepare, rename
 from .signatures import accepted_arguments
 from .tables import format_table
@@ -35,6 +37,7 @@ def test(
     launcher: str = 'none',
     max_panels: int | None = None,
     tta: bool = False,
+    report: bool = False,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the test set of a config.
 
@@ -58,6 +61,8 @@ def test(
         max_panels: Draw no more panels than this per process.
         tta: Average over mirrored (and enlarged) views, as ``model.tta`` of the config says; without one, over the
             image and its mirror image.
+        report: Write ``report/index.html`` into the work dir (:func:`mmmtl.apis.report.make_report`), with panels of
+            the worst and best images of every task.
 
     Returns:
         The figures.
@@ -67,11 +72,13 @@ def test(
         CheckpointError: An unreadable checkpoint, or one of another network.
     """
     cfg = prepare(cfg, work_dir, launcher)
+    check_config(cfg, parts=('model', 'test'))
     if tta:
         ask_for_views(cfg.model)
-    check_config(cfg, parts=('model', 'test'))
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise ConfigError(f'{cfg.filename or "the config"} has no test_dataloader or no test_evaluator')
+    if report:
+        record_images(cfg)
     drop_sections(cfg, (*TRAIN_SECTIONS, *VAL_SECTIONS))
     cfg.load_from, cfg.resume = None, False
     if checkpoint is not None:
@@ -89,6 +96,11 @@ def test(
         print(metrics_table(metrics, runner.test_dataloader.dataset.metainfo['tasks'], better_of(runner)))
         more = (f', predictions in {out}' if out else '') + (f', panels in {show_dir}' if show_dir else '')
         print(f'\nwritten: {path}{more}')
+        if report:
+            chosen = chosen_images(collect_report(cfg.work_dir))
+            model, dataset = state_of(runner.model), runner.test_dataloader.dataset
+            draw_chosen(model, dataset, chosen, osp.join(cfg.work_dir, 'report'))
+            print(f'report: {make_report(cfg.work_dir)}')
     barrier()
     return metrics
 

@@ -19,8 +19,8 @@ from mmmtl.tasks import build_tasks
 TASKS = dict(
     semseg=dict(type='SemanticSegmentation', classes=5), human_parts=dict(type='HumanParts'),
     saliency=dict(type='Saliency'), normals=dict(type='SurfaceNormals'), boundary=dict(type='Boundary'),
-    depth=dict(type='Depth'), optical_flow=dict(type='OpticalFlow'), scene_flow=dict(type='SceneFlow'), albedo=dict(type='Albedo'),
-    shading=dict(type='Shading'))  # fmt: skip
+    depth=dict(type='Depth'), optical_flow=dict(type='OpticalFlow'), scene_flow=dict(type='SceneFlow'),
+    albedo=dict(type='Albedo'), shading=dict(type='Shading'))  # fmt: skip
 ALL_FLIPS = ['none', 'horizontal', 'vertical', 'both']
 
 
