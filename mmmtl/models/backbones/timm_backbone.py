@@ -140,7 +140,8 @@ class TimmBackbone(BaseModule):
                 f'{patch[1]}, got {height}x{width}'
             )
         grid = (height // patch[0], width // patch[1])
-        tokens = body.patch_embed.proj(x).flatten(2).transpose(1, 2)
+        # contiguous: otherwise every sum in the blocks keeps the convolution's layout, and every norm copies it
+        tokens = body.patch_embed.proj(x).flatten(2).transpose(1, 2).contiguous()
         positions = resample_position_embedding(
             body.pos_embed, body.patch_embed.grid_size, grid, self.antialias
         )

@@ -195,8 +195,8 @@ class MLoREConditions(BaseModule):
             for _ in range(levels))  # fmt: skip
         self.num_experts = len(ranks)
 
-    def forward(self, levels: Sequence[Tensor], noise: Any = None) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Levels (B, E, h, w) → per level (S, B, E, h, w); in training also ``loss_balance``."""
+    def forward(self, levels: Sequence[Tensor], noise: Any = None) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
+        """Levels (B, E, h, w) → per level a condition (B, E, h, w) for every task; in training also ``loss_balance``."""
         if tuple(levels[0].shape[-2:]) != self.grid:
             raise ValueError(f'MLoREConditions was built for maps of {self.grid[0]}x{self.grid[1]} positions, got '
                              f'{levels[0].shape[-2]}x{levels[0].shape[-1]}: its router is tied to one image size')
@@ -208,7 +208,7 @@ class MLoREConditions(BaseModule):
                 maps, gates = block(maps, [draws.get((level, task, index)) for task in self.tasks])
                 mean = gates.mean((0, 1))
                 balance = balance + (mean.std() / mean.mean()) ** 2
-            conditions.append(torch.stack(maps))
+            conditions.append(maps)
         return conditions, {'loss_balance': balance * self.balance_weight} if self.training else {}
 
     def _draw(self, like: Tensor, noise: Any) -> dict[tuple[int, str, int], Tensor]:

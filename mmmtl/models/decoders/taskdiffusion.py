@@ -20,7 +20,7 @@ from ..layers.film import FilmRows, TimeEmbedding, index_film_norms, rows_of_ste
 from ..layers.norm_act import wide
 from ..layers.winograd import use_winograd
 from .base import Decoder, Targets
-from .taskdiffusion_denoiser import CrossTaskDenoiser, Prepared, TimedBlock
+from .taskdiffusion_denoiser import CrossTaskDenoiser, Prepared, TaskMaps, TimedBlock
 from .taskdiffusion_explain import exhibits_of_trace
 from .taskdiffusion_tails import AuxHead, LevelMaskAuxHead, refine_and_predict
 
@@ -36,7 +36,7 @@ class _Image:
     """What is computed once per image (or batch) and serves every denoising step."""
 
     prepared: Prepared
-    conditions: list[Tensor]
+    conditions: Sequence[TaskMaps]
 
 
 @MODELS.register_module()
@@ -115,6 +115,8 @@ class TaskDiffusionDecoder(Decoder):
         """Features → what every denoising step needs of the image, and the conditions' own losses."""
         levels = [as_channels_last(x) for x in feats]
         conditions, losses = self.conditions(levels, noise)
+        if levels[0].device.type != 'cpu':  # there the exchange between tasks is one product
+            conditions = [torch.stack(list(row)) for row in conditions]
         return _Image(self.denoiser.prepare(levels), conditions), losses
 
     def modulations(self, log_snr: Tensor) -> FilmRows:
@@ -137,8 +139,8 @@ class TaskDiffusionDecoder(Decoder):
             trace.update(noisy=z, relation=relation, raw=raw)
         return raw
 
-    def auxiliary(self, conditions: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Conditions (S, B, E, h, w) per level → raw maps of the auxiliary heads."""
+    def auxiliary(self, conditions: Sequence[TaskMaps]) -> dict[str, Tensor]:
+        """Conditions, per level and task → raw maps of the auxiliary heads."""
         return {
             name: head([level[s] for level in conditions], self.upsample, self.recompute_tails)
             for s, (name, head) in enumerate((self.aux_heads or {}).items())

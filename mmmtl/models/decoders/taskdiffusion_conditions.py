@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -46,6 +45,6 @@ class ConvConditions(BaseModule):
             nn.ModuleDict({name: nn.Sequential(_ConvBlock(width), _ConvBlock(width)) for name in tasks})
             for _ in range(levels))  # fmt: skip
 
-    def forward(self, levels: Sequence[Tensor], noise: Any = None) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Levels (B, E, h, w) → per level the conditions of all tasks (S, B, E, h, w), and extra losses (none)."""
-        return [torch.stack([branch(x) for branch in row.values()]) for row, x in zip(self.levels, levels)], {}
+    def forward(self, levels: Sequence[Tensor], noise: Any = None) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
+        """Levels (B, E, h, w) → per level a condition (B, E, h, w) for every task, and extra losses (none)."""
+        return [[branch(x) for branch in row.values()] for row, x in zip(self.levels, levels)], {}

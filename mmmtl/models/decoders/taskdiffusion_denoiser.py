@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Union
 
 import torch
 import torch.nn.functional as F
@@ -16,22 +17,26 @@ from ..layers.attention import CrossAttention
 from ..layers.convolution import conv1x1, merge_pointwise
 from ..layers.film import FilmNorm, FilmRows
 
-__all__ = ['CrossTaskDenoiser', 'Prepared', 'TimedBlock', 'mix_tasks']
+__all__ = ['CrossTaskDenoiser', 'Prepared', 'TaskMaps', 'TimedBlock', 'mix_tasks']
 
 INTERACTIONS = ('mask', 'cross_attention', 'concat', 'task_specific')
 
 
-def mix_tasks(relation: Tensor, conditions: Tensor) -> Tensor:
+TaskMaps = Union[Tensor, Sequence[Tensor]]
+"""A map (B, E, h, w) per task; on a GPU one tensor (S, B, E, h, w)."""
+
+
+def mix_tasks(relation: Tensor, conditions: TaskMaps) -> TaskMaps:
     """``U[s] = Σ_p relation[:, s, p] · conditions[p]``.
 
     Args:
         relation: (B, S, S, h, w): target, source.
-        conditions: (S, B, E, h, w).
+        conditions: A map (B, E, h, w) per task.
 
     Returns:
-        (S, B, E, h, w).
+        A map per task.
     """
-    if conditions.device.type != 'cpu':
+    if isinstance(conditions, Tensor):
         return torch.einsum('bsphw,pbehw->sbehw', relation, conditions)
     # a CPU has no fast kernel for a batch of tiny matrix products; the sum over sources, written out, runs at memory speed
     weights = relation.permute(1, 2, 0, 3, 4)[:, :, :, None]
@@ -41,7 +46,7 @@ def mix_tasks(relation: Tensor, conditions: Tensor) -> Tensor:
         for weight, source in zip(row[1:], conditions[1:]):
             total = torch.addcmul(total, weight, source) if torch.is_grad_enabled() else total.addcmul_(weight, source)
         mixed.append(total)
-    return torch.stack(mixed)
+    return mixed
 
 
 class TimedBlock(nn.Module):
@@ -97,7 +102,11 @@ class _LevelMask(nn.Module):
         self.conv3 = nn.Conv2d(width, levels, 3, padding=1)
 
     def forward(self, maps: Sequence[Tensor], rows: FilmRows) -> Tensor:
-        x = conv1x1(torch.cat(list(maps), 1), self.conv1.weight, self.conv1.bias)
+        # the sum over levels, written out, instead of a copy of all levels side by side
+        first, *others = self.conv1.weight.flatten(1).chunk(len(maps), 1)
+        x = conv1x1(maps[0], first, self.conv1.bias)
+        for level, weight in zip(maps[1:], others):
+            x = x + conv1x1(level, weight) if torch.is_grad_enabled() else x.add_(conv1x1(level, weight))
         return self.conv3(self.norm(x, rows))
 
 
@@ -184,35 +193,35 @@ class CrossTaskDenoiser(BaseModule):
         relation = [s.prepare(x) for s, x in zip(self.shared, levels)] if self.interaction == 'mask' else []
         return Prepared(image, noisy, relation)
 
-    def interact(self, level: int, noisy: Tensor, prepared: Prepared, conditions: Tensor, rows: FilmRows,
-                 trace: list | None) -> Tensor:  # fmt: skip
-        """Conditions of one level (S, B, E, h, w), after the exchange between tasks."""
+    def interact(self, level: int, noisy: Tensor, prepared: Prepared, conditions: TaskMaps, rows: FilmRows,
+                 trace: list | None) -> TaskMaps:  # fmt: skip
+        """Conditions of one level after the exchange between tasks."""
         if self.interaction == 'task_specific':
             image = self.image[level]
             starts = [conv1x1(c, image.weight, image.bias) + noisy for c in conditions]
-            return torch.stack([second(first(x, rows), rows) for x, (first, second) in zip(starts, self.own[level].values())])
+            return [second(first(x, rows), rows) for x, (first, second) in zip(starts, self.own[level].values())]
         shared, entry = self.shared[level], prepared.image[level] + noisy
         if self.interaction == 'mask':
             relation = shared.relate(entry, prepared.relation[level], rows)
             if trace is not None:
                 trace.append(relation)
-            return mix_tasks(relation.to(conditions.dtype), conditions)
+            return mix_tasks(relation.to(conditions[0].dtype), conditions)
         cross = shared.blocks[1](shared.blocks[0](entry, rows), rows)
         if self.interaction == 'concat':
             joint = self.joint[level].values()
-            return torch.stack([conv(torch.cat([c, cross], 1)) for conv, c in zip(joint, conditions)])
+            return [conv(torch.cat([c, cross], 1)) for conv, c in zip(joint, conditions)]
         query = cross.flatten(2).transpose(1, 2)
         attended = [self.attention[level](query, c.flatten(2).transpose(1, 2)) for c in conditions]
-        return conditions + torch.stack([a.transpose(1, 2).reshape(cross.shape) for a in attended])
+        return [c + a.transpose(1, 2).reshape(cross.shape) for c, a in zip(conditions, attended)]
 
-    def forward(self, z: Tensor, prepared: Prepared, conditions: Sequence[Tensor], rows: FilmRows,
+    def forward(self, z: Tensor, prepared: Prepared, conditions: Sequence[TaskMaps], rows: FilmRows,
                 trace: list | None = None) -> list[Tensor]:  # fmt: skip
         """One pass.
 
         Args:
             z: Noisy map (B, z, h, w), channels-last.
             prepared: See :meth:`prepare`.
-            conditions: Per level (S, B, E, h, w).
+            conditions: Per level, a map (B, E, h, w) per task.
             rows: Modulations at the present time.
             trace: Takes the relation map (B, S, S, h, w) of every level.
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from mmmtl.registry import MODELS
 
+from ..layers.convolution import conv1x1
+
 __all__ = ['LevelProjection']
 
 
@@ -38,7 +40,7 @@ class LevelProjection(BaseModule):
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels (B, C_l, h_l, w_l) → levels (B, ``channels``, h, w)."""
         size = [n * self.reference_stride // self.stride for n in feats[self.reference].shape[-2:]]
-        maps = (projection(x) for projection, x in zip(self.projections, feats))
+        maps = (conv1x1(x, projection.weight, projection.bias) for projection, x in zip(self.projections, feats))
         return tuple(
             m if list(m.shape[-2:]) == size else F.interpolate(m, size, mode='bilinear', align_corners=False)
             for m in maps
