@@ -6,9 +6,12 @@ import ast
 import copy
 import dataclasses
 import os.path as osp
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from mmmtl.registry import ConfigError, suggest
 
 __all__ = ['Assignment', 'assignments', 'follow_changes', 'get_path', 'source_of']
 
@@ -212,6 +215,12 @@ def _evaluate(item: Assignment, values: Mapping[str, Any]) -> Any:
         )  # the config's own code
     except (NameError, AttributeError):  # a name that lived in the file alone (an import, a loop variable)
         return None
+    except KeyError as error:  # a choice that is not offered
+        offered = re.findall(r"(\w+)=|'(\w+)':", item.code)
+        near = suggest(str(error.args[0]), [a or b for a, b in offered])
+        raise ConfigError(
+            f'--cfg-options: {item.code} in {item.file} has no entry {error.args[0]!r}.{near}'
+        ) from error
 
 
 def _merge(current: Any, before: Any, after: Any) -> Any:

@@ -1,6 +1,7 @@
 """What runs a training: samplers, the loop, optimiser wrappers and hooks. mmengine is met at its fixed points."""
 
 from mmmtl.engine.balancing import Balancer, BalancingOptimWrapper
+from mmmtl.engine.epoch_poly import EpochPolyLR
 from mmmtl.engine.hooks import AtomicCheckpointHook, NonFiniteLossError, NonFiniteLossHook, RandomStateHook
 from mmmtl.engine.loops import ResumableTrainLoop
 from mmmtl.engine.optim_wrappers import AutocastOptimWrapper
@@ -9,7 +10,7 @@ from mmmtl.engine.task_cycle import TaskCycleBatchSampler, TaskIndex
 from mmmtl.engine.warmup_exponential import WarmupExponentialLR
 
 __all__ = [
-    'AtomicCheckpointHook', 'AutocastOptimWrapper', 'Balancer', 'BalancingOptimWrapper', 'ExactSampler',
-    'NonFiniteLossError', 'NonFiniteLossHook', 'RandomStateHook', 'ResumableSampler', 'ResumableTrainLoop', 'SampleIndex', 'TaskCycleBatchSampler', 'TaskIndex',
-    'WarmupExponentialLR',
+    'AtomicCheckpointHook', 'AutocastOptimWrapper', 'Balancer', 'BalancingOptimWrapper', 'EpochPolyLR', 'ExactSampler',
+    'NonFiniteLossError', 'NonFiniteLossHook', 'RandomStateHook', 'ResumableSampler', 'ResumableTrainLoop',
+    'SampleIndex', 'TaskCycleBatchSampler', 'TaskIndex', 'WarmupExponentialLR',
 ]  # fmt: skip

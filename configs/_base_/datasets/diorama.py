@@ -10,7 +10,10 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='Normalize'), dict(type='PackMTLInputs')]
 
-label_sampler = dict(type='FullLabels')
+label_setting = 'full'  # or 'onelabel', 'random'
+label_map = None  # a file that says which labels there are, instead of a setting
+label_sampler = (dict(type='LabelMap', path=label_map) if label_map else
+                 dict(type=dict(full='FullLabels', onelabel='OneLabel', random='RandomLabels')[label_setting]))
 train_dataloader = dict(
     batch_size=8, num_workers=1, persistent_workers=True, sampler=dict(type='ResumableSampler'),
     dataset=dict(type='Diorama', length=8000, size=size, scene_seed=0, tasks=_base_.tasks, pipeline=train_pipeline,

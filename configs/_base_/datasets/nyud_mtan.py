@@ -1,0 +1,28 @@
+"""NYUDv2 as MTAN packs it (795 + 654 images of 288x384, 13 classes): the benchmark of MTPSL and DiffusionMTL."""
+
+_base_ = '../tasks/nyud13.py'
+data_root = 'data/nyud_mtan'
+
+train_pipeline = [
+    dict(type='RandomScaleCrop', scales=(1.0, 1.2, 1.5), smooth=('normals',)),
+    dict(type='RandomFlip'),
+    dict(type='Normalize'),
+    dict(type='PackMTLInputs'),
+]
+test_pipeline = [dict(type='Normalize'), dict(type='PackMTLInputs')]
+
+label_setting = 'full'  # or 'onelabel', 'random'
+label_map = None  # a file that says which labels there are, instead of a setting
+label_sampler = (dict(type='LabelMap', path=label_map) if label_map else
+                 dict(type=dict(full='FullLabels', onelabel='OneLabel', random='RandomLabels')[label_setting]))
+train_dataloader = dict(
+    batch_size=4, num_workers=4, persistent_workers=True, sampler=dict(type='ResumableSampler'),
+    dataset=dict(type='NYUDMTAN', data_root=data_root, split='train', tasks=_base_.tasks, pipeline=train_pipeline,
+                 label_sampler=label_sampler))  # fmt: skip
+val_dataloader = dict(
+    batch_size=8, num_workers=4, persistent_workers=True, sampler=dict(type='ExactSampler'),
+    dataset=dict(type='NYUDMTAN', data_root=data_root, split='val', tasks=_base_.tasks, pipeline=test_pipeline,
+                 test_mode=True))  # fmt: skip
+test_dataloader = val_dataloader
+val_evaluator = dict(type='MultiTaskMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,20 @@
+"""Cross-task consistency on the ResNet-18 baseline (XTC* of the DiffusionMTL paper), NYUDv2 (13 classes).
+
+label_setting=onelabel|random|full.
+"""
+
+_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/nyud_mtan.py', '../_base_/schedules/diffusionmtl.py']
+
+model = dict(
+    type='MultiTaskModel',
+    tasks=_base_.tasks,
+    backbone=dict(type='TimmBackbone', model_name='resnet18', pretrained=True),
+    decoder=dict(
+        type='XTC', weight=2.0, recompute=True,
+        neck=dict(type='ConcatFusion', channels=512, stride=8),
+        decoder=dict(type='PlainDecoder', channels=512, num_blocks=6, composition='balanced')))
+
+sync_bn = 'torch'
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10), '.beta': dict(lr_mult=10)}))
+train_cfg = dict(max_iters=39600, val_interval=3960)
+param_scheduler = [dict(type='EpochPolyLR', epochs=200, epoch_length=198, power=0.9, by_epoch=False)]

@@ -1,0 +1,19 @@
+"""Cross-task consistency on the ResNet-18 baseline (XTC* of the DiffusionMTL paper), PASCAL-Context.
+
+label_setting=onelabel|random|full.
+"""
+
+_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/pascal.py', '../_base_/schedules/diffusionmtl.py']
+
+model = dict(
+    type='MultiTaskModel',
+    tasks=_base_.tasks,
+    backbone=dict(type='TimmBackbone', model_name='resnet18', pretrained=True),
+    decoder=dict(
+        type='XTC', weight=2.0, recompute=True,
+        neck=dict(type='ConcatFusion', channels=512, stride=8),
+        decoder=dict(type='PlainDecoder', channels=512, num_blocks=6, composition='balanced')))
+
+sync_bn = 'torch'
+train_dataloader = dict(batch_size=6)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10), '.beta': dict(lr_mult=10)}))

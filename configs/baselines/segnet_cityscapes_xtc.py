@@ -1,0 +1,18 @@
+"""Cross-task consistency as published (MTPSL): SegNet from scratch, two views, Cityscapes (7 classes).
+
+label_setting=onelabel|random|full. The published program leaves images in [0, 1]; selection of the best epoch on the
+test split is not copied.
+"""
+
+_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/cityscapes.py', '../_base_/schedules/mtpsl.py']
+
+model = dict(
+    type='MultiTaskModel',
+    tasks=_base_.tasks,
+    data_preprocessor=dict(type='TwoViews', tasks=_base_.tasks, flip=0.5),
+    backbone=dict(type='SegNet'),
+    decoder=dict(type='XTC', weight=1.0, views=2, decoder=dict(type='ConvHeads', composition='sample')))
+
+train_cfg = dict(max_iters=74400, val_interval=7440)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=0.1), '.beta': dict(lr_mult=0.1)}))
+param_scheduler = [dict(type='StepLR', step_size=37200, gamma=0.5, by_epoch=False)]

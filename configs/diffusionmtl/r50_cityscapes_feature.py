@@ -1,0 +1,18 @@
+"""DiffusionMTL, Feature Diffusion, ResNet-50, Cityscapes (7 classes).
+
+label_setting=onelabel|random|full.
+"""
+
+_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/cityscapes.py', '../_base_/schedules/diffusionmtl.py']
+
+model = dict(
+    type='MultiTaskModel',
+    tasks=_base_.tasks,
+    backbone=dict(type='TimmBackbone', model_name='resnet50', pretrained=True),
+    neck=dict(type='ConcatFusion', channels=512, stride=8),
+    decoder=dict(type='DiffusionMTLDecoder', mode='feature'))
+
+sync_bn = 'torch'
+train_cfg = dict(max_iters=74200, val_interval=7420)
+optim_wrapper = dict(optimizer=dict(lr=0.0001))
+param_scheduler = [dict(type='EpochPolyLR', epochs=200, epoch_length=371, power=0.9, by_epoch=False)]
