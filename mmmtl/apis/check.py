@@ -189,6 +189,14 @@ def _file_problems(component: Component) -> Iterator[str]:
             f"{path}.data_root='{root}' does not exist. Say where the data is with --cfg-options "
             f'data_root=DIR, or put a link there.'
         )
+    if component.registry is own.DATASETS:
+        for name in ('ann_file', 'split_file'):
+            file = config.get(name)
+            if file and osp.isdir(str(root or '.')) and not osp.exists(osp.join(str(root or ''), str(file))):
+                yield f"{path}.{name}='{file}' does not exist in '{root or '.'}'."
+    label_map = config.get('path')
+    if component.registry is own.LABEL_SAMPLERS and label_map and not osp.isfile(str(label_map)):
+        yield f"{path}.path='{label_map}' does not exist."
     checkpoint = config.get('checkpoint')
     if (
         component.registry is own.MODELS

@@ -137,3 +137,19 @@ def test_every_shipped_config_is_right(root_dir):
     assert files
     for file in files:
         check_config(load_config(file), files=False)
+
+
+def test_files_of_datasets_and_label_maps_must_exist(tiny_config, tmp_path):
+    cfg = load_config(tiny_config)
+    cfg.train_dataloader.dataset = dict(
+        type='FolderDataset',
+        data_root=str(tmp_path),
+        split_file='train.txt',
+        tasks=cfg.tasks,
+        label_sampler=dict(type='LabelMap', path='/no/such.json'),
+    )
+    text = problems_of(cfg)
+    assert f"train_dataloader.dataset.split_file='train.txt' does not exist in '{tmp_path}'" in text
+    assert "train_dataloader.dataset.label_sampler.path='/no/such.json' does not exist" in text
+    (tmp_path / 'train.txt').write_text('a')
+    assert 'split_file' not in problems_of(cfg)

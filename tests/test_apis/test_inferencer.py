@@ -180,3 +180,14 @@ def test_explanations_lie_beside_the_panel(tiny_config, folder, tmp_path):
     assert result.files == [str(tmp_path / 'panels' / name) for name in names]
     for path in result.files:
         assert cv2.imread(path).shape[1] >= 400
+
+
+def test_a_model_of_frame_pairs_takes_neighbours(tiny_config, tmp_path):
+    options = {'tasks.motion.type': 'OpticalFlow', 'only_tasks': ['motion']}
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f'{i}.png'), picture(seed=i))
+    results = Inferencer(tiny_config, cfg_options=options)(str(tmp_path / '*.png'))
+    assert [(r.sample_id, r.pred['motion'].shape) for r in results] == [
+        ('0', (2, 32, 32)),
+        ('1', (2, 32, 32)),
+    ]
