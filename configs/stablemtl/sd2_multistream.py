@@ -9,5 +9,5 @@ train_cfg = dict(max_iters=updates * _base_.accumulation)
 model = dict(
     tasks=_base_.tasks,
     checkpointing=True,
-    single_stream='work_dirs/sd2_single/iter_40000.pth',
+    single_stream='work_dirs/stablemtl/sd2_single/iter_40000.pth',
     exchange=dict(heads=4, query_width=640, places='all', hide=0.4))  # fmt: skip

@@ -60,6 +60,8 @@ class LatentMultiTaskModel(BaseModel):
         checkpointing: Recompute the UNet's blocks in the backward pass instead of keeping them.
         half_self_attention: Self-attention in float16, as in the program released with the paper.
         noise_seed: Seed of the noise.
+        predict_labelled: In ``predict`` give every sample predictions of the tasks it has labels for, and no others:
+            all that an evaluation needs.
         predict_one_by_one: In ``predict`` run every image by itself, so that no digit depends on how images were
             batched.
     """
@@ -70,7 +72,7 @@ class LatentMultiTaskModel(BaseModel):
                  second_frame: str = 'duplicate', empty: str = 'zeros', timestep: int = 999,
                  batch_tasks: int | None = None, batch_images: int | None = 1, checkpointing: bool = False,
                  half_self_attention: bool = False, noise_seed: int = 0,
-                 predict_one_by_one: bool = False) -> None:  # fmt: skip
+                 predict_labelled: bool = False, predict_one_by_one: bool = False) -> None:  # fmt: skip
         half = (0.5, 0.5, 0.5)
         super().__init__(MODELS.build(data_preprocessor or dict(type='MTLDataPreprocessor', mean=half, std=half)))
         self.tasks: dict[str, Task] = build_tasks(tasks)
@@ -80,7 +82,7 @@ class LatentMultiTaskModel(BaseModel):
                 raise ConfigError(f'model.{name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}')
         self.second_frame, self.empty, self.timestep = second_frame, empty, timestep
         self.batch_tasks, self.batch_images = batch_tasks, batch_images
-        self.predict_one_by_one = predict_one_by_one
+        self.predict_labelled, self.predict_one_by_one = predict_labelled, predict_one_by_one
         self.pretrained_unet, self.single_stream = pretrained_unet, single_stream
         self.noise_seed, self.noise_source = noise_seed, GeneratorNoise(noise_seed)
         self.autoencoder = MODELS.build(autoencoder)
@@ -171,15 +173,12 @@ class LatentMultiTaskModel(BaseModel):
             pair: Whether the second frame is wanted.
         """
         frames = [inputs] if inputs.ndim == 4 else list(inputs.unbind(1))[: 2 if pair else 1]
-        return [self._by_images(self.autoencoder.encode, frame) for frame in frames]
+        return [self._encode(frame) for frame in frames]
 
-    def _by_images(self, function: Any, batch: Tensor) -> Tensor:
-        """Apply a function of the autoencoder, ``batch_images`` at a time when nothing is learned from it."""
+    def _encode(self, images: Tensor) -> Tensor:
+        """Latents of images, ``batch_images`` at a time; nothing is learned from it."""
         with torch.no_grad():
-            step = self.batch_images or len(batch)
-            if len(batch) <= step:
-                return function(batch)
-            return torch.cat([function(part) for part in batch.split(step)])
+            return torch.cat([self.autoencoder.encode(part) for part in images.split(self.batch_images or len(images))])
 
     def unet_input(self, frames: Sequence[Tensor], task: str, noise: NoiseSource | None = None,
                    stream: str = '') -> Tensor:  # fmt: skip
@@ -245,8 +244,15 @@ class LatentMultiTaskModel(BaseModel):
         return latents
 
     def decode(self, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Latents → images (B, 3, H, W) as the autoencoder gives them, not clipped."""
-        return {name: self._by_images(self.autoencoder.decode, latent) for name, latent in latents.items()}
+        """Latents → images (B, 3, H, W) as the autoencoder gives them, not clipped; no gradient."""
+        flat = torch.cat(list(latents.values()))
+        step, factor = self.batch_images or len(flat), self.autoencoder.factor
+        # room for all results first: small ones between large temporaries would break up the memory
+        images = flat.new_empty(len(flat), 3, factor * flat.shape[-2], factor * flat.shape[-1])
+        with torch.no_grad():
+            for i in range(0, len(flat), step):
+                images[i : i + step] = self.autoencoder.decode(flat[i : i + step])
+        return dict(zip(latents, images.chunk(len(latents))))
 
     # ---- modes -----------------------------------------------------------------------------------------------------
     def forward(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, mode: str = 'tensor',
@@ -293,7 +299,7 @@ class LatentMultiTaskModel(BaseModel):
             index, label = targets[name]
             rows = frames if len(index) == len(inputs) else [frame[index] for frame in frames]
             image, valid = self.tasks[name].to_image(label)
-            target = self._by_images(self.autoencoder.encode, image)
+            target = self._encode(image)
             bank = None
             if self.auxiliary is not None:
                 sources = [n for n in self.tasks if n != name or not self.exclude_self]
@@ -314,11 +320,15 @@ class LatentMultiTaskModel(BaseModel):
         """``{task: image (B, 3, H, W)}`` as decoded: every frame encoded once, every task passed once per stream."""
         self._check_size(inputs)
         noise = noise or self._prediction_noise(data_samples, len(inputs))
+        wanted = list(self.tasks) if tasks is None else list(tasks)
         with torch.no_grad():
-            wanted = list(self.tasks) if tasks is None else list(tasks)
-            frames = self.encode_frames(inputs, self._needs_pair(wanted))
-            bank = self.auxiliary_features(frames, noise=noise)[0] if self.auxiliary is not None else None
-            return self.decode(self.main_latents(frames, bank, wanted, noise))
+            return self.decode(self._latents(inputs, wanted, noise))
+
+    def _latents(self, inputs: Tensor, tasks: Sequence[str], noise: NoiseSource) -> Latents:
+        """Predicted latents; what they were made of is let go before anything is decoded."""
+        frames = self.encode_frames(inputs, self._needs_pair(tasks))
+        bank = self.auxiliary_features(frames, noise=noise)[0] if self.auxiliary is not None else None
+        return self.main_latents(frames, bank, tasks, noise)
 
     def _needs_pair(self, tasks: Iterable[str]) -> bool:
         return self.auxiliary is not None or any(self.tasks[name].frames == 2 for name in tasks)
@@ -337,16 +347,26 @@ class LatentMultiTaskModel(BaseModel):
                                                            for i in range(len(inputs))]  # fmt: skip
         if self.predict_one_by_one and len(samples) > 1 and noise is None:
             return [self.predict(inputs[i : i + 1], samples[i : i + 1], None, tasks)[0] for i in range(len(samples))]
-        images = self.decoded_images(inputs, samples, noise, tasks)
+        wanted = {i: self._wanted(sample, tasks) for i, sample in enumerate(samples)}
+        together = [name for name in self.tasks if any(name in names for names in wanted.values())]
+        images = self.decoded_images(inputs, samples, noise, together) if together else {}
         for i, sample in enumerate(samples):
             left, right, top, bottom = sample.metainfo.get('padding') or (0, 0, 0, 0)
             prediction = {}
-            for name, full in images.items():
+            for name in wanted[i]:
+                full = images[name]
                 image = full[i : i + 1, :, top : full.shape[-2] - bottom, left : full.shape[-1] - right]
                 size = tuple(sample.metainfo.get('ori_shape', image.shape[-2:]))
                 prediction[name] = self._read_image(self.tasks[name], image, size)[0]
             sample.pred = prediction
         return samples
+
+    def _wanted(self, sample: MTLDataSample, tasks: Sequence[str] | None) -> list[str]:
+        """Tasks that a sample gets predictions of."""
+        names = list(self.tasks) if tasks is None else list(tasks)
+        if self.predict_labelled and 'gt' in sample:
+            return [name for name in names if name in sample.gt]
+        return names
 
     @staticmethod
     def _read_image(task: Task, image: Tensor, size: tuple[int, int]) -> Tensor:

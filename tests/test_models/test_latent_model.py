@@ -269,6 +269,25 @@ def test_predictions_have_the_original_size():
     torch.testing.assert_close(found[1].pred.get('albedo'), (decoded.clamp(-1, 1) + 1) / 2)
 
 
+def test_predictions_of_what_is_labelled():
+    """All that an evaluation needs: seven auxiliary passes, but one or two main passes and decodings."""
+    model = make(EXCHANGE, predict_labelled=True)
+    samples = [MTLDataSample(metainfo=dict(sample_id=i)) for i in 'abc']
+    samples[0].gt = dict(depth=torch.ones(1, 16, 24))
+    samples[1].gt = dict(depth=torch.ones(1, 16, 24), semseg=torch.zeros(16, 24, dtype=torch.int64))
+    counts = counted(model)
+    found = model(frames(3), samples, mode='predict')
+    assert list(found[0].pred.keys()) == ['depth'] and set(found[1].pred.keys()) == {'depth', 'semseg'}
+    assert set(found[2].pred.keys()) == set(TASKS)  # nothing is known of labels: all
+    counts.clear()
+    again = model(frames(3)[:2], samples[:2], mode='predict')
+    assert (counts['decoded'], counts['unet'], counts['auxiliary']) == (4, 4, 14)
+    torch.testing.assert_close(again[0].pred.get('depth'), found[0].pred.get('depth'), atol=2e-6, rtol=0)
+    samples[0].gt = dict()
+    counts.clear()
+    assert not list(model(frames(1), samples[:1], mode='predict')[0].pred.keys()) and not counts
+
+
 def test_a_video_encodes_every_frame_once():
     model = make(EXCHANGE)
     video = frames(4, pair=False)
