@@ -6,42 +6,59 @@ import numpy as np
 
 __all__ = ['DEPTH_FLOOR', 'depth_figures', 'depth_sums']
 
+CHUNK = 8192
+_LOG_10, _LOG_125 = float(np.log(10.0)), float(np.log(1.25))
+
 DEPTH_FLOOR = 1e-9
 """What a prediction of zero or less counts as, so that logarithms exist (the published meters)."""
 
 
-def depth_sums(pred: np.ndarray, gt: np.ndarray, floor: float = DEPTH_FLOOR) -> dict[str, np.ndarray]:
+def depth_sums(
+    pred: np.ndarray, gt: np.ndarray, valid: np.ndarray | None = None, floor: float = DEPTH_FLOOR
+) -> dict[str, np.ndarray]:
     """Sums over the valid pixels of one image from which all figures follow.
 
     Args:
         pred: (n,) predicted depth in metres; values below ``floor`` are raised to it.
-        gt: (n,) true depth, positive.
+        gt: (n,) true depth, positive where valid.
+        valid: Boolean (n,); default: everywhere.
+        floor: See above.
 
     Returns:
         ``count`` and ``within`` (3,): integers; ``sums`` float64 (8,): |e|, e², |e|/g, e²/g, log ratio, log
         ratio², |log10 ratio|, (1/p - 1/g)².
     """
-    # one float64 copy each; the logarithm is taken once, of the ratio
-    pred = np.maximum(np.asarray(pred, np.float64), floor)
-    gt = np.asarray(gt, np.float64)
+    sums, within = np.zeros(8), np.zeros(3, np.int64)
+    count = len(gt) if valid is None else int(np.count_nonzero(valid))
+    for start in range(0, len(gt), CHUNK):  # small enough to stay in the cache from one step to the next
+        p, g = pred[start : start + CHUNK], gt[start : start + CHUNK]
+        if valid is not None:  # two equal depths add nothing to any sum, which is cheaper than taking them out
+            known = valid[start : start + CHUNK]
+            p, g = np.where(known, p, p.dtype.type(1)), np.where(known, g, g.dtype.type(1))
+        part_sums, part_within = _chunk_sums(p, g, floor)
+        sums += part_sums
+        within += part_within
+    return dict(count=np.int64(count), within=within - (len(gt) - count), sums=sums)
+
+
+def _chunk_sums(pred: np.ndarray, gt: np.ndarray, floor: float) -> tuple[list[float], list[int]]:
+    pred = np.maximum(pred, floor, dtype=np.float64)
+    gt = gt.astype(np.float64)
+    inverse = np.reciprocal(gt)
     error = pred - gt
     size = np.abs(error)
-    inverse = 1.0 / gt
-    ratio = pred * inverse
-    log = np.log(ratio)
     relative = size * inverse
-    sums = [
-        size.sum(),
-        np.dot(error, error),
-        relative.sum(),
-        np.dot(size, relative),
-        log.sum(),
-        np.dot(log, log),
-    ]
-    sums += [np.abs(log).sum() / np.log(10.0), np.square(1.0 / pred - inverse).sum()]
+    log = np.log(pred * inverse)  # one logarithm serves four figures
     far = np.abs(log)
-    within = [int((far < k * np.log(1.25)).sum()) for k in (1, 2, 3)]
-    return dict(count=np.int64(gt.size), within=np.array(within, np.int64), sums=np.array(sums, np.float64))
+    squares = [size * size, size * relative, log * log]
+    size_sum, relative_sum, far_sum = float(size.sum()), float(relative.sum()), float(far.sum())
+    error_squares, relative_squares, log_squares = (float(values.sum()) for values in squares)
+    inverse_error = np.divide(error, pred, out=error)  # 1/g - 1/p = (p - g) / (p g)
+    inverse_error *= inverse
+    inverse_error *= inverse_error
+    sums = [size_sum, error_squares, relative_sum, relative_squares, float(log.sum()), log_squares]
+    sums += [far_sum / _LOG_10, float(inverse_error.sum())]
+    return sums, [int(np.count_nonzero(far < k * _LOG_125)) for k in (1, 2, 3)]
 
 
 def depth_figures(state: dict[str, np.ndarray]) -> dict[str, float]:

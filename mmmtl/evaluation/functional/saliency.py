@@ -10,6 +10,7 @@ __all__ = [
 ]  # fmt: skip
 
 BETA_SQUARED = 0.3
+CHUNK = 16384
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 """0.05, 0.10, .. 0.95 (InvPT, TaskPrompter, DiffusionMTL, TaskDiffusion)."""
 
@@ -34,19 +35,54 @@ def threshold_counts(probability: np.ndarray, gt: np.ndarray, thresholds: tuple[
     label = np.ascontiguousarray(gt).ravel()
     if value.size != label.size:
         raise ValueError(f'prediction has shape {probability.shape}, label {gt.shape}')
-    if double_sigmoid:
-        value = np.float32(1) / (np.float32(1) + np.exp(-value))
     levels = np.asarray(thresholds, np.float32)
-    passed = np.searchsorted(levels, value, side='right')  # how many thresholds the pixel reaches
-    if np.isnan(value).any():
-        passed[np.isnan(value)] = 0
+    table = _LevelTable(levels)
     width = len(levels) + 1
-    kind = np.full(256, 2, np.int64)
-    kind[:2] = 0, 1
-    counts = np.bincount(passed + width * kind[label.astype(np.uint8)], minlength=3 * width).reshape(3, width)
-    reached = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1][:, 1:]
-    false_positive, true_positive = reached[0], reached[1]
-    return np.stack([true_positive, false_positive, counts[1].sum() - true_positive])
+    counts = np.zeros(256 * width, np.int64)
+    for start in range(0, value.size, CHUNK):  # small enough to stay in the cache from one step to the next
+        part = value[start : start + CHUNK]
+        if double_sigmoid:
+            part = np.float32(1) / (np.float32(1) + np.exp(-part))
+        place = label[start : start + CHUNK].astype(np.uint8).astype(np.intp)
+        place *= width
+        place += table.passed(part)
+        counts += np.bincount(place, minlength=len(counts))
+    by_label = counts.reshape(256, width)[:2]
+    reached = np.cumsum(by_label[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    return np.stack([reached[1], reached[0], by_label[1].sum() - reached[1]])
+
+
+class _LevelTable:
+    """How many of some ascending levels a float32 value reaches, by table lookup instead of a search.
+
+    [0, 1] is cut into cells, so narrow that none holds two levels: the cell says how many levels lie below it, and one
+    comparison decides about the level inside.
+    """
+
+    cells = 4096
+
+    def __init__(self, levels: np.ndarray) -> None:
+        self.levels = levels
+        cell = self._cell(levels)
+        self.usable = len(np.unique(cell)) == len(levels) and bool(((levels >= 0) & (levels <= 1)).all())
+        if self.usable:
+            self.below = np.searchsorted(cell, np.arange(self.cells + 1), side='left').astype(np.int16)
+            self.inside = np.full(self.cells + 1, np.inf, np.float32)
+            self.inside[cell] = levels
+
+    def _cell(self, value: np.ndarray) -> np.ndarray:
+        # a product with a power of two is exact, so a value and a level compare as their cells do
+        return np.clip(value * np.float32(self.cells), 0, self.cells).astype(np.int32)
+
+    def passed(self, value: np.ndarray) -> np.ndarray:
+        """Number of levels that are at most ``value``; 0 for NaN."""
+        unknown = np.isnan(value)
+        if unknown.any():
+            value = np.where(unknown, np.float32(-1), value)
+        if not self.usable:
+            return np.searchsorted(self.levels, value, side='right')
+        cell = self._cell(value)
+        return self.below[cell] + (value >= self.inside[cell])
 
 
 def f_measure(precision: np.ndarray, recall: np.ndarray, beta_squared: float = BETA_SQUARED) -> np.ndarray:

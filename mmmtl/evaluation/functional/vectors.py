@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['ANGLE_BINS', 'angle_histogram', 'angular_error', 'histogram_quantile', 'normalised']
+__all__ = [
+    'ANGLE_BINS',
+    'LIMITS',
+    'angle_histogram',
+    'angle_sums',
+    'angular_error',
+    'histogram_quantile',
+    'normalised',
+]
 
+CHUNK = 16384
+LIMITS = (11.25, 22.5, 30.0)
+"""Degrees below which pixels are counted."""
 ANGLE_BINS = 18000
 """Bins of the histogram from which medians are read: 0.01 degree each."""
 
@@ -31,6 +42,28 @@ def angular_error(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     apart = np.sqrt(((pred - gt) ** 2).sum(0))
     together = np.sqrt(((pred + gt) ** 2).sum(0))
     return np.degrees(2.0 * np.arctan2(apart, together))
+
+
+def angle_sums(pred: np.ndarray, gt: np.ndarray) -> dict[str, np.ndarray]:
+    """Sums over the valid pixels of one image.
+
+    Args:
+        pred, gt: (C, n).
+
+    Returns:
+        ``count``; ``sums`` float64 (2,): angle, its square; ``within`` int64 (3,): angles below :data:`LIMITS`;
+        ``histogram`` int64 of :func:`angle_histogram`.
+    """
+    sums, within = np.zeros(2), np.zeros(len(LIMITS), np.int64)
+    histogram = np.zeros(ANGLE_BINS, np.int64)
+    for start in range(
+        0, pred.shape[1], CHUNK
+    ):  # small enough to stay in the cache from one step to the next
+        angle = angular_error(pred[:, start : start + CHUNK], gt[:, start : start + CHUNK])
+        sums += (angle.sum(), (angle * angle).sum())
+        within += [int(np.count_nonzero(angle < limit)) for limit in LIMITS]
+        histogram += angle_histogram(angle)
+    return dict(count=np.int64(pred.shape[1]), sums=sums, within=within, histogram=histogram)
 
 
 def angle_histogram(degrees: np.ndarray) -> np.ndarray:

@@ -54,9 +54,9 @@ class DepthError(TaskMetric):
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         with np.errstate(invalid='ignore'):  # comparisons with NaN are False, as wanted
             valid = (gt[0] > self.min_depth) & (gt[0] < self.max_depth)
-        value, truth = pred[0][valid], gt[0][valid]
         if self.protocol == 'clean':
-            return depth_sums(value, truth)
+            return depth_sums(pred.ravel(), gt.ravel(), valid.ravel())
+        value, truth = pred[0][valid], gt[0][valid]
         if not truth.size:
             return image_state(list(self.directions), {})
         scale, shift = fit_scale_shift(value, truth)

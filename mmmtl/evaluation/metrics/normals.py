@@ -6,12 +6,10 @@ import numpy as np
 
 from mmmtl.registry import METRICS
 
-from ..functional.vectors import ANGLE_BINS, angle_histogram, angular_error, histogram_quantile
+from ..functional.vectors import ANGLE_BINS, angle_sums, histogram_quantile
 from .base import State, TaskMetric, image_mean, image_state, valid_pixels
 
 __all__ = ['NormalsError']
-
-LIMITS = (11.25, 22.5, 30.0)
 
 
 @METRICS.register_module()
@@ -45,12 +43,11 @@ class NormalsError(TaskMetric):
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         valid = valid_pixels(gt)
-        angle = angular_error(pred[:, valid], gt[:, valid])
-        if self.protocol == 'upstream':
-            return image_state(['mErr'], {'mErr': angle.mean()} if angle.size else {})
-        return dict(count=np.int64(angle.size), sums=np.array([angle.sum(), np.dot(angle, angle)]),
-                    within=np.array([int((angle < limit).sum()) for limit in LIMITS], np.int64),
-                    histogram=angle_histogram(angle))  # fmt: skip
+        state = angle_sums(pred[:, valid], gt[:, valid])
+        if self.protocol == 'clean':
+            return state
+        count = int(state['count'])
+        return image_state(['mErr'], {'mErr': state['sums'][0] / count} if count else {})
 
     def compute(self, total: State) -> dict[str, float]:
         if self.protocol == 'upstream':
