@@ -113,7 +113,7 @@ def test_this_environment_meets_the_requirements():
 
 IMPORT_NAMES = {'mmcv-lite': 'mmcv', 'mmsegmentation': 'mmseg', 'opencv-python': 'cv2', 'scikit-image': 'skimage',
                 'tensorboard': 'torch.utils.tensorboard'}  # fmt: skip
-IMPLIED = {'PIL', 'packaging', 'mmmtl', 'huggingface_hub', 'yapf', 'addict', 'prettytable', 'rich', 'yaml'}
+IMPLIED = {'PIL', 'packaging', 'mmmtl', 'benchmarks', 'huggingface_hub', 'yapf', 'addict', 'prettytable', 'rich', 'yaml'}
 """Modules that a requirement brings for certain: mmengine, mmcv, torchvision, timm."""
 
 

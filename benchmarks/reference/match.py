@@ -20,7 +20,9 @@ def published_name(task: Any) -> str:
     for name in (type(task).default_name, *type(task).aliases):
         if name in PUBLISHED:
             return name
-    raise ValueError(f'{task} is not among the tasks that the published program knows: {", ".join(PUBLISHED)}')
+    raise ValueError(
+        f'{task} is not among the tasks that the published program knows: {", ".join(PUBLISHED)}'
+    )
 
 
 def setting_of(model: nn.Module, size: tuple[int, int]) -> taskdiffusion.Setting:
@@ -51,7 +53,9 @@ class Pair:
         seed: Seed of weights and draws.
     """
 
-    def __init__(self, model: nn.Module, inputs: Tensor, targets: Mapping[str, tuple[Tensor, Tensor]], seed: int = 0) -> None:
+    def __init__(
+        self, model: nn.Module, inputs: Tensor, targets: Mapping[str, tuple[Tensor, Tensor]], seed: int = 0
+    ) -> None:
         self.model, self.inputs, size = model, inputs, tuple(inputs.shape[-2:])
         self.setting = setting_of(model, size)
         self.names = {published_name(t): n for n, t in model.tasks.items()}
@@ -68,7 +72,10 @@ class Pair:
         self.time = torch.rand(batch, generator=generator) * 0.999
         self.noise = torch.randn(batch, *z, generator=generator)
         experts = len(self.setting.ranks)
-        self.routes = [torch.randn(batch, experts, generator=generator) for _ in range(8 * len(self.names) * bool(experts))]
+        self.routes = [
+            torch.randn(batch, experts, generator=generator)
+            for _ in range(8 * len(self.names) * bool(experts))
+        ]
 
     @staticmethod
     def _published_label(name: str, label: Tensor) -> Tensor:
@@ -97,7 +104,9 @@ class Pair:
         done[0].backward()
         return done
 
-    def compare_predictions(self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, float]:
+    def compare_predictions(
+        self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+    ) -> dict[str, float]:
         """Largest difference and relative L2 over all tasks, and the share of pixels whose class differs."""
         relative, norm, flips, pixels = 0.0, 0.0, 0, 0
         for published, own in self.names.items():
@@ -107,7 +116,11 @@ class Pair:
             if published in taskdiffusion.DISCRETE:
                 flips += (a.argmax(1) != b.argmax(1)).sum().item()
                 pixels += a[:, 0].numel()
-        return {'largest relative difference': relative, 'relative L2': norm, 'share of argmax that differs': flips / max(pixels, 1)}
+        return {
+            'largest relative difference': relative,
+            'relative L2': norm,
+            'share of argmax that differs': flips / max(pixels, 1),
+        }
 
     def compare_steps(self, losses: Mapping[str, Tensor], expected: Any) -> dict[str, float]:
         """Relative difference of the total loss; relative L2 of the gradients: all together, and the worst parameter."""
@@ -132,4 +145,6 @@ def count_reference(setting: taskdiffusion.Setting, batch: int = 1) -> float:
         with FlopCounterMode(display=False) as counter:
             model.predict(torch.empty(batch, 3, *setting.size))
     products = counter.get_flop_counts()['Global']
-    return sum(n for op, n in products.items() if str(op).split('.')[-1] in ('convolution', 'addmm', 'mm')) / 2
+    return (
+        sum(n for op, n in products.items() if str(op).split('.')[-1] in ('convolution', 'addmm', 'mm')) / 2
+    )

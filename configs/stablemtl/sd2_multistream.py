@@ -11,3 +11,5 @@ model = dict(
     checkpointing=True,
     single_stream='work_dirs/stablemtl/sd2_single/iter_40000.pth',
     exchange=dict(heads=4, query_width=640, places='all', hide=0.4))  # fmt: skip
+
+custom_hooks = [dict(type='RandomStateHook'), dict(type='AccumulationHook'), dict(type='NonFiniteLossHook')]

@@ -5,3 +5,5 @@ _base_ = [
     '../_base_/schedules/stablemtl.py']  # fmt: skip
 
 model = dict(tasks=_base_.tasks, checkpointing=True)
+
+custom_hooks = [dict(type='RandomStateHook'), dict(type='AccumulationHook'), dict(type='NonFiniteLossHook')]

@@ -55,7 +55,8 @@ class Diorama(MTLDataset):
     )  # fmt: skip
 
     def __init__(self, tasks: Mapping[str, Any], length: int = 1000, size: Sequence[int] = (128, 128),
-                 scene_seed: int = 0, seed: int = 0, frames: int | None = None, cache_dir: str | None = None, pipeline: Sequence[dict | Callable] = (),
+                 scene_seed: int = 0, seed: int = 0, frames: int | None = None, cache_dir: str | None = None,
+                 pipeline: Sequence[dict | Callable] = (),
                  label_sampler: dict | LabelSampler | None = None, test_mode: bool = False,
                  allow_unlabelled: bool | Sequence[str] = False, peek: Sequence[str] = (),
                  label_map_out: str | None = None, indices: int | Sequence[int] | None = None,
@@ -65,7 +66,9 @@ class Diorama(MTLDataset):
         built = build_tasks(tasks)
         moving = [name for name, task in built.items() if task.frames > 1]
         if frames == 1 and moving:
-            raise ConfigError(f'Diorama: the tasks {moving} need a pair of frames, but frames=1; leave it out or set 2')
+            raise ConfigError(
+                f'Diorama: the tasks {moving} need a pair of frames, but frames=1; leave it out or set 2'
+            )
         self.frames = frames or (2 if moving else 1)
         try:
             self.size = check_arguments(scene_seed, 0, size, self.frames)
@@ -78,7 +81,10 @@ class Diorama(MTLDataset):
                          metainfo=metainfo, lazy_init=lazy_init)  # fmt: skip
 
     def list_samples(self) -> list[dict]:
-        return [dict(sample_id=f'diorama_{self.scene_seed}_{n:06d}', img_path=None, number=n) for n in range(self.length)]
+        return [
+            dict(sample_id=f'diorama_{self.scene_seed}_{n:06d}', img_path=None, number=n)
+            for n in range(self.length)
+        ]
 
     def load_image(self, info: dict) -> np.ndarray:
         return self._scene(info)['img'].copy()

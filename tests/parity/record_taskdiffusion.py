@@ -1,6 +1,6 @@
 """Record a run of the reference transcription of TaskDiffusion, in the form that ``replay.py`` reads.
 
-    python tests/parity/record_taskdiffusion.py tests/data/taskdiffusion_small.pt
+python tests/parity/record_taskdiffusion.py tests/data/taskdiffusion_small.pt
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from benchmarks.reference.taskdiffusion import DISCRETE, ReferenceTaskDiffusion,
 
 PASCAL = {'semseg': 5, 'human_parts': 7, 'sal': 2, 'normals': 3, 'edge': 1}
 NYUD = {'semseg': 6, 'depth': 1, 'normals': 3, 'edge': 1}
-WEIGHTS = {'semseg': 1.0, 'human_parts': 2.0, 'sal': 5.0, 'depth': 1.0, 'normals': 10.0, 'edge': 50.0, 'load_balancing': 3e-4}
+WEIGHTS = {
+    'semseg': 1.0,
+    'human_parts': 2.0,
+    'sal': 5.0,
+    'depth': 1.0,
+    'normals': 10.0,
+    'edge': 50.0,
+    'load_balancing': 3e-4,
+}
 
 
 def small_setting(tasks: dict[str, int], mlore: bool = False, **changes: Any) -> Setting:
@@ -38,7 +46,9 @@ def random_batch(setting: Setting, seed: int, batch: int = 2) -> tuple[Tensor, d
     targets = {}
     for task, channels in setting.tasks.items():
         if task in DISCRETE or task == 'edge':
-            label = torch.randint(0, max(channels, 2), (batch, 1, height // 4, width // 4), generator=generator).float()
+            label = torch.randint(
+                0, max(channels, 2), (batch, 1, height // 4, width // 4), generator=generator
+            ).float()
             label = F.interpolate(label, (height, width))
         elif task == 'depth':
             label = torch.rand(batch, 1, height, width, generator=generator) * 8 + 0.5
@@ -137,7 +147,9 @@ def main() -> None:
     # few but whole: every parameter of one level and one task, and everything that is shared
     data['train']['grads'] = {n: g for n, g in data['train']['grads'].items() if g.numel() <= 64 and not any(
         f'.{i}.' in n for i in (1, 2)) and not any(f'.{t}.' in n for t in ('human_parts', 'edge'))}  # fmt: skip
-    data['train']['bn_after'] = {n: v for n, v in data['train']['bn_after'].items() if '.normals.' in n or 'share' in n}
+    data['train']['bn_after'] = {
+        n: v for n, v in data['train']['bn_after'].items() if '.normals.' in n or 'share' in n
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(data, path)
     print(f'{path}: {path.stat().st_size / 1024:.0f} kB')

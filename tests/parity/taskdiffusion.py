@@ -19,7 +19,9 @@ NOISE_FLOOR = 1e-7
 
 def recognises(data: dict) -> bool:
     """Whether ``data`` is a recorded TaskDiffusion run."""
-    return {'cfg', 'vit', 'train', 'eval'} <= set(data) and str(data['cfg'].get('model', '')).startswith('TaskDiffusion')
+    return {'cfg', 'vit', 'train', 'eval'} <= set(data) and str(data['cfg'].get('model', '')).startswith(
+        'TaskDiffusion'
+    )
 
 
 def setting_of(data: dict) -> Setting:
@@ -58,9 +60,20 @@ def build(data: dict) -> tuple[MultiTaskModel, dict[str, Any]]:
                    separate_codes=[t.name for old, t in tasks.items() if old == 'sal'])  # fmt: skip
     state = state_of(data)
     if s.ranks:
-        own = next(v.shape[0] for k, v in state.items() if '.feat_task.0.0.conv2.' in k and k.endswith('.W.weight'))
-        decoder.update(aux='level_mask', conditions=dict(
-            type='MLoREConditions', grid=s.grid, ranks=s.ranks, topk=s.topk, own_rank=own, balance_weight=s.balance_weight))
+        own = next(
+            v.shape[0] for k, v in state.items() if '.feat_task.0.0.conv2.' in k and k.endswith('.W.weight')
+        )
+        decoder.update(
+            aux='level_mask',
+            conditions=dict(
+                type='MLoREConditions',
+                grid=s.grid,
+                ranks=s.ranks,
+                topk=s.topk,
+                own_rank=own,
+                balance_weight=s.balance_weight,
+            ),
+        )
     model = MultiTaskModel(
         {t.name: t for t in tasks.values()},
         dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=s.size, patch_size=data['vit']['patch_size'],
@@ -120,7 +133,10 @@ def _steps(probe: dict, trace: list[dict], tasks: dict, thin: int) -> list[Resul
         worst = 0.0
         for old, expected in probe['logits'][k * len(tasks) : (k + 1) * len(tasks)]:
             found = step['raw'][tasks[old].name]
-            worst = max(worst, relative(found if found.shape == expected.shape else found[..., ::thin, ::thin], expected))
+            worst = max(
+                worst,
+                relative(found if found.shape == expected.shape else found[..., ::thin, ::thin], expected),
+            )
         results.append((f'step {k}, raw maps, worst task', worst, OUTPUT))
     return results
 
@@ -134,7 +150,10 @@ def _replay_training(model: MultiTaskModel, tasks: dict, data: dict) -> list[Res
     for (level, task, block), draw in zip(order, draws[2:]):
         noise[f'router.{level}.{task}.{block}'] = draw.flatten(1)
     index = torch.arange(len(image))
-    targets = {t.name: (index, label_of(t, data['targets'][old], 0 if old == 'depth' else 255)) for old, t in tasks.items()}
+    targets = {
+        t.name: (index, label_of(t, data['targets'][old], 0 if old == 'depth' else 255))
+        for old, t in tasks.items()
+    }
     kept: list[dict] = []
     original = model.decoder.train_maps
 
@@ -151,12 +170,20 @@ def _replay_training(model: MultiTaskModel, tasks: dict, data: dict) -> list[Res
     total = sum(losses.values())
     total.backward()
     results = []
-    for title, maps, expected in (('main', kept[0], record['logits']), ('auxiliary', kept[1], record['aux_logits'])):
+    for title, maps, expected in (
+        ('main', kept[0], record['logits']),
+        ('auxiliary', kept[1], record['aux_logits']),
+    ):
         for old, wanted in expected.items():
-            full = torch.nn.functional.interpolate(maps[names[old]], image.shape[-2:], mode='bilinear').detach()
+            full = torch.nn.functional.interpolate(
+                maps[names[old]], image.shape[-2:], mode='bilinear'
+            ).detach()
             results.append((f'training, {title} {old}', relative(full[..., ::thin, ::thin], wanted), OUTPUT))
     for old, task in tasks.items():
-        for prefix, expected, weight in (('', record['loss'], 1.0), ('aux.', record['aux_loss'], model.decoder.aux_weight)):
+        for prefix, expected, weight in (
+            ('', record['loss'], 1.0),
+            ('aux.', record['aux_loss'], model.decoder.aux_weight),
+        ):
             found = losses[f'{prefix}loss_{task.name}'].item() / (weight * task.loss_weight)
             results.append((f'loss, {prefix}{old}', ratio(found, expected[old]), LOSS))
     if 'cv' in record['loss']:

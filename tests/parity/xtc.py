@@ -22,7 +22,9 @@ ROUNDING = 6e-8
 
 def recognises(data: dict) -> bool:
     """Whether ``data`` is a recorded cross-task consistency run."""
-    return any(isinstance(v, dict) and {'view1', 'onelabel', 'mapfns_checksum'} <= set(v) for v in data.values())
+    return any(
+        isinstance(v, dict) and {'view1', 'onelabel', 'mapfns_checksum'} <= set(v) for v in data.values()
+    )
 
 
 def fill(key: str, value: Tensor, prefix: str = '') -> Tensor:
@@ -94,7 +96,9 @@ def load(model: MultiTaskModel, case: dict) -> None:
     """Weights of the recorded run: stored, or rebuilt by rule and held against their checksums."""
     own, state = model.state_dict(), {}
     host = case.get('state_dict') or dict.fromkeys([*case['sd_checksum'], *(_counters(case['sd_checksum']))])
-    mapping = case.get('mapfns') or dict.fromkeys([*case['mapfns_checksum'], *_counters(case['mapfns_checksum'])])
+    mapping = case.get('mapfns') or dict.fromkeys(
+        [*case['mapfns_checksum'], *_counters(case['mapfns_checksum'])]
+    )
     for keys, convert, sums, prefix in ((host, host_key, case['sd_checksum'], ''),
                                         (mapping, mapping_key, case['mapfns_checksum'], 'mapfns/')):  # fmt: skip
         for key, value in keys.items():
@@ -158,7 +162,9 @@ def replay(data: dict) -> list[tuple[str, float, float]]:
         results += [(f'{name}: {q}', d, t) for q, d, t in _evaluation(model, case)]
         for setting in SETTINGS:
             load(model, case)
-            results += [(f'{name}, {setting}: {q}', d, t) for q, d, t in _training(model, case, case[setting])]
+            results += [
+                (f'{name}, {setting}: {q}', d, t) for q, d, t in _training(model, case, case[setting])
+            ]
     return results
 
 
@@ -210,7 +216,9 @@ def _training(model: MultiTaskModel, case: dict, record: dict) -> list[tuple[str
     """
     start = {k: v.clone() for k, v in model.state_dict().items()}
     found = _quantities(model, case, record)
-    results = [(q, _difference(value, expected), tolerance) for q, (value, expected, tolerance) in found.items()]
+    results = [
+        (q, _difference(value, expected), tolerance) for q, (value, expected, tolerance) in found.items()
+    ]
     if all(d <= t for _, d, t in results):
         return results
     moved = dict.fromkeys(found, 0.0)
@@ -220,7 +228,10 @@ def _training(model: MultiTaskModel, case: dict, record: dict) -> list[tuple[str
                                if v.is_floating_point() else v for k, v in start.items()})  # fmt: skip
         for quantity, (value, _, _) in _quantities(model, case, record).items():
             moved[quantity] = max(moved[quantity], _difference(value, found[quantity][0]))
-    return [(q, d, t) if d <= t else (f'{q} (rounding: {moved[q]:.0e})', d, max(t, 3 * moved[q])) for q, d, t in results]
+    return [
+        (q, d, t) if d <= t else (f'{q} (rounding: {moved[q]:.0e})', d, max(t, 3 * moved[q]))
+        for q, d, t in results
+    ]
 
 
 def _difference(value: Tensor, expected: Tensor) -> float:

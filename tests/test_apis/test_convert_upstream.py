@@ -68,11 +68,19 @@ def test_converted_file_predicts_as_published(published, config, tmp_path, endin
     assert [p.name for p in target.parent.iterdir()] == [target.name]
     ours = init_model(str(config), str(target))
     generator = torch.Generator().manual_seed(0)
-    image, start = torch.randn(2, 3, 32, 48, generator=generator), torch.randn(2, 8, 2, 3, generator=generator)
+    image, start = (
+        torch.randn(2, 3, 32, 48, generator=generator),
+        torch.randn(2, 8, 2, 3, generator=generator),
+    )
     model.s.draws = [start]
     with torch.no_grad():
         expected, found = model.predict(image), ours(image, noise={'start': start})
-    for published_name, own in (('semseg', 'semseg'), ('depth', 'depth'), ('normals', 'normals'), ('edge', 'boundary')):
+    for published_name, own in (
+        ('semseg', 'semseg'),
+        ('depth', 'depth'),
+        ('normals', 'normals'),
+        ('edge', 'boundary'),
+    ):
         scale = expected[published_name].abs().max()
         assert (found[own] - expected[published_name]).abs().max() < 1e-5 * scale
 
@@ -93,19 +101,32 @@ def test_mistakes_are_named(published, config, tmp_path):
     with pytest.raises(ConfigError, match=r'\.pth or \.safetensors'):
         upstream.convert_checkpoint('taskdiffusion', str(source), str(tmp_path / 'x.bin'), str(config))
     with pytest.raises(CheckpointError, match='does not exist'):
-        upstream.convert_checkpoint('taskdiffusion', str(tmp_path / 'no.pth'), str(tmp_path / 'x.pth'), str(config))
+        upstream.convert_checkpoint(
+            'taskdiffusion', str(tmp_path / 'no.pth'), str(tmp_path / 'x.pth'), str(config)
+        )
     (tmp_path / 'broken.pth').write_bytes(b'no checkpoint')
     with pytest.raises(CheckpointError, match="can't be read"):
-        upstream.convert_checkpoint('taskdiffusion', str(tmp_path / 'broken.pth'), str(tmp_path / 'x.pth'), str(config))
+        upstream.convert_checkpoint(
+            'taskdiffusion', str(tmp_path / 'broken.pth'), str(tmp_path / 'x.pth'), str(config)
+        )
     torch.save({'epoch': 3}, tmp_path / 'empty.pth')
     with pytest.raises(CheckpointError, match=r"holds \['epoch'\]"):
-        upstream.convert_checkpoint('taskdiffusion', str(tmp_path / 'empty.pth'), str(tmp_path / 'x.pth'), str(config))
+        upstream.convert_checkpoint(
+            'taskdiffusion', str(tmp_path / 'empty.pth'), str(tmp_path / 'x.pth'), str(config)
+        )
 
 
 def test_command(published, config, tmp_path, root_dir):
     _, source = published
-    command = [sys.executable, str(root_dir / 'tools/model_converters/convert_upstream.py'), 'taskdiffusion', str(source)]
-    done = subprocess.run([*command, str(tmp_path / 'c.pth'), '--config', str(config)], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        str(root_dir / 'tools/model_converters/convert_upstream.py'),
+        'taskdiffusion',
+        str(source),
+    ]
+    done = subprocess.run(
+        [*command, str(tmp_path / 'c.pth'), '--config', str(config)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert 'dropped: module.backbone.pos_embed' in done.stdout
 

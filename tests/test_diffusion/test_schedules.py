@@ -33,7 +33,11 @@ def test_amplitudes_are_a_quarter_circle_and_noise_grows():
 
 
 def test_times_of_three_steps():
-    assert ddim_times(3) == [(1.0, pytest.approx(1 / 3)), (pytest.approx(2 / 3), 0.0), (pytest.approx(1 / 3), 0.0)]
+    assert ddim_times(3) == [
+        (1.0, pytest.approx(1 / 3)),
+        (pytest.approx(2 / 3), 0.0),
+        (pytest.approx(1 / 3), 0.0),
+    ]
     assert ddim_times(1) == [(1.0, 0.0)]
     assert ddim_times(2, 0) == [(1.0, 0.5), (0.5, 0.0)]
     with pytest.raises(ValueError, match='steps >= 1'):
@@ -49,5 +53,7 @@ def test_step_with_the_true_map_follows_the_same_noise():
 
 
 def test_step_at_zero_noise_stays_finite():
-    z = ddim_step(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.tensor([math.inf]), torch.tensor([0.0]))
+    z = ddim_step(
+        torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.tensor([math.inf]), torch.tensor([0.0])
+    )
     assert torch.isfinite(z).all()

@@ -19,7 +19,9 @@ ALL = dict(
     optical_flow=dict(type='OpticalFlow'), scene_flow=dict(type='SceneFlow'), albedo=dict(type='Albedo'),
     shading=dict(type='Shading'))  # fmt: skip
 SIZE, WIDTH, GRID = (48, 64), 16, (3, 4)
-EXPERTS = dict(conditions=dict(type='MLoREConditions', grid=GRID, ranks=(2, 3, 4), topk=2, own_rank=4), aux='level_mask')
+EXPERTS = dict(
+    conditions=dict(type='MLoREConditions', grid=GRID, ranks=(2, 3, 4), topk=2, own_rank=4), aux='level_mask'
+)
 
 
 def make(names, levels=3, **options):
@@ -36,7 +38,9 @@ def features(levels=3, batch=3, seed=1, grid=GRID):
 def label(task, count, seed):
     generator = torch.Generator().manual_seed(seed)
     if task.categorical:
-        drawn = torch.randint(0, 2 if task.code_classes is None else task.code_classes, (count, *SIZE), generator=generator)
+        drawn = torch.randint(
+            0, 2 if task.code_classes is None else task.code_classes, (count, *SIZE), generator=generator
+        )
         return torch.where(torch.rand(count, *SIZE, generator=generator) < 0.1, 255, drawn)
     drawn = torch.rand(count, task.label_channels, *SIZE, generator=generator)
     return torch.where(torch.rand(count, 1, *SIZE, generator=generator) < 0.1, float('nan'), drawn)
@@ -44,7 +48,9 @@ def label(task, count, seed):
 
 def targets(decoder, rows):
     """Labels of the given rows of the batch, per task."""
-    return {n: (torch.tensor(index), label(decoder.tasks[n], len(index), 5)) for n, index in rows.items() if index}
+    return {
+        n: (torch.tensor(index), label(decoder.tasks[n], len(index), 5)) for n, index in rows.items() if index
+    }
 
 
 SETS = [['semseg', 'depth', 'normals'], ['optical_flow', 'scene_flow'], ['saliency'], ['albedo'], list(ALL)]
@@ -56,7 +62,9 @@ def test_any_set_of_tasks_trains_and_predicts(names, variant):
     decoder = make(names, **(EXPERTS if variant == 'experts' else {}))
     feats = [f.requires_grad_() for f in features()]
     losses = decoder.loss(feats, targets(decoder, {n: [0, 1, 2] for n in names}), GeneratorNoise(0), SIZE)
-    expected = {f'{p}loss_{n}' for n in names for p in ('', 'aux.')} | ({'loss_balance'} if variant == 'experts' else set())
+    expected = {f'{p}loss_{n}' for n in names for p in ('', 'aux.')} | (
+        {'loss_balance'} if variant == 'experts' else set()
+    )
     assert set(losses) == expected
     total = sum(losses.values())
     assert torch.isfinite(total)
@@ -92,7 +100,9 @@ def test_missing_labels_equal_labels_that_are_unknown_everywhere():
         labels[1] = 255 if decoder.tasks[name].categorical else float('nan')
         blank[name] = (index, labels)
     partial = {n: (torch.tensor([2, 0]), labels[[2, 0]]) for n, (_, labels) in full.items()}
-    assert torch.allclose(encoder.encode_labels(blank, 3, GRID), encoder.encode_labels(partial, 3, GRID), atol=1e-9)
+    assert torch.allclose(
+        encoder.encode_labels(blank, 3, GRID), encoder.encode_labels(partial, 3, GRID), atol=1e-9
+    )
 
 
 def test_order_of_the_labelled_rows_does_not_matter():
@@ -122,12 +132,16 @@ SWITCHES = [
 @pytest.mark.parametrize('switch', SWITCHES, ids=str)
 def test_switches_change_the_result_and_leave_no_parameter_idle(switch):
     decoder = make(['semseg', 'depth'], **switch)
-    losses = decoder.loss(features(), targets(decoder, {'semseg': [0, 1, 2], 'depth': [1]}), GeneratorNoise(0), SIZE)
+    losses = decoder.loss(
+        features(), targets(decoder, {'semseg': [0, 1, 2], 'depth': [1]}), GeneratorNoise(0), SIZE
+    )
     sum(losses.values()).backward()
     assert not [n for n, p in decoder.named_parameters() if p.grad is None]
     plain, decoder = make(['semseg', 'depth']).eval(), decoder.eval()
     own = plain.state_dict()
-    plain.load_state_dict({k: v for k, v in decoder.state_dict().items() if k in own and v.shape == own[k].shape}, strict=False)
+    plain.load_state_dict(
+        {k: v for k, v in decoder.state_dict().items() if k in own and v.shape == own[k].shape}, strict=False
+    )
     with torch.no_grad():
         found = decoder.predict(features(), SampleNoise(0, 'abc'), SIZE)['semseg']
         usual = plain.predict(features(), SampleNoise(0, 'abc'), SIZE)['semseg']
@@ -263,7 +277,9 @@ def test_denoising_step_compiles_without_graph_breaks():
 def test_bfloat16_autocast_trains_and_stays_close():
     decoder, noise = make(['semseg', 'depth']), SampleNoise(0, 'abc')
     with torch.autocast('cpu', torch.bfloat16):
-        losses = decoder.loss(features(), targets(decoder, {'semseg': [0, 1, 2], 'depth': [1]}), GeneratorNoise(0), SIZE)
+        losses = decoder.loss(
+            features(), targets(decoder, {'semseg': [0, 1, 2], 'depth': [1]}), GeneratorNoise(0), SIZE
+        )
         sum(losses.values()).backward()
     assert all(torch.isfinite(p.grad).all() for p in decoder.parameters())
     decoder.eval()

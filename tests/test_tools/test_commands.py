@@ -357,7 +357,7 @@ def test_any_number_of_processes_and_batch_size_gives_the_same_digits(monkeypatc
     figures = json.loads(written.pop())
     assert {k.split('/')[0] for k in figures} == {'semseg', 'depth', 'boundary'}
     files = sorted(p.relative_to(runs[0]) for p in (runs[0] / 'out').rglob('*.*'))
-    assert len(files) == 21
+    assert len(files) == 28
     for folder in runs[1:]:
         assert all((folder / f).read_bytes() == (runs[0] / f).read_bytes() for f in files)
 

@@ -15,10 +15,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ lies
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Time, peak memory and attained share of the matrix-multiply peak of a model with random weights.')
+        description='Time, peak memory and attained share of the matrix-multiply peak of a model with random weights.'
+    )
     parser.add_argument('config', help='config file')
-    parser.add_argument('--mode', choices=['predict', 'train'], default='predict', help='one prediction, or one training step')
-    parser.add_argument('--shape', nargs='+', type=int, metavar='N', help="HEIGHT [WIDTH] of the input (default: the config's)")
+    parser.add_argument(
+        '--mode', choices=['predict', 'train'], default='predict', help='one prediction, or one training step'
+    )
+    parser.add_argument(
+        '--shape',
+        nargs='+',
+        type=int,
+        metavar='N',
+        help="HEIGHT [WIDTH] of the input (default: the config's)",
+    )
     parser.add_argument('--batch', type=int, default=1, metavar='N', help='images (default: 1)')
     parser.add_argument('--repeats', type=int, default=5, metavar='N', help='measurements (default: 5)')
     parser.add_argument('--threads', type=int, metavar='N', help='CPU threads')
@@ -28,7 +37,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--reference', action='store_true',
                         help="measure the literal transcription of the method's data flow in turns with it, and compare the "
                              'numbers (TaskDiffusion on a ViT; always fp32, on the CPU)')  # fmt: skip
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
+    )
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes HEIGHT [WIDTH]')
@@ -48,7 +59,9 @@ def measure(args: argparse.Namespace) -> None:
     size = (args.shape[0], args.shape[-1]) if args.shape else None
     if size:
         options.setdefault('model.backbone.img_size', size)
-    bench = Benchmark(load_config(args.config, options), args.mode, size, args.batch, args.device, args.amp, args.compile)
+    bench = Benchmark(
+        load_config(args.config, options), args.mode, size, args.batch, args.device, args.amp, args.compile
+    )
     print(f'{args.config}, {args.mode}, {args.batch} x {bench.size[0]} x {bench.size[1]}, {args.device}, '
           f'{torch.get_num_threads()} threads{", bfloat16 autocast" if args.amp else ""}')  # fmt: skip
     if not args.reference:
@@ -74,7 +87,9 @@ def measure(args: argparse.Namespace) -> None:
     print(f'reference: median {statistics.median(seconds):.3f} s, best {min(seconds):.3f} s, '
           f'peak memory {memory / 2**20:.0f} MiB')  # fmt: skip
     if args.mode == 'predict':
-        print(f'  {count_reference(pair.setting, args.batch) / 1e9:.1f} G multiply-accumulates in convolutions and linear layers')
+        print(
+            f'  {count_reference(pair.setting, args.batch) / 1e9:.1f} G multiply-accumulates in convolutions and linear layers'
+        )
     print(f'ratio: {statistics.median(seconds) / speed.median:.2f} x by medians, {min(seconds) / min(speed.seconds):.2f} x by '
           f'the best, memory {speed.memory / max(memory, 1):.2f} x')  # fmt: skip
     print(parts_table(speed.parts))

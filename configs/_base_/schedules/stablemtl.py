@@ -18,4 +18,3 @@ param_scheduler = [
          by_epoch=False)]  # fmt: skip
 # a step trains the parameters of one task
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
-custom_hooks = [dict(type='RandomStateHook'), dict(type='AccumulationHook'), dict(type='NonFiniteLossHook')]

@@ -47,7 +47,9 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED or (module == 'torch._utils' and name.startswith('_rebuild_')):
             return super().find_class(module, name)
-        if module == 'torch' and (name.endswith('Storage') or isinstance(getattr(torch, name, None), torch.dtype)):
+        if module == 'torch' and (
+            name.endswith('Storage') or isinstance(getattr(torch, name, None), torch.dtype)
+        ):
             return super().find_class(module, name)
         if (module, name) == ('torch.storage', 'UntypedStorage'):
             return super().find_class(module, name)
@@ -55,7 +57,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 _PICKLE = SimpleNamespace(
-    Unpickler=_Unpickler, load=lambda file, **options: _Unpickler(file, **options).load(), __name__='mmmtl_restricted_pickle')
+    Unpickler=_Unpickler,
+    load=lambda file, **options: _Unpickler(file, **options).load(),
+    __name__='mmmtl_restricted_pickle',
+)
 
 
 def read_published(path: str) -> dict[str, Tensor]:
@@ -76,10 +81,24 @@ def read_published(path: str) -> dict[str, Tensor]:
         return load_file(path)
     try:
         content = torch.load(path, map_location='cpu', pickle_module=_PICKLE, weights_only=False)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise CheckpointError(f"checkpoint '{path}' can't be read ({type(error).__name__}: {str(error)[:200]})") from error
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+    ) as error:
+        raise CheckpointError(
+            f"checkpoint '{path}' can't be read ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
     for candidate in [content.get(key) for key in _STATES] + [content] if isinstance(content, dict) else []:
-        if isinstance(candidate, dict) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
+        if (
+            isinstance(candidate, dict)
+            and candidate
+            and all(isinstance(v, Tensor) for v in candidate.values())
+        ):
             return dict(candidate)
     found = sorted(map(str, content))[:8] if isinstance(content, dict) else type(content).__name__
     raise CheckpointError(f"checkpoint '{path}' has no state dict under any of {_STATES}; it holds {found}")

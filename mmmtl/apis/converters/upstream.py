@@ -20,9 +20,19 @@ from ..model import build_model, forget_pretrained
 from . import diffusionmtl, stablemtl, taskdiffusion
 from .published_files import read_published
 
-__all__ = ['METHODS', 'Conversion', 'Method', 'convert_checkpoint', 'convert_state', 'nearest_config', 'published_names']
+__all__ = [
+    'METHODS',
+    'Conversion',
+    'Method',
+    'convert_checkpoint',
+    'convert_state',
+    'nearest_config',
+    'published_names',
+]
 
-ConvertFunction = Callable[[Mapping[str, Tensor], Mapping[str, str]], 'tuple[dict[str, Tensor], list[str], list[str]]']
+ConvertFunction = Callable[
+    [Mapping[str, Tensor], Mapping[str, str]], 'tuple[dict[str, Tensor], list[str], list[str]]'
+]
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class Method:
 
     convert: ConvertFunction
     folder: str
-    read: Callable[[str], 'dict[str, Tensor]'] = read_published
+    read: Callable[[str], dict[str, Tensor]] = read_published
 
 
 METHODS: dict[str, Method] = {
@@ -89,7 +99,9 @@ def method_of(name: str) -> Method:
         ConfigError: Unknown name, with near ones.
     """
     if name not in METHODS:
-        raise ConfigError(f"no converter for method '{name}'.{suggest(name, METHODS)} There are {', '.join(METHODS)}.")
+        raise ConfigError(
+            f"no converter for method '{name}'.{suggest(name, METHODS)} There are {', '.join(METHODS)}."
+        )
     return METHODS[name]
 
 
@@ -105,7 +117,9 @@ def try_config(method: Method, state: Mapping[str, Tensor], config: str) -> tupl
     return Conversion(renamed, dropped, str(config)), summary, wrong
 
 
-def nearest_config(method: Method, state: Mapping[str, Tensor], folder: Path) -> tuple[Conversion, str, int] | None:
+def nearest_config(
+    method: Method, state: Mapping[str, Tensor], folder: Path
+) -> tuple[Conversion, str, int] | None:
     """The config of ``folder`` that fits best; None when there is none to try."""
     best = None
     for path in sorted(folder.glob('*.py')):
@@ -139,14 +153,22 @@ def convert_state(method_name: str, state: Mapping[str, Tensor], config: str | N
         if not wrong:
             return conversion
         best = nearest_config(method, state, configs_folder() / method.folder)
-        hint = f' It fits {best[0].config}.' if best and not best[2] else f' Nearest is {best[0].config}.' if best else ''
+        hint = (
+            f' It fits {best[0].config}.'
+            if best and not best[2]
+            else f' Nearest is {best[0].config}.'
+            if best
+            else ''
+        )
         raise CheckpointError(f'the checkpoint does not fit {config}: {summary}\n{hint}')
     best = nearest_config(method, state, configs_folder() / method.folder)
     if best is None:
         raise CheckpointError(f'no config of {method_name} to convert for; give --config')
     conversion, summary, wrong = best
     if wrong:
-        raise CheckpointError(f'the checkpoint fits no config of {method_name}; nearest is {conversion.config}: {summary}')
+        raise CheckpointError(
+            f'the checkpoint fits no config of {method_name}; nearest is {conversion.config}: {summary}'
+        )
     return conversion
 
 
@@ -164,7 +186,11 @@ def convert_checkpoint(method_name: str, source: str, target: str, config: str |
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    meta = {'converted_from': Path(source).name, 'method': method_name, 'config': Path(conversion.config).name}
+    meta = {
+        'converted_from': Path(source).name,
+        'method': method_name,
+        'config': Path(conversion.config).name,
+    }
     try:
         if path.suffix == '.safetensors':
             from safetensors.torch import save_file

@@ -99,7 +99,10 @@ class MLoREBlock(nn.Module):
         self.router = nn.ModuleDict({n: _Router(width, positions, len(self.ranks), topk) for n in tasks})
         self.expert_norm = nn.ModuleDict({n: FilmNorm(width, act=False) for n in tasks})
         self.norm = nn.ModuleDict({n: FilmNorm(width) for n in tasks})
-        for module in [self.shared, *(m for e in [*self.experts, *self.own.values()] for m in (e.down, e.up))]:
+        for module in [
+            self.shared,
+            *(m for e in [*self.experts, *self.own.values()] for m in (e.down, e.up)),
+        ]:
             nn.init.kaiming_uniform_(module.weight, a=5**0.5)
             nn.init.zeros_(module.bias)
 
@@ -188,18 +191,24 @@ class MLoREConditions(BaseModule):
                  topk: int, own_rank: int = 72, balance_weight: float = 3e-4) -> None:  # fmt: skip
         super().__init__()
         if not 0 < topk <= len(ranks):
-            raise ConfigError(f'MLoREConditions: topk must be 1 to {len(ranks)} (the number of ranks), got {topk}')
+            raise ConfigError(
+                f'MLoREConditions: topk must be 1 to {len(ranks)} (the number of ranks), got {topk}'
+            )
         self.tasks, self.grid, self.balance_weight = list(tasks), tuple(grid), balance_weight
         self.levels = nn.ModuleList(
             nn.ModuleList(MLoREBlock(tasks, width, grid[0] * grid[1], ranks, topk, own_rank) for _ in range(2))
             for _ in range(levels))  # fmt: skip
         self.num_experts = len(ranks)
 
-    def forward(self, levels: Sequence[Tensor], noise: Any = None) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
+    def forward(
+        self, levels: Sequence[Tensor], noise: Any = None
+    ) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
         """Levels (B, E, h, w) → per level a condition (B, E, h, w) for every task; in training also ``loss_balance``."""
         if tuple(levels[0].shape[-2:]) != self.grid:
-            raise ValueError(f'MLoREConditions was built for maps of {self.grid[0]}x{self.grid[1]} positions, got '
-                             f'{levels[0].shape[-2]}x{levels[0].shape[-1]}: its router is tied to one image size')
+            raise ValueError(
+                f'MLoREConditions was built for maps of {self.grid[0]}x{self.grid[1]} positions, got '
+                f'{levels[0].shape[-2]}x{levels[0].shape[-1]}: its router is tied to one image size'
+            )
         conditions, balance = [], levels[0].new_zeros((), dtype=torch.float32)
         draws = self._draw(levels[0], noise)
         for level, x in enumerate(levels):

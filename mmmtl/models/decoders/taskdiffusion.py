@@ -79,12 +79,16 @@ class TaskDiffusionDecoder(Decoder):
                  winograd: bool = False, init_cfg: dict | None = None) -> None:  # fmt: skip
         super().__init__(tasks, in_channels, strides, init_cfg)
         if len(set(self.in_channels)) != 1 or len(set(self.strides)) != 1:
-            raise ConfigError(f'TaskDiffusionDecoder needs levels of one width and stride, got channels {self.in_channels} '
-                              f"at strides {self.strides}: add neck=dict(type='LevelProjection', channels=...)")
+            raise ConfigError(
+                f'TaskDiffusionDecoder needs levels of one width and stride, got channels {self.in_channels} '
+                f"at strides {self.strides}: add neck=dict(type='LevelProjection', channels=...)"
+            )
         if times not in ('continuous', 'discrete'):
             raise ConfigError(f"times must be 'continuous' or 'discrete', got '{times}'")
         if aux is not None and aux not in AUX_HEADS:
-            raise ConfigError(f"aux must be None or one of {sorted(AUX_HEADS)}, got '{aux}'.{suggest(aux, AUX_HEADS)}")
+            raise ConfigError(
+                f"aux must be None or one of {sorted(AUX_HEADS)}, got '{aux}'.{suggest(aux, AUX_HEADS)}"
+            )
         if repeats < 1 or upsample < 1:
             raise ConfigError(f'repeats and upsample must be at least 1, got {repeats} and {upsample}')
         names, width, levels = list(self.tasks), self.in_channels[0], len(self.in_channels)
@@ -94,17 +98,21 @@ class TaskDiffusionDecoder(Decoder):
         self.label_encoder = CrossTaskLabelEncoder(self.tasks, width, separate_codes, scale)
         self.time_embedding = TimeEmbedding(width)
         self.conditions = MODELS.build(
-            {'type': 'ConvConditions', 'tasks': names, 'levels': levels, 'width': width, **(conditions or {})})
+            {'type': 'ConvConditions', 'tasks': names, 'levels': levels, 'width': width, **(conditions or {})}
+        )
         self.denoiser = CrossTaskDenoiser(names, levels, width, self.label_encoder.channels, interaction,
                                           level_interaction, level_act, post_interact)  # fmt: skip
         self.refine = nn.ModuleList(
             nn.ModuleDict({n: TimedBlock(width, TapMajorConv2d if j == 2 and upsample > 1 else nn.Conv2d) for n in names})
             for j in range(3))  # fmt: skip
-        self.heads = nn.ModuleDict({n: nn.Conv2d(width, t.out_channels, 3, padding=1) for n, t in self.tasks.items()})
+        self.heads = nn.ModuleDict(
+            {n: nn.Conv2d(width, t.out_channels, 3, padding=1) for n, t in self.tasks.items()}
+        )
         self.aux_heads = None
         if aux is not None:
             self.aux_heads = nn.ModuleDict(
-                {n: AUX_HEADS[aux](levels, width, t.out_channels) for n, t in self.tasks.items()})
+                {n: AUX_HEADS[aux](levels, width, t.out_channels) for n, t in self.tasks.items()}
+            )
         self.film_norms = tuple(index_film_norms(self))
         use_channels_last(self)
         if winograd:
@@ -124,7 +132,9 @@ class TaskDiffusionDecoder(Decoder):
         time = self.time_embedding(log_snr)
         return [norm.rows(time) for norm in self.film_norms]
 
-    def denoise(self, z: Tensor, image: _Image, rows: FilmRows, scale: int, trace: dict | None = None) -> dict[str, Tensor]:
+    def denoise(
+        self, z: Tensor, image: _Image, rows: FilmRows, scale: int, trace: dict | None = None
+    ) -> dict[str, Tensor]:
         """Noisy map (B, z, h, w) → raw maps (B, C, scale·h, scale·w); ``trace``: see :meth:`sample`."""
         relation: list | None = None if trace is None else []
         narrow = as_channels_last(z.to(image.prepared.noisy.dtype))
@@ -152,9 +162,13 @@ class TaskDiffusionDecoder(Decoder):
         if self.times == 'continuous':
             return noise.uniform('time', (batch,), 0.0, MAX_TIME, like=like)
         steps = len(self.step_times)
-        return (noise.uniform('time', (batch,), 0.0, 1.0, like=like) * (steps + 1)).floor().clamp(max=steps) / steps
+        return (noise.uniform('time', (batch,), 0.0, 1.0, like=like) * (steps + 1)).floor().clamp(
+            max=steps
+        ) / steps
 
-    def train_maps(self, feats: Sequence[Tensor], targets: Targets, noise: NoiseSource) -> tuple[dict, dict, dict]:
+    def train_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: NoiseSource
+    ) -> tuple[dict, dict, dict]:
         """Raw maps of the decoder and of the auxiliary heads (empty without), and the conditions' own losses."""
         batch, grid = feats[0].shape[0], tuple(feats[0].shape[-2:])
         clean = self.label_encoder.encode_labels(targets, batch, grid)
@@ -164,7 +178,9 @@ class TaskDiffusionDecoder(Decoder):
         raw = self.denoise(z, image, self.modulations(log_snr), self.upsample)
         return raw, self.auxiliary(image.conditions) if self.aux_heads is not None else {}, losses
 
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: NoiseSource, size: tuple[int, int]) -> dict[str, Tensor]:
+    def loss(
+        self, feats: Sequence[Tensor], targets: Targets, noise: NoiseSource, size: tuple[int, int]
+    ) -> dict[str, Tensor]:
         raw, aux, losses = self.train_maps(feats, targets, noise)
         losses = {**self.task_losses(raw, targets, size), **losses}
         if aux:
@@ -194,7 +210,9 @@ class TaskDiffusionDecoder(Decoder):
         if trace is not None:
             trace.extend(seen)
         for k in range(last):
-            z = self.step(z, image, rows_of_step(rows, k), log_snr[k : k + 1], log_snr_next[k : k + 1], seen[k])
+            z = self.step(
+                z, image, rows_of_step(rows, k), log_snr[k : k + 1], log_snr_next[k : k + 1], seen[k]
+            )
         raw = self.denoise(z, image, rows_of_step(rows, last), self.upsample, seen[last])
         return {name: self.tasks[name].bound(wide(x)) for name, x in raw.items()}
 
@@ -205,7 +223,9 @@ class TaskDiffusionDecoder(Decoder):
         shape = (feats[0].shape[0], self.label_encoder.channels, *feats[0].shape[-2:])
         total: dict[str, Tensor] = {}
         for repeat in range(self.repeats):
-            start = noise.normal('start' if repeat == 0 else f'start.{repeat}', shape, like=wide(feats[0].new_empty(0)))
+            start = noise.normal(
+                'start' if repeat == 0 else f'start.{repeat}', shape, like=wide(feats[0].new_empty(0))
+            )
             steps: list[dict] = []
             raw = self.sample(start, image, None if trace is None else steps)
             if trace is not None:
@@ -218,4 +238,6 @@ class TaskDiffusionDecoder(Decoder):
         (figures 3, 5 and 6); of several ``repeats`` the first. Arguments as in :meth:`predict`."""
         trace: list[list[dict]] = []
         self.predict(feats, noise, size, trace)
-        return exhibits_of_trace(trace[0], [time for time, _ in self.step_times], self.tasks, self.label_encoder)
+        return exhibits_of_trace(
+            trace[0], [time for time, _ in self.step_times], self.tasks, self.label_encoder
+        )

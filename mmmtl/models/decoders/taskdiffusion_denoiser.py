@@ -44,7 +44,11 @@ def mix_tasks(relation: Tensor, conditions: TaskMaps) -> TaskMaps:
     for row in weights:
         total = row[0] * conditions[0]
         for weight, source in zip(row[1:], conditions[1:]):
-            total = torch.addcmul(total, weight, source) if torch.is_grad_enabled() else total.addcmul_(weight, source)
+            total = (
+                torch.addcmul(total, weight, source)
+                if torch.is_grad_enabled()
+                else total.addcmul_(weight, source)
+            )
         mixed.append(total)
     return mixed
 
@@ -161,28 +165,39 @@ class CrossTaskDenoiser(BaseModule):
                  level_interaction: bool = True, level_act: str = 'softmax', post_interact: bool = True) -> None:  # fmt: skip
         super().__init__()
         if interaction not in INTERACTIONS:
-            raise ConfigError(f"interaction must be one of {INTERACTIONS}, got '{interaction}'."
-                              f'{suggest(interaction, INTERACTIONS)}')
+            raise ConfigError(
+                f"interaction must be one of {INTERACTIONS}, got '{interaction}'."
+                f'{suggest(interaction, INTERACTIONS)}'
+            )
         if level_act not in ('softmax', 'sigmoid'):
             raise ConfigError(f"level_act must be 'softmax' or 'sigmoid', got '{level_act}'")
         self.interaction, self.level_act, self.num_tasks = interaction, level_act, len(tasks)
         self.image = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(levels))
         self.noisy = nn.ModuleList(nn.Conv2d(noisy_channels, width, 1, bias=False) for _ in range(levels))
         if interaction != 'task_specific':
-            self.shared = nn.ModuleList(_SharedBranch(width, len(tasks), interaction == 'mask') for _ in range(levels))
+            self.shared = nn.ModuleList(
+                _SharedBranch(width, len(tasks), interaction == 'mask') for _ in range(levels)
+            )
         if interaction == 'cross_attention':
             heads = next(n for n in (8, 4, 2, 1) if width % n == 0)
             self.attention = nn.ModuleList(CrossAttention(width, heads=heads) for _ in range(levels))
         if interaction == 'task_specific':
             self.own = nn.ModuleList(
-                nn.ModuleDict({n: nn.ModuleList(TimedBlock(width) for _ in range(2)) for n in tasks}) for _ in range(levels))
+                nn.ModuleDict({n: nn.ModuleList(TimedBlock(width) for _ in range(2)) for n in tasks})
+                for _ in range(levels)
+            )
         if interaction == 'concat':
             self.joint = nn.ModuleList(
-                nn.ModuleDict({n: nn.Conv2d(2 * width, width, 1) for n in tasks}) for _ in range(levels))
+                nn.ModuleDict({n: nn.Conv2d(2 * width, width, 1) for n in tasks}) for _ in range(levels)
+            )
         self.specific = None
         if post_interact:
-            self.specific = nn.ModuleList(nn.ModuleDict({n: _Specific(width) for n in tasks}) for _ in range(levels))
-        self.level_mask = nn.ModuleDict({n: _LevelMask(width, levels) for n in tasks}) if level_interaction else None
+            self.specific = nn.ModuleList(
+                nn.ModuleDict({n: _Specific(width) for n in tasks}) for _ in range(levels)
+            )
+        self.level_mask = (
+            nn.ModuleDict({n: _LevelMask(width, levels) for n in tasks}) if level_interaction else None
+        )
 
     def prepare(self, levels: Sequence[Tensor]) -> Prepared:
         """Everything that does not depend on the noisy map; levels (B, E, h, w)."""
@@ -199,7 +214,9 @@ class CrossTaskDenoiser(BaseModule):
         if self.interaction == 'task_specific':
             image = self.image[level]
             starts = [conv1x1(c, image.weight, image.bias) + noisy for c in conditions]
-            return [second(first(x, rows), rows) for x, (first, second) in zip(starts, self.own[level].values())]
+            return [
+                second(first(x, rows), rows) for x, (first, second) in zip(starts, self.own[level].values())
+            ]
         shared, entry = self.shared[level], prepared.image[level] + noisy
         if self.interaction == 'mask':
             relation = shared.relate(entry, prepared.relation[level], rows)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Union
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..layers.convolution import (
-    TapMajorConv2d, as_channels_last, conv1x1, conv3x3_after_upsample, interpolate_taps, merge_pointwise, tap_products,
+    TapMajorConv2d,
+    as_channels_last,
+    conv1x1,
+    conv3x3_after_upsample,
+    interpolate_taps,
+    merge_pointwise,
+    tap_products,
 )  # fmt: skip
 from ..layers.film import FilmNorm, FilmRows
 from ..layers.norm_act import frozen_statistics
@@ -47,7 +52,7 @@ def _bands(height: int, row_bytes: int, device: torch.device) -> list[tuple[int,
 
 
 def _enlarged_tail(x: Tensor, skip: Tensor, conv3: nn.Conv2d, norm: FilmNorm, conv1: nn.Conv2d, head: nn.Conv2d, scale: int,
-                   rows: Union[FilmRows, None]) -> Tensor:  # fmt: skip
+                   rows: FilmRows | None) -> Tensor:  # fmt: skip
     """``head(up(skip) + conv1(act(norm(conv3(up(x))))))``, up = bilinear enlargement by ``scale``."""
     # enlarging leaves a constant alone, so conv1's bias may join the small skip map
     base = conv3x3_after_upsample(skip + conv1.bias[:, None, None].to(skip), head.weight, head.bias, scale)
@@ -56,7 +61,9 @@ def _enlarged_tail(x: Tensor, skip: Tensor, conv3: nn.Conv2d, norm: FilmNorm, co
     height = grid[0] * scale
     bands = [(0, height)]
     if not torch.is_grad_enabled() and not norm.norm.training:
-        bands = _bands(height, base[0, 0, 0].numel() * len(x) * conv3.out_channels * x.element_size(), x.device)
+        bands = _bands(
+            height, base[0, 0, 0].numel() * len(x) * conv3.out_channels * x.element_size(), x.device
+        )
     if len(bands) == 1:
         return base + F.conv2d(norm(interpolate_taps(products, grid, scale), rows), kernel, padding=1)
     for first, last in bands:
@@ -67,7 +74,9 @@ def _enlarged_tail(x: Tensor, skip: Tensor, conv3: nn.Conv2d, norm: FilmNorm, co
     return base
 
 
-def refine_and_predict(x: Tensor, block: TimedBlock, head: nn.Conv2d, scale: int, rows: FilmRows, recompute: bool) -> Tensor:
+def refine_and_predict(
+    x: Tensor, block: TimedBlock, head: nn.Conv2d, scale: int, rows: FilmRows, recompute: bool
+) -> Tensor:
     """Last residual block and prediction head, the map enlarged before by ``scale`` (1: as it is).
 
     Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -33,12 +32,16 @@ class CrossTaskLabelEncoder(BaseModule):
         scale: Bound of the encoded map.
     """
 
-    def __init__(self, tasks: Mapping[str, Task], width: int, separate: Sequence[str] = (), scale: float = 0.01) -> None:
+    def __init__(
+        self, tasks: Mapping[str, Task], width: int, separate: Sequence[str] = (), scale: float = 0.01
+    ) -> None:
         super().__init__()
         for name in separate:
             if name not in tasks:
-                raise ConfigError(f"separate_codes names '{name}', which is not among the tasks {list(tasks)}."
-                                  f'{suggest(name, tasks)}')
+                raise ConfigError(
+                    f"separate_codes names '{name}', which is not among the tasks {list(tasks)}."
+                    f'{suggest(name, tasks)}'
+                )
         if width < 4:
             raise ConfigError(f'the label encoder needs levels of at least 4 channels, got {width}')
         self.tasks, self.scale, self.code_channels = dict(tasks), scale, width // 4
@@ -60,7 +63,11 @@ class CrossTaskLabelEncoder(BaseModule):
         if isinstance(table, nn.Embedding):
             return table(code).permute(0, 3, 1, 2)
         known = conv1x1(as_channels_last(code), table.weight, table.bias)
-        return known if unknown is None else torch.lerp(known, self.unknown[name][:, None, None].to(known), unknown.to(known))
+        return (
+            known
+            if unknown is None
+            else torch.lerp(known, self.unknown[name][:, None, None].to(known), unknown.to(known))
+        )
 
     def _unknown_code(self, name: str) -> Tensor:
         """(c,): the code of "nothing known"."""
@@ -71,11 +78,19 @@ class CrossTaskLabelEncoder(BaseModule):
         """Codes (B, c, h, w) of all tasks → (B, ``channels``, h, w) in ±``scale``."""
         parts = [wide(codes[name]) for name in self.separate]
         if self.mix is not None:
-            parts.append(wide(conv1x1(torch.cat([codes[name] for name in self.mixed], 1), self.mix.weight, self.mix.bias)))
+            parts.append(
+                wide(
+                    conv1x1(
+                        torch.cat([codes[name] for name in self.mixed], 1), self.mix.weight, self.mix.bias
+                    )
+                )
+            )
         encoded = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         return (encoded.sigmoid() * 2 - 1) * self.scale
 
-    def encode_labels(self, targets: Mapping[str, tuple[Tensor, Tensor]], batch: int, grid: tuple[int, int]) -> Tensor:
+    def encode_labels(
+        self, targets: Mapping[str, tuple[Tensor, Tensor]], batch: int, grid: tuple[int, int]
+    ) -> Tensor:
         """Labels → clean map (``batch``, ``channels``, h, w) on ``grid``.
 
         Args:
@@ -102,4 +117,6 @@ class CrossTaskLabelEncoder(BaseModule):
 
     def encode_logits(self, raw: Mapping[str, Tensor]) -> Tensor:
         """Raw maps (B, C, h, w) → clean map (B, ``channels``, h, w) on the same grid."""
-        return self.combine({name: self._embed(name, task.code_logits(raw[name])) for name, task in self.tasks.items()})
+        return self.combine(
+            {name: self._embed(name, task.code_logits(raw[name])) for name, task in self.tasks.items()}
+        )

@@ -60,7 +60,11 @@ def use_channels_last(module: nn.Module) -> nn.Module:
     Otherwise a CPU reorders each of them in every call, which takes a fifth of the convolution's time.
     """
     for child in module.modules():
-        if isinstance(child, nn.Conv2d) and not isinstance(child, TapMajorConv2d) and child.kernel_size == (3, 3):
+        if (
+            isinstance(child, nn.Conv2d)
+            and not isinstance(child, TapMajorConv2d)
+            and child.kernel_size == (3, 3)
+        ):
             child.weight.data = child.weight.data.contiguous(memory_format=torch.channels_last)
     return module
 
@@ -74,7 +78,9 @@ def _make_taps(small: int, scale: int, like: Tensor) -> tuple[Tensor, Tensor]:
         (scale·small, 3·small) twice, with columns ordered (tap, sample) and (sample, tap).
     """
     size = small * scale
-    up = F.interpolate(torch.eye(small, dtype=torch.float64)[None], size=size, mode='linear', align_corners=False)[0].T
+    up = F.interpolate(
+        torch.eye(small, dtype=torch.float64)[None], size=size, mode='linear', align_corners=False
+    )[0].T
     padded = F.pad(up, (0, 0, 1, 1))
     taps = torch.stack([padded[k : k + size] for k in range(3)], 1)
     matrices = (taps.reshape(size, -1), taps.transpose(1, 2).reshape(size, -1))
@@ -109,7 +115,9 @@ def tap_products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     return torch.stack(maps, 1).reshape(batch, 3 * height, -1)
 
 
-def interpolate_taps(products: Tensor, grid: tuple[int, int], scale: int, rows: tuple[int, int] | None = None) -> Tensor:
+def interpolate_taps(
+    products: Tensor, grid: tuple[int, int], scale: int, rows: tuple[int, int] | None = None
+) -> Tensor:
     """Assemble the enlarged, convolved map from :func:`tap_products`.
 
     Args:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Union
 
 import torch
 import torch.nn.functional as F
@@ -76,7 +75,7 @@ class FilmNorm(nn.Module):
             offset = offset - wide(norm.running_mean) * gain
         return gain, offset
 
-    def forward(self, x: Tensor, rows: Union[FilmRows, None] = None) -> Tensor:
+    def forward(self, x: Tensor, rows: FilmRows | None = None) -> Tensor:
         """(B, C, h, w) → same shape. ``rows``: those of all modulated norms of the network."""
         gain, offset = self.rows() if rows is None else rows[self.position]
         if self.norm.training:

@@ -74,7 +74,8 @@ class _BatchNormModulate(torch.autograd.Function):
         if group is not None:
             exact = wide(x)
             total, squares, count = _all_reduce(
-                group.group, exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), count)
+                group.group, exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), count
+            )
             mean = total / count
             inverse = torch.rsqrt((squares / count - mean.square()).clamp_min(0) + eps)
             out = (x - _per_channel(mean[None], x)) * _per_channel(inverse[None], x)
@@ -102,7 +103,8 @@ class _BatchNormModulate(torch.autograd.Function):
             del before
         if ctx.group is None and gain.shape[0] == 1:
             dx, dgain, doffset = torch.ops.aten.native_batch_norm_backward(
-                dy, x, gain[0], None, None, mean, inverse, True, ctx.eps, [True, True, True])
+                dy, x, gain[0], None, None, mean, inverse, True, ctx.eps, [True, True, True]
+            )
             return dx, dgain[None], doffset[None], None, None, None
         xhat = (x - _per_channel(mean[None], x)).mul_(_per_channel(inverse[None], x))
         rows_doffset, rows_dgain = wide(dy).sum((2, 3)), wide(dy * xhat).sum((2, 3))
@@ -128,10 +130,17 @@ def batch_norm_modulate(x: Tensor, norm: nn.Module, gain: Tensor, offset: Tensor
         act: Apply GELU.
     """
     if x.numel() == x.shape[1]:
-        raise ValueError(f'batch normalisation in training needs more than one value per channel, got {tuple(x.shape)}: '
-                         'use a larger image or batch')
+        raise ValueError(
+            f'batch normalisation in training needs more than one value per channel, got {tuple(x.shape)}: '
+            'use a larger image or batch'
+        )
     group = None
-    if isinstance(norm, nn.SyncBatchNorm) and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    if (
+        isinstance(norm, nn.SyncBatchNorm)
+        and dist.is_available()
+        and dist.is_initialized()
+        and dist.get_world_size() > 1
+    ):
         group = _Group(norm.process_group)
     y, mean, inverse, count = _BatchNormModulate.apply(x, gain, offset, norm.eps, act, group)
     if norm.track_running_stats and not _frozen:
