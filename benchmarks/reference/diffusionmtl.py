@@ -203,6 +203,8 @@ class Diffusion(nn.Module):
             t = torch.full((len(x),), step, device=x.device)
             clean = self.denoiser(x, condition, t, task)
             eps = noise(f'p{step}', task)
+            if self.feature:
+                clean = resize(clean, size=x.shape[-2:])  # the size it has already
             if not self.feature or step == 0:
                 clean = self.denoiser.final_task_heads[task](clean)
             if step:

@@ -1,0 +1,92 @@
+"""Multiply-accumulates as the DiffusionMTL paper's tables count them: fvcore's convention, on the published data
+flow.
+
+fvcore counts a convolution or matrix product as its multiply-accumulates, a batch norm in evaluation as 2 per
+value, a layer norm as 5, a bilinear resize as 4 per value that comes out, and nothing for the rest. The paper calls
+the sum "FLOPs".
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from mmmtl.registry import MODELS, ConfigError
+from mmmtl.tasks import build_tasks
+
+from .diffusionmtl import DiffusionMTL, Setting
+
+__all__ = ['FvcoreCounter', 'count_published', 'published_line']
+
+
+class FvcoreCounter(TorchDispatchMode):
+    """Counts what runs inside it; ``total`` is the sum."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        """Run one operator and count it."""
+        out = function(*args, **(kwargs or {}))
+        packet = function._overloadpacket
+        if packet in flop_registry:
+            self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=out) // 2
+        name = packet.__name__
+        if 'batch_norm' in name:
+            self.total += 2 * args[0].numel()
+        elif name == 'native_layer_norm':
+            self.total += 5 * args[0].numel()
+        elif name == 'upsample_bilinear2d':
+            self.total += 4 * prod(out.shape)
+        return out
+
+
+def published_model(cfg: Config) -> torch.nn.Module:
+    """The literal transcription where a config's network has one, else the network itself."""
+    model = cfg.model.to_dict()
+    decoder, backbone = model['decoder'], model['backbone']
+    backbone.pop('pretrained', None)
+    if decoder['type'] != 'DiffusionMTLDecoder':
+        return MODELS.build(model)
+    channels = {n: t.out_channels for n, t in build_tasks(cfg.tasks).items()}
+    reference = DiffusionMTL(Setting(channels, decoder.get('mode', 'feature'), model['neck']['channels'],
+                                     decoder.get('hidden', 512), decoder.get('num_steps', 2)))  # fmt: skip
+    if backbone.get('model_name') != 'resnet18':
+        other = MODELS.build(backbone)
+        if other.strides != [4, 8, 16, 32]:
+            raise ConfigError(f'DiffusionMTL was published for residual networks, {backbone} is none')
+        reference.backbone = other
+        reference.backbone_embed = torch.nn.Conv2d(sum(other.out_channels), reference.s.width, 3, padding=1)
+    return reference
+
+
+def count_published(cfg: Config, size: tuple[int, int] = (512, 512)) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates of one prediction on one image of (H, W).
+
+    Raises:
+        ConfigError: A DiffusionMTL whose backbone the transcription does not have.
+    """
+    with torch.device('meta'), torch.no_grad():
+        model = published_model(cfg).eval()
+        image = torch.zeros(1, 3, *size)
+        with FvcoreCounter() as counter:
+            _predict(model, image)
+    return sum(p.numel() for p in model.parameters()), counter.total
+
+
+def published_line(cfg: Config, size: tuple[int, int]) -> str:
+    """The counts as text."""
+    parameters, operations = count_published(cfg, size)
+    return (f'input {size[0]} x {size[1]}, one image: {parameters:,} parameters, {operations / 1e9:.1f} G '
+            'multiply-accumulates of the published data flow in the convention of fvcore')  # fmt: skip
+
+
+def _predict(model: Any, image: torch.Tensor) -> None:
+    if isinstance(model, DiffusionMTL):
+        model.forward_eval(image, lambda kind, task, sample, like: torch.zeros_like(like))
+    else:
+        model(image)
