@@ -215,7 +215,7 @@ class Benchmark:
         if mode not in MODES:
             raise ConfigError(f"mode must be one of {MODES}, got '{mode}'")
         self.cfg, self.mode, self.batch, self.device, self.amp = cfg, mode, batch, device, amp
-        self.size: tuple[int, int] = tuple(size) if size is not None else input_size(cfg)
+        self.size: tuple[int, int] = (size[0], size[-1]) if size is not None else input_size(cfg)
         forget_pretrained(cfg.model)
         torch.manual_seed(seed)
         with quiet():
