@@ -75,8 +75,12 @@ def training_curves(work_dir: str, folder: str) -> str:
     return 'curves.svg'
 
 
-def record_images(cfg: Any) -> None:
+def record_images(cfg: Any, required: bool = True) -> None:
     """Let the evaluator of a config keep what every image contributed, as ``records.npz`` in the work dir.
+
+    Args:
+        cfg: The config, changed in place.
+        required: Whether a config without an evaluator that can is an error.
 
     Raises:
         ConfigError: No evaluator that can.
@@ -84,9 +88,11 @@ def record_images(cfg: Any) -> None:
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
     for evaluator in evaluators:
         if str(evaluator['type']).split('.')[-1] == 'MultiTaskMetric':
-            evaluator['records'] = osp.join(cfg.work_dir, RECORDS)
+            if required or evaluator.get('records') is None:
+                evaluator['records'] = osp.join(cfg.work_dir, RECORDS)
             return
-    raise ConfigError('test_evaluator: a report needs MultiTaskMetric, which keeps the figures of single images')
+    if required:
+        raise ConfigError('test_evaluator: a report needs MultiTaskMetric, which keeps the figures of single images')
 
 
 def chosen_images(data: ReportData, count: int = IMAGES) -> dict[str, list[str]]:

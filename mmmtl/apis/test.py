@@ -42,7 +42,7 @@ def test(
     """Evaluate a checkpoint on the test set of a config.
 
     Prints a table by task and writes ``metrics.json`` (``{'TASK/FIGURE': number}``, every digit) into the
-    work dir.
+    work dir, and ``records.npz``: what every image contributed, from which runs are compared.
 
     The figures are the same to the last digit for any batch size and number of processes: images go through
     the network one by one, the noise of every image comes from its id, sums are exact, and on a CPU every
@@ -77,8 +77,7 @@ def test(
         ask_for_views(cfg.model)
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise ConfigError(f'{cfg.filename or "the config"} has no test_dataloader or no test_evaluator')
-    if report:
-        record_images(cfg)
+    record_images(cfg, required=report)
     drop_sections(cfg, (*TRAIN_SECTIONS, *VAL_SECTIONS))
     cfg.load_from, cfg.resume = None, False
     if checkpoint is not None:

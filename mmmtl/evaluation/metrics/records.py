@@ -35,7 +35,7 @@ class ImageTable:
     def states(self) -> Iterator[State]:
         """The states, image by image."""
         for i in range(len(self.ids)):
-            yield {name: array[i] for name, array in self.fields.items()}
+            yield {name: _wide(array[i]) for name, array in self.fields.items()}
 
     def take(self, rows: Sequence[int] | np.ndarray) -> ImageTable:
         """The table with these rows only."""
@@ -66,10 +66,10 @@ class Records:
         for sample_id, states in records:
             for key, state in states.items():
                 bulky = metrics[key[0]][key[1]].bulky
-                kept = {name: np.asarray(value) for name, value in state.items() if name not in bulky}
+                kept = {name: _small(np.asarray(value)) for name, value in state.items() if name not in bulky}
                 rows.setdefault(key, []).append((sample_id, kept))
         tables = {
-            key: ImageTable([i for i, _ in kept], {n: np.stack([s[n] for _, s in kept]) for n in kept[0][1]})
+            key: ImageTable([i for i, _ in kept], {n: _stacked([s[n] for _, s in kept]) for n in kept[0][1]})
             for key, kept in rows.items()
         }
         return cls(tables)
@@ -165,3 +165,21 @@ class Records:
                 values = {f'{key[0]}/{name}': value for name, value in metric.compute(total).items()}
                 found.setdefault(sample_id, {}).update(values)
         return dict(sorted(found.items()))
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    """Counts that can be added without overflow."""
+    return np.asarray(array, np.int64) if array.dtype.kind in 'iub' else array
+
+
+def _small(array: np.ndarray) -> np.ndarray:
+    """The same counts in as few bytes as they need; floats stay as they are."""
+    if array.dtype.kind not in 'iub':
+        return array
+    return array.astype(
+        np.min_scalar_type(int(array.max(initial=0))) if array.min(initial=0) >= 0 else np.int64
+    )
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack([a.astype(np.result_type(*{a.dtype for a in arrays})) for a in arrays])
