@@ -95,6 +95,7 @@ class Program:
         self.main, self.child, self.vae, self.text = main, child, vae, text
         self.attention, self.tasks, self.palette = attention or {}, tasks, palette
         self.counts = dict(encoded=0, decoded=0, child=0, main=0, text=0)
+        self.decoded: dict[str, Tensor] = {}
 
     def encode(self, rgb: Tensor) -> Tensor:
         self.counts['encoded'] += len(rgb)
@@ -104,6 +105,11 @@ class Program:
     def decode(self, latent: Tensor) -> Tensor:
         self.counts['decoded'] += len(latent)
         return self.vae.decoder(self.vae.post_quant_conv(latent / 0.18215))
+
+    def predict(self, image: Tensor, following: Tensor | None, task: str) -> Tensor:
+        """One task, from scratch."""
+        self.decoded[task] = self.decode(self.single_infer(image, following, task))
+        return self.read(self.decoded[task], task)
 
     def prompt(self, task: str, batch: int) -> Tensor:
         self.counts['text'] += 1
@@ -153,7 +159,7 @@ class Program:
         """All tasks of uint8-valued images (B, 3, H, W): their published return values."""
         image = image.float() / 255 * 2 - 1
         following = None if following is None else following.float() / 255 * 2 - 1
-        return {task: self.read(self.decode(self.single_infer(image, following, task)), task) for task in self.tasks}
+        return {task: self.predict(image, following, task) for task in self.tasks}
 
     def read(self, decoded: Tensor, task: str) -> Tensor:
         """The last step, by task."""

@@ -233,13 +233,27 @@ class LatentMultiTaskModel(BaseModel):
 
     def main_latents(self, frames: Sequence[Tensor], bank: FeatureBank | None = None,
                      tasks: Sequence[str] | None = None, noise: NoiseSource | None = None,
-                     hiding: Hiding | None = None) -> Latents:  # fmt: skip
-        """Run the main stream (or the only one) for ``tasks`` (default: all): {task: latent (B, C, h, w)}."""
+                     hiding: Hiding | None = None, last: bool = False) -> Latents:  # fmt: skip
+        """Run the main stream, or the only one.
+
+        Args:
+            frames: Of :meth:`encode_frames`.
+            bank: Of :meth:`auxiliary_features`, for the same frames.
+            tasks: What to predict; default: all tasks.
+            noise: Where ``empty='normal'``.
+            hiding: Task masking, in training.
+            last: The bank is not needed afterwards and may be emptied on the way.
+
+        Returns:
+            {task: latent (B, C, h, w)}.
+        """
         latents: Latents = {}
-        for group in self._groups(list(self.tasks) if tasks is None else list(tasks)):
+        groups = self._groups(list(self.tasks) if tasks is None else list(tasks))
+        for group in groups:
             exchange = None
             if self.auxiliary is not None and bank is not None:
-                exchange = Exchange(bank, group, self.task_attention, self.exclude_self, hiding)
+                exchange = Exchange(bank, group, self.task_attention, self.exclude_self, hiding,
+                                    last and group is groups[-1])  # fmt: skip
             latents.update(self.run_stream(self.unet, frames, group, exchange, noise))
         return latents
 
@@ -328,7 +342,7 @@ class LatentMultiTaskModel(BaseModel):
         """Predicted latents; what they were made of is let go before anything is decoded."""
         frames = self.encode_frames(inputs, self._needs_pair(tasks))
         bank = self.auxiliary_features(frames, noise=noise)[0] if self.auxiliary is not None else None
-        return self.main_latents(frames, bank, tasks, noise)
+        return self.main_latents(frames, bank, tasks, noise, last=True)
 
     def _needs_pair(self, tasks: Iterable[str]) -> bool:
         return self.auxiliary is not None or any(self.tasks[name].frames == 2 for name in tasks)

@@ -413,6 +413,19 @@ def test_mistakes_in_use():
         model.auxiliary_features(model.encode_frames(frames()))
 
 
+def test_a_bank_serves_one_task_after_another():
+    model = make(EXCHANGE)
+    pair = model.encode_frames(frames())
+    with torch.no_grad():
+        together = model.main_latents(pair, model.auxiliary_features(pair)[0], last=True)
+        bank, _ = model.auxiliary_features(pair)
+        counts = counted(model)
+        for name in TASKS:
+            found = model.main_latents(pair, bank, [name])
+            torch.testing.assert_close(found[name], together[name], atol=2e-6, rtol=0)
+    assert counts['key'] == 7 * len(model.task_attention) and not bank.features
+
+
 def test_exchange_in_the_decoder_alone():
     model = make({**EXCHANGE, 'places': 'decoder'})
     assert list(model.task_attention) == [f'up_blocks_{i}_attentions_{j}' for i in (0, 1) for j in (0, 1)]

@@ -191,6 +191,9 @@ def test_a_bank_projects_once_without_gradient():
     with torch.no_grad():
         first = bank.sources('here', attention)
         assert bank.sources('here', attention) is first and 'here' not in bank.features
+        assert bank.sources('here', attention, last=True) is first
+    with pytest.raises(KeyError):
+        bank.sources('here', attention)
     torch.testing.assert_close(first[1], key.detach())
 
 

@@ -34,17 +34,31 @@ class FeatureBank:
         """Keep the feature (B, N, C) of one source."""
         self.features.setdefault(place, {})[task] = feature
 
-    def sources(self, place: str, attention: TaskAttention) -> tuple[list[str], Tensor, Tensor]:
-        """Names of the S sources at a place, their keys and their values, each (S, B, N, C)."""
-        if place in self._projected:
-            return self._projected[place]
-        names = list(self.features[place])
-        pairs = [attention.project(self.features[place][name], name) for name in names]
-        found = names, torch.stack([k for k, _ in pairs]), torch.stack([v for _, v in pairs])
-        if not torch.is_grad_enabled():
-            self._projected[place] = found
-            del self.features[place]
-        return found
+    def sources(self, place: str, attention: TaskAttention, last: bool = False) -> tuple[list[str], Tensor, Tensor]:
+        """Names of the S sources at a place, their keys and their values, each (S, B, N, C).
+
+        Args:
+            place: The place.
+            attention: Its task attention.
+            last: Nobody will ask again: nothing is kept.
+        """
+        if torch.is_grad_enabled():
+            return _project(self.features[place], attention)
+        if place not in self._projected:
+            self._projected[place] = _project(self.features.pop(place), attention)
+        return self._projected.pop(place) if last else self._projected[place]
+
+
+def _project(features: Mapping[str, Tensor], attention: TaskAttention) -> tuple[list[str], Tensor, Tensor]:
+    """Names, stacked keys and stacked values of all sources."""
+    if torch.is_grad_enabled():
+        pairs = [attention.project(feature, name) for name, feature in features.items()]
+        return list(features), torch.stack([k for k, _ in pairs]), torch.stack([v for _, v in pairs])
+    first = next(iter(features.values()))
+    keys, values = (first.new_empty(len(features), *first.shape) for _ in range(2))
+    for i, (name, feature) in enumerate(features.items()):
+        keys[i], values[i] = attention.project(feature, name)
+    return list(features), keys, values
 
 
 class Recorder:
@@ -113,18 +127,19 @@ class Exchange:
         places: The task attention of every place.
         exclude_self: A task does not look at its own auxiliary feature.
         hiding: Task masking (training).
+        last: The bank is not asked again afterwards: it is emptied on the way.
     """
 
     def __init__(self, bank: FeatureBank, tasks: Sequence[str], places: Mapping[str, TaskAttention],
-                 exclude_self: bool = True, hiding: Hiding | None = None) -> None:  # fmt: skip
+                 exclude_self: bool = True, hiding: Hiding | None = None, last: bool = False) -> None:  # fmt: skip
         self.bank, self.tasks, self.places = bank, list(tasks), places
-        self.exclude_self, self.hiding = exclude_self, hiding
+        self.exclude_self, self.hiding, self.last = exclude_self, hiding, last
 
     def __call__(self, place: str, x: Tensor) -> Tensor:
         if place not in self.places:
             return x
         attention = self.places[place]
-        names, key, value = self.bank.sources(place, attention)
+        names, key, value = self.bank.sources(place, attention, self.last)
         hide = None
         if self.hiding is not None and self.hiding.wanted(place):
             hiding = self.hiding

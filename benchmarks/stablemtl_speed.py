@@ -1,0 +1,184 @@
+"""All seven tasks of one pair of frames: this package against the published flow, same weights, in one process.
+
+    python benchmarks/stablemtl_speed.py [tiny mid] [--repeats N] [--threads N] [--memory]
+
+Ratios of CPU seconds, the two programs interleaved, so that they mean something on a shared machine; with ``--memory``
+each runs in a process of its own and the peak beyond what was there before the call is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.reference.stablemtl import Program, TaskLayer, blocks  # noqa: E402
+
+PUBLISHED = {'albedo': 'albedo', 'shading': 'shading', 'depth': 'depth', 'normal': 'normals', 'semantic': 'semseg',
+             'optical_flow': 'optical_flow', 'scene_flow': 'scene_flow'}  # fmt: skip
+SIZES: dict[str, dict[str, Any]] = {
+    'tiny': dict(
+        pixels=256, unet=(32, 64, 64, 64), heads=(2, 4, 4, 4), vae=(16, 32, 32, 32), groups=8, query=48
+    ),
+    'mid': dict(
+        pixels=128,
+        unet=(128, 256, 512, 512),
+        heads=(4, 8, 8, 8),
+        vae=(64, 128, 256, 256),
+        groups=32,
+        query=256,
+    ),
+}
+"""Channels of the UNet and the VAE; everything else is Stable Diffusion's."""
+
+
+def build(size: str, **options: Any) -> nn.Module:
+    """A two-stream model of one size with random weights, whose task attention is not zero."""
+    from mmmtl.models import LatentMultiTaskModel
+    from mmmtl.registry import TASKS
+
+    TASKS.import_from_location()
+    kinds = {kind.default_name: name for name, kind in TASKS.module_dict.items()}
+    tasks = {own: dict(type=kinds[own]) for own in PUBLISHED.values()}
+    for task in tasks.values():
+        if getattr(TASKS.get(task['type']), 'categorical', False):
+            task['classes'] = 8
+    s = SIZES[size]
+    torch.manual_seed(0)
+    model = LatentMultiTaskModel(
+        tasks,
+        dict(type='KLAutoencoder', config=dict(
+            block_out_channels=s['vae'], norm_num_groups=s['groups'], latent_channels=4, layers_per_block=2,
+            down_block_types=('DownEncoderBlock2D',) * 4, up_block_types=('UpDecoderBlock2D',) * 4)),
+        dict(block_out_channels=s['unet'], attention_head_dim=s['heads'], cross_attention_dim=64, sample_size=32,
+             norm_num_groups=s['groups'], use_linear_projection=True),
+        dict(type='LearnedTokens', length=4), exchange=dict(query_width=s['query']), **options)  # fmt: skip
+    model.init_weights()
+    for layer in model.task_attention.values():
+        nn.init.normal_(layer.out.weight, std=0.05)
+    return model.eval()
+
+
+def published_program(model: nn.Module, query: int) -> Program:
+    """The published program around the same networks."""
+    import copy
+
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    from mmmtl.apis.converters.stablemtl import export
+
+    main, child = copy.deepcopy(model.unet), copy.deepcopy(model.auxiliary)
+    for unet in (main, child):
+        unet.set_attn_processor(AttnProcessor2_0())
+    exported = export(model.state_dict(), PUBLISHED)['unet']
+    attention = {}
+    for prefix, module in blocks(main).items():
+        layer = TaskLayer(tuple(PUBLISHED), module.to_out[0].out_features, query, 4)
+        layer.load_state_dict({k: exported[f'{prefix}.{k}'] for k in layer.state_dict()})
+        attention[prefix] = layer.eval()
+
+    def text(prompt: str) -> Tensor:
+        return model.tokens(PUBLISHED[prompt.replace(' ', '_')]).detach()[None]
+
+    palette = next(
+        torch.tensor(t.palette, dtype=torch.float32) for t in model.tasks.values() if t.categorical
+    )
+    return Program(main, child, model.autoencoder.network, text, attention, palette=palette)
+
+
+def pair(size: str) -> tuple[Tensor, Tensor]:
+    """Two frames (1, 3, H, W) of 0..255."""
+    pixels = SIZES[size]['pixels']
+    generator = torch.Generator().manual_seed(1)
+    return tuple(torch.randint(0, 256, (1, 3, pixels, pixels), generator=generator).float() for _ in range(2))
+
+
+def timed(function: Any) -> float:
+    """CPU seconds of one call."""
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
+def compare(size: str, repeats: int) -> dict[str, float]:
+    """Seconds of both programs (medians), their ratio, and how far their outputs are apart."""
+    model = build(size)
+    program = published_program(model, SIZES[size]['query'])
+    first, second = pair(size)
+    inputs = torch.stack([first, second], 1) / 255 * 2 - 1
+
+    def ours() -> dict[str, Tensor]:
+        return {n: model.tasks[n].from_image(i) for n, i in model(inputs, mode='tensor').items()}
+
+    ours()  # warm
+    slow, fast = [], []
+    for _ in range(repeats):
+        slow.append(timed(lambda: program(first, second)))
+        fast.append(timed(ours))
+    decoded = model(inputs, mode='tensor')  # a normal near zero may turn any way: compare what it is made of
+    apart = max(float((decoded[own] - program.decoded[p]).abs().max()) for p, own in PUBLISHED.items())
+    ratios = [a / b for a, b in zip(slow, fast)]
+    return dict(published_s=statistics.median(slow), ours_s=statistics.median(fast), ratio=statistics.median(ratios),
+                difference=apart)  # fmt: skip
+
+
+def peak_of(size: str, who: str) -> float:
+    """Peak memory in MB of one call beyond what the process holds before; run in a process of its own."""
+    from mmmtl.apis.benchmark import peak_memory
+
+    model = build(size)
+    first, second = pair(size)
+    program = published_program(model, SIZES[size]['query'])
+    inputs = torch.stack([first, second], 1) / 255 * 2 - 1
+
+    def run() -> None:
+        if who == 'published':
+            program(first, second)
+        else:
+            {n: model.tasks[n].from_image(i) for n, i in model(inputs, mode='tensor').items()}
+
+    run()  # what libraries keep after their first call is no part of it
+    return peak_memory(run) / 1e6
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('sizes', nargs='*', default=['tiny', 'mid'], choices=list(SIZES))
+    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--memory', action='store_true')
+    parser.add_argument('--peak-of', choices=['published', 'ours'], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    for size in args.sizes:
+        if args.peak_of:
+            print(json.dumps(peak_of(size, args.peak_of)))
+            continue
+        found = compare(size, args.repeats)
+        if args.memory:
+            peaks = {who: float(subprocess.run(
+                [sys.executable, __file__, size, '--peak-of', who, '--threads', str(args.threads)], check=True,
+                capture_output=True, text=True).stdout.split()[-1]) for who in ('published', 'ours')}  # fmt: skip
+            found.update(published_mb=peaks['published'], ours_mb=peaks['ours'],
+                         memory_ratio=peaks['ours'] / peaks['published'])  # fmt: skip
+        print(
+            f'{size} {SIZES[size]["pixels"]} px: ' + ', '.join(f'{k} {v:.4g}' for k, v in found.items()),
+            flush=True,
+        )
+
+
+if __name__ == '__main__':
+    main()
