@@ -110,7 +110,8 @@ def test_mid_errors(tmp_path):
     with pytest.raises(FileError, match=r'2 of 4 failed .*\neverett_dining1_dir_0_mip2: .*albedo.exr: expected'):
         prepare_mid(tmp_path, tmp_path / 'out', progress=False)
     save_exr(tmp_path / 'piz.exr', np.zeros((4, 4, 3)), 'PIZ')
-    with pytest.raises(FileError, match='found PIZ: pip install OpenEXR'):
+    # with the library there the file is opened, and found to hold nothing
+    with pytest.raises(FileError, match='found PIZ: pip install OpenEXR|piz.exr: expected an OpenEXR picture'):
         read_exr(tmp_path / 'piz.exr')
     with pytest.raises(FileError, match=r"expected the channels \['A'\], found \['B', 'G', 'R'\]"):
         read_exr(tmp_path / 'piz.exr', ('A',))
