@@ -73,7 +73,6 @@ def build(size: str, **options: Any) -> nn.Module:
 
 def published_program(model: nn.Module, query: int) -> Program:
     """The published program around the same networks."""
-    import copy
 
     from diffusers.models.attention_processor import AttnProcessor2_0
 
