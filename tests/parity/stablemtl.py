@@ -347,7 +347,7 @@ def _figures(data: dict) -> list[Row]:
              row('depth shift', shift, float(case['shift'][0]), 1e-4)]  # fmt: skip
     # the recorded label goes beyond the range that the metric leaves out, so its formulas are asked directly
     aligned, truth = (values[case['valid']] for values in (case['aligned'], case['gt']))
-    found = depth_figures(depth_sums(np.clip(aligned, 1e-5, 80.0), truth, 1e-6))
+    found = depth_figures(depth_sums(np.clip(aligned, 1e-5, 80.0), truth, floor=1e-6))
     for ours, theirs in (('relErr', 'abs_relative_difference'), ('sqRel', 'squared_relative_difference'),
                          ('RMSE', 'rmse_linear'), ('logRMSE', 'rmse_log'), ('log10', 'log10'), ('iRMSE', 'i_rmse'),
                          ('delta1', 'delta1_acc'), ('delta2', 'delta2_acc'), ('delta3', 'delta3_acc'),
