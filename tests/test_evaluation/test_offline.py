@@ -102,6 +102,33 @@ def test_the_script_and_some_of_the_tasks(written, root_dir, tmp_path):
     assert 'RMSE' in done.stdout
 
 
+def test_options_on_the_command_line(written, root_dir, tmp_path):
+    """A protocol and a reference for Δm, as the documentation gives them."""
+    root, metrics = written
+    options = {
+        'tasks.semseg.metric.type': 'MeanIoU',
+        'tasks.semseg.metric.num_classes': 8,
+        'tasks.semseg.metric.protocol': 'upstream',
+        'test_evaluator.reference': str(root_dir / 'configs' / '_base_' / 'references' / 'pascal_r18_one.py'),
+    }
+    config = load_config(str(root / 'ten.py'), options)
+    found = evaluate_predictions(config, str(root / 'out'), str(tmp_path))
+    assert 'semseg/mIoU_upstream' in found and 'semseg/mIoU' not in found
+    assert 'delta_m' not in found  # the reference has the plain figure
+    del options['tasks.semseg.metric.type'], options['tasks.semseg.metric.num_classes']
+    options.pop('tasks.semseg.metric.protocol')
+    options['test_evaluator.reference'] = str(tmp_path / 'metrics.json')
+    (tmp_path / 'metrics.json').write_text(
+        json.dumps({'semseg/mIoU': 2 * metrics['semseg/mIoU'], 'depth/delta1': 0.5})
+    )
+    found = evaluate_predictions(
+        load_config(str(root / 'ten.py'), options), str(root / 'out'), str(tmp_path / 'b')
+    )
+    assert found['delta_m'] == pytest.approx(
+        -50.0
+    )  # depth is compared by its headline, which the reference lacks
+
+
 def test_mistakes(written, tmp_path):
     root, _ = written
     config = load_config(str(root / 'ten.py'))
