@@ -9,7 +9,6 @@ each runs in a process of its own and the peak beyond what was there before the 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import statistics
 import subprocess
@@ -24,10 +23,8 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.reference.stablemtl import Program, TaskLayer, blocks  # noqa: E402
+from benchmarks.reference.match_latent import published_names, published_program  # noqa: E402
 
-PUBLISHED = {'albedo': 'albedo', 'shading': 'shading', 'depth': 'depth', 'normal': 'normals', 'semantic': 'semseg',
-             'optical_flow': 'optical_flow', 'scene_flow': 'scene_flow'}  # fmt: skip
 SIZES: dict[str, dict[str, Any]] = {
     'tiny': dict(
         pixels=256, unet=(32, 64, 64, 64), heads=(2, 4, 4, 4), vae=(16, 32, 32, 32), groups=8, query=48
@@ -46,15 +43,11 @@ SIZES: dict[str, dict[str, Any]] = {
 
 def build(size: str, **options: Any) -> nn.Module:
     """A two-stream model of one size with random weights, whose task attention is not zero."""
-    from mmmtl.models import LatentMultiTaskModel
-    from mmmtl.registry import TASKS
+    from mmengine.config import Config
 
-    TASKS.import_from_location()
-    kinds = {kind.default_name: name for name, kind in TASKS.module_dict.items()}
-    tasks = {own: dict(type=kinds[own]) for own in PUBLISHED.values()}
-    for task in tasks.values():
-        if getattr(TASKS.get(task['type']), 'categorical', False):
-            task['classes'] = 8
+    from mmmtl.models import LatentMultiTaskModel
+
+    tasks = Config.fromfile(ROOT / 'configs/_base_/tasks/stablemtl.py').tasks
     s = SIZES[size]
     torch.manual_seed(0)
     model = LatentMultiTaskModel(
@@ -69,32 +62,6 @@ def build(size: str, **options: Any) -> nn.Module:
     for layer in model.task_attention.values():
         nn.init.normal_(layer.out.weight, std=0.05)
     return model.eval()
-
-
-def published_program(model: nn.Module, query: int) -> Program:
-    """The published program around the same networks."""
-
-    from diffusers.models.attention_processor import AttnProcessor2_0
-
-    from mmmtl.apis.converters.stablemtl import export
-
-    main, child = copy.deepcopy(model.unet), copy.deepcopy(model.auxiliary)
-    for unet in (main, child):
-        unet.set_attn_processor(AttnProcessor2_0())
-    exported = export(model.state_dict(), PUBLISHED)['unet']
-    attention = {}
-    for prefix, module in blocks(main).items():
-        layer = TaskLayer(tuple(PUBLISHED), module.to_out[0].out_features, query, 4)
-        layer.load_state_dict({k: exported[f'{prefix}.{k}'] for k in layer.state_dict()})
-        attention[prefix] = layer.eval()
-
-    def text(prompt: str) -> Tensor:
-        return model.tokens(PUBLISHED[prompt.replace(' ', '_')]).detach()[None]
-
-    palette = next(
-        torch.tensor(t.palette, dtype=torch.float32) for t in model.tasks.values() if t.categorical
-    )
-    return Program(main, child, model.autoencoder.network, text, attention, palette=palette)
 
 
 def pair(size: str) -> tuple[Tensor, Tensor]:
@@ -114,7 +81,7 @@ def timed(function: Any) -> float:
 def compare(size: str, repeats: int) -> dict[str, float]:
     """Seconds of both programs (medians), their ratio, and how far their outputs are apart."""
     model = build(size)
-    program = published_program(model, SIZES[size]['query'])
+    program = published_program(model)
     first, second = pair(size)
     inputs = torch.stack([first, second], 1) / 255 * 2 - 1
 
@@ -127,7 +94,7 @@ def compare(size: str, repeats: int) -> dict[str, float]:
         slow.append(timed(lambda: program(first, second)))
         fast.append(timed(ours))
     decoded = model(inputs, mode='tensor')  # a normal near zero may turn any way: compare what it is made of
-    apart = max(float((decoded[own] - program.decoded[p]).abs().max()) for p, own in PUBLISHED.items())
+    apart = max(float((decoded[own] - program.decoded[p]).abs().max()) for p, own in published_names(model).items())
     ratios = [a / b for a, b in zip(slow, fast)]
     return dict(published_s=statistics.median(slow), ours_s=statistics.median(fast), ratio=statistics.median(ratios),
                 difference=apart)  # fmt: skip
@@ -139,7 +106,7 @@ def peak_of(size: str, who: str) -> float:
 
     model = build(size)
     first, second = pair(size)
-    program = published_program(model, SIZES[size]['query'])
+    program = published_program(model)
     inputs = torch.stack([first, second], 1) / 255 * 2 - 1
 
     def run() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference import taskdiffusion
 from mmmtl.apis.converters.taskdiffusion import convert
+from mmmtl.apis.model import build_model
 
 PUBLISHED = ('semseg', 'depth', 'human_parts', 'sal', 'normals', 'edge')
 
@@ -138,13 +141,42 @@ class Pair:
                 'gradients, worst parameter': worst}  # fmt: skip
 
 
-def count_reference(setting: taskdiffusion.Setting, batch: int = 1) -> float:
-    """Multiply-accumulates of convolutions and linear layers in one prediction of the transcription."""
-    with torch.device('meta'), torch.no_grad():
-        model = taskdiffusion.ReferenceTaskDiffusion(setting).eval()
-        with FlopCounterMode(display=False) as counter:
-            model.predict(torch.empty(batch, 3, *setting.size))
-    products = counter.get_flop_counts()['Global']
-    return (
-        sum(n for op, n in products.items() if str(op).split('.')[-1] in ('convolution', 'addmm', 'mm')) / 2
-    )
+@dataclass
+class ReferenceCounts:
+    """What the transcription takes for one prediction.
+
+    Attributes:
+        parameters: Without auxiliary heads.
+        layers: Multiply-accumulates of convolutions and linear layers whose results are used.
+        discarded: Those of the encoding of the last step's prediction, which nothing reads.
+    """
+
+    parameters: int
+    layers: float
+    discarded: float
+
+
+def count_reference(setting: taskdiffusion.Setting, batch: int = 1) -> ReferenceCounts:
+    """Count the transcription without allocating it."""
+    layers = []
+    for discarded in (False, True):
+        with torch.device('meta'), torch.no_grad():
+            model = taskdiffusion.ReferenceTaskDiffusion(replace(setting, discarded=discarded)).eval()
+            with FlopCounterMode(display=False) as counter:
+                model.predict(torch.empty(batch, 3, *setting.size))
+        products = {str(op).split('.')[-1]: n for op, n in counter.get_flop_counts()['Global'].items()}
+        layers.append(sum(products.get(op, 0) for op in ('convolution', 'addmm', 'mm')) / 2)
+    parameters = sum(p.numel() for n, p in model.named_parameters() if 'aux_heads' not in n)
+    return ReferenceCounts(parameters, layers[0], layers[1] - layers[0])
+
+
+def count_of_config(cfg: Config, size: tuple[int, int]) -> ReferenceCounts | None:
+    """:func:`count_reference` of a config's network; None where there is no transcription of it."""
+    with torch.device('meta'):
+        model = build_model(cfg, initialize=False)
+    if not getattr(model.backbone, 'is_vit', False):
+        return None
+    try:
+        return count_reference(setting_of(model, size))
+    except ValueError:  # tasks that the published program does not know
+        return None

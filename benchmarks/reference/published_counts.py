@@ -1,9 +1,8 @@
-"""Multiply-accumulates as the DiffusionMTL paper's tables count them: fvcore's convention, on the published data
-flow.
+"""Multiply-accumulates of the published data flows, as their papers' tables count them.
 
-fvcore counts a convolution or matrix product as its multiply-accumulates, a batch norm in evaluation as 2 per
-value, a layer norm as 5, a bilinear resize as 4 per value that comes out, and nothing for the rest. The paper calls
-the sum "FLOPs".
+TaskDiffusion's figure is of convolutions and linear layers. DiffusionMTL's follows fvcore, which counts a convolution or
+matrix product as its multiply-accumulates, a batch norm in evaluation as 2 per value, a layer norm as 5, a bilinear resize
+as 4 per value that comes out, and nothing for the rest. The papers call the sums "FLOPs".
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from mmmtl.registry import MODELS, ConfigError
 from mmmtl.tasks import build_tasks
 
 from .diffusionmtl import DiffusionMTL, Setting
+from .match import count_of_config
 
 __all__ = ['FvcoreCounter', 'count_published', 'published_line']
 
@@ -78,11 +78,24 @@ def count_published(cfg: Config, size: tuple[int, int] = (512, 512)) -> tuple[in
     return sum(p.numel() for p in model.parameters()), counter.total
 
 
-def published_line(cfg: Config, size: tuple[int, int]) -> str:
-    """The counts as text."""
-    parameters, operations = count_published(cfg, size)
-    return (f'input {size[0]} x {size[1]}, one image: {parameters:,} parameters, {operations / 1e9:.1f} G '
-            'multiply-accumulates of the published data flow in the convention of fvcore')  # fmt: skip
+def published_line(cfg: Config, size: tuple[int, int]) -> str | None:
+    """The counts of a config's method as text; None where there is no transcription of it."""
+    decoder = cfg.model.get('decoder', {}).get('type')
+    if decoder == 'TaskDiffusionDecoder':
+        counts = count_of_config(cfg, size)
+        if counts is None:
+            return None
+        return (f'the published data flow: {counts.parameters:,} parameters without auxiliary heads, '
+                f'{counts.layers / 1e9:.1f} G in convolutions and linear layers '
+                f'(and {counts.discarded / 1e9:.1f} G whose result is discarded)')  # fmt: skip
+    if decoder not in ('DiffusionMTLDecoder', 'PlainDecoder') or 'model_name' not in cfg.model.backbone:
+        return None
+    try:
+        parameters, operations = count_published(cfg, size)
+    except ConfigError:  # a backbone that the method was not published on
+        return None
+    return (f'the published data flow: {parameters:,} parameters, {operations / 1e9:.1f} G multiply-accumulates '
+            'in the convention of fvcore')  # fmt: skip
 
 
 def _predict(model: Any, image: torch.Tensor) -> None:

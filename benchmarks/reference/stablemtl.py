@@ -95,7 +95,12 @@ class Program:
         self.main, self.child, self.vae, self.text = main, child, vae, text
         self.attention, self.tasks, self.palette = attention or {}, tasks, palette
         self.counts = dict(encoded=0, decoded=0, child=0, main=0, text=0)
+        self.networks = [n for n in (main, child, *self.attention.values()) if n is not None]
         self.decoded: dict[str, Tensor] = {}
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters of the UNets and the task attention."""
+        return [p for network in self.networks for p in network.parameters()]
 
     def encode(self, rgb: Tensor) -> Tensor:
         self.counts['encoded'] += len(rgb)

@@ -50,6 +50,8 @@ class Setting:
     topk: int = 3
     balance_weight: float = 3e-4
     special_rank: int = 72
+    discarded: bool = True
+    """Whether the last step's prediction is encoded too, whose code nobody reads."""
     draws: list = field(default_factory=list)
     """Random draws to consume instead of fresh ones, in the published order."""
 
@@ -234,7 +236,7 @@ class MOEBlock(nn.Module):
         dropped = gate.topk(experts - self.s.topk, dim=1, largest=False).indices
         gate = gate.clone()
         for sample in range(gate.shape[0]):
-            for index in dropped[sample].flatten():
+            for index in () if gate.is_meta else dropped[sample].flatten():
                 gate[sample, index] = 0
         total = sum(gate[:, e : e + 1] * expert(o) for e, expert in enumerate(self.lora_list_1))
         out = self.bn_all[task](total) + self.conv2[task](o) * mix + self.share_conv(o.detach())
@@ -457,6 +459,8 @@ class ReferenceTaskDiffusion(nn.Module):
             after = torch.full((batch,), max(1 - (k + 2) / s.steps, 0.0))
             last = k == s.steps - 1
             logits = heads.denoise(levels, z, heads.time_mlp(log_snr(now)), conditions, last)
+            if last and not s.discarded:
+                break
             if last:
                 z = F.interpolate(z, scale_factor=4, mode='bilinear', align_corners=False)
             z0 = heads.encode(heads.codes_of_logits(logits))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import gc
 import statistics
@@ -17,6 +18,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmmtl.models.layers.winograd import use_winograd
 from mmmtl.registry import ConfigError
 
 from .complexity import count_complexity, input_size, parts_of
@@ -50,7 +52,9 @@ def _wait(device: torch.device | str) -> None:
         torch.cuda.synchronize(device)
 
 
-def matmul_peak(device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
+def matmul_peak(
+    device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32, size: int = 2048
+) -> float:
     """Best FLOP/s of a square matrix product on this machine, by any of PyTorch's libraries."""
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     side = size // 64
@@ -125,7 +129,9 @@ def random_targets(tasks: Mapping[str, Any], size: tuple[int, int], batch: int, 
     return targets
 
 
-def part_times(model: nn.Module, run: Callable[[], Any], device: torch.device | str = 'cpu') -> dict[str, float]:
+def part_times(
+    model: nn.Module, run: Callable[[], Any], device: torch.device | str = 'cpu'
+) -> dict[str, float]:
     """Seconds of one ``run`` spent in each part of the network (its children, and those of its decoder)."""
     seconds: dict[str, float] = {}
     started: dict[str, float] = {}
@@ -135,7 +141,9 @@ def part_times(model: nn.Module, run: Callable[[], Any], device: torch.device | 
         called = [modules[name]] if type(modules[name]).forward is not nn.Module.forward else []
         containers = (nn.ModuleList, nn.ModuleDict)
         if isinstance(modules[name], containers):  # a container is never called; what it holds is
-            called = [m for m in modules[name].modules() if not isinstance(m, containers) and m is not modules[name]]
+            called = [
+                m for m in modules[name].modules() if not isinstance(m, containers) and m is not modules[name]
+            ]
             called = [m for m in called if not any(m is not o and m in set(o.modules()) for o in called)]
 
         def enter(*_: Any, name: str = name) -> None:
@@ -242,13 +250,23 @@ class Benchmark:
         sum(losses.values()).backward()
         return losses
 
+    def with_winograd(self) -> Benchmark:
+        """The same network, inputs and weights, predicting by Winograd's convolutions (CPU, fp32)."""
+        other = copy.copy(self)
+        other.model = copy.deepcopy(self.model)
+        use_winograd(other.model.decoder)
+        other.network = other.model
+        return other
+
     def measure_memory(self) -> int:
         """Peak bytes of one run, without what the gradients take."""
         for parameter in self.model.parameters():
             parameter.grad = None
         peak = peak_memory(self.run, self.device)
         if self.mode == 'train':
-            peak -= sum(p.grad.numel() * p.grad.element_size() for p in self.model.parameters() if p.grad is not None)
+            peak -= sum(
+                p.grad.numel() * p.grad.element_size() for p in self.model.parameters() if p.grad is not None
+            )
         return peak
 
     def measure(self, repeats: int = 5, others: Mapping[str, Callable[[], Any]] | None = None,

@@ -27,7 +27,7 @@ from .tables import format_table
 
 __all__ = ['Complexity', 'count_complexity', 'input_size']
 
-_LAYERS = ('convolution', 'addmm', 'mm')
+_LAYERS = ('convolution', 'addmm', 'mm', '_linear_pointwise')
 """Operators of convolutions and linear layers; the remaining ones (bmm, attention) are products of activations."""
 
 
@@ -37,8 +37,15 @@ def _attention_flops(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any
     return 2 * batch * heads * queries * key.shape[-2] * (width + value.shape[-1])
 
 
-_FORMULAS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-"""torch's formulas know the attention kernels of GPUs only."""
+def _linear_flops(x: Any, weight: Any, *args: Any, **kwargs: Any) -> int:
+    """FLOPs of x (..., K) times weight (N, K)."""
+    return 2 * x.numel() * weight.shape[0]
+
+
+_FORMULAS: dict[Any, Any] = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+"""torch's formulas know neither the attention kernels of CPUs nor oneDNN's linear layer."""
+if hasattr(torch.ops.mkldnn, '_linear_pointwise'):
+    _FORMULAS[torch.ops.mkldnn._linear_pointwise] = _linear_flops
 
 _REST = 'between the parts'
 """What is computed between the parts."""

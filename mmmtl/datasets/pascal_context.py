@@ -10,6 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mmmtl.evaluation.functional.boundary.labels import segmentation_boundary
+from mmmtl.evaluation.functional.boundary.thinning import thin
 from mmmtl.registry import DATASETS, ConfigError
 from mmmtl.tasks.base import resize_nearest
 
@@ -49,6 +51,13 @@ def compatible_classes(context: Mapping[str, int], nyu: Iterable[str]) -> tuple[
     return tuple(sorted(i for name, i in context.items() if name in names or name == 'tvmonitor'))
 
 
+BOUNDARIES = {
+    'laplacian': ('boundary 1', boundary_of_classes),
+    'partition': ('boundary partition 1', lambda classes: thin(segmentation_boundary(classes))),
+}
+"""How boundaries follow from the classes: name of the recipe in the cache, and the recipe."""
+
+
 @DATASETS.register_module()
 class PascalContext(MTLDataset):
     """PASCAL-Context: 4998 training and 5105 validation photographs, five tasks.
@@ -61,7 +70,7 @@ class PascalContext(MTLDataset):
 
     Labels: ``semseg``; ``human_parts`` (six parts; 0 everywhere where nobody is, which the task then leaves
     out); ``saliency`` (picture above one half); ``normals`` (picture * 2 / 255 - 1, unknown outside
-    ``normals_classes``); ``boundary`` (Laplacian of ``LabelMap``, thinned). A label of another size than its
+    ``normals_classes``); ``boundary`` (of ``LabelMap``, see ``boundaries``). A label of another size than its
     image is resized by nearest pixel, normals bicubically and brought back to unit length.
 
     Boundaries, parts and the mask of trusted normals are derived once and kept in a cache.
@@ -72,13 +81,19 @@ class PascalContext(MTLDataset):
         normals_classes: Context classes whose normals are trusted: ids, a JSON file with a list of ids, or
             ``dict(context=FILE, nyu=FILE)``, two JSON files of the authors' form ``{name: id}``. Default: the
             170 published.
+        boundaries: ``laplacian``: where the Laplacian of the classes is not 0, thinned, as networks are trained;
+            ``partition``: where a class changes to the right or below, thinned, as the published evaluation
+            scores them.
         parts_need_person: Count parts as a label only in images with a person, as the published maps of
             partial labels do. Needs ``ImageSets/Parts/SPLIT.txt``.
     """
 
     def __init__(self, tasks: Mapping[str, Any], data_root: str, split: str = 'train', cache_dir: str | None = 'auto',
                  normals_classes: Sequence[int] | str | Mapping[str, str] | None = None,
-                 parts_need_person: bool = False, **kwargs) -> None:  # fmt: skip
+                 boundaries: str = 'laplacian', parts_need_person: bool = False, **kwargs) -> None:  # fmt: skip
+        if boundaries not in BOUNDARIES:
+            raise ConfigError(f"PascalContext: boundaries='{boundaries}' is not one of {', '.join(BOUNDARIES)}")
+        self.boundaries = boundaries
         self.cache = LabelCache.beside(data_root, cache_dir)
         ids = np.array(_class_ids(normals_classes), np.int64)
         self.trusted = np.zeros(CONTEXT_CLASSES + 1, np.uint8)
@@ -164,11 +179,12 @@ class PascalContext(MTLDataset):
 
     # ---- derived maps, cached --------------------------------------------------------------------------------------
     def _boundary(self, info: dict) -> np.ndarray:
+        recipe, make = BOUNDARIES[self.boundaries]
         return self.cache.get(
-            'boundary 1',
+            recipe,
             info['sample_id'],
             [self.label_file(info, 'boundary')],
-            lambda: boundary_of_classes(self._context(info)).astype(np.uint8),
+            lambda: make(self._context(info)).astype(np.uint8),
         )
 
     def _trusted_normals(self, info: dict) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.registry import ConfigError
+
 from .functional.boundary.counts import average_precision, best_f, best_point, f_curve, precision_recall
 from .functional.boundary.evaluate import BoundarySettings, image_counts
 from .functional.boundary.labels import LABEL_KINDS, segmentation_boundary
@@ -31,19 +33,19 @@ def read_prediction(path: str | Path) -> np.ndarray:
         (H, W): uint8, or float in [0, 1].
 
     Raises:
-        ValueError: When the file holds something else.
+        ConfigError: When the file holds something else.
     """
     path = Path(path)
     value = np.load(path, allow_pickle=False) if path.suffix == '.npy' else _read_png(path)
     if value.ndim == 3 and len(value) == 1:
         value = value[0]
     if value.ndim != 2:
-        raise ValueError(f'{path}: expected one map (H, W), found shape {value.shape}')
+        raise ConfigError(f'{path}: expected one map (H, W), found shape {value.shape}')
     if value.dtype == np.uint16:
         return value / np.float64(65535)
     if value.dtype == np.uint8 or value.dtype.kind == 'f':
         return value
-    raise ValueError(f'{path}: expected 8 or 16 bits or floats in [0, 1], found {value.dtype}')
+    raise ConfigError(f'{path}: expected 8 or 16 bits or floats in [0, 1], found {value.dtype}')
 
 
 def read_labels(path: str | Path, kind: str = 'contours') -> list[np.ndarray]:
@@ -60,7 +62,7 @@ def read_labels(path: str | Path, kind: str = 'contours') -> list[np.ndarray]:
         Boolean (H, W) maps, not thinned.
     """
     if kind not in LABEL_KINDS:
-        raise ValueError(f'kind must be one of {", ".join(LABEL_KINDS)}, got {kind!r}')
+        raise ConfigError(f'kind must be one of {", ".join(LABEL_KINDS)}, got {kind!r}')
     path = Path(path)
     if path.suffix == '.mat':
         return _read_mat(path)
@@ -68,7 +70,7 @@ def read_labels(path: str | Path, kind: str = 'contours') -> list[np.ndarray]:
     if value.ndim == 3 and len(value) == 1:
         value = value[0]
     if value.ndim != 2:
-        raise ValueError(f'{path}: expected one map (H, W), found shape {value.shape}')
+        raise ConfigError(f'{path}: expected one map (H, W), found shape {value.shape}')
     return [segmentation_boundary(value) if kind == 'regions' else value != 0]
 
 
@@ -77,7 +79,7 @@ def _read_png(path: Path) -> np.ndarray:
 
     value = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if value is None:
-        raise ValueError(f'{path}: cannot be read as an image')
+        raise ConfigError(f'{path}: cannot be read as an image')
     if value.ndim == 3 and (value[..., :1] == value[..., :3]).all():  # grey stored as colour
         value = value[..., 0]
     return value
@@ -96,7 +98,9 @@ def _read_mat(path: Path) -> list[np.ndarray]:
     if 'LabelMap' in content:
         return [segmentation_boundary(content['LabelMap'])]
     names = sorted(name for name in content if not name.startswith('__'))
-    raise ValueError(f'{path}: expected groundTruth (BSDS), GTcls or GTinst (SBD) or LabelMap, found {names}')
+    raise ConfigError(
+        f'{path}: expected groundTruth (BSDS), GTcls or GTinst (SBD) or LabelMap, found {names}'
+    )
 
 
 def _dense(value: Any) -> np.ndarray:
@@ -139,10 +143,10 @@ class BoundaryCounts:
             settings = BoundarySettings(**chosen)
             images = {name: np.array(counts, np.int64) for name, counts in content['images'].items()}
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'{path} does not hold boundary counts ({error})') from error
+            raise ConfigError(f'{path} does not hold boundary counts ({error})') from error
         wrong = [name for name, counts in images.items() if counts.shape != (4, len(settings.thresholds))]
         if wrong:
-            raise ValueError(
+            raise ConfigError(
                 f'{path}: counts of {wrong[:3]} do not fit its {len(settings.thresholds)} thresholds'
             )
         return cls(settings, images)
@@ -156,11 +160,11 @@ class BoundaryCounts:
         if self.settings != other.settings:
             mine, theirs = asdict(self.settings), asdict(other.settings)
             apart = {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
-            raise ValueError(f'counts made with different settings cannot be merged: {apart}')
+            raise ConfigError(f'counts made with different settings cannot be merged: {apart}')
         both = [name for name in self.images if name in other.images]
         wrong = [name for name in both if (self.images[name] != other.images[name]).any()]
         if wrong:
-            raise ValueError(f'the counts disagree about {len(wrong)} images, for example {wrong[0]!r}')
+            raise ConfigError(f'the counts disagree about {len(wrong)} images, for example {wrong[0]!r}')
         return BoundaryCounts(self.settings, {**self.images, **other.images})
 
     def figures(self) -> dict[str, Any]:
@@ -171,7 +175,7 @@ class BoundaryCounts:
             ``thresholds`` (threshold, R, P, F of each) and ``per_image`` (best threshold, recall, precision, F by id).
         """
         if not self.images:
-            raise ValueError('there are no images to compute boundary figures of')
+            raise ConfigError('there are no images to compute boundary figures of')
         levels = self.settings.thresholds
         total = np.sum(list(self.images.values()), axis=0)
         best = {name: best_f(counts)[0] for name, counts in self.images.items()}
@@ -236,7 +240,7 @@ def count_files(prediction: Path, label: Path, kind: str, settings: BoundarySett
     for boundary in maps:
         if boundary.shape != value.shape:
             turned = ' (one of them is rotated)' if boundary.shape == value.shape[::-1] else ''
-            raise ValueError(
+            raise ConfigError(
                 f'{prediction} is {value.shape[0]} x {value.shape[1]}, {label} is {boundary.shape[0]} x '
                 f'{boundary.shape[1]} (height x width){turned}: predictions must have the size of the image'
             )

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmmtl.registry import ConfigError
+
 from .boundary_files import BoundaryCounts, evaluate_folder
 from .functional.boundary.evaluate import even_thresholds, protocol_settings
 from .functional.image_list import read_image_list
@@ -30,8 +32,11 @@ def evaluate_command(
     processes: int | None = None,
 ) -> str:
     """Evaluate a folder and return the table; ``tools/analysis_tools/eval_boundary.py --help`` has the arguments."""
-    levels = even_thresholds(thresholds) if thresholds is not None else None
-    settings = protocol_settings(protocol, max_dist=max_dist, thresholds=levels, nms=nms)
+    try:
+        levels = even_thresholds(thresholds) if thresholds is not None else None
+        settings = protocol_settings(protocol, max_dist=max_dist, thresholds=levels, nms=nms)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     before = BoundaryCounts(settings)
     if counts is not None and os.path.exists(counts):
         before = before.merge(BoundaryCounts.load(counts))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmmtl.registry import ConfigError
+
 from .functional.delta_m import DeltaM, delta_m, mean_and_std
 from .metrics.records import ImageTable, Records
 from .references import Reference, directions_of, read_metrics
@@ -83,7 +85,7 @@ def compare_runs(
     sides = [[read_metrics(run) for run in runs] for runs in (a, b)]
     shared = [name for name in sides[0][0] if all(name in values for side in sides for values in side)]
     if not shared:
-        raise ValueError(f'{", ".join(a)} and {", ".join(b)} have no figure in common')
+        raise ConfigError(f'{", ".join(a)} and {", ".join(b)} have no figure in common')
     directions = directions_of(shared)
     intervals: dict[str, tuple[float, float, float]] = {}
     files = [[os.path.join(run, RECORDS_FILE) for run in runs] for runs in (a, b)]
@@ -119,7 +121,7 @@ def bootstrap(
         ``{'TASK/FIGURE': (2.5 %, 97.5 %, p)}`` of mean(a) - mean(b).
 
     Raises:
-        ValueError: When the runs were not evaluated on the same images.
+        ConfigError: When the runs were not evaluated on the same images.
     """
     ids = a[0].ids()
     for records in (*a, *b):
@@ -155,7 +157,7 @@ def _same_images(first: Records, other: Records) -> None:
         mine, theirs = set(first.tables[key].ids), set(other.tables[key].ids)
         if mine != theirs:
             example = sorted(mine ^ theirs)[0]
-            raise ValueError(
+            raise ConfigError(
                 f"task '{key[0]}': the runs were evaluated on different images ({len(mine)} and {len(theirs)}, "
                 f'{len(mine & theirs)} in common; for example {example!r} is in one only)'
             )

@@ -38,7 +38,7 @@ def read_metrics(path: str) -> dict[str, float]:
 
     Raises:
         FileNotFoundError: When there is none.
-        ValueError: When it does not hold figures.
+        ConfigError: When it does not hold figures.
     """
     file = os.path.join(path, 'metrics.json') if os.path.isdir(path) else path
     if not os.path.isfile(file):
@@ -48,7 +48,7 @@ def read_metrics(path: str) -> dict[str, float]:
             content = json.load(stream)
         return {str(name): float(value) for name, value in content.items()}
     except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f'{file} does not hold figures, {{"TASK/FIGURE": number}} ({error})') from error
+        raise ConfigError(f'{file} does not hold figures, {{"TASK/FIGURE": number}} ({error})') from error
 
 
 def read_reference(
@@ -122,7 +122,7 @@ def known_directions() -> dict[str, bool]:
     """``{figure: is a higher value better}`` of every registered metric, in every protocol.
 
     Raises:
-        ValueError: When two metrics disagree about a figure's name.
+        ConfigError: When two metrics disagree about a figure's name.
     """
     from .metrics.base import TaskMetric
 
@@ -134,7 +134,7 @@ def known_directions() -> dict[str, bool]:
         for protocol in metric.protocols:
             for name, higher in metric.figures_of(protocol).items():
                 if found.setdefault(name, higher) != higher:
-                    raise ValueError(f"metrics disagree whether '{name}' should be high or low; rename one")
+                    raise ConfigError(f"metrics disagree whether '{name}' should be high or low; rename one")
     return found
 
 

@@ -76,6 +76,7 @@ class LatentMultiTaskModel(BaseModel):
         half = (0.5, 0.5, 0.5)
         super().__init__(MODELS.build(data_preprocessor or dict(type='MTLDataPreprocessor', mean=half, std=half)))
         self.tasks: dict[str, Task] = build_tasks(tasks)
+        self.frames = max(task.frames for task in self.tasks.values())
         for name, value, allowed in (('second_frame', second_frame, ('duplicate', 'zeros', 'average')),
                                      ('empty', empty, ('zeros', 'normal'))):  # fmt: skip
             if value not in allowed:

@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise, SampleNoise
+from mmmtl.models.layers.recompute import recomputed
 from mmmtl.registry import MODELS, ConfigError
 from mmmtl.structures import Exhibit, MTLDataSample
 from mmmtl.tasks import Task, build_tasks
@@ -57,11 +58,13 @@ class MultiTaskModel(BaseModel):
             batched (convolution libraries choose other summation orders for other batch sizes).
         tta: In ``predict`` average over mirrored and enlarged views: ``dict(flips=..., scales=...)``, see
             :class:`mmmtl.models.test_time.TestTimeAugmentation`; an empty dict for its defaults. Default: no views.
+        recompute_backbone: In training compute the backbone a second time instead of keeping its maps.
     """
 
     def __init__(self, tasks: Mapping[str, Any], backbone: dict, decoder: dict, neck: dict | None = None,
                  data_preprocessor: dict | None = None, noise_seed: int = 0, predict_one_by_one: bool = False,
-                 tta: Mapping[str, Any] | None = None, init_cfg: dict | None = None) -> None:  # fmt: skip
+                 tta: Mapping[str, Any] | None = None, recompute_backbone: bool = False,
+                 init_cfg: dict | None = None) -> None:  # fmt: skip
         super().__init__(MODELS.build(data_preprocessor or dict(type='MTLDataPreprocessor')), init_cfg)
         self.tasks: dict[str, Task] = build_tasks(tasks)
         self.frames = max(task.frames for task in self.tasks.values())
@@ -78,6 +81,7 @@ class MultiTaskModel(BaseModel):
         self.noise_seed, self.predict_one_by_one = noise_seed, predict_one_by_one
         self.noise_source = GeneratorNoise(noise_seed)
         self.tta = None if tta is None else build_test_time(tta)
+        self.recompute_backbone = recompute_backbone
 
     def extract(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), or frame pairs (B, 2, 3, H, W), → features; those of a pair are concatenated."""
@@ -88,7 +92,8 @@ class MultiTaskModel(BaseModel):
             )
         if inputs.ndim == 5:
             inputs = inputs.transpose(0, 1)[: self.frames].flatten(0, 1)
-        feats = self.backbone(inputs)
+        again = self.recompute_backbone and self.training
+        feats = recomputed(self.backbone, inputs) if again else self.backbone(inputs)
         if self.frames == 2:
             feats = tuple(torch.cat(f.chunk(2), 1) for f in feats)
         return self.neck(feats) if self.neck is not None else tuple(feats)

@@ -202,3 +202,22 @@ def test_errors_name_the_file(tmp_path):
     (tmp_path / 'human_parts' / '2008_001000.mat').unlink()
     with pytest.raises(LabelError, match=r"2008_001000.mat: task 'human_parts'.*no such file"):
         PascalContext(TASKS, str(tmp_path), split='val')[0]
+
+
+def test_the_boundary_that_is_scored(miniature):
+    """Where the map of classes changes to the right or below, thinned: not the one that is trained with."""
+    from skimage.morphology import thin
+
+    root, _ = miniature
+    tasks = dict(boundary=TASKS['boundary'])
+    scored = samples(PascalContext(tasks, str(root), split='val', boundaries='partition', test_mode=True))
+    trained = samples(PascalContext(tasks, str(root), split='val', test_mode=True))
+    for sample_id, results in scored.items():
+        classes = loadmat(root / 'pascal-context' / 'trainval' / f'{sample_id}.mat')['LabelMap'].astype(int)
+        padded = np.pad(classes, ((0, 1), (0, 1)), mode='edge')
+        changes = (padded[:-1, :-1] != padded[1:, :-1]) | (padded[:-1, :-1] != padded[:-1, 1:])
+        changes[:-1, :-1] |= classes[:-1, :-1] != classes[1:, 1:]
+        np.testing.assert_array_equal(results['gt']['boundary'], thin(changes))
+        assert (results['gt']['boundary'] != trained[sample_id]['gt']['boundary']).any()
+    with pytest.raises(ConfigError, match="boundaries='partitions' is not one of laplacian, partition"):
+        PascalContext(tasks, str(root), boundaries='partitions')

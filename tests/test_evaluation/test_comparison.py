@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import runpy
+import sys
 
 import numpy as np
 import pytest
@@ -165,3 +167,19 @@ def test_records_that_are_none(tmp_path):
     np.savez(tmp_path / 'y.npz', a=np.zeros(3))
     with pytest.raises(ValueError, match='does not hold the records of an evaluation'):
         Records.load(str(tmp_path / 'y.npz'))
+
+
+def test_the_scripts(depth_runs, root_dir, monkeypatch, capsys):
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, 'argv', [name, *arguments])
+        runpy.run_path(str(root_dir / 'tools' / 'analysis_tools' / name), run_name='__main__')
+        return capsys.readouterr().out
+
+    assert 'depth/absErr' in call('compare.py', *depth_runs, '--resamples', '20')
+    text = call('delta_m.py', depth_runs[0], '--reference', depth_runs[1], '--figures', 'depth/RMSE')
+    assert 'delta_m' in text and 'depth/RMSE' in text
+    paper = str(root_dir / 'configs' / '_base_' / 'references' / 'nyud_r18_one.py')
+    assert 'Feature Diffusion' in call('delta_m.py', '--reference', paper)
+    with pytest.raises(SystemExit):
+        call('compare.py', depth_runs[0], str(root_dir))
+    assert 'evaluate the run with tools/test.py first' in capsys.readouterr().err

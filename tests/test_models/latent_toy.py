@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.reference.stablemtl import Program, TaskLayer, blocks
-from mmmtl.apis.converters.stablemtl import convert
 from mmmtl.models import LatentMultiTaskModel
 
 NAMES = {'albedo': 'albedo', 'shading': 'shading', 'depth': 'depth', 'normal': 'normals', 'semantic': 'semseg',
@@ -39,32 +37,3 @@ def make(exchange: dict | None = None, vae: bool = False, seed: int = 0, tasks: 
             torch.nn.init.normal_(layer.out.weight, std=0.3)
             torch.nn.init.normal_(layer.out.bias, std=0.3)
     return model.eval()
-
-
-def program(model: LatentMultiTaskModel) -> Program:
-    """The published program with the weights of ``model`` (which has a VAE)."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-
-    def stream(name: str):
-        unet = UNet2DConditionModel(**{**UNET, 'in_channels': 12, 'out_channels': 4})
-        unet.load_state_dict(getattr(model, name).state_dict())
-        return unet.eval()
-
-    vae = AutoencoderKL(**VAE).eval()
-    vae.load_state_dict(model.autoencoder.network.state_dict())
-    main, attention, child = stream('unet'), {}, None
-    if model.auxiliary is not None:
-        child = stream('auxiliary')
-        state = model.state_dict()
-        for prefix, module in blocks(main).items():
-            width = module.to_out[0].out_features
-            layer = TaskLayer(tuple(NAMES), width, EXCHANGE['query_width'], EXCHANGE['heads'])
-            renamed, _, unknown = convert({f'{prefix}.{k}': v for k, v in layer.state_dict().items()}, NAMES)
-            assert not unknown
-            layer.load_state_dict({k: state[own] for k, own in zip(layer.state_dict(), renamed)})
-            attention[prefix] = layer.eval()
-
-    def text(prompt: str) -> torch.Tensor:
-        return model.tokens(NAMES[prompt.replace(' ', '_')]).detach()[None]
-
-    return Program(main, child, vae, text, attention, palette=torch.tensor(PALETTE, dtype=torch.float32))

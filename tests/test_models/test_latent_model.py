@@ -10,13 +10,14 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from benchmarks.reference.match_latent import LatentPair, published_program
 from mmmtl.diffusion.noise import GeneratorNoise
 from mmmtl.models import LatentMultiTaskModel
 from mmmtl.models.latent import Hiding
 from mmmtl.registry import ConfigError
 from mmmtl.structures import MTLDataSample
 
-from .latent_toy import EXCHANGE, NAMES, TASKS, UNET, make, program
+from .latent_toy import EXCHANGE, NAMES, TASKS, UNET, make
 
 
 def frames(count=2, size=(16, 24), seed=1, pair=True):
@@ -62,7 +63,7 @@ def counted(model):
 @pytest.mark.parametrize('exchange', [None, EXCHANGE])
 def test_same_numbers_as_the_published_flow(exchange, pair):
     model = make(exchange, vae=True)
-    reference = program(model)
+    reference = published_program(model)
     images = torch.randint(0, 256, (2, 2, 3, 16, 24), generator=torch.Generator().manual_seed(3))
     inputs = images.float() / 255 * 2 - 1
     expected = reference(images[:, 0], images[:, 1] if pair else None)
@@ -78,7 +79,7 @@ def test_same_numbers_as_the_published_flow(exchange, pair):
 def test_nothing_is_computed_twice():
     """Seven tasks of a pair: 2 encodings, 7 + 7 passes, keys and values once per source and layer."""
     model = make(EXCHANGE, vae=True)
-    reference = program(model)
+    reference = published_program(model)
     counts = counted(model)
     model(frames(1), mode='tensor')
     layers = len(model.task_attention)
@@ -86,6 +87,17 @@ def test_nothing_is_computed_twice():
     assert counts == dict(encoded=2, decoded=7, unet=7, auxiliary=7, key=7 * layers, value=7 * layers, query=7 * layers)
     reference((frames(1)[:, 0] + 1) * 127.5, (frames(1)[:, 1] + 1) * 127.5)
     assert reference.counts == dict(encoded=63, decoded=7, child=42, main=7, text=49)
+
+
+def test_side_by_side_for_the_benchmark():
+    """Also a model whose autoencoder is the cosine transform."""
+    model = make(EXCHANGE)
+    pair = LatentPair(model, frames(1))
+    found, expected = model(frames(1), mode='tensor', noise=pair.draws()), pair.run_reference()
+    assert pair.compare_predictions(found, expected)['largest difference of decoded images'] < 5e-5
+    assert pair.counts() == dict(encoded=63, decoded=7, child=42, main=7, text=49)
+    with pytest.raises(ConfigError, match='predicts only'):
+        LatentPair(make().train(), frames(1))
 
 
 @pytest.mark.parametrize('batch_tasks', [1, 3])

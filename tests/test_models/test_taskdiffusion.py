@@ -315,3 +315,16 @@ def test_works_under_any_backbone():
     with torch.no_grad():
         raw = model(torch.randn(1, 3, 64, 96))
     assert raw['semseg'].shape == (1, 5, 64, 96)
+
+
+def test_exchange_between_tasks_as_one_product_equals_the_written_sum():
+    from mmmtl.models.decoders.taskdiffusion_denoiser import mix_tasks
+    from mmmtl.models.layers.convolution import stack_maps
+
+    relation = torch.rand(2, 3, 3, *GRID)
+    conditions = [
+        torch.randn(2, WIDTH, *GRID).contiguous(memory_format=torch.channels_last) for _ in range(3)
+    ]
+    together = mix_tasks(relation, stack_maps(conditions))
+    for found, expected in zip(mix_tasks(relation, conditions), together):
+        assert torch.allclose(found, expected, atol=1e-5)

@@ -38,11 +38,18 @@ def parse_args() -> argparse.Namespace:
                         help="measure the literal transcription of the method's data flow in turns with it, and compare the "
                              'numbers (TaskDiffusion on a ViT; always fp32, on the CPU)')  # fmt: skip
     parser.add_argument(
+        '--winograd',
+        action='store_true',
+        help="also measure prediction by Winograd's convolutions (CPU, fp32; four times the weights' memory)",
+    )
+    parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
     )
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes HEIGHT [WIDTH]')
+    if args.winograd and (args.mode == 'train' or args.amp or args.device != 'cpu'):
+        parser.error('--winograd is for predictions on a CPU in fp32')
     return args
 
 
@@ -57,42 +64,66 @@ def measure(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     options = dict(args.cfg_options or {})
     size = (args.shape[0], args.shape[-1]) if args.shape else None
-    if size:
+    backbone = 'backbone' in load_config(args.config).get('model', {})
+    if size and backbone:
         options.setdefault('model.backbone.img_size', size)
-    bench = Benchmark(
-        load_config(args.config, options), args.mode, size, args.batch, args.device, args.amp, args.compile
-    )
+    if args.reference and backbone:  # it drops no paths, and neither must what is compared with it
+        options.setdefault('model.backbone.drop_path_rate', 0.0)
+    cfg = load_config(args.config, options)
+    bench = Benchmark(cfg, args.mode, size, args.batch, args.device, args.amp, args.compile)
     print(f'{args.config}, {args.mode}, {args.batch} x {bench.size[0]} x {bench.size[1]}, {args.device}, '
           f'{torch.get_num_threads()} threads{", bfloat16 autocast" if args.amp else ""}')  # fmt: skip
-    if not args.reference:
-        speed, _ = bench.measure(args.repeats)
-        print('\n'.join(speed.lines('this model')), parts_table(speed.parts), sep='\n\n')
-        return
-    from benchmarks.reference.match import Pair, count_reference
+    others = {}
+    if args.reference:
+        from benchmarks.reference import match, match_latent
+
+        kind = match_latent.LatentPair if hasattr(bench.model, 'autoencoder') else match.Pair
+        pair = kind(bench.model, bench.inputs, bench.targets)
+        others['reference'] = pair.run_reference
+    if args.winograd:
+        variant = bench.with_winograd()
+        others['with Winograd'] = variant.run
+    if args.reference:
+        compare = pair.compare_predictions if args.mode == 'predict' else pair.compare_steps
+        expected = pair.run_reference()
+        for name, one in [('this model', bench)] + ([('with Winograd', variant)] if args.winograd else []):
+            print(
+                f'{name}: '
+                + ', '.join(f'{t} {v:.2e}' for t, v in compare(one.run(pair.draws()), expected).items())
+            )
+        del expected
+    speed, seconds = bench.measure(args.repeats, others)
+    print('\n'.join(speed.lines('this model')))
+    for name, times in seconds.items():
+        print(f'{name}: median {statistics.median(times):.3f} s, best {min(times):.3f} s of {len(times)}')
+    if args.reference:
+        print_ratios(args, pair, speed, seconds)
+    print(parts_table(speed.parts))
+
+
+def print_ratios(args: argparse.Namespace, pair, speed, seconds) -> None:
+    """The reference over everything else: time, and this model's peak memory over the reference's."""
+    from benchmarks.reference.match import count_reference
     from mmmtl.apis.benchmark import peak_memory
 
-    pair = Pair(bench.model, bench.inputs, bench.targets)
-    expected, found = pair.run_reference(), bench.run(pair.draws())
-    compare = pair.compare_predictions if args.mode == 'predict' else pair.compare_steps
-    for title, value in compare(found, expected).items():
-        print(f'  {title}: {value:.2e}')
-    del expected, found
-    speed, others = bench.measure(args.repeats, {'reference': pair.run_reference})
-    for parameter in [*bench.model.parameters(), *pair.reference.parameters()]:
+    reference = seconds.pop('reference')
+    for name, times in {'this model': speed.seconds, **seconds}.items():
+        print(f'ratio, {name}: {statistics.median(reference) / statistics.median(times):.2f} x by medians, '
+              f'{min(reference) / min(times):.2f} x by the best')  # fmt: skip
+    for parameter in pair.reference.parameters():
         parameter.grad = None
     memory = peak_memory(pair.run_reference)
-    memory -= sum(p.grad.numel() * 4 for p in pair.reference.parameters() if p.grad is not None)
-    print('\n'.join(speed.lines('this model')))
-    seconds = others['reference']
-    print(f'reference: median {statistics.median(seconds):.3f} s, best {min(seconds):.3f} s, '
-          f'peak memory {memory / 2**20:.0f} MiB')  # fmt: skip
-    if args.mode == 'predict':
-        print(
-            f'  {count_reference(pair.setting, args.batch) / 1e9:.1f} G multiply-accumulates in convolutions and linear layers'
-        )
-    print(f'ratio: {statistics.median(seconds) / speed.median:.2f} x by medians, {min(seconds) / min(speed.seconds):.2f} x by '
-          f'the best, memory {speed.memory / max(memory, 1):.2f} x')  # fmt: skip
-    print(parts_table(speed.parts))
+    memory -= sum(
+        p.grad.numel() * p.grad.element_size() for p in pair.reference.parameters() if p.grad is not None
+    )
+    print(
+        f'peak memory of the reference {memory / 2**20:.0f} MiB, this model {speed.memory / max(memory, 1):.2f} x of it'
+    )
+    if hasattr(pair, 'counts'):
+        print('the reference: ' + ', '.join(f'{n} x {what}' for what, n in pair.counts().items()))
+    elif args.mode == 'predict':
+        print(f'multiply-accumulates of the reference in convolutions and linear layers: '
+              f'{count_reference(pair.setting, args.batch).layers / 1e9:.1f} G')  # fmt: skip
 
 
 def main() -> None:

@@ -27,31 +27,33 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
     )
-    parser.add_argument(
-        '--published',
-        action='store_true',
-        help="count as the DiffusionMTL paper's tables do: its data flow, in fvcore's convention",
-    )
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes HEIGHT [WIDTH]')
     return args
 
 
-def main() -> None:
-    """Count and print."""
-    args = parse_args()
-    from mmmtl.apis import count_complexity, load_config, run_command
-    from mmmtl.apis.complexity import input_size
+def count(args: argparse.Namespace) -> None:
+    """Count and print; beside it, what the method's literal transcription in ``benchmarks/`` would compute."""
+    from mmmtl.apis import count_complexity, load_config
 
     size = None if not args.shape else (args.shape[0], args.shape[-1])
-    if args.published:
-        from benchmarks.reference.published_counts import published_line
+    cfg = load_config(args.config, args.cfg_options)
+    counts = count_complexity(cfg, size)
+    print(counts.table())
+    from benchmarks.reference.published_counts import published_line
 
-        cfg = load_config(args.config, args.cfg_options)
-        run_command(lambda: print(published_line(cfg, size or input_size(cfg))))
-        return
-    run_command(lambda: print(count_complexity(load_config(args.config, args.cfg_options), size).table()))
+    line = published_line(cfg, counts.size)
+    if line is not None:
+        print(line)
+
+
+def main() -> None:
+    """Count; a mistake is told in a line."""
+    args = parse_args()
+    from mmmtl.apis import run_command
+
+    run_command(lambda: count(args))
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=6, num_workers=8, persistent_workers=True, sampler=dict(type='ExactSampler'),
     dataset=dict(type='PascalContext', data_root=data_root, split='val', tasks=_base_.tasks, pipeline=test_pipeline,
-                 test_mode=True))  # fmt: skip
+                 boundaries='partition', test_mode=True))  # fmt: skip
 test_dataloader = val_dataloader
 val_evaluator = dict(type='MultiTaskMetric')
 test_evaluator = val_evaluator

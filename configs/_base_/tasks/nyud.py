@@ -11,4 +11,6 @@ tasks = dict(
         loss_weight=1.0),
     depth=dict(type='Depth', max_depth=80.0, loss_weight=1.0),
     normals=dict(type='SurfaceNormals', loss_weight=10.0),
-    boundary=dict(type='Boundary', positive_weight=0.9, max_dist=0.011, loss_weight=50.0))  # fmt: skip
+    boundary=dict(
+        type='Boundary', positive_weight=0.9, max_dist=0.011, loss_weight=50.0,
+        metric=dict(type='BoundaryMeasure', max_dist=0.011, label='regions')))  # fmt: skip

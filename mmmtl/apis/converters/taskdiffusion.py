@@ -70,11 +70,17 @@ def _rename(key: str, names: Mapping[str, str]) -> str | None:
         match = pattern.fullmatch(key)
         if match:
             new = match.expand(replacement)
-            return '.'.join(names.get(part, part) for part in new.split('.')) if new.startswith('decoder.') else new
+            return (
+                '.'.join(names.get(part, part) for part in new.split('.'))
+                if new.startswith('decoder.')
+                else new
+            )
     return None
 
 
-def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
+def convert(
+    state: Mapping[str, Tensor], names: Mapping[str, str]
+) -> tuple[dict[str, Tensor], list[str], list[str]]:
     """Rename a published state dict (with or without the ``module.`` of distributed training).
 
     Two entries also change their form: the position embedding loses its dead slot 0, and the entry convolution of each

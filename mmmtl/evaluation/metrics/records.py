@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.registry import METRICS
+from mmmtl.registry import METRICS, ConfigError
 
 from ..functional.exact import StateSum
 from .base import State, TaskMetric
@@ -102,7 +102,7 @@ class Records:
 
         Raises:
             FileNotFoundError: When there is no such file.
-            ValueError: When it is not a file of records.
+            ConfigError: When it is not a file of records.
         """
         if not os.path.isfile(path):
             raise FileNotFoundError(
@@ -113,7 +113,7 @@ class Records:
                 arrays = {name: file[name] for name in file.files}
             configs = json.loads(str(arrays.pop('configs')))
         except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f'{path} does not hold the records of an evaluation ({error})') from error
+            raise ConfigError(f'{path} does not hold the records of an evaluation ({error})') from error
         records = cls(configs=configs)
         for name, array in arrays.items():
             task, index, field_name = name.split('|')

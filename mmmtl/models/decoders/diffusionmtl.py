@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from mmmtl.diffusion.ddpm import DenoisingChain, make_betas
-from mmmtl.models.layers.basic_block import BasicBlock
+from mmmtl.models.layers.basic_block import ResidualBranch
+from mmmtl.models.layers.gemm import use_fast_linear
+from mmmtl.models.layers.winograd_train import use_trained_winograd
 from mmmtl.registry import MODELS, ConfigError, suggest
 
 from .base import Decoder, Targets
@@ -65,6 +67,9 @@ class DiffusionMTLDecoder(Decoder):
             no noise touches, each step taking the last one's result (the table gives it the full model's
             cost).
         multitask_condition: False: the ablation without conditioning; noisy tokens attend to themselves.
+        winograd: Predict, and compute gradients, by Winograd's convolutions; for CPUs in fp32 alone, see
+            :mod:`mmmtl.models.layers.winograd`.
+        recompute: In training compute the attention blocks a second time instead of keeping their maps.
     """
 
     def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int],
@@ -73,7 +78,7 @@ class DiffusionMTLDecoder(Decoder):
                  beta_range: Sequence[float] = (1e-3, 1e-2), condition: str | None = None,
                  detach_predictions: bool = True, detach_features: bool = False, intermediate_weight: float = 0.5,
                  composition: str = 'balanced', diffusion: bool = True, multitask_condition: bool = True,
-                 init_cfg: dict | None = None) -> None:  # fmt: skip
+                 winograd: bool = False, recompute: bool = False, init_cfg: dict | None = None) -> None:  # fmt: skip
         super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
         for value, known, what in ((mode, MODES, 'mode'), (condition, (None, *CONDITIONS), 'condition')):
             if value not in known:
@@ -88,8 +93,7 @@ class DiffusionMTLDecoder(Decoder):
         self.detach_predictions, self.detach_features = detach_predictions, detach_features
         self.chain = DenoisingChain(make_betas(num_steps, beta_range[0], beta_range[1], beta_rule))
         width, outputs = self.in_channels[0], {n: t.out_channels for n, t in self.tasks.items()}
-        self.preliminary = nn.ModuleDict(
-            {n: nn.Sequential(*(BasicBlock(width) for _ in range(num_blocks))) for n in self.tasks})
+        self.preliminary = nn.ModuleDict({n: ResidualBranch(width, num_blocks) for n in self.tasks})
         self.preliminary_heads = nn.ModuleDict({n: nn.Conv2d(width, c, 1) for n, c in outputs.items()})
         self.combine = None
         if multitask_condition:
@@ -100,7 +104,10 @@ class DiffusionMTLDecoder(Decoder):
             nn.init.zeros_(self.combine.bias)
         states = dict.fromkeys(outputs, width) if mode == 'feature' else outputs
         self.denoiser = CrossDenoiser(states, outputs, width, hidden, depth, heads, mlp_ratio, token_scale,
-                                      conditioned=multitask_condition)  # fmt: skip
+                                      conditioned=multitask_condition, recompute=recompute)  # fmt: skip
+        use_fast_linear(self.denoiser.blocks)
+        if winograd:
+            use_trained_winograd(self)
 
     # ---- initial maps ------------------------------------------------------------------------------------------------
     def initial(self, feats: Sequence[Tensor], learned: Sequence[str] | None = None) -> tuple[dict, dict]:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.models.layers.recompute import recomputed
+
 __all__ = ['Condition', 'CrossBlock', 'CrossDenoiser', 'StepEmbedding', 'idle']
 
 
@@ -114,13 +116,14 @@ class CrossDenoiser(nn.Module):
         depth, heads, mlp_ratio: Of the attention blocks.
         token_scale: Side of the square of pixels that a token stands for.
         conditioned: See :class:`CrossBlock`.
+        recompute: In training keep only the attention blocks' inputs (about 1 % more time).
     """
 
     def __init__(self, in_channels: Mapping[str, int], out_channels: Mapping[str, int], width: int, hidden: int = 512,
                  depth: int = 4, heads: int = 4, mlp_ratio: float = 4.0, token_scale: int = 4,
-                 conditioned: bool = True) -> None:  # fmt: skip
+                 conditioned: bool = True, recompute: bool = False) -> None:  # fmt: skip
         super().__init__()
-        self.token_scale, self.conditioned = token_scale, conditioned
+        self.token_scale, self.conditioned, self.recompute = token_scale, conditioned, recompute
         self.blocks = nn.ModuleList(CrossBlock(width, heads, mlp_ratio, conditioned) for _ in range(depth))
         self.encoders = nn.ModuleDict({n: nn.Conv2d(c, width, 3, padding=1) for n, c in in_channels.items()})
         self.refiners = nn.ModuleDict({n: nn.Sequential(
@@ -157,7 +160,7 @@ class CrossDenoiser(nn.Module):
         k = self._tokens(encoded)
         q, queries = (condition.tokens, condition.queries) if condition is not None else (k, None)
         for block in self.blocks:
-            q, k = block(q, k, queries)
+            q, k = recomputed(block, q, k, queries) if self.recompute else block(q, k, queries)
             queries = None
         size = [max(n // self.token_scale, 1) for n in encoded.shape[-2:]]
         coarse = q.transpose(1, 2).reshape(len(q), -1, *size)

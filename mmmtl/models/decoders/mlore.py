@@ -25,6 +25,7 @@ from mmmtl.registry import MODELS, ConfigError
 
 from ..layers.convolution import conv1x1
 from ..layers.film import FilmNorm
+from ..layers.gemm import matmul
 from ..layers.norm_act import wide
 
 __all__ = ['MLoREBlock', 'MLoREConditions']
@@ -159,10 +160,10 @@ class MLoREBlock(nn.Module):
 
 
 def _product(pair: _LowRank, factor: Tensor) -> Tensor:
-    """3x3 kernel of a low-rank pair, its output scaled by ``factor`` (scalar or (E,))."""
+    """3x3 kernel of a low-rank pair, its output scaled by ``factor`` (scalar or (E,)); channels-last."""
     up = pair.up.weight.flatten(1) * factor.reshape(-1, 1)
-    down = pair.down.weight
-    return (up @ down.flatten(1)).reshape(len(up), *down.shape[1:])
+    down = pair.down.weight.permute(0, 2, 3, 1).flatten(1)
+    return matmul(up, down).reshape(len(up), 3, 3, -1).permute(0, 3, 1, 2)
 
 
 def _bias(pair: _LowRank, factor: Tensor) -> Tensor:

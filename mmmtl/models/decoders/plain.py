@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmmtl.models.layers.basic_block import BasicBlock
+from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
 from mmmtl.registry import MODELS
 
 from .base import Decoder, Targets
@@ -60,11 +60,16 @@ class PlainDecoder(Decoder):
             nn.Identity() if self.in_channels == [channels] else nn.Conv2d(sum(self.in_channels), channels, 1)
         )
         self.branches = nn.ModuleDict(
-            {name: nn.ModuleList(_BLOCKS[block](channels) for _ in range(num_blocks)) for name in self.tasks}
+            {name: self._branch(block, channels, num_blocks) for name in self.tasks}
         )
         self.heads = nn.ModuleDict(
             {n: nn.Conv2d(channels, t.out_channels, head_kernel, padding=head_kernel // 2)
              for n, t in self.tasks.items()})  # fmt: skip
+
+    def _branch(self, block: str, channels: int, count: int) -> nn.Module:
+        if block == 'basic' and self.upsample == 1:
+            return ResidualBranch(channels, count)
+        return nn.ModuleList(_BLOCKS[block](channels) for _ in range(count))
 
     def forward(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
         """Features → raw maps on the finest level's grid, times ``upsample``."""
@@ -75,7 +80,7 @@ class PlainDecoder(Decoder):
         raw = {}
         for name, branch in self.branches.items():
             x = shared
-            for i, block in enumerate(branch):
+            for i, block in enumerate([branch] if isinstance(branch, ResidualBranch) else branch):
                 if self.upsample > 1 and i == len(branch) - 1:
                     x = F.interpolate(x, scale_factor=self.upsample, mode='bilinear', align_corners=False)
                 x = block(x)

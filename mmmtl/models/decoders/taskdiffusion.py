@@ -15,7 +15,7 @@ from mmmtl.registry import MODELS, ConfigError, suggest
 from mmmtl.structures import Exhibit
 
 from ..label_encoders import CrossTaskLabelEncoder
-from ..layers.convolution import TapMajorConv2d, as_channels_last, use_channels_last
+from ..layers.convolution import TapMajorConv2d, as_channels_last, stack_maps, use_channels_last
 from ..layers.film import FilmRows, TimeEmbedding, index_film_norms, rows_of_step
 from ..layers.norm_act import wide
 from ..layers.winograd import use_winograd
@@ -124,7 +124,7 @@ class TaskDiffusionDecoder(Decoder):
         levels = [as_channels_last(x) for x in feats]
         conditions, losses = self.conditions(levels, noise)
         if levels[0].device.type != 'cpu':  # there the exchange between tasks is one product
-            conditions = [torch.stack(list(row)) for row in conditions]
+            conditions = [stack_maps(row) for row in conditions]
         return _Image(self.denoiser.prepare(levels), conditions), losses
 
     def modulations(self, log_snr: Tensor) -> FilmRows:

@@ -48,6 +48,9 @@ class KLAutoencoder(nn.Module):
         self.scale, self.pretrained = float(scale), pretrained
         self.network = require_diffusers().AutoencoderKL(**self.config)
         self.network.requires_grad_(False)
+        for module in self.network.modules():
+            if isinstance(module, nn.SiLU):  # always of a fresh normalised map, which nobody else reads
+                module.inplace = True
         if tiling:
             self.network.enable_tiling()
         self.latent_channels = self.network.config.latent_channels

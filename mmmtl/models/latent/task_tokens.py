@@ -104,8 +104,9 @@ class TaskTokens(nn.Module):
         Raises:
             RuntimeError: No tokens yet: neither a checkpoint was loaded nor ``init_weights`` called.
         """
+        length = getattr(self, f'length_{task}')
         if task not in self._known:
-            self._known[task] = int(getattr(self, f'length_{task}'))
+            self._known[task] = 4 if length.is_meta else int(length)  # without data: as long as most prompts
         if not self._known[task]:
             raise RuntimeError(f"the tokens of task '{task}' are not there yet: load a checkpoint, or call "
                                f'init_weights() to make them')

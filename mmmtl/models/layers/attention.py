@@ -18,7 +18,9 @@ class CrossAttention(nn.Module):
         bias: Biases of the three input projections.
     """
 
-    def __init__(self, channels: int, context_channels: int | None = None, heads: int = 8, bias: bool = True) -> None:
+    def __init__(
+        self, channels: int, context_channels: int | None = None, heads: int = 8, bias: bool = True
+    ) -> None:
         super().__init__()
         if channels % heads:
             raise ValueError(f'CrossAttention: channels {channels} is not a multiple of heads {heads}')

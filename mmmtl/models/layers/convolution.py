@@ -9,21 +9,28 @@ Maps are (B, C, h, w) in channels-last memory, where a 1x1 convolution is a plai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .gemm import linear, matmul
+from .gemm import batched_matmul, linear, matmul
 
 __all__ = [
     'TapMajorConv2d', 'as_channels_last', 'conv1x1', 'conv3x3_after_upsample', 'interpolate_taps', 'merge_pointwise',
-    'tap_products', 'use_channels_last',
+    'stack_maps', 'tap_products', 'use_channels_last',
 ]  # fmt: skip
 
 
 def as_channels_last(x: Tensor) -> Tensor:
     """The same map in channels-last memory."""
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def stack_maps(maps: Sequence[Tensor]) -> Tensor:
+    """Maps (B, C, h, w) → (n, B, C, h, w), channels-last."""
+    return torch.stack([m.permute(0, 2, 3, 1) for m in maps]).permute(0, 1, 4, 2, 3)
 
 
 def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -107,12 +114,12 @@ def tap_products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     Returns:
         (B, 3·h, w·3·O), ordered (kh, h) and (w, kw, O). The bias is in the central tap, which no border cuts off.
     """
-    batch, channels, height, _ = x.shape
-    rows = weight.permute(2, 3, 0, 1).reshape(3, -1, channels)
+    batch, channels, height, width = x.shape
     out = weight.shape[0]
-    biases = (None, None if bias is None else F.pad(bias, (out, out)), None)
-    maps = [conv1x1(x, rows[k], biases[k]).permute(0, 2, 3, 1) for k in range(3)]
-    return torch.stack(maps, 1).reshape(batch, 3 * height, -1)
+    rows = weight.permute(2, 3, 0, 1).reshape(9 * out, channels)
+    products = conv1x1(x, rows, None if bias is None else F.pad(bias, (4 * out, 4 * out))).permute(0, 2, 3, 1)
+    products = products.reshape(batch, height, width, 3, 3 * out).permute(0, 3, 1, 2, 4)
+    return products.reshape(batch, 3 * height, width * 3 * out)
 
 
 def interpolate_taps(
@@ -136,7 +143,7 @@ def interpolate_taps(
     out = products.shape[2] // (3 * width)
     tall = torch.cat([matmul(down, p) for p in products]) if len(products) > 1 else matmul(down, products[0])
     tall = tall.reshape(-1, 3 * width, out)
-    return torch.matmul(across, tall).reshape(len(products), -1, width * scale, out).permute(0, 3, 1, 2)
+    return batched_matmul(across, tall).reshape(len(products), -1, width * scale, out).permute(0, 3, 1, 2)
 
 
 def conv3x3_after_upsample(x: Tensor, weight: Tensor, bias: Tensor | None = None, scale: int = 4) -> Tensor:

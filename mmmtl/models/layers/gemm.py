@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ['FastLinear', 'linear', 'matmul', 'use_fast_linear']
+__all__ = ['FastLinear', 'batched_matmul', 'linear', 'matmul', 'use_fast_linear']
 
 SMALLEST = 2**21
 """Products with fewer multiplications are not worth a library call of their own."""
@@ -27,9 +27,15 @@ def _supported() -> bool:
         return False
 
 
+def _dense(matrix: Tensor) -> Tensor:
+    """The matrix, row by row or column by column without gaps; with gaps oneDNN falls back to a loop of scalars."""
+    rows, columns = matrix.shape
+    return matrix if matrix.stride() in ((columns, 1), (1, rows)) else matrix.contiguous()
+
+
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``x @ weight.T + bias`` by oneDNN; any strides."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
+    """``x @ weight.T + bias`` by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, 'none', [], '')
 
 
 _SUPPORTED: bool | None = None
@@ -80,6 +86,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """``a @ b`` of two matrices (M, K) and (K, N)."""
     return linear(a, b.t()) if _chosen(a, b.t()) else a @ b
+
+
+def batched_matmul(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b`` of one matrix (M, K) and many (batch, K, N) → (batch, M, N)."""
+    # as a convolution along N, which oneDNN computes at three times the speed of MKL's batched product
+    return F.conv1d(b, a[:, :, None]) if len(b) >= 16 and _chosen(b, a) else torch.matmul(a, b)
 
 
 class FastLinear(nn.Linear):

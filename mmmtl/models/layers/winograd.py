@@ -30,6 +30,8 @@ _INPUT_2D, _OUTPUT_2D = torch.kron(_INPUT, _INPUT), torch.kron(_OUTPUT, _OUTPUT)
 
 SMALLEST = 64
 """Fewer input or output channels than this do not pay for the transforms."""
+FEWEST_TILES = 8
+"""Nor do fewer 4x4 tiles, which every transformed weight is read for."""
 
 
 def transform_weight(weight: Tensor) -> Tensor:
@@ -87,13 +89,19 @@ class WinogradConv2d(nn.Conv2d):
         plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled('cpu')
         if plain or type(x) is not Tensor or x.device.type != 'cpu' or x.dtype is not torch.float32:
             return super().forward(x)
+        if len(x) * -(-x.shape[2] // 4) * -(-x.shape[3] // 4) < FEWEST_TILES:
+            return super().forward(x)
         return winograd_conv3x3(x, self._transformed_weight(), self.bias)
 
 
 def use_winograd(module: nn.Module) -> nn.Module:
     """Make every wide plain 3x3 convolution below ``module`` a :class:`WinogradConv2d`, in place."""
     for child in module.modules():
-        if type(child) is nn.Conv2d and child.kernel_size == (3, 3) and min(child.weight.shape[:2]) >= SMALLEST:
+        if (
+            type(child) is nn.Conv2d
+            and child.kernel_size == (3, 3)
+            and min(child.weight.shape[:2]) >= SMALLEST
+        ):
             if (child.stride, child.padding, child.dilation, child.groups) == ((1, 1), (1, 1), (1, 1), 1):
                 child.__class__ = WinogradConv2d
     return module

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmmtl.models.layers.winograd_train import use_trained_winograd
 from mmmtl.registry import MODELS
 
 __all__ = ['ConcatFusion']
@@ -23,14 +24,17 @@ class ConcatFusion(BaseModule):
         strides: Strides of the backbone's levels.
         channels: Channels of the fused map.
         stride: Stride of the fused map; a multiple or a divisor of the first level's.
+        winograd: Convolve by Winograd's algorithm; for CPUs in fp32 alone, see :mod:`mmmtl.models.layers.winograd`.
     """
 
     def __init__(self, in_channels: Sequence[int], strides: Sequence[int], channels: int, stride: int = 8,
-                 init_cfg: dict | None = None) -> None:  # fmt: skip
+                 winograd: bool = False, init_cfg: dict | None = None) -> None:  # fmt: skip
         super().__init__(init_cfg)
         self.first_stride, self.stride = strides[0], stride
         self.conv = nn.Conv2d(sum(in_channels), channels, 3, padding=1)
         self.out_channels, self.strides = [channels], [stride]
+        if winograd:
+            use_trained_winograd(self)
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels → one map (B, ``channels``, h, w) in a tuple."""

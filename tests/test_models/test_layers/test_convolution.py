@@ -15,6 +15,7 @@ from mmmtl.models.layers.convolution import (
     conv3x3_after_upsample,
     interpolate_taps,
     merge_pointwise,
+    stack_maps,
     tap_products,
 )
 
@@ -71,7 +72,11 @@ def test_pointwise_merges_into_the_following_3x3():
 
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 def test_pointwise_convolution_of_any_layout(layout):
-    x, weight, bias = draw(2, 5, 6, 7).contiguous(memory_format=layout), draw(3, 5, 1, 1, seed=1), draw(3, seed=2)
+    x, weight, bias = (
+        draw(2, 5, 6, 7).contiguous(memory_format=layout),
+        draw(3, 5, 1, 1, seed=1),
+        draw(3, seed=2),
+    )
     assert torch.allclose(conv1x1(x, weight, bias), F.conv2d(x, weight, bias), atol=1e-12)
 
 
@@ -92,3 +97,10 @@ def test_tap_major_weight_keeps_its_layout_through_loading_and_steps():
     buffer.seek(0)
     other.load_state_dict(torch.load(buffer, weights_only=True))
     assert torch.equal(other.weight, conv.weight)
+
+
+def test_stacked_maps_are_channels_last():
+    maps = [as_channels_last(draw(2, 5, 3, 4, seed=s)) for s in range(3)]
+    stacked = stack_maps(maps)
+    assert torch.equal(stacked, torch.stack(maps))
+    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in stacked)

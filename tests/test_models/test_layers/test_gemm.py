@@ -48,6 +48,14 @@ def test_product_of_strided_matrices(route):
     assert torch.allclose(gemm.matmul(a, b), a @ b, atol=1e-5)
 
 
+def test_one_matrix_times_many(route):
+    a, many = draw(5, 4), draw(20, 4, 6).requires_grad_()
+    found = gemm.batched_matmul(a, many)
+    assert torch.allclose(found, a @ many, atol=1e-5)
+    gradient = torch.autograd.grad(found.sum(), many)[0]
+    assert torch.allclose(gradient, (a.t() @ torch.ones(5, 6)).expand(20, -1, -1), atol=1e-5)
+
+
 def test_other_precisions_are_left_to_pytorch(route):
     x, weight = draw(3, 4), draw(5, 4)
     assert gemm.linear(x.double(), weight.double()).dtype == torch.float64
@@ -75,7 +83,7 @@ def test_winograd_layer_follows_its_weight_and_trains_directly():
     plain = nn.Conv2d(64, 64, 3, padding=1)
     layer = use_winograd(copy.deepcopy(plain))
     assert isinstance(layer, WinogradConv2d)
-    x = draw(1, 64, 8, 8)
+    x = draw(2, 64, 8, 8)
     with torch.no_grad():
         for change in (lambda c: None, lambda c: c.weight.mul_(2), lambda c: c.weight.data.add_(0.1)):
             change(plain)
@@ -98,6 +106,16 @@ def test_cross_attention_equals_softmax_attention():
     query = layer.query(x).reshape(2, 5, 2, 4).transpose(1, 2)
     key, value = (m.reshape(2, 7, 2, 4).transpose(1, 2) for m in layer.key_value(context).chunk(2, -1))
     weights = (query @ key.transpose(-2, -1) / 2).softmax(-1)
-    assert torch.allclose(layer(x, context), layer.out((weights @ value).transpose(1, 2).reshape(2, 5, 8)), atol=1e-6)
+    assert torch.allclose(
+        layer(x, context), layer.out((weights @ value).transpose(1, 2).reshape(2, 5, 8)), atol=1e-6
+    )
     with pytest.raises(ValueError, match='not a multiple'):
         CrossAttention(9, heads=2)
+
+
+def test_matrices_with_gaps_are_closed_first():
+    x = draw(8, 30)[:, 10:20]
+    assert not x.is_contiguous()
+    assert gemm._dense(x).is_contiguous()
+    for whole in (draw(8, 10), draw(10, 8).t()):
+        assert gemm._dense(whole) is whole

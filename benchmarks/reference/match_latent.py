@@ -1,0 +1,108 @@
+"""A latent model of the toolbox and the published StableMTL program side by side: same weights, same frames."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.reference.stablemtl import Program, TaskLayer, blocks
+from mmmtl.apis.converters.stablemtl import export
+from mmmtl.registry import ConfigError
+
+__all__ = ['LatentPair', 'published_program']
+
+SCALE = 0.18215
+
+
+def published_names(model: nn.Module) -> dict[str, str]:
+    """Published names of the model's tasks → the model's."""
+    return {task.prompt.replace(' ', '_'): name for name, task in model.tasks.items()}
+
+
+def stock_autoencoder(autoencoder: nn.Module) -> Any:
+    """The autoencoder as the published program calls it, part by part."""
+    if hasattr(autoencoder, 'network'):
+        vae = copy.deepcopy(autoencoder.network)
+        for module in vae.modules():
+            if isinstance(module, nn.SiLU):
+                module.inplace = False
+        return vae
+    return SimpleNamespace(
+        encoder=autoencoder.encode, quant_conv=lambda z: torch.cat([z / SCALE, torch.zeros_like(z)], 1),
+        post_quant_conv=lambda z: z * SCALE, decoder=autoencoder.decode)  # fmt: skip
+
+
+def published_program(model: nn.Module) -> Program:
+    """The published program with the weights of a ``LatentMultiTaskModel``."""
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    names = published_names(model)
+
+    def stock(unet: nn.Module) -> nn.Module:
+        unet = copy.deepcopy(unet)
+        unet.set_attn_processor(AttnProcessor2_0())
+        return unet.eval()
+
+    main, child, attention = stock(model.unet), None, {}
+    if model.auxiliary is not None:
+        child, exported = stock(model.auxiliary), export(model.state_dict(), names)['unet']
+        first = next(iter(model.task_attention.values()))
+        hidden = next(iter(first.query.values())).layers[0].out_features
+        for prefix, module in blocks(main).items():
+            layer = TaskLayer(tuple(names), module.to_out[0].out_features, hidden, first.heads)
+            layer.load_state_dict({k: exported[f'{prefix}.{k}'] for k in layer.state_dict()})
+            attention[prefix] = layer.eval()
+
+    def text(prompt: str) -> Tensor:
+        return model.tokens(names[prompt.replace(' ', '_')]).detach()[None]
+
+    palettes = [torch.tensor(t.palette, dtype=torch.float32) for t in model.tasks.values() if t.categorical]
+    return Program(main, child, stock_autoencoder(model.autoencoder), text, attention, tuple(names),
+                   palettes[0] if palettes else None)  # fmt: skip
+
+
+class LatentPair:
+    """A network and the published program, for ``tools/analysis_tools/benchmark.py --reference``; prediction only.
+
+    Args:
+        model: A ``LatentMultiTaskModel``; its zero-initialised output projections are drawn anew, so that the task
+            attention shows.
+        inputs: (B, 3, H, W) or (B, 2, 3, H, W).
+        targets: Not used.
+        seed: Seed of those projections.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Tensor, targets: Any = None, seed: int = 0) -> None:
+        if model.training:
+            raise ConfigError('the transcription of StableMTL predicts only: leave out --mode train')
+        torch.manual_seed(seed)
+        for layer in model.task_attention.values():
+            nn.init.normal_(layer.out.weight, std=0.05)
+        self.model, self.reference, self.names = model, published_program(model), published_names(model)
+        frames = [inputs] if inputs.ndim == 4 else list(inputs.unbind(1))
+        self.frames = [(frame + 1) * 127.5 for frame in frames]
+
+    def draws(self) -> dict[str, Tensor]:
+        """Nothing is drawn."""
+        return {}
+
+    def run_reference(self) -> dict[str, Tensor]:
+        """The published program's decoded images, before each task reads them."""
+        self.reference(*self.frames)
+        return dict(self.reference.decoded)
+
+    def compare_predictions(self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, float]:
+        """Largest difference of the decoded images, whose range is about [-1, 1]."""
+        apart = [float((found[own] - expected[published]).abs().max()) for published, own in self.names.items()]
+        return {'largest difference of decoded images': max(apart)}
+
+    def counts(self) -> dict[str, int]:
+        """What the program did in its last run: images encoded and decoded, passes, texts encoded."""
+        self.reference.counts = dict.fromkeys(self.reference.counts, 0)
+        self.run_reference()
+        return self.reference.counts

@@ -1,0 +1,108 @@
+"""Gradients of 3x3 convolutions by Winograd's F(4x4, 3x3), with a quarter of the multiplications: CPU, fp32.
+
+The gradient for the input is a convolution with the turned kernel; that for the weight is summed in the transformed
+domain, where it takes as few multiplications as the convolution. Both are linear, so their relative error of 5e-6 stays
+what it is. The forward pass in training is the ordinary one: behind batch norms and ReLUs the same error grows a
+hundredfold. Transformed weights are computed anew for every use: keeping them would take four times the weights' memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .gemm import linear, matmul
+from .winograd import _INPUT_2D, _KERNEL, _OUTPUT_2D, SMALLEST, WinogradConv2d, winograd_conv3x3
+
+__all__ = ['TrainedWinogradConv2d', 'conv3x3_gradients', 'use_trained_winograd']
+
+_KERNEL_2D = torch.kron(_KERNEL, _KERNEL)
+FEWEST_TILES = 192
+"""Fewer tiles of 4x4 pixels than this do not pay for transforming the weights."""
+
+
+def _pays(x: Tensor, weight: Tensor) -> bool:
+    tiles = len(x) * -(-x.shape[-2] // 4) * -(-x.shape[-1] // 4)
+    return (x.device.type == 'cpu' and x.dtype is torch.float32 and weight.dtype is torch.float32
+            and min(weight.shape[:2]) >= SMALLEST and tiles >= FEWEST_TILES)  # fmt: skip
+
+
+def _transformed(weight: Tensor) -> Tensor:
+    """(O, I, 3, 3) → (36, O, I), stored as (36, I, O)."""
+    out, into = weight.shape[:2]
+    taps = weight.permute(2, 3, 1, 0).reshape(9, -1)
+    return (_KERNEL_2D @ taps).view(36, into, out).transpose(1, 2)
+
+
+def _tiles(x: Tensor, side: int, border: int) -> Tensor:
+    """Windows of ``side`` pixels at every fourth pixel of x (B, C, h, w): (side², tiles, C)."""
+    batch, channels, height, width = x.shape
+    rows, columns = -(-height // 4), -(-width // 4)
+    below, right = 4 * rows + border - height, 4 * columns + border - width
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, below)).contiguous()
+    steps = padded.stride()
+    windows = padded.as_strided((side, side, batch, rows, columns, channels),
+                                (steps[1], steps[2], steps[0], 4 * steps[1], 4 * steps[2], steps[3]))  # fmt: skip
+    return windows.reshape(side * side, batch * rows * columns, channels)
+
+
+def conv3x3_gradients(dy: Tensor, x: Tensor, weight: Tensor,
+                      needs: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+    """Gradients of ``conv2d(x, weight, padding=1)`` for x and weight, each where it is needed, by the cheaper route."""
+    if not _pays(x, weight):
+        dx, dweight, _ = torch.ops.aten.convolution_backward(
+            dy, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [*needs, False])  # fmt: skip
+        return dx, dweight
+    dx = winograd_conv3x3(dy, _transformed(weight.flip(2, 3).transpose(0, 1))) if needs[0] else None
+    return dx, _weight_gradient(dy, x, weight) if needs[1] else None
+
+
+def _weight_gradient(dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    out, into = weight.shape[:2]
+    tiles = _tiles(x, 6, 1)
+    seen = matmul(_INPUT_2D, tiles.reshape(36, -1)).view(tiles.shape)
+    tiles = _tiles(dy, 4, 0)
+    told = matmul(_OUTPUT_2D.T, tiles.reshape(16, -1)).view(36, *tiles.shape[1:])
+    products = torch.stack([linear(t.T, s.T) for t, s in zip(told, seen)])  # (36, O, I)
+    return (_KERNEL_2D.T @ products.view(36, -1)).view(3, 3, out, into).permute(2, 3, 0, 1)
+
+
+class _Conv3x3(torch.autograd.Function):
+    """x, weight, bias → conv2d(x, weight, bias, padding=1)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, bias, padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        dx, dweight = conv3x3_gradients(dy, x, weight, ctx.needs_input_grad[:2])
+        return dx, dweight, dy.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+
+
+class TrainedWinogradConv2d(WinogradConv2d):
+    """``nn.Conv2d`` (3x3, padding 1) that predicts, and computes gradients, by Winograd's convolutions (CPU, fp32)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain = torch.is_autocast_enabled('cpu') or torch.compiler.is_compiling()
+        if plain or not torch.is_grad_enabled() or not _pays(x, self.weight):
+            return super().forward(x)
+        return _Conv3x3.apply(x, self.weight, self.bias)
+
+
+def use_trained_winograd(module: nn.Module) -> nn.Module:
+    """Make every wide plain 3x3 convolution below ``module`` a :class:`TrainedWinogradConv2d`, in place."""
+    for child in module.modules():
+        if (
+            type(child) is nn.Conv2d
+            and child.kernel_size == (3, 3)
+            and min(child.weight.shape[:2]) >= SMALLEST
+        ):
+            if (child.stride, child.padding, child.dilation, child.groups) == ((1, 1), (1, 1), (1, 1), 1):
+                child.__class__ = TrainedWinogradConv2d
+    return module
