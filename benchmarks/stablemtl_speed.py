@@ -122,14 +122,16 @@ def peak_of(size: str, who: str) -> float:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('sizes', nargs='*', default=['tiny', 'mid'], choices=list(SIZES))
+    parser.add_argument('sizes', nargs='*', metavar='SIZE', help='tiny, mid (default: both)')
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--memory', action='store_true')
     parser.add_argument('--peak-of', choices=['published', 'ours'], help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if unknown := set(args.sizes) - set(SIZES):
+        parser.error(f'unknown size {unknown.pop()!r}, choose from {", ".join(SIZES)}')
     torch.set_num_threads(args.threads)
-    for size in args.sizes:
+    for size in args.sizes or SIZES:
         if args.peak_of:
             print(json.dumps(peak_of(size, args.peak_of)))
             continue

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -110,35 +111,57 @@ class Pair:
     def compare_predictions(
         self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
     ) -> dict[str, float]:
-        """Largest difference and relative L2 over all tasks, and the share of pixels whose class differs."""
-        relative, norm, flips, pixels = 0.0, 0.0, 0, 0
-        for published, own in self.names.items():
-            a, b = found[own].double(), expected[published].double()
-            relative = max(relative, ((a - b).abs().max() / b.abs().max()).item())
-            norm = max(norm, ((a - b).norm() / b.norm()).item())
-            if published in taskdiffusion.DISCRETE:
-                flips += (a.argmax(1) != b.argmax(1)).sum().item()
-                pixels += a[:, 0].numel()
-        return {
-            'largest relative difference': relative,
-            'relative L2': norm,
-            'share of argmax that differs': flips / max(pixels, 1),
-        }
+        """As :func:`differences`."""
+        return differences({p: (found[own], expected[p]) for p, own in self.names.items()})
 
     def compare_steps(self, losses: Mapping[str, Tensor], expected: Any) -> dict[str, float]:
-        """Relative difference of the total loss; relative L2 of the gradients: all together, and the worst parameter."""
+        """Relative differences of the total loss and of the gradients."""
         total = sum(v.item() for v in losses.values())
         wanted = convert({n: p.grad for n, p in self.reference.named_parameters()}, self.names)[0]
-        whole = torch.stack([g.norm() for g in wanted.values()]).norm()
-        difference, worst = [], 0.0
-        for name, parameter in self.model.named_parameters():
-            norm = (parameter.grad - wanted[name]).norm()
-            difference.append(norm)
-            if wanted[name].norm() > 1e-5 * whole:  # smaller ones are zero in exact arithmetic
-                worst = max(worst, (norm / wanted[name].norm()).item())
-        return {'loss, relative': abs(total - expected[0].item()) / abs(expected[0].item()),
-                'gradients, relative L2': (torch.stack(difference).norm() / whole).item(),
-                'gradients, worst parameter': worst}  # fmt: skip
+        return {
+            'loss, relative': abs(total - expected[0].item()) / abs(expected[0].item()),
+            **gradient_differences(self.model, wanted),
+        }
+
+    def work(self) -> str:
+        """What a prediction of the transcription computes."""
+        counts = count_reference(self.setting, len(self.inputs))
+        return f'{counts.layers / 1e9:.1f} G multiply-accumulates in convolutions and linear layers'
+
+
+def differences(maps: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """``{published task: (found, expected)}`` → largest difference and relative L2, and the share of other classes."""
+    relative, norm, flips, pixels = 0.0, 0.0, 0, 0
+    for task, (found, expected) in maps.items():
+        size = expected.shape[-2:]
+        if found.shape[-2:] != size:  # raw maps, which the model brings to the image's size
+            found = F.interpolate(found.float(), size, mode='bilinear', align_corners=False)
+        a, b = found.double(), expected.double()
+        relative = max(relative, ((a - b).abs().max() / b.abs().max()).item())
+        norm = max(norm, ((a - b).norm() / b.norm()).item())
+        if task in taskdiffusion.DISCRETE:
+            flips += (a.argmax(1) != b.argmax(1)).sum().item()
+            pixels += a[:, 0].numel()
+    return {
+        'largest relative difference': relative,
+        'relative L2': norm,
+        'share of argmax that differs': flips / max(pixels, 1),
+    }
+
+
+def gradient_differences(model: nn.Module, wanted: Mapping[str, Tensor]) -> dict[str, float]:
+    """Relative L2 of the gradients of ``model``: of all together, and of the worst parameter."""
+    whole = torch.stack([g.norm() for g in wanted.values()]).norm()
+    difference, worst = [], 0.0
+    for name, parameter in model.named_parameters():
+        norm = (parameter.grad - wanted[name]).norm()
+        difference.append(norm)
+        if wanted[name].norm() > 1e-5 * whole:  # smaller ones are zero in exact arithmetic
+            worst = max(worst, (norm / wanted[name].norm()).item())
+    return {
+        'gradients, relative L2': (torch.stack(difference).norm() / whole).item(),
+        'gradients, worst parameter': worst,
+    }
 
 
 @dataclass

@@ -9,7 +9,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,7 @@ from .complexity import count_complexity, input_size, parts_of
 from .model import build_model, forget_pretrained, quiet
 from .tables import format_table
 
-__all__ = ['Benchmark', 'Speed', 'interleaved', 'matmul_peak', 'part_times', 'peak_memory', 'random_targets']
+__all__ = ['Benchmark', 'Speed', 'interleaved', 'live_memory', 'matmul_peak', 'part_times', 'peak_memory', 'random_targets']
 
 MODES = ('predict', 'train')
 
@@ -71,12 +71,26 @@ def _resident() -> int:
         return int(file.read().split()[1]) * 4096
 
 
-def peak_memory(run: Callable[[], Any], device: torch.device | str = 'cpu') -> int:
+def peak_memory(run: Callable[[], Any], device: torch.device | str = 'cpu', parameters: Iterable[Tensor] = ()) -> int:
     """Bytes that ``run`` takes at its peak, above what the process holds before.
 
-    On a CPU the resident memory is sampled every millisecond (Linux only; 0 elsewhere).
+    On a CPU the resident memory is sampled every millisecond (Linux only; 0 elsewhere). What the process freed before may
+    hide some of it: measure memory before time, and all of that inside :func:`live_memory`.
+
+    Args:
+        run: What is measured.
+        device: Where it runs.
+        parameters: Their gradients are dropped before, and those that ``run`` leaves are not counted.
     """
+    parameters = list(parameters)
+    for parameter in parameters:
+        parameter.grad = None
     gc.collect()
+    peak = _peak(run, device)
+    return peak - sum(p.grad.numel() * p.grad.element_size() for p in parameters if p.grad is not None)
+
+
+def _peak(run: Callable[[], Any], device: torch.device | str) -> int:
     if torch.device(device).type == 'cuda':
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -86,7 +100,7 @@ def peak_memory(run: Callable[[], Any], device: torch.device | str = 'cpu') -> i
         return torch.cuda.max_memory_allocated(device) - before
     if not sys.platform.startswith('linux'):
         return 0
-    with _returned_memory():
+    with live_memory():
         before, peak, done = _resident(), [0], threading.Event()
 
         def watch() -> None:
@@ -102,22 +116,35 @@ def peak_memory(run: Callable[[], Any], device: torch.device | str = 'cpu') -> i
     return peak[0] - before
 
 
+_MMAP_THRESHOLD = -3  # of malloc.h
+_SMALL, _LARGE = 2**20, 2**25
+
+
 @contextmanager
-def _returned_memory() -> Iterator[None]:
-    """Give freed memory back to the system first, so that it is counted when it is taken again."""
+def live_memory() -> Iterator[None]:
+    """Within it freed memory goes back to the system at once, so that what is resident is what is in use (glibc)."""
     try:
-        ctypes.CDLL('libc.so.6').malloc_trim(0)
-    except (OSError, AttributeError):  # another C library: the figure is then a lower bound
-        pass
-    yield
+        libc = ctypes.CDLL('libc.so.6')
+        libc.mallopt(_MMAP_THRESHOLD, _SMALL)
+        libc.malloc_trim(0)
+    except (OSError, AttributeError):  # another C library: the figure includes what it keeps
+        yield
+        return
+    try:
+        yield
+    finally:
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def random_targets(tasks: Mapping[str, Any], size: tuple[int, int], batch: int, device: torch.device | str = 'cpu',
-                   seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
-    """Random labels of all tasks for every sample, with a tenth of the pixels unknown."""
-    generator, index = torch.Generator().manual_seed(seed), torch.arange(batch, device=device)
+                   seed: int = 0, one_label: bool = False) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
+    """Random labels, with a tenth of the pixels unknown: of all tasks for every sample, or of one task for each."""
+    generator, samples = torch.Generator().manual_seed(seed), torch.arange(batch, device=device)
     targets = {}
-    for name, task in tasks.items():
+    for position, (name, task) in enumerate(tasks.items()):
+        index = samples[position :: len(tasks)] if one_label else samples
+        if not len(index):
+            continue
         unknown = torch.rand(batch, *size, generator=generator) < 0.1
         if task.categorical:
             classes = getattr(task, 'num_classes', 2)
@@ -125,7 +152,7 @@ def random_targets(tasks: Mapping[str, Any], size: tuple[int, int], batch: int, 
         else:
             label = torch.rand(batch, task.label_channels, *size, generator=generator)
             label = (label / label.norm(dim=1, keepdim=True)).masked_fill(unknown[:, None], float('nan'))
-        targets[name] = (index, label.to(device))
+        targets[name] = (index, label[index.cpu()].to(device))
     return targets
 
 
@@ -213,13 +240,15 @@ class Benchmark:
         amp: Run under bfloat16 autocast.
         compiled: Pass the network through ``torch.compile``.
         seed: Seed of weights and inputs.
+        one_label: Train with one label for every image instead of all.
 
     Raises:
         ConfigError: Unknown mode.
     """
 
     def __init__(self, cfg: Config, mode: str = 'predict', size: Sequence[int] | None = None, batch: int = 1,
-                 device: str = 'cpu', amp: bool = False, compiled: bool = False, seed: int = 0) -> None:  # fmt: skip
+                 device: str = 'cpu', amp: bool = False, compiled: bool = False, seed: int = 0,
+                 one_label: bool = False) -> None:  # fmt: skip
         if mode not in MODES:
             raise ConfigError(f"mode must be one of {MODES}, got '{mode}'")
         self.cfg, self.mode, self.batch, self.device, self.amp = cfg, mode, batch, device, amp
@@ -231,7 +260,7 @@ class Benchmark:
         frames = getattr(self.model, 'frames', 1)
         shape = (batch, 3, *self.size) if frames == 1 else (batch, frames, 3, *self.size)
         self.inputs = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
-        self.targets = random_targets(self.model.tasks, self.size, batch, device, seed)
+        self.targets = random_targets(self.model.tasks, self.size, batch, device, seed, one_label)
         self.network = torch.compile(self.model) if compiled else self.model
 
     def autocast(self) -> AbstractContextManager:
@@ -254,27 +283,37 @@ class Benchmark:
         """The same network, inputs and weights, predicting by Winograd's convolutions (CPU, fp32)."""
         other = copy.copy(self)
         other.model = copy.deepcopy(self.model)
-        use_winograd(other.model.decoder)
+        for part in (other.model.neck, other.model.decoder):
+            if part is not None:
+                use_winograd(part)
         other.network = other.model
         return other
 
     def measure_memory(self) -> int:
         """Peak bytes of one run, without what the gradients take."""
-        for parameter in self.model.parameters():
-            parameter.grad = None
-        peak = peak_memory(self.run, self.device)
-        if self.mode == 'train':
-            peak -= sum(
-                p.grad.numel() * p.grad.element_size() for p in self.model.parameters() if p.grad is not None
-            )
-        return peak
+        return peak_memory(self.run, self.device, self.model.parameters())
 
-    def measure(self, repeats: int = 5, others: Mapping[str, Callable[[], Any]] | None = None,
-                parts: bool = True) -> tuple[Speed, dict[str, list[float]]]:  # fmt: skip
-        """Measure this network, in turns with ``others``; returns its figures and the others' seconds."""
-        seconds = interleaved({'this': self.run, **(others or {})}, repeats, device=self.device)
+    def measure(
+        self,
+        repeats: int = 5,
+        others: Mapping[str, Callable[[], Any]] | None = None,
+        parts: bool = True,
+        noise: Any = None,
+        memory: int | None = None,
+    ) -> tuple[Speed, dict[str, list[float]]]:
+        """Measure this network, in turns with ``others``; returns its figures and the others' seconds.
+
+        Args:
+            repeats: Measurements.
+            others: What to measure in turns with it.
+            parts: Measure the parts too.
+            noise: Draws to use instead of fresh ones, as the others do.
+            memory: Peak memory, where it was measured already.
+        """
+        memory = self.measure_memory() if memory is None else memory
+        seconds = interleaved({'this': lambda: self.run(noise), **(others or {})}, repeats, device=self.device)
         dtype = torch.bfloat16 if self.amp else torch.float32
-        speed = Speed(seconds.pop('this'), self.measure_memory(), peak=matmul_peak(self.device, dtype))
+        speed = Speed(seconds.pop('this'), memory, peak=matmul_peak(self.device, dtype))
         if self.mode == 'predict':
             whole = count_complexity(self.cfg, self.size).total()
             speed.flops = 2.0 * self.batch * (whole.layers + whole.products)

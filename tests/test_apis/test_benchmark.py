@@ -20,6 +20,7 @@ from mmmtl.apis.benchmark import (
     peak_memory,
     random_targets,
 )
+from mmmtl.apis.complexity import count_complexity
 from mmmtl.registry import ConfigError
 from mmmtl.tasks import IGNORE
 
@@ -135,4 +136,7 @@ def test_part_times_add_up_to_the_whole():
 
 def test_reference_counts_more_than_the_network():
     bench = Benchmark(config(), 'predict')
-    assert count_reference(setting_of(bench.model, (32, 48))) > 1e6
+    counts, own = count_reference(setting_of(bench.model, (32, 48))), count_complexity(config(), (32, 48)).total()
+    assert counts.layers > own.layers
+    assert counts.parameters - 24 == own.parameters - own.auxiliary, 'a position embedding for the class token'
+    assert counts.discarded > 0

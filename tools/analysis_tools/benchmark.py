@@ -29,6 +29,7 @@ def parse_args() -> argparse.Namespace:
         help="HEIGHT [WIDTH] of the input (default: the config's)",
     )
     parser.add_argument('--batch', type=int, default=1, metavar='N', help='images (default: 1)')
+    parser.add_argument('--one-label', action='store_true', help='train with one label for every image')
     parser.add_argument('--repeats', type=int, default=5, metavar='N', help='measurements (default: 5)')
     parser.add_argument('--threads', type=int, metavar='N', help='CPU threads')
     parser.add_argument('--device', default='cpu')
@@ -36,11 +37,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--compile', action='store_true', help='torch.compile')
     parser.add_argument('--reference', action='store_true',
                         help="measure the literal transcription of the method's data flow in turns with it, and compare the "
-                             'numbers (TaskDiffusion on a ViT; always fp32, on the CPU)')  # fmt: skip
+                             'numbers (always fp32, on the CPU)')  # fmt: skip
     parser.add_argument(
         '--winograd',
         action='store_true',
-        help="also measure prediction by Winograd's convolutions (CPU, fp32; four times the weights' memory)",
+        help="also measure prediction by Winograd's convolutions (CPU; two to four times the weights' memory)",
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
@@ -48,8 +49,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes HEIGHT [WIDTH]')
-    if args.winograd and (args.mode == 'train' or args.amp or args.device != 'cpu'):
-        parser.error('--winograd is for predictions on a CPU in fp32')
+    if args.winograd and (args.mode == 'train' or args.device != 'cpu'):
+        parser.error('--winograd is for predictions on a CPU')
     return args
 
 
@@ -58,72 +59,80 @@ def measure(args: argparse.Namespace) -> None:
     import torch
 
     from mmmtl.apis import load_config
-    from mmmtl.apis.benchmark import Benchmark, parts_table
+    from mmmtl.apis.benchmark import Benchmark, live_memory, parts_table, peak_memory
 
     if args.threads:
         torch.set_num_threads(args.threads)
     options = dict(args.cfg_options or {})
     size = (args.shape[0], args.shape[-1]) if args.shape else None
     backbone = 'backbone' in load_config(args.config).get('model', {})
-    if size and backbone:
-        options.setdefault('model.backbone.img_size', size)
-    if args.reference and backbone:  # it drops no paths, and neither must what is compared with it
-        options.setdefault('model.backbone.drop_path_rate', 0.0)
+    if backbone and load_config(args.config, options).model.backbone.get('img_size'):
+        if size:
+            options.setdefault('model.backbone.img_size', size)
+        if args.reference:  # it drops no paths, and neither must what is compared with it
+            options.setdefault('model.backbone.drop_path_rate', 0.0)
     cfg = load_config(args.config, options)
-    bench = Benchmark(cfg, args.mode, size, args.batch, args.device, args.amp, args.compile)
+    bench = Benchmark(cfg, args.mode, size, args.batch, args.device, args.amp, args.compile,
+                      one_label=args.one_label)  # fmt: skip
     print(f'{args.config}, {args.mode}, {args.batch} x {bench.size[0]} x {bench.size[1]}, {args.device}, '
           f'{torch.get_num_threads()} threads{", bfloat16 autocast" if args.amp else ""}')  # fmt: skip
-    others = {}
+    others, noise, pair, memory = {}, None, None, None
+    variant = bench.with_winograd() if args.winograd else None
     if args.reference:
-        from benchmarks.reference import match, match_latent
-
-        kind = match_latent.LatentPair if hasattr(bench.model, 'autoencoder') else match.Pair
-        pair = kind(bench.model, bench.inputs, bench.targets)
-        others['reference'] = pair.run_reference
-    if args.winograd:
-        variant = bench.with_winograd()
-        others['with Winograd'] = variant.run
-    if args.reference:
+        pair = pair_of(bench.model)(bench.model, bench.inputs, bench.targets)
+        noise = pair.draws()
+        if variant:
+            variant.model.load_state_dict(bench.model.state_dict())
         compare = pair.compare_predictions if args.mode == 'predict' else pair.compare_steps
-        expected = pair.run_reference()
-        for name, one in [('this model', bench)] + ([('with Winograd', variant)] if args.winograd else []):
-            print(
-                f'{name}: '
-                + ', '.join(f'{t} {v:.2e}' for t, v in compare(one.run(pair.draws()), expected).items())
-            )
-        del expected
-    speed, seconds = bench.measure(args.repeats, others)
+        with live_memory():
+            expected = pair.run_reference()
+            for name, one in {'this model': bench, 'with Winograd': variant}.items():
+                if one:
+                    figures = compare(one.run(noise), expected)
+                    print(f'{name}: ' + ', '.join(f'{what} {value:.2e}' for what, value in figures.items()))
+            del expected
+            memory = bench.measure_memory()
+            reference_memory = peak_memory(pair.run_reference, parameters=pair.reference.parameters())
+        others['reference'] = pair.run_reference
+    if variant:
+        others['with Winograd'] = lambda: variant.run(noise)
+    speed, seconds = bench.measure(args.repeats, others, noise=noise, memory=memory)
     print('\n'.join(speed.lines('this model')))
     for name, times in seconds.items():
         print(f'{name}: median {statistics.median(times):.3f} s, best {min(times):.3f} s of {len(times)}')
-    if args.reference:
-        print_ratios(args, pair, speed, seconds)
+    if pair:
+        print_ratios(args, pair, speed, seconds, reference_memory)
     print(parts_table(speed.parts))
 
 
-def print_ratios(args: argparse.Namespace, pair, speed, seconds) -> None:
-    """The reference over everything else: time, and this model's peak memory over the reference's."""
-    from benchmarks.reference.match import count_reference
-    from mmmtl.apis.benchmark import peak_memory
+def pair_of(model):
+    """The class that puts a network and the transcription of its method side by side."""
+    from benchmarks.reference.match import Pair
+    from benchmarks.reference.match_diffusionmtl import DiffusionPair
+    from benchmarks.reference.match_latent import LatentPair
+    from mmmtl.registry import ConfigError
 
+    kinds = {'TaskDiffusionDecoder': Pair, 'DiffusionMTLDecoder': DiffusionPair}
+    kind = type(getattr(model, 'decoder', None)).__name__
+    if hasattr(model, 'autoencoder'):
+        return LatentPair
+    if kind not in kinds:
+        raise ConfigError(f'there is no transcription of {kind}: leave out --reference')
+    return kinds[kind]
+
+
+def print_ratios(args: argparse.Namespace, pair, speed, seconds, memory: int) -> None:
+    """The reference over everything else: time, and this model's peak memory over the reference's."""
     reference = seconds.pop('reference')
     for name, times in {'this model': speed.seconds, **seconds}.items():
         print(f'ratio, {name}: {statistics.median(reference) / statistics.median(times):.2f} x by medians, '
               f'{min(reference) / min(times):.2f} x by the best')  # fmt: skip
-    for parameter in pair.reference.parameters():
-        parameter.grad = None
-    memory = peak_memory(pair.run_reference)
-    memory -= sum(
-        p.grad.numel() * p.grad.element_size() for p in pair.reference.parameters() if p.grad is not None
-    )
-    print(
-        f'peak memory of the reference {memory / 2**20:.0f} MiB, this model {speed.memory / max(memory, 1):.2f} x of it'
-    )
+    print(f'peak memory of the reference {memory / 2**20:.0f} MiB, this model {speed.memory / max(memory, 1):.2f} x '
+          f'of it')  # fmt: skip
     if hasattr(pair, 'counts'):
         print('the reference: ' + ', '.join(f'{n} x {what}' for what, n in pair.counts().items()))
     elif args.mode == 'predict':
-        print(f'multiply-accumulates of the reference in convolutions and linear layers: '
-              f'{count_reference(pair.setting, args.batch).layers / 1e9:.1f} G')  # fmt: skip
+        print(f'the reference: {pair.work()}')
 
 
 def main() -> None:

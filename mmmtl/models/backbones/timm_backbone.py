@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmmtl.registry import MODELS, ConfigError, suggest
 
+from ..layers.attention import plain_is_faster
 from ..layers.gemm import use_fast_linear
 
 __all__ = ['TimmBackbone', 'resample_position_embedding']
@@ -94,6 +95,7 @@ class TimmBackbone(BaseModule):
             self.out_channels = list(self.body.feature_info.channels())
             self.strides = list(self.body.feature_info.reduction())
         use_fast_linear(self.body)
+        self._fused = self.is_vit and self.body.blocks[0].attn.fused_attn
         self.pretrained, self.checkpoint = pretrained, checkpoint
 
     def init_weights(self) -> None:
@@ -147,7 +149,9 @@ class TimmBackbone(BaseModule):
         )
         tokens = body.norm_pre(body.pos_drop(body.patch_embed.norm(tokens) + positions))
         levels, last = [], len(body.blocks) - 1
+        fused = self._fused and not plain_is_faster(tokens, tokens.shape[1])
         for i, block in enumerate(body.blocks):
+            block.attn.fused_attn = fused
             tokens = block(tokens)
             if i in self.out_indices:
                 level = body.norm(tokens) if self.norm_all or i == last else tokens

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.models.layers.attention import attend
 from mmmtl.models.layers.recompute import recomputed
 
 __all__ = ['Condition', 'CrossBlock', 'CrossDenoiser', 'StepEmbedding', 'idle']
@@ -83,7 +84,7 @@ class CrossBlock(nn.Module):
         queries = self.queries(q) if queries is None else queries
         split = (len(q), -1, self.heads, q.shape[-1] // self.heads)
         keys, values = self.key_value(self.source_norm(source)).chunk(2, -1)
-        mixed = F.scaled_dot_product_attention(*(x.reshape(split).transpose(1, 2) for x in (queries, keys, values)))
+        mixed = attend(*(x.reshape(split).transpose(1, 2) for x in (queries, keys, values)))
         q = q + self.out(mixed.transpose(1, 2).reshape(q.shape))
         return q + self.mlp(self.mlp_norm(q)), k
 

@@ -1,11 +1,26 @@
-"""Attention on PyTorch's fused kernel, so that no attention matrix is ever stored."""
+"""Attention, on PyTorch's fused kernel wherever that is the fastest way."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ['CrossAttention']
+__all__ = ['CrossAttention', 'attend', 'plain_is_faster']
+
+
+def plain_is_faster(x: Tensor, tokens: int) -> bool:
+    """Whether attention over ``tokens`` takes half the time as two matrix products (CPU, bfloat16, no gradients)."""
+    return (x.device.type == 'cpu' and torch.is_autocast_enabled('cpu') and tokens <= 2048
+            and not torch.is_grad_enabled() and not torch.compiler.is_compiling())  # fmt: skip
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(q kᵀ / √d) v of (B, heads, N, d), (B, heads, M, d) twice → (B, heads, N, d)."""
+    if not plain_is_faster(query, max(query.shape[-2], key.shape[-2])):
+        return F.scaled_dot_product_attention(query, key, value)
+    scale = query.shape[-1] ** -0.5
+    return ((query * scale) @ key.transpose(-2, -1)).softmax(-1) @ value
 
 
 class CrossAttention(nn.Module):
@@ -35,5 +50,5 @@ class CrossAttention(nn.Module):
         split = (batch, -1, self.heads, channels // self.heads)
         query = self.query(x).reshape(split).transpose(1, 2)
         key, value = (m.reshape(split).transpose(1, 2) for m in self.key_value(context).chunk(2, -1))
-        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = attend(query, key, value)
         return self.out(attended.transpose(1, 2).reshape(batch, length, channels))

@@ -1,7 +1,9 @@
-"""Winograd's minimal filtering F(4x4, 3x3) in plain PyTorch: 3x3 convolutions with a quarter of the multiplications.
+"""Winograd's minimal filtering in plain PyTorch: 3x3 convolutions with fewer multiplications.
 
-For prediction on a CPU in fp32, where oneDNN has no such kernel; a GPU's library has its own. It costs four times the
-memory of the weights, and about 5e-6 of relative accuracy, so it is an option (``winograd=True`` of a decoder).
+For prediction on a CPU, where oneDNN has no such kernel; a GPU's library has its own. In fp32 blocks of 4x4 pixels take
+a quarter of the multiplications, four times the memory of the weights, and about 5e-6 of relative accuracy. In bfloat16
+blocks of 2x2 take 4/9 of them, with twice the rounding error of a bfloat16 convolution. Hence an option
+(``winograd=True`` of a decoder).
 """
 
 from __future__ import annotations
@@ -28,70 +30,98 @@ _OUTPUT = torch.tensor([
 ])  # fmt: skip
 _INPUT_2D, _OUTPUT_2D = torch.kron(_INPUT, _INPUT), torch.kron(_OUTPUT, _OUTPUT)
 
+# the same of 2x2 pixels, points 0, ±1, ∞
+_INPUT_2 = torch.tensor([[1., 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+_KERNEL_2 = torch.tensor([[1., 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+_OUTPUT_2 = torch.tensor([[1., 1, 1, 0], [0, 1, -1, -1]])
+_TRANSFORMS = {
+    4: (_INPUT_2D, _KERNEL, _OUTPUT_2D),
+    2: (torch.kron(_INPUT_2, _INPUT_2), _KERNEL_2, torch.kron(_OUTPUT_2, _OUTPUT_2)),
+}
+
 SMALLEST = 64
 """Fewer input or output channels than this do not pay for the transforms."""
 FEWEST_TILES = 8
-"""Nor do fewer 4x4 tiles, which every transformed weight is read for."""
+"""Nor do fewer blocks of pixels, which every transformed weight is read for."""
 
 
-def transform_weight(weight: Tensor) -> Tensor:
-    """(O, I, 3, 3) → (36, O, I), stored as (36, I, O), which the matrix products read faster."""
+MOST_TILES = 192
+"""More blocks at once are not faster, but take more memory."""
+
+
+def transform_weight(weight: Tensor, block: int = 4) -> Tensor:
+    """(O, I, 3, 3) → ((block + 2)², O, I), stored as (..., I, O), which the matrix products read faster."""
     # in double precision: it happens once, and its error would be in every product
-    wide = torch.einsum('ak,bl,oikl->aboi', _KERNEL.double(), _KERNEL.double(), weight.detach().double())
-    return wide.reshape(36, *weight.shape[:2]).transpose(1, 2).to(weight.dtype).contiguous().transpose(1, 2)
+    kernel = _TRANSFORMS[block][1].double()
+    wide = torch.einsum('ak,bl,oikl->aboi', kernel, kernel, weight.detach().double())
+    wide = wide.reshape(len(kernel) ** 2, *weight.shape[:2])
+    return wide.transpose(1, 2).to(weight.dtype).contiguous().transpose(1, 2)
 
 
 def winograd_conv3x3(x: Tensor, transformed: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``conv2d(x, weight, bias, padding=1)`` with ``transformed = transform_weight(weight)``.
+    """``conv2d(x, weight, bias, padding=1)`` with ``transformed = transform_weight(weight, block)``.
 
     Args:
-        x: (B, I, h, w) float32.
-        transformed: (36, O, I).
+        x: (B, I, h, w).
+        transformed: (36, O, I) or, of blocks of 2x2 pixels, (16, O, I); of x's type.
         bias: (O,).
 
     Returns:
         (B, O, h, w), channels-last.
     """
+    side = int(len(transformed) ** 0.5)
+    block = side - 2
+    samples = max(MOST_TILES // (-(-x.shape[2] // block) * -(-x.shape[3] // block)), 1)
+    if len(x) > samples:
+        return torch.cat([winograd_conv3x3(part, transformed, bias) for part in x.split(samples)])
+    enter, _, leave = (m.to(x.dtype) for m in _TRANSFORMS[block])
     batch, channels, height, width = x.shape
-    rows, columns = -(-height // 4), -(-width // 4)
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 4 * columns + 1 - width, 1, 4 * rows + 1 - height))
+    rows, columns = -(-height // block), -(-width // block)
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, block * columns + 1 - width, 1, block * rows + 1 - height))
     steps = padded.stride()
-    tiles = padded.as_strided((6, 6, batch, rows, columns, channels),
-                              (steps[1], steps[2], steps[0], 4 * steps[1], 4 * steps[2], steps[3]))  # fmt: skip
+    tiles = padded.as_strided((side, side, batch, rows, columns, channels),
+                              (steps[1], steps[2], steps[0], block * steps[1], block * steps[2], steps[3]))  # fmt: skip
     count = batch * rows * columns
-    spectrum = matmul(_INPUT_2D, tiles.reshape(36, -1)).reshape(36, count, channels)
-    products = torch.stack([linear(s, w) for s, w in zip(spectrum, transformed)])
-    blocks = matmul(_OUTPUT_2D, products.reshape(36, -1)).reshape(4, 4, batch, rows, columns, -1)
-    y = blocks.permute(2, 3, 0, 4, 1, 5).reshape(batch, 4 * rows, 4 * columns, -1)[:, :height, :width]
+    spectrum = matmul(enter, tiles.reshape(side**2, -1)).reshape(side**2, count, channels)
+    if x.dtype is torch.float32:
+        products = torch.stack([linear(s, w) for s, w in zip(spectrum, transformed)])
+    else:
+        products = torch.bmm(spectrum, transformed.transpose(1, 2))
+    blocks = matmul(leave, products.reshape(side**2, -1)).reshape(block, block, batch, rows, columns, -1)
+    y = blocks.permute(2, 3, 0, 4, 1, 5).reshape(batch, block * rows, block * columns, -1)[:, :height, :width]
     if bias is not None:
-        y = y + bias
+        y = y + bias.to(y.dtype)
     return y.permute(0, 3, 1, 2)
 
 
 class WinogradConv2d(nn.Conv2d):
-    """``nn.Conv2d`` (3x3, padding 1) that predicts by :func:`winograd_conv3x3` on a CPU in fp32; trains as usual."""
+    """``nn.Conv2d`` (3x3, padding 1) that predicts by :func:`winograd_conv3x3` on a CPU; trains as usual."""
 
     _remembered: tuple[tuple, Tensor] | None = None
 
-    def _transformed_weight(self) -> Tensor:
+    def _transformed_weight(self, dtype: torch.dtype) -> Tensor:
         """The transformed weight, remembered until the weight changes in whatever way."""
         weight = self.weight.detach()
         # writes through ``.data`` (averaged weights are swapped in that way) leave the version alone, hence the sample
-        mark = (weight.data_ptr(), self.weight._version, weight.reshape(-1)[::997].sum().item())
+        mark = (dtype, weight.data_ptr(), self.weight._version, weight.reshape(-1)[::997].sum().item())
         if self._remembered is None or self._remembered[0] != mark:
-            self._remembered = (mark, transform_weight(weight))
+            self._remembered = (mark, transform_weight(weight, 4 if dtype is torch.float32 else 2).to(dtype))
         return self._remembered[1]
 
     def __getstate__(self) -> dict:
         return {k: v for k, v in self.__dict__.items() if k != '_remembered'}
 
     def forward(self, x: Tensor) -> Tensor:
-        plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled('cpu')
-        if plain or type(x) is not Tensor or x.device.type != 'cpu' or x.dtype is not torch.float32:
+        plain = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if plain or type(x) is not Tensor or x.device.type != 'cpu':
             return super().forward(x)
-        if len(x) * -(-x.shape[2] // 4) * -(-x.shape[3] // 4) < FEWEST_TILES:
+        dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+        if dtype not in (torch.float32, torch.bfloat16):
             return super().forward(x)
-        return winograd_conv3x3(x, self._transformed_weight(), self.bias)
+        block = 4 if dtype is torch.float32 else 2
+        if len(x) * -(-x.shape[2] // block) * -(-x.shape[3] // block) < FEWEST_TILES:
+            return super().forward(x)
+        return winograd_conv3x3(x.to(dtype), self._transformed_weight(dtype), self.bias)
 
 
 def use_winograd(module: nn.Module) -> nn.Module:

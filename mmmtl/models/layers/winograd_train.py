@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .gemm import linear, matmul
-from .winograd import _INPUT_2D, _KERNEL, _OUTPUT_2D, SMALLEST, WinogradConv2d, winograd_conv3x3
+from .winograd import _INPUT_2D, _KERNEL, _OUTPUT_2D, MOST_TILES, SMALLEST, WinogradConv2d, winograd_conv3x3
 
 __all__ = ['TrainedWinogradConv2d', 'conv3x3_gradients', 'use_trained_winograd']
 
@@ -62,11 +62,15 @@ def conv3x3_gradients(dy: Tensor, x: Tensor, weight: Tensor,
 
 def _weight_gradient(dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     out, into = weight.shape[:2]
-    tiles = _tiles(x, 6, 1)
-    seen = matmul(_INPUT_2D, tiles.reshape(36, -1)).view(tiles.shape)
-    tiles = _tiles(dy, 4, 0)
-    told = matmul(_OUTPUT_2D.T, tiles.reshape(16, -1)).view(36, *tiles.shape[1:])
-    products = torch.stack([linear(t.T, s.T) for t, s in zip(told, seen)])  # (36, O, I)
+    products = weight.new_zeros(36, out, into)
+    samples = max(MOST_TILES // (-(-x.shape[2] // 4) * -(-x.shape[3] // 4)), 1)
+    for dy_part, x_part in zip(dy.split(samples), x.split(samples)):
+        tiles = _tiles(x_part, 6, 1)
+        seen = matmul(_INPUT_2D, tiles.reshape(36, -1)).view(tiles.shape)
+        tiles = _tiles(dy_part, 4, 0)
+        told = matmul(_OUTPUT_2D.T, tiles.reshape(16, -1)).view(36, *tiles.shape[1:])
+        for product, t, s in zip(products, told, seen):
+            product += linear(t.T, s.T)
     return (_KERNEL_2D.T @ products.view(36, -1)).view(3, 3, out, into).permute(2, 3, 0, 1)
 
 
