@@ -50,6 +50,8 @@ class MTLDataset(BaseDataset):
             DiffusionMTL, where the crop is chosen by the segmentation of images that have none. A leak: for
             reproducing that recipe only.
         label_map_out: Write the labels that were chosen to this JSON or CSV file.
+        drop_unlabelled: Leave samples out that the label sampler gives no label (a single-task network on a partially
+            labelled set).
         indices: Use a part of the samples: the first n, or those at these places.
         lazy_init: Do not read the sample list yet.
     """
@@ -57,12 +59,13 @@ class MTLDataset(BaseDataset):
     def __init__(self, tasks: Mapping[str, Any], data_root: str = '', split: str = 'train',
                  pipeline: Sequence[dict | Callable] = (), label_sampler: dict | LabelSampler | None = None,
                  test_mode: bool = False, seed: int = 0, allow_unlabelled: bool | Sequence[str] = False,
-                 peek: Sequence[str] = (), label_map_out: str | None = None, indices: int | Sequence[int] | None = None,
-                 metainfo: Mapping | None = None, lazy_init: bool = False) -> None:  # fmt: skip
+                 peek: Sequence[str] = (), label_map_out: str | None = None, drop_unlabelled: bool = False,
+                 indices: int | Sequence[int] | None = None, metainfo: Mapping | None = None,
+                 lazy_init: bool = False) -> None:  # fmt: skip
         self.tasks: dict[str, Task] = build_tasks(tasks)
         self.split, self.seed = split, int(seed)
         self.allow_unlabelled = allow_unlabelled
-        self.label_map_out = label_map_out
+        self.label_map_out, self.drop_unlabelled = label_map_out, drop_unlabelled
         self.peek = tuple(peek)
         for task in self.peek:
             if task not in self.tasks:
@@ -141,7 +144,7 @@ class MTLDataset(BaseDataset):
                 f"{type(self).__name__}: sample id '{twice}' occurs {counts[twice]} times; ids must be unique"
             )
         self.labels = self._assign(samples)
-        return samples
+        return [s for s in samples if self.labels[s['sample_id']]] if self.drop_unlabelled else samples
 
     def _assign(self, samples: list[dict]) -> dict[str, tuple[str, ...]]:
         """Ask the label sampler, and insist that every task has a label somewhere."""

@@ -43,8 +43,8 @@ class Diorama(MTLDataset):
         frames: 1 or 2 frames a scene; default: what the tasks need.
         cache_dir: Keep rendered scenes in this folder, one file each, and read them from there. A scene of 128 x 128
             pixels renders in about 10 ms and takes 0.9 MB, so this pays for large pictures only.
-        pipeline, label_sampler, test_mode, allow_unlabelled, peek, label_map_out, indices, metainfo, lazy_init:
-            See :class:`MTLDataset`.
+        pipeline, label_sampler, test_mode, allow_unlabelled, peek, label_map_out, drop_unlabelled, indices, metainfo,
+            lazy_init: See :class:`MTLDataset`.
     """
 
     METAINFO = dict(
@@ -59,8 +59,9 @@ class Diorama(MTLDataset):
                  pipeline: Sequence[dict | Callable] = (),
                  label_sampler: dict | LabelSampler | None = None, test_mode: bool = False,
                  allow_unlabelled: bool | Sequence[str] = False, peek: Sequence[str] = (),
-                 label_map_out: str | None = None, indices: int | Sequence[int] | None = None,
-                 metainfo: Mapping | None = None, lazy_init: bool = False) -> None:  # fmt: skip
+                 label_map_out: str | None = None, drop_unlabelled: bool = False,
+                 indices: int | Sequence[int] | None = None, metainfo: Mapping | None = None,
+                 lazy_init: bool = False) -> None:  # fmt: skip
         if not isinstance(length, int) or length < 1:
             raise ConfigError(f'Diorama: length must be a number of scenes of at least 1, got {length!r}')
         built = build_tasks(tasks)
@@ -77,8 +78,8 @@ class Diorama(MTLDataset):
         self.scene_seed, self.length, self.cache_dir = scene_seed, length, cache_dir
         self._last: tuple[str, dict[str, np.ndarray]] = ('', {})
         super().__init__(built, seed=seed, pipeline=pipeline, label_sampler=label_sampler, test_mode=test_mode,
-                         allow_unlabelled=allow_unlabelled, peek=peek, label_map_out=label_map_out, indices=indices,
-                         metainfo=metainfo, lazy_init=lazy_init)  # fmt: skip
+                         allow_unlabelled=allow_unlabelled, peek=peek, label_map_out=label_map_out,
+                         drop_unlabelled=drop_unlabelled, indices=indices, metainfo=metainfo, lazy_init=lazy_init)  # fmt: skip
 
     def list_samples(self) -> list[dict]:
         return [

@@ -102,6 +102,7 @@ _NOT_FOR_ALL_LABELS = (
     'pipeline',
     'label_sampler',
     'label_map_out',
+    'drop_unlabelled',
     'peek',
     'indices',
     'test_mode',
