@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mmmtl.evaluation import MultiTaskMetric
+from mmmtl.evaluation.references import headline_figure
 from mmmtl.structures import MTLDataSample
 
 __all__ = ['best_constants']
@@ -39,7 +40,8 @@ def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> d
             metric.process({}, [_with_constant(sample, chosen)])
         directions = metric.figures
         for key, value in metric.evaluate(len(labels)).items():
-            wanted = key in figures if figures else key == f'{key.split("/")[0]}/{tasks[key.split("/")[0]].headline}'
+            name = key.split('/')[0]
+            wanted = key in figures if figures else key == f'{name}/{headline_figure(tasks[name])}'
             if wanted and (key not in best or (value > best[key]) == directions[key]):
                 best[key] = float(value)
     return best

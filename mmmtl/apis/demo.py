@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmmtl.evaluation.references import headline_figure
 from mmmtl.registry import DATASETS
 
 from .config import load_config
@@ -44,7 +45,7 @@ def run_demo(
     untrained = test(cfg, None, str(Path(work_dir) / 'untrained'))
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
     constant = best_constants(dataset)
-    better = {f'{n}/{t.headline}': t.higher_is_better for n, t in dataset.metainfo['tasks'].items()}
+    better = {f'{n}/{headline_figure(t)}': t.higher_is_better for n, t in dataset.metainfo['tasks'].items()}
     table = comparison_table(
         {'TaskDiffusion': trained, 'untrained': untrained, 'best constant': constant}, better
     )

@@ -43,11 +43,18 @@ def prepare(cfg: Config, work_dir: str | None, launcher: str) -> Config:
 
 
 def make_runner(cfg: Config) -> Runner:
-    """Build mmengine's runner, also for distributed runs without an accelerator."""
+    """Build mmengine's runner, also for distributed runs without an accelerator.
+
+    ``runner_type='FlexibleRunner'`` with a ``strategy`` is for sharded training.
+    """
     from mmmtl.compat import init_cpu_dist
 
     register_all_modules()
     init_cpu_dist(cfg, cfg.launcher)
+    if cfg.get('runner_type', 'Runner') == 'FlexibleRunner':
+        from mmengine.runner._flexible_runner import FlexibleRunner
+
+        return FlexibleRunner.from_cfg(cfg)
     return Runner.from_cfg(cfg)
 
 

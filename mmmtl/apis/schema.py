@@ -110,6 +110,8 @@ def section_keys() -> set[str]:
         'model_wrapper_cfg',
         'find_unused_parameters',
         'sync_bn',
+        'runner_type',
+        'strategy',
         'compile',
         'data_root',
         'label_sampler',

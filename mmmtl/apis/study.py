@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from mmmtl.datasets.files import write_text_atomic
 from mmmtl.evaluation.functional.delta_m import delta_m, mean_and_std
-from mmmtl.evaluation.references import directions_of, read_metrics
+from mmmtl.evaluation.references import directions_of, headline_figure, read_metrics
 from mmmtl.registry import DATASETS, ConfigError, suggest
 from mmmtl.tasks import build_tasks
 from mmmtl.version import __version__
@@ -193,15 +193,12 @@ def run_study(path: str, work_dir: str, jobs: int = 1, command: Sequence[str] = 
             times = root / run.name / 'seconds.json'
             spent = json.loads(times.read_text()) if times.is_file() else 0
             write_json(str(times), spent + time.time() - start)
+        done.update()
         return run.name if code else None
 
-    failed = []
-    with ThreadPoolExecutor(jobs) as pool:
-        done = tqdm(total=len(runs), initial=len(runs) - len(open_runs), desc='runs', unit='run')
-        for name in pool.map(spawn, open_runs):
-            done.update()
-            failed += [name] if name else []
-        done.close()
+    done = tqdm(total=len(runs), initial=len(runs) - len(open_runs), desc='runs', unit='run')
+    with ThreadPoolExecutor(jobs) as pool, done:
+        failed = [name for name in pool.map(spawn, open_runs) if name]
     return failed
 
 
@@ -235,7 +232,7 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     tasks = study.tasks()
     found = _figures(study, root)
     rows = {row: runs for row, runs in found.items() if runs}
-    headlines = [f'{name}/{task.headline}' for name, task in tasks.items()]
+    headlines = [f'{name}/{headline_figure(task)}' for name, task in tasks.items()]
     better = {h: t.higher_is_better for h, t in zip(headlines, tasks.values())}
     reference = {h: mean_and_std([run[h] for run in rows[study.reference]])[0] for h in headlines} if (
         study.reference in rows) else {}  # fmt: skip
@@ -250,10 +247,10 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
         for row, runs in rows.items()])  # fmt: skip
     others = sorted({f for runs in rows.values() for run in runs for f in run} - set(headlines) - {'delta_m'})
     order = [f for name in tasks for f in others if f.rpartition('/')[0] == name]
-    directions = directions_of(order)
+    directions, arrows = directions_of(order), {'True': '↑', 'False': '↓'}
     lines += ['', 'Every other figure:', '']
     lines += _markdown(['', *rows], [
-        [f'{f} {({True: "↑", False: "↓"}).get(directions.get(f), "")}',  # type: ignore[call-overload]
+        [f'{f} {arrows.get(str(directions.get(f)), "")}',
          *(_cell([run[f] for run in runs if f in run]) for runs in rows.values())] for f in order])  # fmt: skip
     lines += ['', _circumstances(study, root, rows)]
     text = '\n'.join(lines) + '\n'

@@ -15,7 +15,7 @@ from mmmtl.registry import ConfigError
 
 from .check import check_config
 from .checkpoint import CheckpointError, compare_state, read_checkpoint, state_of
-from .model import forget_pretrained
+from .model import build_model, forget_pretrained
 from .runs import make_runner, prepare
 
 __all__ = ['train']
@@ -66,7 +66,11 @@ def train(
     if cfg.get('load_from') or (cfg.get('resume') and _latest(cfg)):
         forget_pretrained(cfg.model)
     runner = make_runner(cfg)
-    check_start(runner.model, cfg)
+    model = runner.model
+    if not isinstance(model, nn.Module):  # a runner that shards the network builds it later
+        with torch.device('meta'):
+            model = build_model(cfg, initialize=False)
+    check_start(model, cfg)
     runner.train()
     return runner
 

@@ -6,11 +6,12 @@ from mmmtl.engine.hooks import AtomicCheckpointHook, NonFiniteLossError, NonFini
 from mmmtl.engine.loops import ResumableTrainLoop
 from mmmtl.engine.optim_wrappers import AutocastOptimWrapper
 from mmmtl.engine.samplers import ExactSampler, ResumableSampler, SampleIndex
+from mmmtl.engine.sharding import ShardedOptimWrapper, ShardingStrategy
 from mmmtl.engine.task_cycle import TaskCycleBatchSampler, TaskIndex
 from mmmtl.engine.warmup_exponential import WarmupExponentialLR
 
 __all__ = [
     'AtomicCheckpointHook', 'AutocastOptimWrapper', 'Balancer', 'BalancingOptimWrapper', 'EpochPolyLR', 'ExactSampler',
     'NonFiniteLossError', 'NonFiniteLossHook', 'RandomStateHook', 'ResumableSampler', 'ResumableTrainLoop',
-    'SampleIndex', 'TaskCycleBatchSampler', 'TaskIndex', 'WarmupExponentialLR',
+    'SampleIndex', 'ShardedOptimWrapper', 'ShardingStrategy', 'TaskCycleBatchSampler', 'TaskIndex', 'WarmupExponentialLR',
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmmtl.registry import METRICS, ConfigError, suggest
 
-__all__ = ['Reference', 'directions_of', 'known_directions', 'read_metrics', 'read_reference']
+__all__ = ['Reference', 'directions_of', 'headline_figure', 'known_directions', 'read_metrics', 'read_reference']
 
 
 @dataclass
@@ -142,3 +142,17 @@ def directions_of(names: Sequence[str]) -> dict[str, bool]:
     """Directions of ``'TASK/FIGURE'`` names, as far as a registered metric declares the figure."""
     known = known_directions()
     return {name: known[name.rpartition('/')[2]] for name in names if name.rpartition('/')[2] in known}
+
+
+def headline_figure(task: Any) -> str:
+    """The figure by which a task is compared, with the protocol that its metric measures by: ``RMSE_upstream``."""
+    METRICS.import_from_location()
+    for config in task.metrics:
+        metric = METRICS.get(config['type'])
+        protocol = config.get('protocol') or (metric.protocols[0] if hasattr(metric, 'protocols') else '')
+        named = [f'{task.headline}_{protocol}', task.headline]
+        declared = metric.figures_of(protocol) if hasattr(metric, 'figures_of') else {}
+        for name in named:
+            if name in declared:
+                return name
+    return task.headline

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 
 from benchmarks.reference.match import Pair, count_reference, setting_of
+from benchmarks.reference.match_diffusionmtl import DiffusionPair
 from mmmtl.apis.benchmark import (
     Benchmark,
     Speed,
@@ -55,6 +56,40 @@ def test_network_equals_its_transcription(mode, decoder):
         assert differences['loss, relative'] < 1e-6
         assert differences['gradients, relative L2'] < 2e-4
     assert set(pair.names) == {'semseg', 'sal', 'normals', 'edge'}
+
+
+def diffusionmtl(mode):
+    tasks = dict(semseg=dict(type='SemanticSegmentation', classes=5), saliency=dict(type='Saliency', loss_weight=5.0),
+                 normals=dict(type='SurfaceNormals', loss_weight=10.0), boundary=dict(type='Boundary'))  # fmt: skip
+    return Config(dict(tasks=tasks, model=dict(
+        type='MultiTaskModel', tasks=tasks, backbone=dict(type='TimmBackbone', model_name='resnet18'),
+        neck=dict(type='ConcatFusion', channels=16, stride=8),
+        decoder=dict(type='DiffusionMTLDecoder', mode=mode, hidden=24))))  # fmt: skip
+
+
+@pytest.mark.parametrize('mode', ['predict', 'train'])
+@pytest.mark.parametrize('variant', ['feature', 'prediction'])
+def test_diffusionmtl_equals_its_transcription(mode, variant):
+    bench = Benchmark(diffusionmtl(variant), mode, (64, 64), batch=5, one_label=True)
+    assert {n: i.tolist() for n, (i, _) in bench.targets.items()} == {
+        'semseg': [0, 4], 'saliency': [1], 'normals': [2], 'boundary': [3]}  # fmt: skip
+    pair = DiffusionPair(bench.model, bench.inputs, bench.targets)
+    expected, found = pair.run_reference(), bench.run(pair.draws())
+    if mode == 'predict':
+        assert max(pair.compare_predictions(found, expected).values()) < 1e-4
+        assert 'in the convention of fvcore' in pair.work()
+    else:
+        differences = pair.compare_steps(found, expected)
+        assert differences['loss, relative'] < 1e-6
+        assert differences['gradients, relative L2'] < 2e-4
+
+
+def test_transcription_of_diffusionmtl_is_of_a_resnet():
+    cfg = diffusionmtl('feature')
+    cfg.model.backbone.model_name = 'resnet34'
+    bench = Benchmark(cfg, 'predict', (64, 64))
+    with pytest.raises(ConfigError, match='not of resnet34'):
+        DiffusionPair(bench.model, bench.inputs, bench.targets)
 
 
 def test_comparison_notices_a_difference():

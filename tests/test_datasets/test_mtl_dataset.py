@@ -82,6 +82,15 @@ def test_indices_take_a_part(memory):
     assert memory(TASKS, indices=[4, 6])[1]['sample_id'] == 'scene 6'
 
 
+def test_samples_without_a_label_can_be_left_out(memory, tmp_path):
+    labels = tmp_path / 'labels.json'
+    everything = memory(TASKS, label_sampler=dict(type='OneLabel'), label_map_out=str(labels))
+    depth = memory(dict(depth=TASKS['depth']), label_sampler=dict(type='LabelMap', path=str(labels)), drop_unlabelled=True)
+    named = {i for i, kept in everything.labels.items() if kept == ('depth',)}
+    assert {depth.get_data_info(k)['sample_id'] for k in range(len(depth))} == named
+    assert 0 < len(depth) < len(everything)
+
+
 def test_pairs_are_loaded_when_a_task_needs_them(memory):
     data = memory(
         dict(optical_flow=dict(type='OpticalFlow')),

@@ -177,3 +177,26 @@ def test_mistakes_are_named():
         model_of(decoder=dict(type='PlainDecoder', channels=16, block='basik'))
     with pytest.raises(ValueError, match="'tensor'"):
         model_of()(torch.zeros(1, 3, 32, 48), mode='train')
+
+
+def test_torchvision_weights_of_a_mobilenet_find_timms_names(tmp_path):
+    torchvision = pytest.importorskip('torchvision')
+    torch.manual_seed(0)
+    theirs = torchvision.models.mobilenet_v2(width_mult=1.0).eval()
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    path = tmp_path / 'mobilenet_v2.pth'
+    torch.save(theirs.state_dict(), path)
+    ours = TimmBackbone('mobilenetv2_100', checkpoint=str(path)).eval()
+    assert ours.load_pretrained(str(path)) == []
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        found, expected = ours(image)[-1], theirs.features[:18](image)
+    assert torch.equal(found, expected)
+    state = theirs.state_dict()
+    state['features.1.conv.1.weight'] = torch.zeros(3)
+    torch.save(state, path)
+    with pytest.raises(ValueError, match='of another shape'):
+        ours.load_pretrained(str(path))

@@ -45,7 +45,8 @@ class TimmBackbone(BaseModule):
         img_size: (H, W) of the network's input, ViT only; the position embedding is made for it.
         out_indices: Levels. ViT: block numbers from 0; default: four, evenly spaced. Others: timm's stage numbers.
         pretrained: Start training from timm's weights (needs the network or timm's cache).
-        checkpoint: Start training from local weights: ``.safetensors``, ``.pth`` or, for a ViT, the original ``.npz``.
+        checkpoint: Start training from local weights: ``.safetensors``, ``.pth`` (for ``mobilenetv2_100`` also
+            torchvision's) or, for a ViT, the original ``.npz``.
         antialias: Antialias when the position embedding is resampled.
         norm_all: Apply the final norm to every level of a ViT instead of the last one alone.
         **timm_options: More arguments of ``timm.create_model`` (``drop_path_rate=0.15``, ``embed_dim=64``, ...).
@@ -112,6 +113,8 @@ class TimmBackbone(BaseModule):
         """
         state = _pretrained_state(self.model_name, checkpoint, self.is_vit)
         own = self.body.state_dict()
+        if 'features.0.0.weight' in state and self.model_name.startswith('mobilenetv2'):
+            state = _by_order(state, own)
         if self.is_vit and 'pos_embed' in state:
             prefix = int('cls_token' in state)
             positions = state['pos_embed'][:, prefix:]
@@ -157,6 +160,13 @@ class TimmBackbone(BaseModule):
                 level = body.norm(tokens) if self.norm_all or i == last else tokens
                 levels.append(level.transpose(1, 2).reshape(len(x), -1, *grid))
         return tuple(levels)
+
+
+def _by_order(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's MobileNetV2 under timm's names: both list the same parameters in the order of the layers."""
+    pairs = list(zip(own, state.items()))
+    fits = all(new.rpartition('.')[2] == old.rpartition('.')[2] for new, (old, _) in pairs)
+    return {new: value for new, (_, value) in pairs} if fits else state
 
 
 def _pretrained_state(model_name: str, checkpoint: str | None, is_vit: bool) -> dict[str, Tensor]:

@@ -95,6 +95,28 @@ def test_winograd_layer_follows_its_weight_and_trains_directly():
     assert '_remembered' not in copy.deepcopy(layer).__dict__
 
 
+def test_winograd_in_bfloat16_rounds_about_as_a_convolution_does():
+    layer = use_winograd(nn.Conv2d(64, 64, 3, padding=1))
+    plain = nn.Conv2d(64, 64, 3, padding=1)
+    plain.load_state_dict(layer.state_dict())
+    x = draw(3, 64, 16, 24)
+    with torch.no_grad():
+        exact = plain.double()(x.double())
+        plain.float()
+        with torch.autocast('cpu', torch.bfloat16):
+            found, expected = layer(x), plain(x)
+        errors = [((y.double() - exact).norm() / exact.norm()).item() for y in (found, expected)]
+    assert found.dtype == expected.dtype == torch.bfloat16
+    assert len(layer._remembered[1]) == 16, 'blocks of 2x2'
+    assert 0 < errors[0] < 3 * errors[1]
+
+
+def test_winograd_of_many_tiles_goes_by_samples():
+    x, weight = draw(5, 3, 40, 36), draw(2, 3, 3, 3, seed=1)
+    found = winograd_conv3x3(x, transform_weight(weight))
+    assert torch.allclose(found, F.conv2d(x, weight, padding=1), atol=1e-4)
+
+
 def test_winograd_leaves_other_convolutions_alone():
     module = nn.Sequential(nn.Conv2d(64, 64, 1), nn.Conv2d(64, 64, 3), nn.Conv2d(8, 64, 3, padding=1))
     assert all(type(m) is nn.Conv2d for m in use_winograd(module))

@@ -1,0 +1,23 @@
+"""Segmentation and boundaries of CamVid, one label per image, on an ImageNet-pretrained MobileNetV2.
+
+``checkpoints/mobilenet_v2-b0353104.pth`` is torchvision's file. CamVid's 240x180 pixel version lies in ``data/camvid``.
+"""
+
+study = dict(
+    title='CamVid, one label per image',
+    about='Each of the 367 training photographs has either the segmentation (11 classes) or the boundaries between the '
+    'classes; figures on the 233 test photographs. MobileNetV2 pretrained on ImageNet, crops of 160x160 from 240x180 '
+    'pixels, AdamW, 300 iterations of 4 images for every network, the single-task networks included, which see the '
+    'photographs with their label alone.',
+    reference='single-task',
+    seeds=[0, 1, 2],
+    label_sampler=dict(type='OneLabel', seed=0),
+    options={'max_iters': 300, 'train_dataloader.batch_size': 4, 'default_hooks.checkpoint.interval': 100,
+             'default_hooks.checkpoint.max_keep_ckpts': 1},
+    rows={
+        'single-task': dict(config='../baselines/mobilenetv2_camvid.py', per_task=True),
+        'multi-task baseline': dict(config='../baselines/mobilenetv2_camvid.py'),
+        'XTC': dict(config='../baselines/mobilenetv2_camvid_xtc.py'),
+        'DiffusionMTL, prediction': dict(config='../diffusionmtl/mobilenetv2_camvid_prediction.py'),
+        'DiffusionMTL, feature': dict(config='../diffusionmtl/mobilenetv2_camvid_feature.py'),
+    })  # fmt: skip
