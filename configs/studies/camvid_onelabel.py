@@ -7,12 +7,12 @@ study = dict(
     title='CamVid, one label per image',
     about='Each of the 367 training photographs has either the segmentation (11 classes) or the boundaries between the '
     'classes; figures on the 233 test photographs. MobileNetV2 pretrained on ImageNet, crops of 160x160 from 240x180 '
-    'pixels, AdamW, 300 iterations of 4 images for every network, the single-task networks included, which see the '
+    'pixels, AdamW, 240 iterations of 4 images for every network, the single-task networks included, which see the '
     'photographs with their label alone.',
     reference='single-task',
     seeds=[0, 1, 2],
     label_sampler=dict(type='OneLabel', seed=0),
-    options={'max_iters': 300, 'train_dataloader.batch_size': 4, 'default_hooks.checkpoint.interval': 100,
+    options={'max_iters': 240, 'train_dataloader.batch_size': 4, 'default_hooks.checkpoint.interval': 80,
              'default_hooks.checkpoint.max_keep_ckpts': 1},
     rows={
         'single-task': dict(config='../baselines/mobilenetv2_camvid.py', per_task=True),

@@ -65,6 +65,7 @@ class Study:
         seeds: A run of every row for each.
         options: Changes of every config.
         label_sampler: Draws the labels, once for all runs; None: the configs say which there are.
+        remarks: What is to be said about the outcome, below the first table.
         folder: Where the file lies.
     """
 
@@ -75,6 +76,7 @@ class Study:
     seeds: Sequence[int] = (0, 1, 2)
     options: dict[str, Any] = field(default_factory=dict)
     label_sampler: dict[str, Any] | None = None
+    remarks: str = ''
     folder: Path = Path()
 
     def config_of(self, row: str) -> str:
@@ -245,6 +247,7 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
         [row, *(_cell([run[h] for run in runs]) for h in headlines),
          _cell(gains[row], 2, row != study.reference) if row in gains else '-']
         for row, runs in rows.items()])  # fmt: skip
+    lines += ['', study.remarks.strip()] * bool(study.remarks)
     others = sorted({f for runs in rows.values() for run in runs for f in run} - set(headlines) - {'delta_m'})
     order = [f for name in tasks for f in others if f.rpartition('/')[0] == name]
     directions, arrows = directions_of(order), {'True': '↑', 'False': '↓'}

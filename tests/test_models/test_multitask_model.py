@@ -200,3 +200,15 @@ def test_torchvision_weights_of_a_mobilenet_find_timms_names(tmp_path):
     torch.save(state, path)
     with pytest.raises(ValueError, match='of another shape'):
         ours.load_pretrained(str(path))
+
+
+def test_bfloat16_prediction_of_a_vit_is_near_that_in_single_precision():
+    vit = TimmBackbone(**{k: v for k, v in VIT.items() if k != 'type'}).eval()
+    image = torch.randn(2, 3, 32, 48)
+    fused = [block.attn.fused_attn for block in vit.body.blocks]
+    with torch.no_grad():
+        expected = vit(image)[-1]
+        with torch.autocast('cpu', torch.bfloat16):
+            found = vit(image)[-1].float()
+    assert ((found - expected).norm() / expected.norm()) < 0.03
+    assert [block.attn.fused_attn for block in vit.body.blocks] == fused

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,6 @@ class TimmBackbone(BaseModule):
             self.out_channels = list(self.body.feature_info.channels())
             self.strides = list(self.body.feature_info.reduction())
         use_fast_linear(self.body)
-        self._fused = self.is_vit and self.body.blocks[0].attn.fused_attn
         self.pretrained, self.checkpoint = pretrained, checkpoint
 
     def init_weights(self) -> None:
@@ -152,14 +152,29 @@ class TimmBackbone(BaseModule):
         )
         tokens = body.norm_pre(body.pos_drop(body.patch_embed.norm(tokens) + positions))
         levels, last = [], len(body.blocks) - 1
-        fused = self._fused and not plain_is_faster(tokens, tokens.shape[1])
+        plain = plain_is_faster(tokens, tokens.shape[1])
         for i, block in enumerate(body.blocks):
-            block.attn.fused_attn = fused
-            tokens = block(tokens)
+            with _unfused(block) if plain else nullcontext():
+                tokens = block(tokens)
             if i in self.out_indices:
                 level = body.norm(tokens) if self.norm_all or i == last else tokens
                 levels.append(level.transpose(1, 2).reshape(len(x), -1, *grid))
         return tuple(levels)
+
+
+@contextmanager
+def _unfused(block: nn.Module) -> Iterator[None]:
+    """Let a timm block compute its attention as two products."""
+    attention: Any = getattr(block, 'attn', None)
+    before = getattr(attention, 'fused_attn', None)
+    if before is None:
+        yield
+        return
+    attention.fused_attn = False
+    try:
+        yield
+    finally:
+        attention.fused_attn = before
 
 
 def _by_order(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

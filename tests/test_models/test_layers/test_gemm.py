@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmmtl.models.layers import gemm
-from mmmtl.models.layers.attention import CrossAttention
+from mmmtl.models.layers.attention import CrossAttention, attend, plain_is_faster
 from mmmtl.models.layers.winograd import WinogradConv2d, transform_weight, use_winograd, winograd_conv3x3
 
 
@@ -120,6 +120,17 @@ def test_winograd_of_many_tiles_goes_by_samples():
 def test_winograd_leaves_other_convolutions_alone():
     module = nn.Sequential(nn.Conv2d(64, 64, 1), nn.Conv2d(64, 64, 3), nn.Conv2d(8, 64, 3, padding=1))
     assert all(type(m) is nn.Conv2d for m in use_winograd(module))
+
+
+def test_plain_attention_is_the_fused_one():
+    query, key, value = (draw(2, 3, 7, 8, seed=s) for s in range(3))
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        assert plain_is_faster(query, 7) and not plain_is_faster(query, 4096)
+        found = attend(query, key, value)
+    assert not plain_is_faster(query, 7)
+    expected = F.scaled_dot_product_attention(query, key, value)
+    assert torch.equal(attend(query, key, value), expected)
+    assert ((found - expected).norm() / expected.norm()) < 0.02
 
 
 def test_cross_attention_equals_softmax_attention():
