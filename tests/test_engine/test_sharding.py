@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+from mmmtl.apis import load_config
+from mmmtl.apis.check import check_config
 from mmmtl.engine.sharding import ShardedOptimWrapper, wrap_blocks
 
 CONFIG = """
@@ -93,3 +95,12 @@ def test_clipping_without_other_processes_is_the_usual_one():
     assert wrapper.message_hub.get_scalar('train/grad_norm').current() == pytest.approx(float(expected))
     with pytest.raises(ValueError, match='max_norm of order 2'):
         ShardedOptimWrapper(optimizer=wrapper.optimizer, clip_grad=dict(max_norm=1.0, norm_type=1))
+
+
+@pytest.mark.parametrize('name', ['sd2_multistream', 'tiny_diorama_multistream'])
+def test_sharded_configs_are_the_replicated_ones(root_dir, name):
+    plain, sharded = (load_config(root_dir / f'configs/stablemtl/{name}{suffix}.py') for suffix in ('', '_fsdp'))
+    assert sharded.runner_type == 'FlexibleRunner' and sharded.strategy.type == 'ShardingStrategy'
+    assert sharded.optim_wrapper == dict(plain.optim_wrapper, type='ShardedOptimWrapper')
+    assert sharded.model == plain.model and sharded.train_dataloader == plain.train_dataloader
+    check_config(sharded, parts=('model',))
