@@ -263,3 +263,16 @@ def test_inflated_convolution_sees_repeated_latents_as_one():
     torch.testing.assert_close(wide, torch.nn.functional.conv2d(z, weight), atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match='4 input channels cannot be inflated to 6'):
         inflate_input(weight, 6)
+
+
+def test_tokens_without_data_have_a_length():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from mmmtl.models.latent.task_tokens import TaskTokens
+
+    with pytest.raises(RuntimeError, match="'depth' are not there yet"):
+        TaskTokens({'depth': 'depth'}, 8)('depth')
+    with torch.device('meta'):
+        assert TaskTokens({'depth': 'depth'}, 8)('depth').shape == (4, 8)
+    with FakeTensorMode():
+        assert TaskTokens({'depth': 'depth'}, 8)('depth').shape == (4, 8)

@@ -106,7 +106,8 @@ class TaskTokens(nn.Module):
         """
         length = getattr(self, f'length_{task}')
         if task not in self._known:
-            self._known[task] = 4 if length.is_meta else int(length)  # without data: as long as most prompts
+            has_data = type(length) is Tensor and not length.is_meta
+            self._known[task] = int(length) if has_data else 4  # without data: as long as most prompts
         if not self._known[task]:
             raise RuntimeError(f"the tokens of task '{task}' are not there yet: load a checkpoint, or call "
                                f'init_weights() to make them')
