@@ -102,7 +102,7 @@ def compare(size: str, repeats: int) -> dict[str, float]:
 
 def peak_of(size: str, who: str) -> float:
     """Peak memory in MB of one call beyond what the process holds before; run in a process of its own."""
-    from mmmtl.apis.benchmark import peak_memory
+    from mmmtl.apis.benchmark import live_memory, peak_memory
 
     model = build(size)
     first, second = pair(size)
@@ -115,8 +115,9 @@ def peak_of(size: str, who: str) -> float:
         else:
             {n: model.tasks[n].from_image(i) for n, i in model(inputs, mode='tensor').items()}
 
-    run()  # what libraries keep after their first call is no part of it
-    return peak_memory(run) / 1e6
+    with live_memory():
+        run()  # what libraries keep after their first call is no part of it
+        return statistics.median(peak_memory(run) for _ in range(3)) / 1e6
 
 
 def main() -> None:
