@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.reference.match_latent import published_names, published_program  # noqa: E402
+from benchmarks.reference.match_latent import LatentPair  # noqa: E402
 
 SIZES: dict[str, dict[str, Any]] = {
     'tiny': dict(
@@ -42,7 +43,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def build(size: str, **options: Any) -> nn.Module:
-    """A two-stream model of one size with random weights, whose task attention is not zero."""
+    """A two-stream model of one size with random weights."""
     from mmengine.config import Config
 
     from mmmtl.models import LatentMultiTaskModel
@@ -59,16 +60,23 @@ def build(size: str, **options: Any) -> nn.Module:
              norm_num_groups=s['groups'], use_linear_projection=True),
         dict(type='LearnedTokens', length=4), exchange=dict(query_width=s['query']), **options)  # fmt: skip
     model.init_weights()
-    for layer in model.task_attention.values():
-        nn.init.normal_(layer.out.weight, std=0.05)
     return model.eval()
 
 
-def pair(size: str) -> tuple[Tensor, Tensor]:
-    """Two frames (1, 3, H, W) of 0..255."""
-    pixels = SIZES[size]['pixels']
-    generator = torch.Generator().manual_seed(1)
-    return tuple(torch.randint(0, 256, (1, 3, pixels, pixels), generator=generator).float() for _ in range(2))
+def programs(size: str) -> tuple[LatentPair, dict[str, Callable[[], Any]]]:
+    """The network and the published program on two frames, and a call of each."""
+    model, pixels = build(size), SIZES[size]['pixels']
+    frames = torch.randint(0, 256, (1, 2, 3, pixels, pixels), generator=torch.Generator().manual_seed(1))
+    pair = LatentPair(model, frames / 255 * 2 - 1)
+
+    def ours() -> dict[str, Tensor]:
+        """The network's decoded images, after each task has read its own."""
+        images = model(pair.inputs, mode='tensor')
+        for name, image in images.items():
+            model.tasks[name].from_image(image)
+        return images
+
+    return pair, dict(published=pair.run_reference, ours=ours)
 
 
 def timed(function: Any) -> float:
@@ -80,41 +88,24 @@ def timed(function: Any) -> float:
 
 def compare(size: str, repeats: int) -> dict[str, float]:
     """Seconds of both programs (medians), their ratio, and how far their outputs are apart."""
-    model = build(size)
-    program = published_program(model)
-    first, second = pair(size)
-    inputs = torch.stack([first, second], 1) / 255 * 2 - 1
-
-    def ours() -> dict[str, Tensor]:
-        return {n: model.tasks[n].from_image(i) for n, i in model(inputs, mode='tensor').items()}
-
-    ours()  # warm
+    pair, runs = programs(size)
+    runs['ours']()  # warm
     slow, fast = [], []
     for _ in range(repeats):
-        slow.append(timed(lambda: program(first, second)))
-        fast.append(timed(ours))
-    decoded = model(inputs, mode='tensor')  # a normal near zero may turn any way: compare what it is made of
-    apart = max(float((decoded[own] - program.decoded[p]).abs().max()) for p, own in published_names(model).items())
+        slow.append(timed(runs['published']))
+        fast.append(timed(runs['ours']))
+    # a normal near zero may turn any way: compare what it is made of
+    apart = pair.compare_predictions(runs['ours'](), pair.reference.decoded)
     ratios = [a / b for a, b in zip(slow, fast)]
     return dict(published_s=statistics.median(slow), ours_s=statistics.median(fast), ratio=statistics.median(ratios),
-                difference=apart)  # fmt: skip
+                difference=max(apart.values()))  # fmt: skip
 
 
 def peak_of(size: str, who: str) -> float:
     """Peak memory in MB of one call beyond what the process holds before; run in a process of its own."""
     from mmmtl.apis.benchmark import live_memory, peak_memory
 
-    model = build(size)
-    first, second = pair(size)
-    program = published_program(model)
-    inputs = torch.stack([first, second], 1) / 255 * 2 - 1
-
-    def run() -> None:
-        if who == 'published':
-            program(first, second)
-        else:
-            {n: model.tasks[n].from_image(i) for n, i in model(inputs, mode='tensor').items()}
-
+    run = programs(size)[1][who]
     with live_memory():
         run()  # what libraries keep after their first call is no part of it
         return statistics.median(peak_memory(run) for _ in range(3)) / 1e6

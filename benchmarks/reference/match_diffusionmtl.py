@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.reference.counter import FvcoreCounter
 from benchmarks.reference.diffusionmtl import BUFFERS, DiffusionMTL, Setting, total_loss
 from benchmarks.reference.match import differences, gradient_differences, published_name
+from benchmarks.reference.published_counts import count_prediction
 from benchmarks.reference.taskdiffusion import DISCRETE, randomize
 from mmmtl.apis.converters.diffusionmtl import convert
 from mmmtl.registry import ConfigError
@@ -116,6 +116,7 @@ class DiffusionPair:
 
     def work(self) -> str:
         """What a prediction of the transcription computes."""
-        with FvcoreCounter() as counter, torch.no_grad():
-            self.reference.forward_eval(self.inputs, self._drawn)
-        return f'{counter.total / 1e9:.1f} G multiply-accumulates in the convention of fvcore'
+        with torch.device('meta'):
+            model = DiffusionMTL(self.setting).eval()
+        total = count_prediction(model, self.inputs.shape)
+        return f'{total / 1e9:.1f} G multiply-accumulates in the convention of fvcore'

@@ -83,7 +83,8 @@ class LatentPair:
         torch.manual_seed(seed)
         for layer in model.task_attention.values():
             nn.init.normal_(layer.out.weight, std=0.05)
-        self.model, self.reference, self.names = model, published_program(model), published_names(model)
+        self.model, self.inputs, self.names = model, inputs, published_names(model)
+        self.reference = published_program(model)
         frames = [inputs] if inputs.ndim == 4 else list(inputs.unbind(1))
         self.frames = [(frame + 1) * 127.5 for frame in frames]
 
@@ -102,7 +103,11 @@ class LatentPair:
         return {'largest difference of decoded images': max(apart)}
 
     def counts(self) -> dict[str, int]:
-        """What the program did in its last run: images encoded and decoded, passes, texts encoded."""
+        """What a run of the program does: images encoded and decoded, passes, texts encoded."""
         self.reference.counts = dict.fromkeys(self.reference.counts, 0)
         self.run_reference()
         return self.reference.counts
+
+    def work(self) -> str:
+        """:meth:`counts` as text."""
+        return ', '.join(f'{n} x {what}' for what, n in self.counts().items())

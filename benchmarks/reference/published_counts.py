@@ -7,7 +7,7 @@ as 4 per value that comes out, and nothing for the rest. The papers call the sum
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config
@@ -19,7 +19,7 @@ from .counter import FvcoreCounter
 from .diffusionmtl import DiffusionMTL, Setting
 from .match import count_of_config
 
-__all__ = ['count_published', 'published_line']
+__all__ = ['count_prediction', 'count_published', 'published_line']
 
 
 def published_model(cfg: Config) -> torch.nn.Module:
@@ -49,10 +49,18 @@ def count_published(cfg: Config, size: tuple[int, int] = (512, 512)) -> tuple[in
     """
     with torch.device('meta'), torch.no_grad():
         model = published_model(cfg).eval()
-        image = torch.zeros(1, 3, *size)
-        with FvcoreCounter() as counter:
-            _predict(model, image)
-    return sum(p.numel() for p in model.parameters()), counter.total
+        return sum(p.numel() for p in model.parameters()), count_prediction(model, (1, 3, *size))
+
+
+def count_prediction(model: torch.nn.Module, shape: Sequence[int]) -> int:
+    """Multiply-accumulates of one prediction of a network on the meta device, on images (B, 3, H, W)."""
+    images = torch.zeros(*shape, device='meta')
+    with torch.no_grad(), FvcoreCounter() as counter:
+        if isinstance(model, DiffusionMTL):
+            model.forward_eval(images, lambda kind, task, sample, like: torch.zeros_like(like))
+        else:
+            model(images)
+    return counter.total
 
 
 def published_line(cfg: Config, size: tuple[int, int]) -> str | None:
@@ -73,10 +81,3 @@ def published_line(cfg: Config, size: tuple[int, int]) -> str | None:
         return None
     return (f'the published data flow: {parameters:,} parameters, {operations / 1e9:.1f} G multiply-accumulates '
             'in the convention of fvcore')  # fmt: skip
-
-
-def _predict(model: Any, image: torch.Tensor) -> None:
-    if isinstance(model, DiffusionMTL):
-        model.forward_eval(image, lambda kind, task, sample, like: torch.zeros_like(like))
-    else:
-        model(image)

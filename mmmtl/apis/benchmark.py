@@ -280,7 +280,7 @@ class Benchmark:
         return losses
 
     def with_winograd(self) -> Benchmark:
-        """The same network, inputs and weights, predicting by Winograd's convolutions (CPU, fp32)."""
+        """The same network, inputs and weights, predicting by Winograd's convolutions (CPU)."""
         other = copy.copy(self)
         other.model = copy.deepcopy(self.model)
         for part in (other.model.neck, other.model.decoder):

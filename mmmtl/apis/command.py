@@ -33,7 +33,9 @@ def run_command(command: Callable[[], Any]) -> Any:
         What ``command`` returns.
     """
     try:
-        return command()
+        result = command()
+        wait_for_all_processes()
+        return result
     except MISTAKES as error:
         if os.environ.get('MMMTL_TRACEBACK') == '1':
             raise
@@ -49,6 +51,17 @@ def plain_message(error: Exception) -> str:
     if 'Original Traceback' in text:
         return re.split(rf'\n(?:[\w.]+\.)?{type(error).__name__}: ', text)[-1].rstrip()
     return text
+
+
+def wait_for_all_processes() -> None:
+    """Let the processes of a distributed run end together.
+
+    One that ends right after a collective may still have a thread of gloo at work on its result, which the end of the
+    interpreter would abort; while this waits for the others, that thread finishes.
+    """
+    from mmengine.dist import barrier
+
+    barrier()
 
 
 def leave_process_group() -> None:

@@ -31,6 +31,7 @@ def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> d
         name: task.constants([_label(s, name, task.categorical) for s in labels if name in s.gt])
         for name, task in tasks.items()
     }
+    wanted = figures or {f'{name}/{headline_figure(task)}' for name, task in tasks.items()}
     best: dict[str, float] = {}
     for k in range(max(map(len, candidates.values()))):
         chosen = {name: values[k] for name, values in candidates.items() if k < len(values)}
@@ -40,9 +41,7 @@ def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> d
             metric.process({}, [_with_constant(sample, chosen)])
         directions = metric.figures
         for key, value in metric.evaluate(len(labels)).items():
-            name = key.split('/')[0]
-            wanted = key in figures if figures else key == f'{name}/{headline_figure(tasks[name])}'
-            if wanted and (key not in best or (value > best[key]) == directions[key]):
+            if key in wanted and (key not in best or (value > best[key]) == directions[key]):
                 best[key] = float(value)
     return best
 

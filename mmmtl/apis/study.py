@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from mmmtl.version import __version__
 from mmmtl.visualization import write_json
 
 from .config import load_config
+from .runs import VAL_SECTIONS
 from .test import test
 from .train import train
 
@@ -155,11 +155,11 @@ def execute(run: Run, work_dir: Path) -> None:
     """Train (going on where it was cut off) and evaluate, in this process."""
     folder = work_dir / run.name
     cfg = load_config(run.config, run.options)
-    for section in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+    for section in VAL_SECTIONS:
         cfg[section] = None
     train(cfg, str(folder), resume=True, seed=run.seed)
     checkpoint = (folder / 'last_checkpoint').read_text().strip()
-    test(load_config(run.config, run.options), checkpoint, str(folder))
+    test(cfg, checkpoint, str(folder))
 
 
 def run_study(path: str, work_dir: str, jobs: int = 1, command: Sequence[str] = ()) -> list[str]:
@@ -183,7 +183,7 @@ def run_study(path: str, work_dir: str, jobs: int = 1, command: Sequence[str] = 
     runs = study.runs(root)
     for run in runs:
         _claim(run, root)
-    open_runs = [run for run in runs if not (root / run.name / 'metrics.json').is_file()]
+    open_runs = [run for run in runs if not _is_done(run, root)]
     threads = str(max((os.cpu_count() or 1) // jobs, 1))
     environment = {**os.environ, 'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads}
 
@@ -202,6 +202,10 @@ def run_study(path: str, work_dir: str, jobs: int = 1, command: Sequence[str] = 
     with ThreadPoolExecutor(jobs) as pool, done:
         failed = [name for name in pool.map(spawn, open_runs) if name]
     return failed
+
+
+def _is_done(run: Run, root: Path) -> bool:
+    return (root / run.name / 'metrics.json').is_file()
 
 
 def _claim(run: Run, root: Path) -> None:
@@ -271,7 +275,7 @@ def _figures(study: Study, root: Path) -> dict[str, list[dict[str, float]]]:
     for run in study.runs(root):
         parts.setdefault((run.row, run.seed), []).append(run)
     for (row, _), runs in parts.items():
-        if all((root / run.name / 'metrics.json').is_file() for run in runs):
+        if all(_is_done(run, root) for run in runs):
             merged: dict[str, float] = {}
             for run in runs:
                 merged.update(read_metrics(str(root / run.name)))
@@ -310,4 +314,3 @@ def main_of_run(path: str, work_dir: str, name: str) -> None:
     if name not in runs:
         raise ConfigError(f"{path} has no run '{name}'.{suggest(name, runs)}")
     execute(runs[name], root)
-    sys.stdout.flush()

@@ -19,7 +19,6 @@ from mmmtl.registry import OPTIM_WRAPPERS
 __all__ = ['ShardedOptimWrapper', 'ShardingStrategy', 'wrap_blocks']
 
 
-
 def _whole() -> dict[str, Any]:
     """Whole states, gathered in the first process."""
     # on a CPU there is nothing to offload, and PyTorch 2.14 would write one moment of Adam over the other

@@ -10,11 +10,11 @@ from torch import nn
 
 from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
 from mmmtl.models.layers.recompute import recomputed
+from mmmtl.models.layers.winograd import use_winograd
 from mmmtl.models.layers.winograd_train import (
     TrainedWinogradConv2d,
     _pays,
     conv3x3_gradients,
-    use_trained_winograd,
 )
 
 
@@ -126,7 +126,8 @@ def test_small_convolutions_stay_as_they_are():
 def test_module_trains_and_predicts_by_winograd(monkeypatch):
     from mmmtl.models.layers import winograd_train
 
-    model = use_trained_winograd(nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 8, 3, padding=1)))
+    model = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 8, 3, padding=1))
+    use_winograd(model, TrainedWinogradConv2d)
     assert [type(m) for m in model] == [TrainedWinogradConv2d, nn.Conv2d], 'narrow convolutions are left alone'
     calls = []
     original = winograd_train.winograd_conv3x3

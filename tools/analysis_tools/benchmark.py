@@ -129,9 +129,7 @@ def print_ratios(args: argparse.Namespace, pair, speed, seconds, memory: int) ->
               f'{min(reference) / min(times):.2f} x by the best')  # fmt: skip
     print(f'peak memory of the reference {memory / 2**20:.0f} MiB, this model {speed.memory / max(memory, 1):.2f} x '
           f'of it')  # fmt: skip
-    if hasattr(pair, 'counts'):
-        print('the reference: ' + ', '.join(f'{n} x {what}' for what, n in pair.counts().items()))
-    elif args.mode == 'predict':
+    if args.mode == 'predict':
         print(f'the reference: {pair.work()}')
 
 

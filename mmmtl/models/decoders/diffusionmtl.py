@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mmmtl.diffusion.ddpm import DenoisingChain, make_betas
 from mmmtl.models.layers.basic_block import ResidualBranch
 from mmmtl.models.layers.gemm import use_fast_linear
-from mmmtl.models.layers.winograd_train import use_trained_winograd
+from mmmtl.models.layers.winograd import use_winograd
+from mmmtl.models.layers.winograd_train import TrainedWinogradConv2d
 from mmmtl.registry import MODELS, ConfigError, suggest
 
 from .base import Decoder, Targets
@@ -107,7 +108,7 @@ class DiffusionMTLDecoder(Decoder):
                                       conditioned=multitask_condition, recompute=recompute)  # fmt: skip
         use_fast_linear(self.denoiser.blocks)
         if winograd:
-            use_trained_winograd(self)
+            use_winograd(self, TrainedWinogradConv2d)
 
     # ---- initial maps ------------------------------------------------------------------------------------------------
     def initial(self, feats: Sequence[Tensor], learned: Sequence[str] | None = None) -> tuple[dict, dict]:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .winograd_train import TrainedWinogradConv2d, conv3x3_gradients
+from .winograd_train import TrainedWinogradConv2d, conv3x3_gradients, direct_gradients
 
 __all__ = ['BasicBlock', 'ResidualBranch']
 
@@ -72,14 +72,9 @@ class _Layer:
     """What a convolution and its norm are besides their parameters."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-        self.norm, self.cheaper = norm, isinstance(conv, TrainedWinogradConv2d)
+        self.norm = norm
+        self.gradients = conv3x3_gradients if isinstance(conv, TrainedWinogradConv2d) else direct_gradients
         self.momentum = norm.momentum if norm.momentum is not None else 1.0 / float(norm.num_batches_tracked)
-
-    def gradients(self, dy: Tensor, x: Tensor, weight: Tensor, needs: tuple[bool, bool]) -> tuple:
-        if self.cheaper:
-            return conv3x3_gradients(dy, x, weight, needs)
-        return torch.ops.aten.convolution_backward(dy, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
-                                                   [*needs, False])[:2]  # fmt: skip
 
 
 def _normalised(y: Tensor, gain: Tensor, offset: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from .gemm import linear, matmul
 
-__all__ = ['WinogradConv2d', 'transform_weight', 'use_winograd', 'winograd_conv3x3']
+__all__ = [
+    'WinogradConv2d', 'samples_at_once', 'tiles_of', 'transform_weight', 'use_winograd', 'windows', 'winograd_conv3x3',
+]  # fmt: skip
 
 # Lavin & Gray 2016, interpolation points 0, ±1, ±2, ∞
 _INPUT = torch.tensor([
@@ -58,6 +60,28 @@ def transform_weight(weight: Tensor, block: int = 4) -> Tensor:
     return wide.transpose(1, 2).to(weight.dtype).contiguous().transpose(1, 2)
 
 
+def tiles_of(x: Tensor, block: int = 4) -> int:
+    """Blocks of ``block`` x ``block`` pixels that one sample of x (B, C, h, w) is cut into."""
+    return -(-x.shape[2] // block) * -(-x.shape[3] // block)
+
+
+def samples_at_once(x: Tensor, block: int = 4) -> int:
+    """Samples of x (B, C, h, w) that have no more than :data:`MOST_TILES` blocks together; at least one."""
+    return max(MOST_TILES // tiles_of(x, block), 1)
+
+
+def windows(x: Tensor, side: int, step: int, border: int) -> Tensor:
+    """Windows of ``side`` pixels at every ``step``-th pixel of x (B, C, h, w) with a border of zeros: (side², n, C)."""
+    batch, channels, height, width = x.shape
+    rows, columns = -(-height // step), -(-width // step)
+    below, right = step * rows + border - height, step * columns + border - width
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, below)).contiguous()
+    steps = padded.stride()
+    found = padded.as_strided((side, side, batch, rows, columns, channels),
+                              (steps[1], steps[2], steps[0], step * steps[1], step * steps[2], steps[3]))  # fmt: skip
+    return found.reshape(side * side, batch * rows * columns, channels)
+
+
 def winograd_conv3x3(x: Tensor, transformed: Tensor, bias: Tensor | None = None) -> Tensor:
     """``conv2d(x, weight, bias, padding=1)`` with ``transformed = transform_weight(weight, block)``.
 
@@ -71,18 +95,14 @@ def winograd_conv3x3(x: Tensor, transformed: Tensor, bias: Tensor | None = None)
     """
     side = int(len(transformed) ** 0.5)
     block = side - 2
-    samples = max(MOST_TILES // (-(-x.shape[2] // block) * -(-x.shape[3] // block)), 1)
+    samples = samples_at_once(x, block)
     if len(x) > samples:
         return torch.cat([winograd_conv3x3(part, transformed, bias) for part in x.split(samples)])
     enter, _, leave = (m.to(x.dtype) for m in _TRANSFORMS[block])
-    batch, channels, height, width = x.shape
+    batch, _, height, width = x.shape
     rows, columns = -(-height // block), -(-width // block)
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, block * columns + 1 - width, 1, block * rows + 1 - height))
-    steps = padded.stride()
-    tiles = padded.as_strided((side, side, batch, rows, columns, channels),
-                              (steps[1], steps[2], steps[0], block * steps[1], block * steps[2], steps[3]))  # fmt: skip
-    count = batch * rows * columns
-    spectrum = matmul(enter, tiles.reshape(side**2, -1)).reshape(side**2, count, channels)
+    tiles = windows(x, side, block, 1)
+    spectrum = matmul(enter, tiles.flatten(1)).view(tiles.shape)
     if x.dtype is torch.float32:
         products = torch.stack([linear(s, w) for s, w in zip(spectrum, transformed)])
     else:
@@ -119,13 +139,13 @@ class WinogradConv2d(nn.Conv2d):
         if dtype not in (torch.float32, torch.bfloat16):
             return super().forward(x)
         block = 4 if dtype is torch.float32 else 2
-        if len(x) * -(-x.shape[2] // block) * -(-x.shape[3] // block) < FEWEST_TILES:
+        if len(x) * tiles_of(x, block) < FEWEST_TILES:
             return super().forward(x)
         return winograd_conv3x3(x.to(dtype), self._transformed_weight(dtype), self.bias)
 
 
-def use_winograd(module: nn.Module) -> nn.Module:
-    """Make every wide plain 3x3 convolution below ``module`` a :class:`WinogradConv2d`, in place."""
+def use_winograd(module: nn.Module, kind: type[WinogradConv2d] = WinogradConv2d) -> nn.Module:
+    """Make every wide plain 3x3 convolution below ``module`` one of ``kind``, in place."""
     for child in module.modules():
         if (
             type(child) is nn.Conv2d
@@ -133,5 +153,5 @@ def use_winograd(module: nn.Module) -> nn.Module:
             and min(child.weight.shape[:2]) >= SMALLEST
         ):
             if (child.stride, child.padding, child.dilation, child.groups) == ((1, 1), (1, 1), (1, 1), 1):
-                child.__class__ = WinogradConv2d
+                child.__class__ = kind
     return module

@@ -12,12 +12,22 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .gemm import linear, matmul
-from .winograd import _INPUT_2D, _KERNEL, _OUTPUT_2D, MOST_TILES, SMALLEST, WinogradConv2d, winograd_conv3x3
+from .winograd import (
+    _INPUT_2D,
+    _KERNEL,
+    _OUTPUT_2D,
+    SMALLEST,
+    WinogradConv2d,
+    samples_at_once,
+    tiles_of,
+    windows,
+    winograd_conv3x3,
+)
 
-__all__ = ['TrainedWinogradConv2d', 'conv3x3_gradients', 'use_trained_winograd']
+__all__ = ['TrainedWinogradConv2d', 'conv3x3_gradients', 'direct_gradients']
 
 _KERNEL_2D = torch.kron(_KERNEL, _KERNEL)
 FEWEST_TILES = 192
@@ -25,7 +35,7 @@ FEWEST_TILES = 192
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
-    tiles = len(x) * -(-x.shape[-2] // 4) * -(-x.shape[-1] // 4)
+    tiles = len(x) * tiles_of(x)
     return (x.device.type == 'cpu' and x.dtype is torch.float32 and weight.dtype is torch.float32
             and min(weight.shape[:2]) >= SMALLEST and tiles >= FEWEST_TILES)  # fmt: skip
 
@@ -37,25 +47,19 @@ def _transformed(weight: Tensor) -> Tensor:
     return (_KERNEL_2D @ taps).view(36, into, out).transpose(1, 2)
 
 
-def _tiles(x: Tensor, side: int, border: int) -> Tensor:
-    """Windows of ``side`` pixels at every fourth pixel of x (B, C, h, w): (side², tiles, C)."""
-    batch, channels, height, width = x.shape
-    rows, columns = -(-height // 4), -(-width // 4)
-    below, right = 4 * rows + border - height, 4 * columns + border - width
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, below)).contiguous()
-    steps = padded.stride()
-    windows = padded.as_strided((side, side, batch, rows, columns, channels),
-                                (steps[1], steps[2], steps[0], 4 * steps[1], 4 * steps[2], steps[3]))  # fmt: skip
-    return windows.reshape(side * side, batch * rows * columns, channels)
+def direct_gradients(dy: Tensor, x: Tensor, weight: Tensor,
+                     needs: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+    """Gradients of ``conv2d(x, weight, padding=1)`` for x and weight, each where it is needed, by the library."""
+    dx, dweight, _ = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [*needs, False])  # fmt: skip
+    return dx, dweight
 
 
 def conv3x3_gradients(dy: Tensor, x: Tensor, weight: Tensor,
                       needs: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
-    """Gradients of ``conv2d(x, weight, padding=1)`` for x and weight, each where it is needed, by the cheaper route."""
+    """As :func:`direct_gradients`, by the cheaper route."""
     if not _pays(x, weight):
-        dx, dweight, _ = torch.ops.aten.convolution_backward(
-            dy, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [*needs, False])  # fmt: skip
-        return dx, dweight
+        return direct_gradients(dy, x, weight, needs)
     dx = winograd_conv3x3(dy, _transformed(weight.flip(2, 3).transpose(0, 1))) if needs[0] else None
     return dx, _weight_gradient(dy, x, weight) if needs[1] else None
 
@@ -63,11 +67,11 @@ def conv3x3_gradients(dy: Tensor, x: Tensor, weight: Tensor,
 def _weight_gradient(dy: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     out, into = weight.shape[:2]
     products = weight.new_zeros(36, out, into)
-    samples = max(MOST_TILES // (-(-x.shape[2] // 4) * -(-x.shape[3] // 4)), 1)
+    samples = samples_at_once(x)
     for dy_part, x_part in zip(dy.split(samples), x.split(samples)):
-        tiles = _tiles(x_part, 6, 1)
+        tiles = windows(x_part, 6, 4, 1)
         seen = matmul(_INPUT_2D, tiles.reshape(36, -1)).view(tiles.shape)
-        tiles = _tiles(dy_part, 4, 0)
+        tiles = windows(dy_part, 4, 4, 0)
         told = matmul(_OUTPUT_2D.T, tiles.reshape(16, -1)).view(36, *tiles.shape[1:])
         for product, t, s in zip(products, told, seen):
             product += linear(t.T, s.T)
@@ -97,16 +101,3 @@ class TrainedWinogradConv2d(WinogradConv2d):
         if plain or not torch.is_grad_enabled() or not _pays(x, self.weight):
             return super().forward(x)
         return _Conv3x3.apply(x, self.weight, self.bias)
-
-
-def use_trained_winograd(module: nn.Module) -> nn.Module:
-    """Make every wide plain 3x3 convolution below ``module`` a :class:`TrainedWinogradConv2d`, in place."""
-    for child in module.modules():
-        if (
-            type(child) is nn.Conv2d
-            and child.kernel_size == (3, 3)
-            and min(child.weight.shape[:2]) >= SMALLEST
-        ):
-            if (child.stride, child.padding, child.dilation, child.groups) == ((1, 1), (1, 1), (1, 1), 1):
-                child.__class__ = TrainedWinogradConv2d
-    return module

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmmtl.models.layers.winograd_train import use_trained_winograd
+from mmmtl.models.layers.winograd import use_winograd
+from mmmtl.models.layers.winograd_train import TrainedWinogradConv2d
 from mmmtl.registry import MODELS
 
 __all__ = ['ConcatFusion']
@@ -34,7 +35,7 @@ class ConcatFusion(BaseModule):
         self.conv = nn.Conv2d(sum(in_channels), channels, 3, padding=1)
         self.out_channels, self.strides = [channels], [stride]
         if winograd:
-            use_trained_winograd(self)
+            use_winograd(self, TrainedWinogradConv2d)
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels → one map (B, ``channels``, h, w) in a tuple."""
