@@ -116,7 +116,7 @@ def _peak(run: Callable[[], Any], device: torch.device | str) -> int:
     return peak[0] - before
 
 
-_MMAP_THRESHOLD = -3  # of malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _SMALL, _LARGE = 2**20, 2**25
 
 
@@ -132,8 +132,9 @@ def live_memory() -> Iterator[None]:
         return
     try:
         yield
-    finally:
+    finally:  # what glibc's own rule arrives at in a process that has used large tensors
         libc.mallopt(_MMAP_THRESHOLD, _LARGE)
+        libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
 
 
 def random_targets(tasks: Mapping[str, Any], size: tuple[int, int], batch: int, device: torch.device | str = 'cpu',

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mmmtl.registry import MODELS, ConfigError, suggest
 
-from ..layers.attention import plain_is_faster
+from ..layers.attention import attend, plain_is_faster
 from ..layers.gemm import use_fast_linear
 
 __all__ = ['TimmBackbone', 'resample_position_embedding']
@@ -154,7 +155,7 @@ class TimmBackbone(BaseModule):
         levels, last = [], len(body.blocks) - 1
         plain = plain_is_faster(tokens, tokens.shape[1])
         for i, block in enumerate(body.blocks):
-            with _unfused(block) if plain else nullcontext():
+            with _OwnAttention() if plain else nullcontext():
                 tokens = block(tokens)
             if i in self.out_indices:
                 level = body.norm(tokens) if self.norm_all or i == last else tokens
@@ -162,19 +163,15 @@ class TimmBackbone(BaseModule):
         return tuple(levels)
 
 
-@contextmanager
-def _unfused(block: nn.Module) -> Iterator[None]:
-    """Let a timm block compute its attention as two products."""
-    attention: Any = getattr(block, 'attn', None)
-    before = getattr(attention, 'fused_attn', None)
-    if before is None:
-        yield
-        return
-    attention.fused_attn = False
-    try:
-        yield
-    finally:
-        attention.fused_attn = before
+class _OwnAttention(TorchFunctionMode):
+    """Within it, timm's attention goes through :func:`~mmmtl.models.layers.attention.attend`."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        ours = func is F.scaled_dot_product_attention and len(args) == 3
+        if ours and kwargs.get('attn_mask') is None and not (kwargs.get('dropout_p') or kwargs.get('is_causal')):
+            return attend(*args)
+        return func(*args, **kwargs)
 
 
 def _by_order(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 __all__ = ['CrossAttention', 'attend', 'plain_is_faster']
 
 
+LARGEST = 2**21
+"""Attention weights at a time: 4 MB in bfloat16, which the cache holds until they are used."""
+
+
 def plain_is_faster(x: Tensor, tokens: int) -> bool:
     """Whether attention over ``tokens`` takes half the time as two matrix products (CPU, bfloat16, no gradients)."""
     return (x.device.type == 'cpu' and torch.is_autocast_enabled('cpu') and tokens <= 2048
@@ -19,8 +23,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(q kᵀ / √d) v of (B, heads, N, d), (B, heads, M, d) twice → (B, heads, N, d)."""
     if not plain_is_faster(query, max(query.shape[-2], key.shape[-2])):
         return F.scaled_dot_product_attention(query, key, value)
-    scale = query.shape[-1] ** -0.5
-    return ((query * scale) @ key.transpose(-2, -1)).softmax(-1) @ value
+    query = query * query.shape[-1] ** -0.5
+    step = max(LARGEST // (len(query) * query.shape[-2] * key.shape[-2]), 1)
+    out = torch.empty_like(query)
+    for i in range(0, query.shape[1], step):
+        few = (slice(None), slice(i, i + step))
+        out[few] = (query[few] @ key[few].transpose(-2, -1)).softmax(-1) @ value[few]
+    return out
 
 
 class CrossAttention(nn.Module):
