@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -24,14 +23,17 @@ def published_names(model: nn.Module) -> dict[str, str]:
     return {task.prompt.replace(' ', '_'): name for name, task in model.tasks.items()}
 
 
+def stock(network: nn.Module) -> nn.Module:
+    """A network of diffusers as diffusers builds it, with the same weights."""
+    twin = type(network).from_config(network.config)
+    twin.load_state_dict(network.state_dict())
+    return twin.eval()
+
+
 def stock_autoencoder(autoencoder: nn.Module) -> Any:
     """The autoencoder as the published program calls it, part by part."""
     if hasattr(autoencoder, 'network'):
-        vae = copy.deepcopy(autoencoder.network)
-        for module in vae.modules():
-            if isinstance(module, nn.SiLU):
-                module.inplace = False
-        return vae
+        return stock(autoencoder.network)
     return SimpleNamespace(
         encoder=autoencoder.encode, quant_conv=lambda z: torch.cat([z / SCALE, torch.zeros_like(z)], 1),
         post_quant_conv=lambda z: z * SCALE, decoder=autoencoder.decode)  # fmt: skip
@@ -39,15 +41,7 @@ def stock_autoencoder(autoencoder: nn.Module) -> Any:
 
 def published_program(model: nn.Module) -> Program:
     """The published program with the weights of a ``LatentMultiTaskModel``."""
-    from diffusers.models.attention_processor import AttnProcessor2_0
-
     names = published_names(model)
-
-    def stock(unet: nn.Module) -> nn.Module:
-        unet = copy.deepcopy(unet)
-        unet.set_attn_processor(AttnProcessor2_0())
-        return unet.eval()
-
     main, child, attention = stock(model.unet), None, {}
     if model.auxiliary is not None:
         child, exported = stock(model.auxiliary), export(model.state_dict(), names)['unet']

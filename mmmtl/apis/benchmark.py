@@ -117,7 +117,7 @@ def _peak(run: Callable[[], Any], device: torch.device | str) -> int:
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
-_SMALL, _LARGE = 2**20, 2**25
+_SMALL, _LARGE = 2**16, 2**25
 
 
 @contextmanager
@@ -126,6 +126,7 @@ def live_memory() -> Iterator[None]:
     try:
         libc = ctypes.CDLL('libc.so.6')
         libc.mallopt(_MMAP_THRESHOLD, _SMALL)
+        libc.mallopt(_TRIM_THRESHOLD, _SMALL)
         libc.malloc_trim(0)
     except (OSError, AttributeError):  # another C library: the figure includes what it keeps
         yield

@@ -21,6 +21,7 @@ from .latent.latent_loss import latent_valid, masked_mse
 from .latent.task_attention import TaskAttention
 from .latent.task_tokens import batch_tokens
 from .latent.unet import build_unet, load_unet, open_attention, require_diffusers
+from .layers.gemm import use_fast_linear
 
 __all__ = ['LatentMultiTaskModel']
 
@@ -55,8 +56,8 @@ class LatentMultiTaskModel(BaseModel):
             ``duplicate`` (of the first) or ``zeros``; ``average``: the two frames' mean in one place.
         empty: The last latent of the input: ``zeros`` or ``normal`` noise.
         timestep: The constant step fed to the UNet.
-        batch_tasks: Tasks per pass of a UNet in prediction; None for all (a few per cent faster, a tenth more memory).
-            Changes no result.
+        batch_tasks: Tasks per pass of a UNet in prediction; None for all at once. Fewer hold less in a pass, but all keys
+            and values are kept from pass to pass. Changes no result.
         batch_images: Images per pass of the autoencoder in prediction; None for all.
         checkpointing: Recompute the UNet's blocks in the backward pass instead of keeping them.
         half_self_attention: Self-attention in float16, as in the program released with the paper.
@@ -71,7 +72,7 @@ class LatentMultiTaskModel(BaseModel):
                  exchange: Mapping[str, Any] | None = None, pretrained_unet: str | None = None,
                  single_stream: str | None = None, data_preprocessor: dict | None = None,
                  second_frame: str = 'duplicate', empty: str = 'zeros', timestep: int = 999,
-                 batch_tasks: int | None = 4, batch_images: int | None = 1, checkpointing: bool = False,
+                 batch_tasks: int | None = None, batch_images: int | None = 1, checkpointing: bool = False,
                  half_self_attention: bool = False, noise_seed: int = 0,
                  predict_labelled: bool = False, predict_one_by_one: bool = False) -> None:  # fmt: skip
         half = (0.5, 0.5, 0.5)
@@ -116,6 +117,7 @@ class LatentMultiTaskModel(BaseModel):
             if options['places'] == 'all' or place.startswith('up_blocks'):
                 self.task_attention[place] = TaskAttention(
                     list(self.tasks), channels, options['heads'], options['query_width'])
+        use_fast_linear(self.task_attention)
         self.auxiliary = build_unet(unet, self.unet.config.in_channels, self.unet.config.out_channels)
         open_attention(self.auxiliary, half)
         self.auxiliary.requires_grad_(False).eval()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmmtl.registry import MODELS
 
+from .lean import predict_leanly
 from .unet import require_diffusers
 
 __all__ = ['DCTAutoencoder', 'KLAutoencoder', 'STABLE_DIFFUSION_VAE']
@@ -47,10 +48,7 @@ class KLAutoencoder(nn.Module):
         self.config = dict(config or STABLE_DIFFUSION_VAE)
         self.scale, self.pretrained = float(scale), pretrained
         self.network = require_diffusers().AutoencoderKL(**self.config)
-        self.network.requires_grad_(False)
-        for module in self.network.modules():
-            if isinstance(module, nn.SiLU):  # always of a fresh normalised map, which nobody else reads
-                module.inplace = True
+        predict_leanly(self.network).requires_grad_(False).to(memory_format=torch.channels_last)
         if tiling:
             self.network.enable_tiling()
         self.latent_channels = self.network.config.latent_channels

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from mmmtl.registry import ConfigError, suggest
 
+from .lean import predict_leanly
+
 __all__ = ['StreamProcessor', 'build_unet', 'inflate_input', 'open_attention', 'require_diffusers', 'self_attentions']
 
 
@@ -62,7 +64,7 @@ class StreamProcessor:
 
 
 def build_unet(config: Mapping[str, Any], in_channels: int, out_channels: int) -> nn.Module:
-    """A ``UNet2DConditionModel`` with its attention open to an exchange.
+    """A ``UNet2DConditionModel`` that predicts leanly (:mod:`~mmmtl.models.latent.lean`).
 
     Args:
         config: Its keyword arguments, without the numbers of input and output channels.
@@ -83,8 +85,7 @@ def build_unet(config: Mapping[str, Any], in_channels: int, out_channels: int) -
     for name, needed in (('in_channels', in_channels), ('out_channels', out_channels)):
         if config.setdefault(name, needed) != needed:
             raise ConfigError(f'model.unet.{name} = {config[name]}, but the autoencoder needs {needed}; leave it out')
-    unet = network(**config)
-    return unet
+    return predict_leanly(network(**config))
 
 
 def self_attentions(unet: nn.Module) -> dict[str, nn.Module]:
