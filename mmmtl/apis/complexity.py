@@ -103,7 +103,7 @@ class Complexity:
             f'input {self.size[0]} x {self.size[1]}, one image\n\n'
             + format_table(header, rows, right=(1, 2, 3, 4))
             + f'\n\nparameters: {(whole.parameters - whole.auxiliary) / 1e6:.2f} M without auxiliary heads, '
-            f'{whole.parameters / 1e6:.2f} M with'
+            f'{whole.parameters / 1e6:.2f} M with ({whole.parameters - whole.auxiliary:,} and {whole.parameters:,})'
             f'\nmultiply-accumulates of one prediction: {(whole.layers + whole.products) / 1e9:.2f} G '
             f'({whole.layers / 1e9:.2f} G in convolutions and linear layers)'
         )

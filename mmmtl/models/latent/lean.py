@@ -74,7 +74,7 @@ def _lean_classes() -> dict[type, type]:
         """The convolution of the doubled map runs on the map before."""
 
         def forward(self, hidden_states: Tensor, output_size: Any = None, *args: Any, **kwargs: Any) -> Tensor:
-            conv = getattr(self, 'conv', None)
+            conv: Any = getattr(self, 'conv', None)
             plain = self.interpolate and self.norm is None and output_size is None and type(conv) is nn.Conv2d
             if not plain or (conv.kernel_size, conv.padding) != ((3, 3), (1, 1)):
                 return super().forward(hidden_states, output_size, *args, **kwargs)
