@@ -27,7 +27,7 @@ class ExactGroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        if torch.is_grad_enabled() or not last or x.device.type != 'cpu' or x.dtype is not torch.float32:
+        if torch.is_grad_enabled() or not (last and self.affine) or x.device.type != 'cpu' or x.dtype is not torch.float32:
             return super().forward(x)
         count = x.shape[2] * x.shape[3]
         means = x.mean((2, 3))
