@@ -20,7 +20,7 @@ from .latent.exchange import Exchange, FeatureBank, Hiding, Recorder
 from .latent.latent_loss import latent_valid, masked_mse
 from .latent.task_attention import TaskAttention
 from .latent.task_tokens import batch_tokens
-from .latent.unet import build_unet, load_unet, open_attention, require_diffusers
+from .latent.unet import build_unet, load_unet, open_attention, read_single_stream, require_diffusers
 from .layers.gemm import use_fast_linear
 
 __all__ = ['LatentMultiTaskModel']
@@ -126,7 +126,7 @@ class LatentMultiTaskModel(BaseModel):
     # ---- weights ---------------------------------------------------------------------------------------------------
     def init_weights(self) -> None:
         """Read the weights to start from: autoencoder, tokens, ``pretrained_unet``, ``single_stream``."""
-        stage_one = self._single_stream_parts()
+        stage_one = read_single_stream(self.single_stream) if self.single_stream else {}
         for name in ('autoencoder', 'tokens'):
             if stage_one.get(name):
                 getattr(self, name).load_state_dict(stage_one[name])
@@ -141,24 +141,6 @@ class LatentMultiTaskModel(BaseModel):
             load_unet(self.unet, stage_one['unet'], str(self.single_stream))
         if self.auxiliary is not None:
             load_unet(self.auxiliary, stage_one.get('unet') or self.unet.state_dict(), str(self.single_stream))
-
-    def _single_stream_parts(self) -> dict[str, dict[str, Tensor]]:
-        """State dicts of stage 1 by part: ``unet`` and, unless it is a bare UNet, ``autoencoder`` and ``tokens``."""
-        if not self.single_stream:
-            return {}
-        if not Path(self.single_stream).is_file():
-            raise FileNotFoundError(f'model.single_stream {self.single_stream}: no such file; it is the checkpoint of '
-                                    f'stage 1')
-        state = torch.load(self.single_stream, map_location='cpu', weights_only=True)
-        state = state.get('state_dict', state)
-        if 'conv_in.weight' in state:
-            return {'unet': state}
-        parts: dict[str, dict[str, Tensor]] = {'unet': {}, 'autoencoder': {}, 'tokens': {}}
-        for key, value in state.items():
-            part, _, name = key.partition('.')
-            if part in parts:
-                parts[part][name] = value
-        return parts
 
     def train(self, mode: bool = True) -> LatentMultiTaskModel:
         """Training mode for what is trained; the autoencoder and the auxiliary stream stay in evaluation mode."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,10 @@ from mmmtl.registry import ConfigError, suggest
 
 from .lean import predict_leanly
 
-__all__ = ['StreamProcessor', 'build_unet', 'inflate_input', 'open_attention', 'require_diffusers', 'self_attentions']
+__all__ = [
+    'StreamProcessor', 'build_unet', 'inflate_input', 'load_unet', 'open_attention', 'read_single_stream',
+    'require_diffusers', 'self_attentions',
+]  # fmt: skip
 
 
 def require_diffusers() -> Any:
@@ -152,3 +156,23 @@ def load_unet(unet: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
                          f'unexpected {unexpected[:3]} ({len(unexpected)}), of another shape {misfit[:3]}')
     with torch.no_grad():
         unet.load_state_dict(state)
+
+
+def read_single_stream(path: str) -> dict[str, dict[str, Tensor]]:
+    """State dicts of a single-stream checkpoint by part: ``unet`` and, unless it is a bare UNet, ``autoencoder`` and ``tokens``.
+
+    Raises:
+        FileNotFoundError: No such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'model.single_stream {path}: no such file; it is the checkpoint of stage 1')
+    state = torch.load(path, map_location='cpu', weights_only=True)
+    state = state.get('state_dict', state)
+    if 'conv_in.weight' in state:
+        return {'unet': state}
+    parts: dict[str, dict[str, Tensor]] = {'unet': {}, 'autoencoder': {}, 'tokens': {}}
+    for key, value in state.items():
+        part, _, name = key.partition('.')
+        if part in parts:
+            parts[part][name] = value
+    return parts
