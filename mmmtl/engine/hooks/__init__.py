@@ -1,4 +1,4 @@
-"""Hooks: random state, checkpoints that survive a crash, losses that stop being numbers, panels and prediction files."""
+"""Hooks: random state, schedules, checkpoints that survive a crash, losses that stop being numbers, panels, predictions."""
 
 from mmmtl.engine.hooks.accumulation_hook import AccumulationHook
 from mmmtl.engine.hooks.checkpoint_hook import AtomicCheckpointHook
@@ -6,6 +6,7 @@ from mmmtl.engine.hooks.nonfinite_loss_hook import NonFiniteLossError, NonFinite
 from mmmtl.engine.hooks.panel_hook import PanelHook
 from mmmtl.engine.hooks.prediction_hook import PredictionHook
 from mmmtl.engine.hooks.random_state_hook import RandomStateHook
+from mmmtl.engine.hooks.schedule_hook import ScheduleHook
 
 __all__ = ['AccumulationHook', 'AtomicCheckpointHook', 'NonFiniteLossError', 'NonFiniteLossHook', 'PanelHook',
-           'PredictionHook', 'RandomStateHook']  # fmt: skip
+           'PredictionHook', 'RandomStateHook', 'ScheduleHook']  # fmt: skip

@@ -1,0 +1,78 @@
+"""A resumed run follows the schedule of its config, also where the checkpoint was trained by another one."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from mmengine.hooks import ParamSchedulerHook
+from mmengine.optim import _ParamScheduler
+
+from mmmtl.registry import HOOKS
+
+__all__ = ['ScheduleHook']
+
+PLACE = {'_global_step', 'last_step', '_last_value', 'verbose'}  # of a scheduler's state; the rest are its settings
+
+
+def _schedulers(runner: Any) -> list[_ParamScheduler]:
+    """All built schedulers of a runner, of one optimiser or of several."""
+    found = runner.param_schedulers or []
+    lists = found.values() if isinstance(found, dict) else [found]
+    return [s for schedulers in lists for s in schedulers if isinstance(s, _ParamScheduler)]
+
+
+def _values(scheduler: _ParamScheduler) -> list[dict[str, float]]:
+    """What a scheduler reads and writes in its optimiser: ``lr``, ``initial_lr``, ... of every parameter group."""
+    name = scheduler.param_name
+    groups = scheduler.optimizer.param_groups
+    return [{k: v for k, v in group.items() if k == name or k.endswith(f'_{name}')} for group in groups]
+
+
+@HOOKS.register_module()
+class ScheduleHook(ParamSchedulerHook):
+    """mmengine's ``ParamSchedulerHook``, which a config with another schedule can resume.
+
+    mmengine restores the schedulers with their settings: a run that is resumed with more iterations, or another initial
+    learning rate, keeps the end and the rates of the old schedule, without a word. Here such a run goes on at the
+    rates that its own config gives at that iteration, and the log says what has changed. With the same settings
+    nothing is touched. Schedules that count epochs or look at figures are left to mmengine.
+    """
+
+    def __init__(self) -> None:
+        self._own: list[tuple[dict[str, Any], list[dict[str, float]]]] = []
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Keep what the config says, before the checkpoint's state replaces it."""
+        self._own = [(dict(s.state_dict()), _values(s)) for s in _schedulers(runner)]
+
+    def before_train(self, runner: Any) -> None:
+        """Compare the settings; where they differ, walk through the config's own schedule up to the iteration."""
+        own, self._own = self._own, []
+        schedulers = _schedulers(runner)
+        followed = [not s.by_epoch and not getattr(s, 'need_val_args', False) for s in schedulers]
+        if runner.iter == 0 or not own or not all(followed):
+            return
+        changes = [
+            f'{type(s).__name__}.{key}: {s.state_dict().get(key)} -> {value}'
+            for s, (state, _) in zip(schedulers, own)
+            for key, value in state.items()
+            if key not in PLACE and s.state_dict().get(key) != value
+        ]
+        if not changes:
+            return
+        before = schedulers[0].get_last_value()[0]
+        for scheduler, (state, values) in zip(schedulers, own):
+            scheduler.load_state_dict(state)
+            for group, wanted in zip(scheduler.optimizer.param_groups, values):
+                group.update(wanted)
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='Detected call of `scheduler.step')
+            for _ in range(runner.iter):
+                for scheduler in schedulers:
+                    scheduler.step()
+        runner.logger.warning(
+            f'The schedule of this config is not that of the checkpoint ({"; ".join(changes)}). The run goes on as this '
+            f'config has it at iteration {runner.iter}: {schedulers[0].param_name} {schedulers[0].get_last_value()[0]:.3g} '
+            f'instead of {before:.3g}.'
+        )
