@@ -42,8 +42,10 @@ def main() -> None:
     """Predict."""
     args = parse_args()
     from mmmtl.apis import Inferencer, run_command
+    from mmmtl.apis.allocator import keep_freed_memory
 
     def predict() -> None:
+        keep_freed_memory()
         inferencer = Inferencer(
             args.config, args.checkpoint, device=args.device, cfg_options=args.cfg_options
         )

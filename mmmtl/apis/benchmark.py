@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import gc
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +20,12 @@ from torch import Tensor, nn
 from mmmtl.models.layers.winograd import use_winograd
 from mmmtl.registry import ConfigError
 
+from .allocator import live_memory
 from .complexity import count_complexity, input_size, parts_of
 from .model import build_model, forget_pretrained, quiet
 from .tables import format_table
 
-__all__ = ['Benchmark', 'Speed', 'interleaved', 'live_memory', 'matmul_peak', 'part_times', 'peak_memory', 'random_targets']
+__all__ = ['Benchmark', 'Speed', 'interleaved', 'matmul_peak', 'part_times', 'peak_memory', 'random_targets']
 
 MODES = ('predict', 'train')
 
@@ -114,28 +114,6 @@ def _peak(run: Callable[[], Any], device: torch.device | str) -> int:
         done.set()
         watcher.join()
     return peak[0] - before
-
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
-_SMALL, _LARGE = 2**16, 2**25
-
-
-@contextmanager
-def live_memory() -> Iterator[None]:
-    """Within it freed memory goes back to the system at once, so that what is resident is what is in use (glibc)."""
-    try:
-        libc = ctypes.CDLL('libc.so.6')
-        libc.mallopt(_MMAP_THRESHOLD, _SMALL)
-        libc.mallopt(_TRIM_THRESHOLD, _SMALL)
-        libc.malloc_trim(0)
-    except (OSError, AttributeError):  # another C library: the figure includes what it keeps
-        yield
-        return
-    try:
-        yield
-    finally:  # what glibc's own rule arrives at in a process that has used large tensors
-        libc.mallopt(_MMAP_THRESHOLD, _LARGE)
-        libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
 
 
 def random_targets(tasks: Mapping[str, Any], size: tuple[int, int], batch: int, device: torch.device | str = 'cpu',

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from .allocator import keep_freed_memory
 from .modules import register_all_modules
 
 __all__ = ['TRAIN_SECTIONS', 'VAL_SECTIONS', 'default_work_dir', 'make_runner', 'prepare']
@@ -49,6 +50,7 @@ def make_runner(cfg: Config) -> Runner:
     """
     from mmmtl.compat import init_cpu_dist
 
+    keep_freed_memory()
     register_all_modules()
     init_cpu_dist(cfg, cfg.launcher)
     if cfg.get('runner_type', 'Runner') == 'FlexibleRunner':

@@ -59,7 +59,8 @@ def measure(args: argparse.Namespace) -> None:
     import torch
 
     from mmmtl.apis import load_config
-    from mmmtl.apis.benchmark import Benchmark, live_memory, parts_table, peak_memory
+    from mmmtl.apis.allocator import live_memory
+    from mmmtl.apis.benchmark import Benchmark, parts_table, peak_memory
 
     if args.threads:
         torch.set_num_threads(args.threads)
