@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmmtl.models.layers.attention import attend
 from mmmtl.models.layers.recompute import recomputed
+from mmmtl.models.layers.rows import take_rows
 
 __all__ = ['Condition', 'CrossBlock', 'CrossDenoiser', 'StepEmbedding', 'idle']
 
@@ -97,7 +98,7 @@ class Condition(NamedTuple):
 
     def rows(self, index: Tensor | None) -> Condition:
         """The condition of every denoised map; ``index`` (P,) gives the image of each, None: one map per image."""
-        return self if index is None else Condition(self.tokens[index], self.queries[index])
+        return self if index is None else Condition(take_rows(self.tokens, index), take_rows(self.queries, index))
 
 
 class CrossDenoiser(nn.Module):

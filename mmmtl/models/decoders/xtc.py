@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.models.layers.rows import take_rows
 from mmmtl.registry import MODELS, ConfigError, suggest
 
 from .base import Decoder, Targets
@@ -142,7 +143,8 @@ class XTC(Decoder):
         order = torch.tensor([p for ps in places.values() for p in ps], device=anchors.device)
         pair = torch.tensor(columns, device=anchors.device).repeat_interleave(2)
         joint = F.normalize(_single(self.mapping(rows, order, pair)), dim=1, eps=1e-12)
-        anchor = F.normalize(_single(anchors), dim=1, eps=1e-12)[[image for image, _, _ in found]]
+        image = torch.tensor([image for image, _, _ in found], device=anchors.device)
+        anchor = take_rows(F.normalize(_single(anchors), dim=1, eps=1e-12), image)
         if joint.shape[-2:] != anchor.shape[-2:]:
             anchor = F.interpolate(anchor, joint.shape[-2:], mode='bilinear', align_corners=False)
         source, target = joint[0::2], joint[1::2]
@@ -159,7 +161,7 @@ class XTC(Decoder):
             as_source = [k for k, (_, s, _) in enumerate(found) if s == name]
             if as_source:
                 images = torch.tensor([found[k][0] for k in as_source], device=maps[name].device)
-                logits = F.interpolate(_single(maps[name][images]), size, mode='bilinear', align_corners=False)
+                logits = F.interpolate(_single(take_rows(maps[name], images)), size, mode='bilinear', align_corners=False)
                 draws = None
                 if task.categorical and task.out_channels > 1:
                     draws = self._draws(name, found, as_source, logits, noise)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmmtl.models.layers.rows import take_rows
 from mmmtl.models.layers.segnet import ENCODER_UNITS, xavier_
 from mmmtl.tasks import IGNORE, Task
 
@@ -137,7 +138,7 @@ class PairUnit(nn.Module):
 
     def forward(self, x: Tensor, pair: Tensor | None = None) -> Tensor:
         """(P, cin, h, w), ``pair`` (P,) → (P, cout, h, w)."""
-        film = (self.gamma.T[pair], self.beta.T[pair]) if self.pairs else ()
+        film = (take_rows(self.gamma.T, pair), take_rows(self.beta.T, pair)) if self.pairs else ()
         return F.relu(self.norm(self.conv(x), *film), inplace=True)
 
 
