@@ -30,7 +30,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory of freed tensors, where networks run on the CPU.
 
     glibc gives it back to the system whenever enough of it is free, and every iteration pays for getting it again, page
-    by page: an eighth to a sixth of the training time of a small network. Tensors above 32 MiB are not concerned.
+    by page: a tenth to a sixth of the training time of a small network. Tensors above 32 MiB are not concerned.
     A user's own ``MALLOC_*`` settings stand.
 
     Returns:

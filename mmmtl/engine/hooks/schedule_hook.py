@@ -29,6 +29,11 @@ def _values(scheduler: _ParamScheduler) -> list[dict[str, float]]:
     return [{k: v for k, v in group.items() if k == name or k.endswith(f'_{name}')} for group in groups]
 
 
+def _short(value: Any) -> str:
+    """A setting as text; a list with a number for every parameter group may be long."""
+    return f'[{value[0]}, ... {len(value)} numbers]' if isinstance(value, list) and len(value) > 2 else str(value)
+
+
 @HOOKS.register_module()
 class ScheduleHook(ParamSchedulerHook):
     """mmengine's ``ParamSchedulerHook``, which a config with another schedule can resume.
@@ -54,7 +59,7 @@ class ScheduleHook(ParamSchedulerHook):
         if runner.iter == 0 or not own or not all(followed):
             return
         changes = [
-            f'{type(s).__name__}.{key}: {s.state_dict().get(key)} -> {value}'
+            f'{type(s).__name__}.{key}: {_short(s.state_dict().get(key))} -> {_short(value)}'
             for s, (state, _) in zip(schedulers, own)
             for key, value in state.items()
             if key not in PLACE and s.state_dict().get(key) != value

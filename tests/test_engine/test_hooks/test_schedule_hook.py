@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.test_engine.test_hooks.test_checkpoint_hook import log
@@ -41,6 +43,13 @@ def test_another_initial_rate(tmp_path):
     half = train(config(tmp_path, 6, resume=True, optim_wrapper__optimizer__lr=0.005, **HOOK))
     assert rates(half) == pytest.approx([whole[0] / 2])
     assert 'PolyLR.base_values: [0.01] -> [0.005]' in log(tmp_path)
+
+
+def test_a_rate_for_every_parameter_is_told_in_short(tmp_path):
+    groups = dict(optim_wrapper__paramwise_cfg=dict(bypass_duplicate=True), **HOOK)
+    train(config(tmp_path, 4, **groups))
+    train(config(tmp_path, 6, resume=True, optim_wrapper__optimizer__lr=0.005, **groups))
+    assert re.search(r'base_values: \[0\.01, \.\.\. \d+ numbers\] -> \[0\.005, \.\.\. \d+ numbers\]', log(tmp_path))
 
 
 def test_the_same_schedule_is_left_alone(tmp_path):
