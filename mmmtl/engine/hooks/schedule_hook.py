@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import zip_longest
 from typing import Any
 
 from mmengine.hooks import ParamSchedulerHook
@@ -15,11 +16,16 @@ __all__ = ['ScheduleHook']
 PLACE = {'_global_step', 'last_step', '_last_value', 'verbose'}  # of a scheduler's state; the rest are its settings
 
 
-def _schedulers(runner: Any) -> list[_ParamScheduler]:
-    """All built schedulers of a runner, of one optimiser or of several."""
-    found = runner.param_schedulers or []
-    lists = found.values() if isinstance(found, dict) else [found]
-    return [s for schedulers in lists for s in schedulers if isinstance(s, _ParamScheduler)]
+def _flat(found: Any) -> list[Any]:
+    """Schedulers, or their states, of one optimiser or of several, in one list."""
+    lists = found.values() if isinstance(found, dict) else [found or []]
+    return [one for several in lists for one in several]
+
+
+def _changes(own: dict[str, Any], saved: dict[str, Any]) -> list[str]:
+    """The settings in which the states of two schedulers differ, as text."""
+    keys = [k for k in {**own, **saved} if k not in PLACE and own.get(k) != saved.get(k)]
+    return [f'{k}: {_short(saved.get(k))} -> {_short(own.get(k))}' for k in keys]
 
 
 def _values(scheduler: _ParamScheduler) -> list[dict[str, float]]:
@@ -46,24 +52,24 @@ class ScheduleHook(ParamSchedulerHook):
 
     def __init__(self) -> None:
         self._own: list[tuple[dict[str, Any], list[dict[str, float]]]] = []
+        self._saved: list[dict[str, Any]] = []
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Keep what the config says, before the checkpoint's state replaces it."""
-        self._own = [(dict(s.state_dict()), _values(s)) for s in _schedulers(runner)]
+        """Keep what the config says, before the checkpoint's state replaces it, and what the checkpoint says."""
+        schedulers = [s for s in _flat(runner.param_schedulers) if isinstance(s, _ParamScheduler)]
+        self._own = [(dict(s.state_dict()), _values(s)) for s in schedulers]
+        self._saved = _flat(checkpoint.get('param_schedulers'))
 
     def before_train(self, runner: Any) -> None:
         """Compare the settings; where they differ, walk through the config's own schedule up to the iteration."""
-        own, self._own = self._own, []
-        schedulers = _schedulers(runner)
+        own, saved, self._own, self._saved = self._own, self._saved, [], []
+        schedulers = _flat(runner.param_schedulers)
         followed = [not s.by_epoch and not getattr(s, 'need_val_args', False) for s in schedulers]
-        if runner.iter == 0 or not own or not all(followed):
+        if runner.iter == 0 or not own or not saved or not all(followed):
             return
-        changes = [
-            f'{type(s).__name__}.{key}: {_short(s.state_dict().get(key))} -> {_short(value)}'
-            for s, (state, _) in zip(schedulers, own)
-            for key, value in state.items()
-            if key not in PLACE and s.state_dict().get(key) != value
-        ]
+        none: dict[str, Any] = {}
+        pairs = zip_longest((state for state, _ in own), saved, fillvalue=none)
+        changes = [f'{i}.{change}' for i, pair in enumerate(pairs) for change in _changes(*pair)]
         if not changes:
             return
         before = schedulers[0].get_last_value()[0]
@@ -77,7 +83,7 @@ class ScheduleHook(ParamSchedulerHook):
                 for scheduler in schedulers:
                     scheduler.step()
         runner.logger.warning(
-            f'The schedule of this config is not that of the checkpoint ({"; ".join(changes)}). The run goes on as this '
+            f'The param_scheduler of this config is not that of the checkpoint ({"; ".join(changes)}). The run goes on as this '
             f'config has it at iteration {runner.iter}: {schedulers[0].param_name} {schedulers[0].get_last_value()[0]:.3g} '
             f'instead of {before:.3g}.'
         )

@@ -19,6 +19,8 @@ def poly(end: int, begin: int = 0) -> dict:
 SCHEDULES = {
     'longer': [poly(12)],
     'warm-up added': [dict(type='LinearLR', start_factor=0.1, begin=0, end=3, by_epoch=False), poly(12, begin=3)],
+    'another kind between the same ends': [dict(type='LinearLR', start_factor=1, end_factor=0.1, end=4, by_epoch=False)],
+    'one more after it': [poly(4), dict(type='LinearLR', start_factor=0.5, end_factor=1, begin=1, end=9, by_epoch=False)],
     'warm-up from zero': [dict(type='WarmupExponentialLR', decay_end=9, warmup=2, by_epoch=False)],
 }
 
@@ -42,7 +44,7 @@ def test_another_initial_rate(tmp_path):
     train(config(tmp_path, 4, **HOOK))
     half = train(config(tmp_path, 6, resume=True, optim_wrapper__optimizer__lr=0.005, **HOOK))
     assert rates(half) == pytest.approx([whole[0] / 2])
-    assert 'PolyLR.base_values: [0.01] -> [0.005]' in log(tmp_path)
+    assert '0.base_values: [0.01] -> [0.005]' in log(tmp_path)
 
 
 def test_a_rate_for_every_parameter_is_told_in_short(tmp_path):
@@ -56,7 +58,7 @@ def test_the_same_schedule_is_left_alone(tmp_path):
     unbroken = train(config(tmp_path / 'unbroken', 6, **HOOK))
     train(config(tmp_path / 'run', 4, **HOOK))
     resumed = train(config(tmp_path / 'run', 6, resume=True, **HOOK))
-    assert rates(resumed) == rates(unbroken) and 'The schedule of this config' not in log(tmp_path / 'run')
+    assert rates(resumed) == rates(unbroken) and 'The param_scheduler of this config' not in log(tmp_path / 'run')
 
 
 def test_weights_alone_take_nothing_of_a_schedule(tmp_path):
@@ -71,4 +73,4 @@ def test_schedules_of_epochs_and_figures_are_left_to_mmengine(tmp_path):
     train(config(tmp_path, 4, param_scheduler=plateau, **HOOK))
     plateau[0]['patience'] = 20
     train(config(tmp_path, 6, resume=True, param_scheduler=plateau, **HOOK))
-    assert 'The schedule of this config' not in log(tmp_path)
+    assert 'The param_scheduler of this config' not in log(tmp_path)
