@@ -41,6 +41,7 @@ demo: install
 	$(PY) tools/demo.py
 
 lint: install
+	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 

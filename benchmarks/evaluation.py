@@ -30,12 +30,7 @@ from scipy.spatial import cKDTree  # noqa: E402
 from skimage.morphology import thin as literal_thin  # noqa: E402
 
 from mmmtl.evaluation import DepthError, NormalsError  # noqa: E402
-from mmmtl.evaluation.functional.boundary.evaluate import (  # noqa: E402
-    BoundarySettings,
-    image_counts,
-    protocol_settings,
-    quantised,
-)
+from mmmtl.evaluation.functional.boundary.evaluate import BoundarySettings, image_counts, protocol_settings, quantised  # noqa: E402
 from mmmtl.evaluation.functional.boundary.labels import segmentation_boundary  # noqa: E402
 from mmmtl.evaluation.functional.boundary.matching import match_pixels  # noqa: E402
 from mmmtl.evaluation.functional.boundary.nms import suppress  # noqa: E402
@@ -49,11 +44,13 @@ def literal_segmentation(pred: torch.Tensor, gt: torch.Tensor, classes: int) -> 
     valid, rows = gt != 255, []
     for i in range(classes):
         is_gt, is_pred = gt == i, pred == i
-        rows.append((
-            torch.sum(is_gt & is_pred & valid).item(),
-            torch.sum(~is_gt & is_pred & valid).item(),
-            torch.sum(is_gt & ~is_pred & valid).item(),
-        ))  # fmt: skip
+        rows.append(
+            (
+                torch.sum(is_gt & is_pred & valid).item(),
+                torch.sum(~is_gt & is_pred & valid).item(),
+                torch.sum(is_gt & ~is_pred & valid).item(),
+            )
+        )
     return np.array(rows).T
 
 
@@ -62,11 +59,13 @@ def literal_saliency(pred: torch.Tensor, gt: torch.Tensor) -> np.ndarray:
     valid, rows = (gt != 255).float(), []
     for threshold in THRESHOLDS:
         found, salient = (pred >= threshold).float(), (gt == 1).float()
-        rows.append((
-            torch.sum(found * salient * valid).item(),
-            torch.sum(found * (1 - salient) * valid).item(),
-            torch.sum((1 - found) * salient * valid).item(),
-        ))  # fmt: skip
+        rows.append(
+            (
+                torch.sum(found * salient * valid).item(),
+                torch.sum(found * (1 - salient) * valid).item(),
+                torch.sum((1 - found) * salient * valid).item(),
+            )
+        )
     return np.array(rows).T
 
 
@@ -75,13 +74,15 @@ def literal_depth(pred: torch.Tensor, gt: torch.Tensor) -> np.ndarray:
     mask = torch.isfinite(gt) & (gt > 0)
     pred = pred.clone()
     pred[pred <= 0] = 1e-9
-    return np.array([
-        torch.pow(gt[mask] - pred[mask], 2).sum().item(),
-        torch.pow(torch.log(gt[mask]) - torch.log(pred[mask]), 2).sum().item(),
-        (torch.abs(gt[mask] - pred[mask]) / gt[mask]).sum().item(),
-        (torch.pow(gt[mask] - pred[mask], 2) / gt[mask]).sum().item(),
-        torch.abs(gt[mask] - pred[mask]).sum().item(),
-    ])  # fmt: skip
+    return np.array(
+        [
+            torch.pow(gt[mask] - pred[mask], 2).sum().item(),
+            torch.pow(torch.log(gt[mask]) - torch.log(pred[mask]), 2).sum().item(),
+            (torch.abs(gt[mask] - pred[mask]) / gt[mask]).sum().item(),
+            (torch.pow(gt[mask] - pred[mask], 2) / gt[mask]).sum().item(),
+            torch.abs(gt[mask] - pred[mask]).sum().item(),
+        ]
+    )
 
 
 def literal_normals(pred: torch.Tensor, gt: torch.Tensor) -> np.ndarray:
@@ -131,10 +132,7 @@ def report(name: str, times: Sequence[float], goal: float | None) -> bool:
     """Print a ratio; whether it reaches its goal."""
     ratio = times[0] / times[1]
     target = f'   goal >= {goal:g}' if goal else ''
-    print(
-        f'{name:44s} literal {times[0]:9.2f} ms   here {times[1]:8.2f} ms   {ratio:6.1f} x{target}',
-        flush=True,
-    )
+    print(f'{name:44s} literal {times[0]:9.2f} ms   here {times[1]:8.2f} ms   {ratio:6.1f} x{target}', flush=True)
     return goal is None or ratio >= goal
 
 
@@ -179,9 +177,7 @@ def pixel_metrics(size: tuple[int, int], rounds: int) -> bool:
     gt[:, :9] = np.nan
     normal_tensors = torch.from_numpy(pred), torch.from_numpy(gt)
     normals = NormalsError()
-    np.testing.assert_allclose(
-        normals.measure(pred, gt)['sums'][0], literal_normals(*normal_tensors)[0], rtol=1e-5
-    )
+    np.testing.assert_allclose(normals.measure(pred, gt)['sums'][0], literal_normals(*normal_tensors)[0], rtol=1e-5)
     times = best_times(rounds, lambda: literal_normals(*normal_tensors), lambda: normals.measure(pred, gt))
     done.append(report('normals', times, None))
     return all(done)

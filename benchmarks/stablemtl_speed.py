@@ -27,16 +27,9 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.reference.match_latent import LatentPair  # noqa: E402
 
 SIZES: dict[str, dict[str, Any]] = {
-    'tiny': dict(
-        pixels=256, unet=(32, 64, 64, 64), heads=(2, 4, 4, 4), vae=(16, 32, 32, 32), groups=8, query=48
-    ),
+    'tiny': dict(pixels=256, unet=(32, 64, 64, 64), heads=(2, 4, 4, 4), vae=(16, 32, 32, 32), groups=8, query=48),
     'mid': dict(
-        pixels=128,
-        unet=(128, 256, 512, 512),
-        heads=(4, 8, 8, 8),
-        vae=(64, 128, 256, 256),
-        groups=32,
-        query=256,
+        pixels=128, unet=(128, 256, 512, 512), heads=(4, 8, 8, 8), vae=(64, 128, 256, 256), groups=32, query=256
     ),
 }
 """Channels of the UNet and the VAE; everything else is Stable Diffusion's."""
@@ -53,12 +46,29 @@ def build(size: str, **options: Any) -> nn.Module:
     torch.manual_seed(0)
     model = LatentMultiTaskModel(
         tasks,
-        dict(type='KLAutoencoder', config=dict(
-            block_out_channels=s['vae'], norm_num_groups=s['groups'], latent_channels=4, layers_per_block=2,
-            down_block_types=('DownEncoderBlock2D',) * 4, up_block_types=('UpDecoderBlock2D',) * 4)),
-        dict(block_out_channels=s['unet'], attention_head_dim=s['heads'], cross_attention_dim=64, sample_size=32,
-             norm_num_groups=s['groups'], use_linear_projection=True),
-        dict(type='LearnedTokens', length=4), exchange=dict(query_width=s['query']), **options)  # fmt: skip
+        dict(
+            type='KLAutoencoder',
+            config=dict(
+                block_out_channels=s['vae'],
+                norm_num_groups=s['groups'],
+                latent_channels=4,
+                layers_per_block=2,
+                down_block_types=('DownEncoderBlock2D',) * 4,
+                up_block_types=('UpDecoderBlock2D',) * 4,
+            ),
+        ),
+        dict(
+            block_out_channels=s['unet'],
+            attention_head_dim=s['heads'],
+            cross_attention_dim=64,
+            sample_size=32,
+            norm_num_groups=s['groups'],
+            use_linear_projection=True,
+        ),
+        dict(type='LearnedTokens', length=4),
+        exchange=dict(query_width=s['query']),
+        **options,
+    )
     model.init_weights()
     return model.eval()
 
@@ -97,8 +107,12 @@ def compare(size: str, repeats: int) -> dict[str, float]:
     # a normal near zero may turn any way: compare what it is made of
     apart = pair.compare_predictions(runs['ours'](), pair.reference.decoded)
     ratios = [a / b for a, b in zip(slow, fast)]
-    return dict(published_s=statistics.median(slow), ours_s=statistics.median(fast), ratio=statistics.median(ratios),
-                difference=max(apart.values()))  # fmt: skip
+    return dict(
+        published_s=statistics.median(slow),
+        ours_s=statistics.median(fast),
+        ratio=statistics.median(ratios),
+        difference=max(apart.values()),
+    )
 
 
 def peak_of(size: str, who: str) -> float:
@@ -130,15 +144,21 @@ def main() -> None:
             continue
         found = compare(size, args.repeats)
         if args.memory:
-            peaks = {who: float(subprocess.run(
-                [sys.executable, __file__, size, '--peak-of', who, '--threads', str(args.threads)], check=True,
-                capture_output=True, text=True).stdout.split()[-1]) for who in ('published', 'ours')}  # fmt: skip
-            found.update(published_mb=peaks['published'], ours_mb=peaks['ours'],
-                         memory_ratio=peaks['ours'] / peaks['published'])  # fmt: skip
-        print(
-            f'{size} {SIZES[size]["pixels"]} px: ' + ', '.join(f'{k} {v:.4g}' for k, v in found.items()),
-            flush=True,
-        )
+            peaks = {
+                who: float(
+                    subprocess.run(
+                        [sys.executable, __file__, size, '--peak-of', who, '--threads', str(args.threads)],
+                        check=True,
+                        capture_output=True,
+                        text=True,
+                    ).stdout.split()[-1]
+                )
+                for who in ('published', 'ours')
+            }
+            found.update(
+                published_mb=peaks['published'], ours_mb=peaks['ours'], memory_ratio=peaks['ours'] / peaks['published']
+            )
+        print(f'{size} {SIZES[size]["pixels"]} px: ' + ', '.join(f'{k} {v:.4g}' for k, v in found.items()), flush=True)
 
 
 if __name__ == '__main__':

@@ -29,12 +29,33 @@ from mmengine.logging import HistoryBuffer
 from mmengine.utils import package_utils
 
 __all__ = [
-    'apply_shims', 'enable_mmseg', 'init_cpu_dist', 'register_safe_globals', 'replace_pkg_resources', 'stub_mmcv_ops'
-]  # fmt: skip
+    'apply_shims',
+    'enable_mmseg',
+    'init_cpu_dist',
+    'register_safe_globals',
+    'replace_pkg_resources',
+    'stub_mmcv_ops',
+]
 
 _BUFFER_METHODS = ('min', 'max', 'current', 'mean', 'statistics', 'update')
-_DTYPES = ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64', 'float16', 'float32',
-           'float64', 'complex64', 'complex128', 'U1', 'S1')  # fmt: skip
+_DTYPES = (
+    'bool',
+    'int8',
+    'int16',
+    'int32',
+    'int64',
+    'uint8',
+    'uint16',
+    'uint32',
+    'uint64',
+    'float16',
+    'float32',
+    'float64',
+    'complex64',
+    'complex128',
+    'U1',
+    'S1',
+)
 
 
 def apply_shims() -> None:
@@ -47,8 +68,10 @@ def apply_shims() -> None:
 def _history_buffer_getattr(owner: Any, name: str) -> Any:
     """Answer for ``builtins.getattr`` in a checkpoint: only the statistics of a ``HistoryBuffer``, nothing else."""
     if owner is not HistoryBuffer or name not in _BUFFER_METHODS:
-        raise ValueError(f'a checkpoint asked for {getattr(owner, "__name__", owner)!r}.{name!r}; only the statistics '
-                         f'of mmengine.logging.HistoryBuffer are given out. The file was not written by mmengine.')
+        raise ValueError(
+            f'a checkpoint asked for {getattr(owner, "__name__", owner)!r}.{name!r}; only the statistics '
+            f'of mmengine.logging.HistoryBuffer are given out. The file was not written by mmengine.'
+        )
     return getattr(HistoryBuffer, name)
 
 
@@ -121,8 +144,10 @@ def replace_pkg_resources() -> bool:
     if importlib.util.find_spec('pkg_resources') is not None:
         return False
     replacements = {
-        'is_installed': _is_installed, 'package2module': _package2module, 'get_installed_path': _get_installed_path
-    }  # fmt: skip
+        'is_installed': _is_installed,
+        'package2module': _package2module,
+        'get_installed_path': _get_installed_path,
+    }
     users = ('mmengine.utils.package_utils', 'mmengine.utils', 'mmengine.config.config')
     for module in (importlib.import_module(user) for user in users):
         for name, function in replacements.items():
@@ -137,25 +162,33 @@ def _rank_from_launcher(launcher: str) -> None:
     names = {
         'pytorch': {},
         'slurm': {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'},
-        'mpi': {'RANK': 'OMPI_COMM_WORLD_RANK', 'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
-                'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK'},
-    }  # fmt: skip
+        'mpi': {
+            'RANK': 'OMPI_COMM_WORLD_RANK',
+            'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+            'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
+        },
+    }
     if launcher not in names:
         raise ValueError(f"launcher={launcher!r}: must be 'none', 'pytorch', 'slurm' or 'mpi'")
     for name, source in names[launcher].items():
         if source not in os.environ:
-            raise RuntimeError(f'launcher={launcher!r}: the environment variable {source} is not set; '
-                               f'start the command with {"srun" if launcher == "slurm" else "mpirun"}')
+            raise RuntimeError(
+                f'launcher={launcher!r}: the environment variable {source} is not set; '
+                f'start the command with {"srun" if launcher == "slurm" else "mpirun"}'
+            )
         os.environ[name] = os.environ[source]
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
-        hosts = subprocess.run(['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']],
-                               check=True, capture_output=True, text=True)
+        hosts = subprocess.run(
+            ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], check=True, capture_output=True, text=True
+        )
         os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
     os.environ.setdefault('MASTER_PORT', '29500')
     missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
     if missing:
-        raise RuntimeError(f'launcher={launcher!r}: the environment variables {missing} are not set; start the '
-                           f'command with torchrun (tools/dist_train.sh, tools/dist_test.sh)')
+        raise RuntimeError(
+            f'launcher={launcher!r}: the environment variables {missing} are not set; start the '
+            f'command with torchrun (tools/dist_train.sh, tools/dist_test.sh)'
+        )
 
 
 def init_cpu_dist(cfg: Any, launcher: str) -> bool:
@@ -179,8 +212,11 @@ def init_cpu_dist(cfg: Any, launcher: str) -> bool:
 
     if launcher == 'none' or get_device() != 'cpu':
         return False
-    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
-                   find_unused_parameters=cfg.get('find_unused_parameters', False))
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
     wrapper.update(cfg.get('model_wrapper_cfg') or {})
     wrapper['device_ids'] = None
     cfg['model_wrapper_cfg'] = wrapper
@@ -202,8 +238,10 @@ class _MissingOps(types.ModuleType):
             raise AttributeError(name)
 
         def operator(*args: Any, **kwargs: Any) -> Any:
-            raise RuntimeError(f'the mmcv operator {name!r} is compiled code, and mmcv-lite has none. Install a full '
-                               f'mmcv (with operators, for your torch) in place of mmcv-lite to use it.')
+            raise RuntimeError(
+                f'the mmcv operator {name!r} is compiled code, and mmcv-lite has none. Install a full '
+                f'mmcv (with operators, for your torch) in place of mmcv-lite to use it.'
+            )
 
         return operator
 
@@ -237,6 +275,8 @@ def enable_mmseg() -> None:
     """
     missing = [name for name in ('mmseg', 'mmcv') if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(f'{" and ".join(missing)} not found. Install them with '
-                          f"`pip install 'mmsegmentation>=1.2.2,<1.3' 'mmcv-lite>=2.1.0,<2.2.0' ftfy regex`.")
+        raise ImportError(
+            f'{" and ".join(missing)} not found. Install them with '
+            f"`pip install 'mmsegmentation>=1.2.2,<1.3' 'mmcv-lite>=2.1.0,<2.2.0' ftfy regex`."
+        )
     stub_mmcv_ops()

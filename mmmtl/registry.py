@@ -16,11 +16,28 @@ from mmengine.config import ConfigDict
 from mmengine.registry import build_from_cfg
 
 __all__ = [
-    'BALANCERS', 'DATASETS', 'DATA_SAMPLERS', 'EVALUATOR', 'HOOKS', 'LABEL_SAMPLERS', 'LOOPS', 'METRICS', 'MODELS',
+    'BALANCERS',
+    'DATASETS',
+    'DATA_SAMPLERS',
+    'EVALUATOR',
+    'HOOKS',
+    'LABEL_SAMPLERS',
+    'LOOPS',
+    'METRICS',
+    'MODELS',
     'OPTIMIZERS',
-    'OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'TASKS', 'TRANSFORMS', 'VISBACKENDS',
-    'VISUALIZERS', 'ConfigError', 'Registry', 'suggest', 'unknown_arguments',
-]  # fmt: skip
+    'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'PARAM_SCHEDULERS',
+    'TASKS',
+    'TRANSFORMS',
+    'VISBACKENDS',
+    'VISUALIZERS',
+    'ConfigError',
+    'Registry',
+    'suggest',
+    'unknown_arguments',
+]
 
 
 class ConfigError(ValueError):
@@ -33,9 +50,7 @@ def suggest(name: str, candidates: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), candidates, n=3, cutoff=0.6)
     if not near:
         lowered = {c.lower(): c for c in candidates}
-        near = [
-            lowered[n] for n in difflib.get_close_matches(str(name).lower(), list(lowered), n=3, cutoff=0.6)
-        ]
+        near = [lowered[n] for n in difflib.get_close_matches(str(name).lower(), list(lowered), n=3, cutoff=0.6)]
     return f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else ''
 
 
@@ -69,9 +84,7 @@ def unknown_arguments(factory: Any, names: Iterable[str]) -> dict[str, str]:
         except (TypeError, ValueError):  # built-ins without a signature
             return {}
         accepted += [
-            n
-            for n, p in parameters.items()
-            if n != 'self' and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+            n for n, p in parameters.items() if n != 'self' and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
         ]
         rest = next((n for n, p in parameters.items() if p.kind is p.VAR_KEYWORD), None)
         if rest is None:

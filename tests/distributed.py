@@ -28,8 +28,9 @@ def _send(pipe: Any, ok: bool, result: Any) -> None:
 
 
 def _rank(function: Callable, rank: int, world_size: int, port: int, pipe: Any, arguments: tuple) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR='localhost',
-                      MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR='localhost', MASTER_PORT=str(port)
+    )
     torch.set_num_threads(1)
     try:
         _send(pipe, True, function(*arguments))

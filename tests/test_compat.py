@@ -30,8 +30,9 @@ class TestSafeGlobals:
         hub.update_info('best', np.float64(0.25))
         hub.update_info('palette', np.arange(6, dtype=np.uint8).reshape(2, 3))
         path = tmp_path / 'iter_1.pth'
-        torch.save(dict(state_dict=torch.nn.Linear(2, 2).state_dict(), meta=dict(iter=1), message_hub=hub.state_dict()),
-                   path)
+        torch.save(
+            dict(state_dict=torch.nn.Linear(2, 2).state_dict(), meta=dict(iter=1), message_hub=hub.state_dict()), path
+        )
         return path
 
     def test_mmengines_files_load_safely(self, checkpoint):
@@ -158,22 +159,33 @@ class TestCpuDist:
         self.environment(RANK='0', WORLD_SIZE='2', MASTER_ADDR='localhost')
         cfg = Config(dict(sync_bn='torch', find_unused_parameters=True, model_wrapper_cfg=dict(static_graph=True)))
         assert compat.init_cpu_dist(cfg, 'pytorch') and self.started == ['gloo']
-        assert cfg.model_wrapper_cfg == dict(type='MMDistributedDataParallel', device_ids=None, static_graph=True,
-                                             find_unused_parameters=True, broadcast_buffers=False)
+        assert cfg.model_wrapper_cfg == dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            static_graph=True,
+            find_unused_parameters=True,
+            broadcast_buffers=False,
+        )
         assert cfg.sync_bn is None and os.environ['MASTER_PORT'] == '29500'
 
     def test_slurm(self, tmp_path):
         (tmp_path / 'scontrol').write_text('#!/bin/sh\necho node7\necho node8\n')
         (tmp_path / 'scontrol').chmod(0o755)
-        self.environment(SLURM_PROCID='3', SLURM_NTASKS='4', SLURM_LOCALID='1', SLURM_NODELIST='node[7-8]',
-                         PATH=f'{tmp_path}:{os.environ["PATH"]}')
+        self.environment(
+            SLURM_PROCID='3',
+            SLURM_NTASKS='4',
+            SLURM_LOCALID='1',
+            SLURM_NODELIST='node[7-8]',
+            PATH=f'{tmp_path}:{os.environ["PATH"]}',
+        )
         assert compat.init_cpu_dist({}, 'slurm')
         assert [os.environ[name] for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')] == ['3', '4', '1']
         assert os.environ['MASTER_ADDR'] == 'node7'
 
     def test_mpi(self):
-        self.environment(OMPI_COMM_WORLD_RANK='1', OMPI_COMM_WORLD_SIZE='2', OMPI_COMM_WORLD_LOCAL_RANK='1',
-                         MASTER_ADDR='localhost')
+        self.environment(
+            OMPI_COMM_WORLD_RANK='1', OMPI_COMM_WORLD_SIZE='2', OMPI_COMM_WORLD_LOCAL_RANK='1', MASTER_ADDR='localhost'
+        )
         assert compat.init_cpu_dist({}, 'mpi') and os.environ['RANK'] == '1'
 
     def test_nothing_to_do(self, monkeypatch):
@@ -185,12 +197,15 @@ class TestCpuDist:
         monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
         assert not compat.init_cpu_dist(cfg, 'pytorch') and cfg['model_wrapper_cfg']['device_ids'] is None
 
-    @pytest.mark.parametrize('launcher, message', [
-        ('torchrun', "launcher='torchrun': must be 'none', 'pytorch', 'slurm' or 'mpi'"),
-        ('pytorch', r"\['RANK', 'WORLD_SIZE', 'MASTER_ADDR'\] are not set; start the command with torchrun"),
-        ('slurm', 'variable SLURM_PROCID is not set; start the command with srun'),
-        ('mpi', 'variable OMPI_COMM_WORLD_RANK is not set; start the command with mpirun'),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        'launcher, message',
+        [
+            ('torchrun', "launcher='torchrun': must be 'none', 'pytorch', 'slurm' or 'mpi'"),
+            ('pytorch', r"\['RANK', 'WORLD_SIZE', 'MASTER_ADDR'\] are not set; start the command with torchrun"),
+            ('slurm', 'variable SLURM_PROCID is not set; start the command with srun'),
+            ('mpi', 'variable OMPI_COMM_WORLD_RANK is not set; start the command with mpirun'),
+        ],
+    )
     def test_bad_environment(self, launcher, message):
         with pytest.raises((ValueError, RuntimeError), match=message):
             compat.init_cpu_dist({}, launcher)
@@ -228,8 +243,11 @@ class TestMmcvOps:
     def test_does_nothing_with_compiled_operators_or_without_mmcv(self, monkeypatch):
         monkeypatch.delitem(sys.modules, 'mmcv.ops', raising=False)
         for found in ({'mmcv', 'mmcv._ext'}, set()):
-            monkeypatch.setattr(compat.importlib, 'util',
-                                types.SimpleNamespace(find_spec=lambda name, found=found: name in found or None))
+            monkeypatch.setattr(
+                compat.importlib,
+                'util',
+                types.SimpleNamespace(find_spec=lambda name, found=found: name in found or None),
+            )
             assert not compat.stub_mmcv_ops()
         assert 'mmcv.ops' not in sys.modules
 

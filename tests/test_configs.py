@@ -80,8 +80,7 @@ def test_config_builds_trains_predicts_saves_and_loads(path, tmp_path):
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
     samples = [
-        MTLDataSample(metainfo=dict(sample_id=str(i), ori_shape=(60, 90), padding=(3, 3, 2, 2)))
-        for i in range(2)
+        MTLDataSample(metainfo=dict(sample_id=str(i), ori_shape=(60, 90), padding=(3, 3, 2, 2))) for i in range(2)
     ]
     model.eval()
     with torch.no_grad():

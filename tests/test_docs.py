@@ -22,6 +22,7 @@ def pages() -> list[Path]:
 
 def navigation() -> list[str]:
     """Page files named in mkdocs.yml, depth first."""
+
     class Loader(yaml.SafeLoader):
         """mkdocs.yml may carry ``!!python/name`` tags of extensions."""
 
@@ -56,14 +57,21 @@ def paths_in(command: str) -> list[str]:
         raise AssertionError(f'not a shell command: {command!r} ({error})') from error
     found = [word.split('=', 1)[-1] if '=' in word and not word.startswith(('.', '/')) else word for word in words]
     tops = {path.name for path in ROOT.iterdir()} | {'tools', 'configs', 'docs', 'tests', 'mmmtl'}
-    return [word for word in found if word.split('/')[0] in tops and word.split('/')[0] not in WRITTEN_BY_RUNS
-            and ('/' in word or '.' in word)]  # fmt: skip
+    return [
+        word
+        for word in found
+        if word.split('/')[0] in tops and word.split('/')[0] not in WRITTEN_BY_RUNS and ('/' in word or '.' in word)
+    ]
 
 
 def missing(text: str) -> list[str]:
     """What commands and links of a page name that is not there."""
-    lost = [f'{path} (in: {command})' for command in commands(text) for path in paths_in(command)
-            if not any(ROOT.glob(path.rstrip('/'))) and not set(path) & set('<>{}$')]
+    lost = [
+        f'{path} (in: {command})'
+        for command in commands(text)
+        for path in paths_in(command)
+        if not any(ROOT.glob(path.rstrip('/'))) and not set(path) & set('<>{}$')
+    ]
     targets = {line.split(':')[0] for line in (ROOT / 'Makefile').read_text().split('\n') if re.match(r'[a-z]+:', line)}
     for command in commands(text):
         words = shlex.split(command, comments=True)
@@ -79,8 +87,10 @@ def test_commands_name_files_that_exist(path):
 
 def test_missing_files_are_seen():
     """The control for the test above."""
-    text = ('```bash\n# a comment tools/nothing.py\n$ python tools/nothing.py \\\n  configs/x.py --out=work_dirs/x\n'
-            'make demo nonsense JOBS=3\ncat setup.py\n```\n```python\nopen("tools/nothing.py")\n```\n')
+    text = (
+        '```bash\n# a comment tools/nothing.py\n$ python tools/nothing.py \\\n  configs/x.py --out=work_dirs/x\n'
+        'make demo nonsense JOBS=3\ncat setup.py\n```\n```python\nopen("tools/nothing.py")\n```\n'
+    )
     assert [item.split(' (')[0] for item in missing(text)] == ['tools/nothing.py', 'configs/x.py', 'make nonsense']
 
 

@@ -25,8 +25,18 @@ FLOORS = {
 METHOD_ROOMS = ('models.decoders', 'models.label_encoders', 'models.backbones', 'models.necks')
 """Rooms whose files are alternatives: one does not import another, what they share is in ``base`` or in layers."""
 
-TASK_NAMES = ('semseg', 'human_parts', 'saliency', 'normals', 'boundary', 'depth', 'optical_flow', 'scene_flow',
-              'albedo', 'shading')  # fmt: skip
+TASK_NAMES = (
+    'semseg',
+    'human_parts',
+    'saliency',
+    'normals',
+    'boundary',
+    'depth',
+    'optical_flow',
+    'scene_flow',
+    'albedo',
+    'shading',
+)
 TASK_ROOMS = ('tasks', 'datasets')
 
 
@@ -53,9 +63,9 @@ def imported(path: Path) -> list[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ''
             if node.level:
-                base = '.'.join(['mmmtl', *package[:len(package) - node.level + 1], *filter(None, [node.module])])
+                base = '.'.join(['mmmtl', *package[: len(package) - node.level + 1], *filter(None, [node.module])])
             found += [(node.lineno, f'{base}.{alias.name}') for alias in node.names]
-    return [(line, name[len('mmmtl.'):]) for line, name in found if name.startswith('mmmtl.')]
+    return [(line, name[len('mmmtl.') :]) for line, name in found if name.startswith('mmmtl.')]
 
 
 def room_of(module: str) -> str | None:
@@ -106,11 +116,15 @@ def test_a_violation_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr('tests.test_house.ROOT', tmp_path)
     (tmp_path / 'mmmtl' / 'datasets').mkdir(parents=True)
     bad = tmp_path / 'mmmtl' / 'datasets' / 'bad.py'
-    bad.write_text('from ..models import x\ndef f():\n    import mmmtl.engine.hooks\nfrom .files import y\n'
-                   'from mmmtl.tasks import z\nfrom mmmtl import apis\n')
+    bad.write_text(
+        'from ..models import x\ndef f():\n    import mmmtl.engine.hooks\nfrom .files import y\n'
+        'from mmmtl.tasks import z\nfrom mmmtl import apis\n'
+    )
     assert {text.split(': ')[1] for text in floor_violations([bad])} == {
-        'datasets imports mmmtl.models.x', 'datasets imports mmmtl.engine.hooks', 'datasets imports mmmtl.apis'
-    }  # fmt: skip
+        'datasets imports mmmtl.models.x',
+        'datasets imports mmmtl.engine.hooks',
+        'datasets imports mmmtl.apis',
+    }
 
 
 def family(folder: Path, stem: str) -> str:
@@ -125,9 +139,9 @@ def test_methods_do_not_import_one_another():
         folder = PACKAGE / room.replace('.', '/')
         siblings = {path.stem for path in folder.iterdir()} - {'base', '__init__', '__pycache__'}
         for path in python_files(f'mmmtl/{room.replace(".", "/")}'):
-            own = module_of(path)[len(room) + 1:].split('.')[0]
+            own = module_of(path)[len(room) + 1 :].split('.')[0]
             for line, name in imported(path) if own else ():
-                other = name[len(room) + 1:].split('.')[0] if name.startswith(f'{room}.') else ''
+                other = name[len(room) + 1 :].split('.')[0] if name.startswith(f'{room}.') else ''
                 if other in siblings and family(folder, other) != family(folder, own):
                     wrong.append(f'{path.relative_to(ROOT)}:{line}: imports mmmtl.{name}; share it in models.layers')
     assert wrong == []
@@ -139,8 +153,11 @@ def test_tools_and_configs_are_imported_by_nobody():
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ''] if isinstance(node, ast.ImportFrom) and not node.level else []
-            wrong += [f'{path.relative_to(ROOT)}:{node.lineno}' for name in names
-                      if name.split('.')[0] in ('tools', 'configs', 'tests')]
+            wrong += [
+                f'{path.relative_to(ROOT)}:{node.lineno}'
+                for name in names
+                if name.split('.')[0] in ('tools', 'configs', 'tests')
+            ]
     assert wrong == []
 
 
@@ -162,15 +179,23 @@ def names_a_task(text: str) -> bool:
 def task_literals(path: Path) -> list[str]:
     tree = ast.parse(path.read_text(encoding='utf-8'))
     ignored = docstrings(tree)
-    return [f'{path.name}:{node.lineno}: {node.value!r}' for node in ast.walk(tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in ignored
-            and names_a_task(node.value)]
+    return [
+        f'{path.name}:{node.lineno}: {node.value!r}'
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in ignored
+        and names_a_task(node.value)
+    ]
 
 
 def test_task_names_stay_in_their_rooms():
     """Nothing outside tasks and datasets may know a task by name; a new task needs no edit there."""
-    files = [path for path in python_files('mmmtl', 'tools')
-             if not (path.is_relative_to(PACKAGE) and module_of(path).split('.')[0] in TASK_ROOMS)]
+    files = [
+        path
+        for path in python_files('mmmtl', 'tools')
+        if not (path.is_relative_to(PACKAGE) and module_of(path).split('.')[0] in TASK_ROOMS)
+    ]
     wrong = {str(path.relative_to(ROOT)): found for path in files if (found := task_literals(path))}
     assert wrong == {}
 
@@ -186,16 +211,21 @@ def test_task_names_are_those_of_the_registry():
 def test_a_task_name_is_seen(tmp_path):
     """The control for the test above."""
     path = tmp_path / 'bad.py'
-    path.write_text('"""About depth."""\nif task == "depth":\n    key = f"aux.loss_{task}" + "loss_semseg"\n'
-                    'x = "albedo/RMSE"\ny = "the depth of the tree"\nz = "depth_wise"\n"""normals"""\n')
+    path.write_text(
+        '"""About depth."""\nif task == "depth":\n    key = f"aux.loss_{task}" + "loss_semseg"\n'
+        'x = "albedo/RMSE"\ny = "the depth of the tree"\nz = "depth_wise"\n"""normals"""\n'
+    )
     found = {text.split(': ')[1] for text in task_literals(path)}
     assert found == {"'depth'", "'loss_semseg'", "'albedo/RMSE'"}
 
 
 @pytest.mark.parametrize('folder', ['mmmtl', 'tools', 'configs', 'tests'])
 def test_every_file_says_what_it_is(folder):
-    silent = [str(path.relative_to(ROOT)) for path in python_files(folder)
-              if path.stat().st_size and ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) is None]
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in python_files(folder)
+        if path.stat().st_size and ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) is None
+    ]
     if folder == 'configs':  # a config's first lines may be comments
         silent = [name for name in silent if not (ROOT / name).read_text(encoding='utf-8').lstrip().startswith('#')]
     assert silent == []

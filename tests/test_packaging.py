@@ -35,8 +35,21 @@ def tree(tmp_path) -> Path:
 
 
 def pip(*arguments: str, cwd: Path) -> None:
-    done = subprocess.run([sys.executable, '-m', 'pip', *arguments, '--no-deps', '--no-build-isolation', '-q',
-                           '--disable-pip-version-check'], cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            *arguments,
+            '--no-deps',
+            '--no-build-isolation',
+            '-q',
+            '--disable-pip-version-check',
+        ],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -64,8 +77,10 @@ def test_editable_install_links_the_configs(tree, tmp_path):
     assert not link.is_symlink() and (link / 'example' / 'run.py').exists()
 
 
-@pytest.mark.parametrize('command, editable', [('develop', True), ('editable_wheel', True), ('bdist_wheel', False),
-                                               ('sdist', False), ('egg_info', None)])  # fmt: skip
+@pytest.mark.parametrize(
+    'command, editable',
+    [('develop', True), ('editable_wheel', True), ('bdist_wheel', False), ('sdist', False), ('egg_info', None)],
+)
 def test_mim_folder_by_command(tree, command, editable):
     namespace = {'__file__': str(tree / 'setup.py'), '__name__': 'setup'}
     exec((tree / 'setup.py').read_text(), namespace)
@@ -111,17 +126,36 @@ def test_this_environment_meets_the_requirements():
         assert wanted.specifier.contains(importlib.metadata.version(wanted.name), prereleases=True), line
 
 
-IMPORT_NAMES = {'mmcv-lite': 'mmcv', 'mmsegmentation': 'mmseg', 'opencv-python': 'cv2', 'scikit-image': 'skimage',
-                'tensorboard': 'torch.utils.tensorboard'}  # fmt: skip
-IMPLIED = {'PIL', 'packaging', 'mmmtl', 'benchmarks', 'huggingface_hub', 'yapf', 'addict', 'prettytable', 'rich', 'yaml'}
+IMPORT_NAMES = {
+    'mmcv-lite': 'mmcv',
+    'mmsegmentation': 'mmseg',
+    'opencv-python': 'cv2',
+    'scikit-image': 'skimage',
+    'tensorboard': 'torch.utils.tensorboard',
+}
+IMPLIED = {
+    'PIL',
+    'packaging',
+    'mmmtl',
+    'benchmarks',
+    'huggingface_hub',
+    'yapf',
+    'addict',
+    'prettytable',
+    'rich',
+    'yaml',
+}
 """Modules that a requirement brings for certain: mmengine, mmcv, torchvision, timm."""
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason='needs the list of standard modules')
 def test_every_import_is_declared():
     """A module that the package or its tools import is the standard library's, or comes with a requirement."""
-    declared = {IMPORT_NAMES.get(name, name).split('.')[0]
-                for lines in requirements().values() for name in (re.split(r'[<>=\[ ;]', line)[0] for line in lines)}
+    declared = {
+        IMPORT_NAMES.get(name, name).split('.')[0]
+        for lines in requirements().values()
+        for name in (re.split(r'[<>=\[ ;]', line)[0] for line in lines)
+    }
     undeclared = {}
     for path in [*(ROOT / 'mmmtl').rglob('*.py'), *(ROOT / 'tools').rglob('*.py')]:
         if '.mim' in path.parts:

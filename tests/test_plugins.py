@@ -109,9 +109,7 @@ def test_the_package_is_found_by_its_entry_point_and_trains_as_written(plugin, t
     metrics = apis.test(cfg, str(tmp_path / 'iter_2.pth'), str(tmp_path), show_dir=str(tmp_path / 'panels'))
     assert metrics['temperature/RMSE'] > 0
     assert len(list((tmp_path / 'panels').glob('*.png'))) == 8
-    result = Inferencer(cfg, str(tmp_path / 'iter_2.pth'))(torch.zeros(32, 64, 3, dtype=torch.uint8).numpy())[
-        0
-    ]
+    result = Inferencer(cfg, str(tmp_path / 'iter_2.pth'))(torch.zeros(32, 64, 3, dtype=torch.uint8).numpy())[0]
     assert result.pred['temperature'].shape == (1, 32, 64)
 
 
@@ -119,9 +117,7 @@ def test_the_package_is_found_by_its_entry_point_and_trains_as_written(plugin, t
 def test_every_decoder_trains_on_the_new_task(plugin, tmp_path, decoder):
     cfg = load_config(plugin / 'heat' / 'config.py', quick())
     if decoder == 'XTC':  # works on pairs of tasks
-        twice = dict(
-            temperature=dict(type='Temperature'), warmth=dict(type='Temperature', source='temperature')
-        )
+        twice = dict(temperature=dict(type='Temperature'), warmth=dict(type='Temperature', source='temperature'))
         cfg.model.tasks = twice
         for split in ('train', 'val', 'test'):
             cfg[f'{split}_dataloader'].dataset.tasks = twice

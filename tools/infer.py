@@ -9,9 +9,7 @@ from mmengine.config import DictAction
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Predict every task on images; write panels and raw predictions.'
-    )
+    parser = argparse.ArgumentParser(description='Predict every task on images; write panels and raw predictions.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='.pth or .safetensors')
     parser.add_argument('inputs', nargs='+', help='images, folders, or patterns with *')
@@ -32,9 +30,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='also draw how predictions came about: DIR/panels/NAME.WHAT.png (decoders that can tell: TaskDiffusion)',
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
-    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 
@@ -46,9 +42,7 @@ def main() -> None:
 
     def predict() -> None:
         keep_freed_memory()
-        inferencer = Inferencer(
-            args.config, args.checkpoint, device=args.device, cfg_options=args.cfg_options
-        )
+        inferencer = Inferencer(args.config, args.checkpoint, device=args.device, cfg_options=args.cfg_options)
         results = inferencer(
             args.inputs,
             batch_size=args.batch_size,

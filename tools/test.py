@@ -13,9 +13,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint: a table per task, and metrics.json.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='.pth or .safetensors')
-    parser.add_argument(
-        '--work-dir', help='where metrics.json goes (default: work_dirs/ + name of the config)'
-    )
+    parser.add_argument('--work-dir', help='where metrics.json goes (default: work_dirs/ + name of the config)')
     parser.add_argument('--out', metavar='DIR', help='write all predictions, without loss (PNG and NPY)')
     parser.add_argument('--show-dir', metavar='DIR', help='write a panel per image')
     parser.add_argument('--max-panels', type=int, metavar='N', help='write no more than N panels per process')
@@ -36,9 +34,7 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='change the config: data_root=DIR test_dataloader.batch_size=1',
     )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher'
-    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

@@ -19,10 +19,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BUFFERS = (
-    'betas', 'alphas_cumprod', 'alphas_cumprod_prev', 'sqrt_alphas_cumprod', 'sqrt_one_minus_alphas_cumprod',
-    'log_one_minus_alphas_cumprod', 'sqrt_recip_alphas_cumprod', 'sqrt_recipm1_alphas_cumprod', 'posterior_variance',
-    'posterior_log_variance_clipped', 'posterior_mean_coef1', 'posterior_mean_coef2',
-)  # fmt: skip
+    'betas',
+    'alphas_cumprod',
+    'alphas_cumprod_prev',
+    'sqrt_alphas_cumprod',
+    'sqrt_one_minus_alphas_cumprod',
+    'log_one_minus_alphas_cumprod',
+    'sqrt_recip_alphas_cumprod',
+    'sqrt_recipm1_alphas_cumprod',
+    'posterior_variance',
+    'posterior_log_variance_clipped',
+    'posterior_mean_coef1',
+    'posterior_mean_coef2',
+)
 LOSS_WEIGHTS = {'semseg': 1.0, 'human_parts': 2.0, 'sal': 5.0, 'edge': 50.0, 'normals': 10.0, 'depth': 1.0}
 
 
@@ -67,8 +76,11 @@ class ResNet18(nn.Module):
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
         channels = 64
         for i, width in enumerate((64, 128, 256, 512)):
-            setattr(self, f'layer{i + 1}', nn.Sequential(BasicBlock(channels, width, 1 if i == 0 else 2),
-                                                         BasicBlock(width, width)))  # fmt: skip
+            setattr(
+                self,
+                f'layer{i + 1}',
+                nn.Sequential(BasicBlock(channels, width, 1 if i == 0 else 2), BasicBlock(width, width)),
+            )
             channels = width
 
     def forward(self, x):
@@ -147,9 +159,20 @@ class Denoiser(nn.Module):
         self.feature, d = s.variant == 'feature', s.width
         self.crossblocks = nn.ModuleList(CrossBlock(d) for _ in range(4))
         self.pre_layer = nn.ModuleDict({t: nn.Conv2d(d if self.feature else c, d, 3, 1, 1) for t, c in s.tasks.items()})
-        self.task_heads = nn.ModuleDict({t: nn.Sequential(
-            nn.Conv2d(d, d, 1), nn.Conv2d(d, s.hidden, 3, 1, 1), nn.ReLU(), nn.Conv2d(s.hidden, d, 3, 1, 1), nn.ReLU(),
-            nn.Conv2d(d, d, 3, 1, 1), nn.ReLU()) for t in s.tasks})  # fmt: skip
+        self.task_heads = nn.ModuleDict(
+            {
+                t: nn.Sequential(
+                    nn.Conv2d(d, d, 1),
+                    nn.Conv2d(d, s.hidden, 3, 1, 1),
+                    nn.ReLU(),
+                    nn.Conv2d(s.hidden, d, 3, 1, 1),
+                    nn.ReLU(),
+                    nn.Conv2d(d, d, 3, 1, 1),
+                    nn.ReLU(),
+                )
+                for t in s.tasks
+            }
+        )
         self.final_task_heads = nn.ModuleDict({t: Head(d, c) for t, c in s.tasks.items()})
         self.t_embedder = TimeEmbedding(d)
 
@@ -171,9 +194,20 @@ def schedule(steps: int) -> dict[str, Tensor]:
     bar = alphas.cumprod(0)
     previous = torch.cat((torch.ones(1, dtype=torch.float64), bar[:-1]))
     variance = betas * (1 - previous) / (1 - bar)
-    values = (betas, bar, previous, bar.sqrt(), (1 - bar).sqrt(), (1 - bar).log(), (1 / bar).sqrt(),
-              (1 / bar - 1).sqrt(), variance, variance.clamp_min(1e-20).log(), betas * previous.sqrt() / (1 - bar),
-              (1 - previous) * alphas.sqrt() / (1 - bar))  # fmt: skip
+    values = (
+        betas,
+        bar,
+        previous,
+        bar.sqrt(),
+        (1 - bar).sqrt(),
+        (1 - bar).log(),
+        (1 / bar).sqrt(),
+        (1 / bar - 1).sqrt(),
+        variance,
+        variance.clamp_min(1e-20).log(),
+        betas * previous.sqrt() / (1 - bar),
+        (1 - previous) * alphas.sqrt() / (1 - bar),
+    )
     return {n: v.float() for n, v in zip(BUFFERS, values)}
 
 
@@ -208,8 +242,11 @@ class Diffusion(nn.Module):
             if not self.feature or step == 0:
                 clean = self.denoiser.final_task_heads[task](clean)
             if step:
-                x = (self.posterior_mean_coef1[step] * clean + self.posterior_mean_coef2[step] * x
-                     + (0.5 * self.posterior_log_variance_clipped[step]).exp() * eps)  # fmt: skip
+                x = (
+                    self.posterior_mean_coef1[step] * clean
+                    + self.posterior_mean_coef2[step] * x
+                    + (0.5 * self.posterior_log_variance_clipped[step]).exp() * eps
+                )
         return clean
 
 
@@ -222,7 +259,8 @@ class DiffusionMTL(nn.Module):
         self.backbone = ResNet18()
         self.backbone_embed = nn.Conv2d(960, s.width, 3, 1, 1)
         self.preliminary_dec = nn.ModuleDict(
-            {t: nn.Sequential(BasicBlock(s.width, s.width), BasicBlock(s.width, s.width)) for t in s.tasks})
+            {t: nn.Sequential(BasicBlock(s.width, s.width), BasicBlock(s.width, s.width)) for t in s.tasks}
+        )
         self.preliminary_head = nn.ModuleDict({t: nn.Sequential(nn.Conv2d(s.width, c, 1)) for t, c in s.tasks.items()})
         self.diffusion_model = Diffusion(s)
 
@@ -246,8 +284,10 @@ class DiffusionMTL(nn.Module):
         start, condition = self.diffusion_inputs(features, predictions)
         size, finals = image.shape[-2:], {}
         for t in self.s.tasks:
+
             def draw(kind, task):
                 return noise(kind, task, None, start[task])
+
             finals[t] = resize(self.diffusion_model.chain(start[t], condition, t, draw), size=size)
         return finals
 
@@ -258,8 +298,10 @@ class DiffusionMTL(nn.Module):
         start, condition = self.diffusion_inputs(features, predictions)
         finals = []
         for b in range(len(image)):
+
             def draw(kind, task, b=b):
                 return noise(kind, task, b, start[task][b : b + 1])
+
             row = {}
             for i, t in enumerate(self.s.tasks):
                 if task_w[b, i]:

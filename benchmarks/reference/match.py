@@ -24,9 +24,7 @@ def published_name(task: Any) -> str:
     for name in (type(task).default_name, *type(task).aliases):
         if name in PUBLISHED:
             return name
-    raise ValueError(
-        f'{task} is not among the tasks that the published program knows: {", ".join(PUBLISHED)}'
-    )
+    raise ValueError(f'{task} is not among the tasks that the published program knows: {", ".join(PUBLISHED)}')
 
 
 def setting_of(model: nn.Module, size: tuple[int, int]) -> taskdiffusion.Setting:
@@ -38,13 +36,23 @@ def setting_of(model: nn.Module, size: tuple[int, int]) -> taskdiffusion.Setting
     names = {published_name(t): t for t in model.tasks.values()}
     weights = {n: t.loss_weight for n, t in names.items()}
     return taskdiffusion.Setting(
-        tasks={n: t.out_channels for n, t in names.items()}, size=tuple(size), width=decoder.in_channels[0],
-        vit_dim=body.embed_dim, vit_depth=len(body.blocks), vit_heads=body.blocks[0].attn.num_heads,
-        blocks=tuple(i + 1 for i in model.backbone.out_indices[:-1]), loss_weights=weights,
-        edge_weight=getattr(names.get('edge'), 'positive_weight', 0.95), aux_weight=decoder.aux_weight,
-        steps=len(decoder.step_times), repeats=decoder.repeats, scale=decoder.label_encoder.scale,
-        ranks=tuple(block.ranks) if block else (), topk=next(iter(block.router.values())).topk if block else 0,
-        special_rank=next(iter(block.own.values())).down.out_channels if block else 72)  # fmt: skip
+        tasks={n: t.out_channels for n, t in names.items()},
+        size=tuple(size),
+        width=decoder.in_channels[0],
+        vit_dim=body.embed_dim,
+        vit_depth=len(body.blocks),
+        vit_heads=body.blocks[0].attn.num_heads,
+        blocks=tuple(i + 1 for i in model.backbone.out_indices[:-1]),
+        loss_weights=weights,
+        edge_weight=getattr(names.get('edge'), 'positive_weight', 0.95),
+        aux_weight=decoder.aux_weight,
+        steps=len(decoder.step_times),
+        repeats=decoder.repeats,
+        scale=decoder.label_encoder.scale,
+        ranks=tuple(block.ranks) if block else (),
+        topk=next(iter(block.router.values())).topk if block else 0,
+        special_rank=next(iter(block.own.values())).down.out_channels if block else 72,
+    )
 
 
 class Pair:
@@ -77,8 +85,7 @@ class Pair:
         self.noise = torch.randn(batch, *z, generator=generator)
         experts = len(self.setting.ranks)
         self.routes = [
-            torch.randn(batch, experts, generator=generator)
-            for _ in range(8 * len(self.names) * bool(experts))
+            torch.randn(batch, experts, generator=generator) for _ in range(8 * len(self.names) * bool(experts))
         ]
 
     @staticmethod
@@ -108,9 +115,7 @@ class Pair:
         done[0].backward()
         return done
 
-    def compare_predictions(
-        self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-    ) -> dict[str, float]:
+    def compare_predictions(self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, float]:
         """As :func:`differences`."""
         return differences({p: (found[own], expected[p]) for p, own in self.names.items()})
 

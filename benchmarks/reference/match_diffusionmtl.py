@@ -32,17 +32,20 @@ class DiffusionPair:
         self, model: nn.Module, inputs: Tensor, targets: Mapping[str, tuple[Tensor, Tensor]], seed: int = 0
     ) -> None:
         if model.backbone.model_name != 'resnet18':
-            raise ConfigError(
-                f'the transcription of DiffusionMTL is of a resnet18, not of {model.backbone.model_name}'
-            )
+            raise ConfigError(f'the transcription of DiffusionMTL is of a resnet18, not of {model.backbone.model_name}')
         decoder = model.decoder
         self.model, self.inputs = model, inputs
         self.names = {published_name(t): n for n, t in model.tasks.items()}
         tasks = {p: model.tasks[n] for p, n in self.names.items()}
         self.setting = Setting(
-            {p: t.out_channels for p, t in tasks.items()}, decoder.mode, decoder.in_channels[0],
-            next(iter(decoder.denoiser.refiners.values()))[1].out_channels, decoder.chain.steps,
-            {p: t.loss_weight for p, t in tasks.items()}, getattr(tasks.get('edge'), 'positive_weight', 0.95))  # fmt: skip
+            {p: t.out_channels for p, t in tasks.items()},
+            decoder.mode,
+            decoder.in_channels[0],
+            next(iter(decoder.denoiser.refiners.values()))[1].out_channels,
+            decoder.chain.steps,
+            {p: t.loss_weight for p, t in tasks.items()},
+            getattr(tasks.get('edge'), 'positive_weight', 0.95),
+        )
         self.reference = DiffusionMTL(self.setting).train(model.training)
         schedule = {n: getattr(self.reference.diffusion_model, n).clone() for n in BUFFERS}
         randomize(self.reference, seed)
@@ -57,9 +60,14 @@ class DiffusionPair:
         grid = [n // 8 for n in inputs.shape[-2:]]
         kinds = ['q', *(f'p{t}' for t in range(self.setting.steps - 1, 0, -1))]
         self.noise = {
-            kind: {p: torch.randn(len(inputs), c if decoder.mode == 'prediction' else self.setting.width, *grid,
-                                  generator=generator) for p, c in self.setting.tasks.items()}
-            for kind in kinds}  # fmt: skip
+            kind: {
+                p: torch.randn(
+                    len(inputs), c if decoder.mode == 'prediction' else self.setting.width, *grid, generator=generator
+                )
+                for p, c in self.setting.tasks.items()
+            }
+            for kind in kinds
+        }
 
     def _published_batch(self, targets: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """Labels of all samples, zeros where there is none, and who has which."""
@@ -77,9 +85,7 @@ class DiffusionPair:
 
     def draws(self) -> dict[str, Tensor]:
         """The draws under the names that the network asks for."""
-        return {
-            f'{kind}.{self.names[p]}': noise for kind, row in self.noise.items() for p, noise in row.items()
-        }
+        return {f'{kind}.{self.names[p]}': noise for kind, row in self.noise.items() for p, noise in row.items()}
 
     def _drawn(self, kind: str, task: str, sample: int | None, like: Tensor) -> Tensor:
         if kind == 'p0':  # drawn and not used
@@ -99,9 +105,7 @@ class DiffusionPair:
         total.backward()
         return total.detach()
 
-    def compare_predictions(
-        self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-    ) -> dict[str, float]:
+    def compare_predictions(self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, float]:
         """As :func:`benchmarks.reference.match.differences`."""
         return differences({p: (found[own], expected[p]) for p, own in self.names.items()})
 

@@ -35,8 +35,11 @@ def stock_autoencoder(autoencoder: nn.Module) -> Any:
     if hasattr(autoencoder, 'network'):
         return stock(autoencoder.network)
     return SimpleNamespace(
-        encoder=autoencoder.encode, quant_conv=lambda z: torch.cat([z / SCALE, torch.zeros_like(z)], 1),
-        post_quant_conv=lambda z: z * SCALE, decoder=autoencoder.decode)  # fmt: skip
+        encoder=autoencoder.encode,
+        quant_conv=lambda z: torch.cat([z / SCALE, torch.zeros_like(z)], 1),
+        post_quant_conv=lambda z: z * SCALE,
+        decoder=autoencoder.decode,
+    )
 
 
 def published_program(model: nn.Module) -> Program:
@@ -56,8 +59,15 @@ def published_program(model: nn.Module) -> Program:
         return model.tokens(names[prompt.replace(' ', '_')]).detach()[None]
 
     palettes = [torch.tensor(t.palette, dtype=torch.float32) for t in model.tasks.values() if t.categorical]
-    return Program(main, child, stock_autoencoder(model.autoencoder), text, attention, tuple(names),
-                   palettes[0] if palettes else None)  # fmt: skip
+    return Program(
+        main,
+        child,
+        stock_autoencoder(model.autoencoder),
+        text,
+        attention,
+        tuple(names),
+        palettes[0] if palettes else None,
+    )
 
 
 class LatentPair:

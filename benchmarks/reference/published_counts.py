@@ -30,8 +30,15 @@ def published_model(cfg: Config) -> torch.nn.Module:
     if decoder['type'] != 'DiffusionMTLDecoder':
         return MODELS.build(model)
     channels = {n: t.out_channels for n, t in build_tasks(cfg.tasks).items()}
-    reference = DiffusionMTL(Setting(channels, decoder.get('mode', 'feature'), model['neck']['channels'],
-                                     decoder.get('hidden', 512), decoder.get('num_steps', 2)))  # fmt: skip
+    reference = DiffusionMTL(
+        Setting(
+            channels,
+            decoder.get('mode', 'feature'),
+            model['neck']['channels'],
+            decoder.get('hidden', 512),
+            decoder.get('num_steps', 2),
+        )
+    )
     if backbone.get('model_name') != 'resnet18':
         other = MODELS.build(backbone)
         if other.strides != [4, 8, 16, 32]:
@@ -70,14 +77,18 @@ def published_line(cfg: Config, size: tuple[int, int]) -> str | None:
         counts = count_of_config(cfg, size)
         if counts is None:
             return None
-        return (f'the published data flow: {counts.parameters:,} parameters without auxiliary heads, '
-                f'{counts.layers / 1e9:.1f} G in convolutions and linear layers '
-                f'(and {counts.discarded / 1e9:.1f} G whose result is discarded)')  # fmt: skip
+        return (
+            f'the published data flow: {counts.parameters:,} parameters without auxiliary heads, '
+            f'{counts.layers / 1e9:.1f} G in convolutions and linear layers '
+            f'(and {counts.discarded / 1e9:.1f} G whose result is discarded)'
+        )
     if decoder not in ('DiffusionMTLDecoder', 'PlainDecoder') or 'model_name' not in cfg.model.backbone:
         return None
     try:
         parameters, operations = count_published(cfg, size)
     except ConfigError:  # a backbone that the method was not published on
         return None
-    return (f'the published data flow: {parameters:,} parameters, {operations / 1e9:.1f} G multiply-accumulates '
-            'in the convention of fvcore')  # fmt: skip
+    return (
+        f'the published data flow: {parameters:,} parameters, {operations / 1e9:.1f} G multiply-accumulates '
+        'in the convention of fvcore'
+    )

@@ -37,8 +37,14 @@ class QueryMlp(nn.Module):
     def __init__(self, width: int, hidden: int):
         super().__init__()
         self.net = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden),
-            nn.GELU(), nn.Linear(hidden, width))  # fmt: skip
+            nn.Linear(width, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, width),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -66,8 +72,10 @@ class TaskLayer(nn.Module):
         keys, values = keys.reshape(shape).transpose(1, 2), values.reshape(shape).transpose(1, 2)
         # the published program hands its attention library a few thousand pixels at a time
         parts = batch * pixels * self.heads // 2048 + 1
-        out = [F.scaled_dot_product_attention(q, k, v)
-               for q, k, v in zip(query.chunk(parts), keys.chunk(parts), values.chunk(parts))]  # fmt: skip
+        out = [
+            F.scaled_dot_product_attention(q, k, v)
+            for q, k, v in zip(query.chunk(parts), keys.chunk(parts), values.chunk(parts))
+        ]
         return self.to_out_task(torch.cat(out).transpose(1, 2).reshape(batch, pixels, width))
 
 
@@ -89,9 +97,16 @@ class Program:
         palette: (classes, 3) colours, 0..255.
     """
 
-    def __init__(self, main: nn.Module, child: nn.Module | None, vae: nn.Module, text: Any,
-                 attention: Mapping[str, TaskLayer] | None = None, tasks: tuple[str, ...] = TASKS,
-                 palette: Tensor | None = None):  # fmt: skip
+    def __init__(
+        self,
+        main: nn.Module,
+        child: nn.Module | None,
+        vae: nn.Module,
+        text: Any,
+        attention: Mapping[str, TaskLayer] | None = None,
+        tasks: tuple[str, ...] = TASKS,
+        palette: Tensor | None = None,
+    ):
         self.main, self.child, self.vae, self.text = main, child, vae, text
         self.attention, self.tasks, self.palette = attention or {}, tasks, palette
         self.counts = dict(encoded=0, decoded=0, child=0, main=0, text=0)
@@ -132,8 +147,10 @@ class Program:
     def features(self, image: Tensor, following: Tensor | None, task: str) -> dict[str, Tensor]:
         """One pass of the auxiliary stream; what its self-attentions give."""
         found: dict[str, Tensor] = {}
-        hooks = [module.register_forward_hook(lambda m, i, out, name=name: found.__setitem__(name, out))
-                 for name, module in blocks(self.child).items()]  # fmt: skip
+        hooks = [
+            module.register_forward_hook(lambda m, i, out, name=name: found.__setitem__(name, out))
+            for name, module in blocks(self.child).items()
+        ]
         self.counts['child'] += 1
         self.run(self.child, self.stream_input(image, following, task), task)
         for hook in hooks:

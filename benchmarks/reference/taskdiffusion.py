@@ -119,10 +119,7 @@ class Backbone(nn.Module):
                 levels.append(x)
         levels.append(self.norm(x))
         h, w = self.s.grid
-        maps = [
-            fuse(t.transpose(1, 2).reshape(-1, self.s.vit_dim, h, w))
-            for fuse, t in zip(self.fea_fuse, levels)
-        ]
+        maps = [fuse(t.transpose(1, 2).reshape(-1, self.s.vit_dim, h, w)) for fuse, t in zip(self.fea_fuse, levels)]
         return {task: torch.cat(maps, 1) for task in self.s.tasks}
 
 
@@ -148,12 +145,7 @@ def conv_mlp(width: int) -> nn.Sequential:
     """feat_task of the plain variant: twice conv3x3 → BN → GELU → conv1x1."""
     layers = []
     for _ in range(2):
-        layers += [
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.BatchNorm2d(width),
-            nn.GELU(),
-            nn.Conv2d(width, width, 1),
-        ]
+        layers += [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.GELU(), nn.Conv2d(width, width, 1)]
     return nn.Sequential(*layers)
 
 
@@ -175,8 +167,9 @@ class FpnAux(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.task_mask = nn.Sequential(nn.Conv2d(4 * width, width, 1), nn.BatchNorm2d(width), nn.GELU(),
-                                       nn.Conv2d(width, 4, 3, padding=1))  # fmt: skip
+        self.task_mask = nn.Sequential(
+            nn.Conv2d(4 * width, width, 1), nn.BatchNorm2d(width), nn.GELU(), nn.Conv2d(width, 4, 3, padding=1)
+        )
 
     def forward(self, x):
         mask = self.task_mask(x).softmax(1)
@@ -220,9 +213,12 @@ class MOEBlock(nn.Module):
         self.share_conv = nn.Conv2d(e, e, 3, padding=1)
         self.bn = nn.ModuleDict({t: nn.BatchNorm2d(e) for t in s.tasks})
         self.bn_all = nn.ModuleDict({t: nn.BatchNorm2d(e) for t in s.tasks})
-        self.router_1 = nn.ModuleDict({
-            t: nn.Sequential(SpatialAtt(e, s.grid[0] * s.grid[1]), nn.Conv2d(e // 4 * 2, 2 * len(s.ranks) + 1, 1))
-            for t in s.tasks})  # fmt: skip
+        self.router_1 = nn.ModuleDict(
+            {
+                t: nn.Sequential(SpatialAtt(e, s.grid[0] * s.grid[1]), nn.Conv2d(e // 4 * 2, 2 * len(s.ranks) + 1, 1))
+                for t in s.tasks
+            }
+        )
 
     def forward(self, x, task):
         experts = len(self.s.ranks)
@@ -249,17 +245,13 @@ class FpnEncoder(nn.Module):
         super().__init__()
         self.s, e, n = s, s.width, len(s.tasks)
         self.share_fpn = nn.Module()
-        self.share_fpn.fpn_conv = nn.ModuleList(
-            nn.ModuleList(Film(e, e, 3, e, e) for _ in range(2)) for _ in range(4)
-        )
+        self.share_fpn.fpn_conv = nn.ModuleList(nn.ModuleList(Film(e, e, 3, e, e) for _ in range(2)) for _ in range(4))
         self.mask_task = nn.ModuleList(Film(e, n * n, 3, e) for _ in range(4))
         if s.ranks:
             self.feat_task = nn.ModuleList(nn.ModuleList(MOEBlock(s) for _ in range(2)) for _ in range(4))
         else:
             self.feat_task = nn.ModuleList(nn.ModuleDict({t: conv_mlp(e) for t in s.tasks}) for _ in range(4))
-        self.specific_head = nn.ModuleList(
-            nn.ModuleDict({t: Film(e, e, 1, e) for t in s.tasks}) for _ in range(4)
-        )
+        self.specific_head = nn.ModuleList(nn.ModuleDict({t: Film(e, e, 1, e) for t in s.tasks}) for _ in range(4))
         self.fpn_mask = nn.ModuleDict({t: Film(4 * e, e, 1, e, 4, 3) for t in s.tasks})
 
     def conditions(self, levels):
@@ -322,32 +314,30 @@ class Heads(nn.Module):
         self.s, e, quarter = s, s.width, s.width // 4
         self.apart = 'sal' in s.tasks
         self.code_channels = e + quarter if self.apart else e
-        self.embedding_tables = nn.ModuleDict({
-            t: nn.Embedding(c + 1, quarter) if t in DISCRETE else nn.Conv2d(CHANNELS[t], quarter, 1)
-            for t, c in s.tasks.items()})  # fmt: skip
+        self.embedding_tables = nn.ModuleDict(
+            {
+                t: nn.Embedding(c + 1, quarter) if t in DISCRETE else nn.Conv2d(CHANNELS[t], quarter, 1)
+                for t, c in s.tasks.items()
+            }
+        )
         self.invalid_embedding_tables = nn.ModuleDict(
             {t: nn.Embedding(1, quarter) for t in s.tasks if t not in DISCRETE}
         )
         self.embed_all = nn.Conv2d((len(s.tasks) - self.apart) * quarter, e, 1)
         self.transforms = nn.Module()
-        self.transforms.conv_transforms = nn.ModuleList(
-            nn.Conv2d(e + self.code_channels, e, 1) for _ in range(4)
-        )
+        self.transforms.conv_transforms = nn.ModuleList(nn.Conv2d(e + self.code_channels, e, 1) for _ in range(4))
         self.time_mlp = nn.Sequential(LearnedSinusoid(), nn.Linear(17, e), nn.GELU(), nn.Linear(e, e))
         self.fpn_encoder = FpnEncoder(s)
-        self.encoders = nn.ModuleList(
-            nn.ModuleDict({t: Film(e, e, 3, e, e) for t in s.tasks}) for _ in range(3)
-        )
+        self.encoders = nn.ModuleList(nn.ModuleDict({t: Film(e, e, 3, e, e) for t in s.tasks}) for _ in range(3))
         self.pred_heads = nn.ModuleDict({t: nn.Conv2d(e, c, 3, padding=1) for t, c in s.tasks.items()})
         aux = (lambda: FpnAux(e)) if s.ranks else (lambda: ConvMLP(4 * e, e))
-        self.aux_heads = nn.ModuleDict({
-            t: nn.Sequential(aux(), nn.Conv2d(e, c, 3, padding=1)) for t, c in s.tasks.items()})  # fmt: skip
+        self.aux_heads = nn.ModuleDict(
+            {t: nn.Sequential(aux(), nn.Conv2d(e, c, 3, padding=1)) for t, c in s.tasks.items()}
+        )
 
     # codes
     def encode(self, codes: dict[str, Tensor]) -> Tensor:
-        mixed = self.embed_all(
-            torch.cat([codes[t] for t in self.s.tasks if not (self.apart and t == 'sal')], 1)
-        )
+        mixed = self.embed_all(torch.cat([codes[t] for t in self.s.tasks if not (self.apart and t == 'sal')], 1))
         self.embedded = mixed
         if self.apart:
             mixed = torch.cat([codes['sal'], mixed], 1)
@@ -389,9 +379,7 @@ class Heads(nn.Module):
 
     # network
     def denoise(self, levels, z, time, conditions, up: bool) -> dict[str, Tensor]:
-        mixed = torch.cat(
-            [conv(torch.cat([x, z], 1)) for conv, x in zip(self.transforms.conv_transforms, levels)], 1
-        )
+        mixed = torch.cat([conv(torch.cat([x, z], 1)) for conv, x in zip(self.transforms.conv_transforms, levels)], 1)
         features = self.fpn_encoder(mixed, time, conditions)
         logits = {}
         for task, x in features.items():
@@ -432,17 +420,14 @@ class ReferenceTaskDiffusion(nn.Module):
         conditions, routes = heads.fpn_encoder.conditions(levels)
         logits = heads.denoise(levels, alpha * z0 + sigma * noise, heads.time_mlp(snr), conditions, True)
         aux = heads.auxiliary(conditions)
-        full = [
-            {k: F.interpolate(v, s.size, mode='bilinear') for k, v in maps.items()} for maps in (logits, aux)
-        ]
+        full = [{k: F.interpolate(v, s.size, mode='bilinear') for k, v in maps.items()} for maps in (logits, aux)]
         return full[0], full[1], balance(routes) if s.ranks else image.new_zeros(())
 
     def losses(self, image: Tensor, targets: dict[str, Tensor]):
         """(total, main losses, auxiliary losses, load balance), unweighted but for the total."""
         logits, aux, cv = self.train_outputs(image, targets)
         main, side = (
-            {t: task_loss(t, x[t], targets[t], self.s.edge_weight) for t in self.s.tasks}
-            for x in (logits, aux)
+            {t: task_loss(t, x[t], targets[t], self.s.edge_weight) for t in self.s.tasks} for x in (logits, aux)
         )
         total = sum(self.s.loss_weights[t] * (main[t] + self.s.aux_weight * side[t]) for t in self.s.tasks)
         return total + self.s.balance_weight * cv, main, side, cv

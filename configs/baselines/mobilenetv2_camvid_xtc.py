@@ -5,6 +5,11 @@ The weights are a file of torchvision's, model.backbone.checkpoint=PATH. label_s
 
 _base_ = 'r18_camvid_xtc.py'
 
-model = dict(backbone=dict(
-    _delete_=True, type='TimmBackbone', model_name='mobilenetv2_100',
-    checkpoint='checkpoints/mobilenet_v2-b0353104.pth'))  # fmt: skip
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='TimmBackbone',
+        model_name='mobilenetv2_100',
+        checkpoint='checkpoints/mobilenet_v2-b0353104.pth',
+    )
+)

@@ -10,8 +10,12 @@ model = dict(
     tasks=_base_.tasks,
     backbone=dict(type='TimmBackbone', model_name='resnet18', channels=(32, 64, 128, 256)),
     decoder=dict(
-        type='XTC', weight=2.0, filters=(16, 32, 64, 128, 256),
+        type='XTC',
+        weight=2.0,
+        filters=(16, 32, 64, 128, 256),
         neck=dict(type='ConcatFusion', channels=64, stride=4),
-        decoder=dict(type='PlainDecoder', channels=64, num_blocks=6, composition='balanced')))
+        decoder=dict(type='PlainDecoder', channels=64, num_blocks=6, composition='balanced'),
+    ),
+)
 
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10), '.beta': dict(lr_mult=10)}))

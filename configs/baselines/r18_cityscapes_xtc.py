@@ -10,13 +10,17 @@ model = dict(
     tasks=_base_.tasks,
     backbone=dict(type='TimmBackbone', model_name='resnet18', pretrained=True),
     decoder=dict(
-        type='XTC', weight=2.0, recompute=True,
+        type='XTC',
+        weight=2.0,
+        recompute=True,
         neck=dict(type='ConcatFusion', channels=512, stride=8),
-        decoder=dict(type='PlainDecoder', channels=512, num_blocks=6, composition='balanced')))
+        decoder=dict(type='PlainDecoder', channels=512, num_blocks=6, composition='balanced'),
+    ),
+)
 
 sync_bn = 'torch'
 train_cfg = dict(max_iters=74200, val_interval=7420)
 optim_wrapper = dict(
-    optimizer=dict(lr=0.0001),
-    paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10), '.beta': dict(lr_mult=10)}))
+    optimizer=dict(lr=0.0001), paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10), '.beta': dict(lr_mult=10)})
+)
 param_scheduler = [dict(type='EpochPolyLR', epochs=200, epoch_length=371, power=0.9, by_epoch=False)]

@@ -10,9 +10,13 @@ model = dict(
     tasks=_base_.tasks,
     backbone=dict(type='TimmBackbone', model_name='resnet18', pretrained=True),
     decoder=dict(
-        type='XTC', weight=2.0, recompute=True,
+        type='XTC',
+        weight=2.0,
+        recompute=True,
         neck=dict(type='ConcatFusion', channels=512, stride=8),
-        decoder=dict(type='PlainDecoder', channels=512, num_blocks=6, composition='balanced')))
+        decoder=dict(type='PlainDecoder', channels=512, num_blocks=6, composition='balanced'),
+    ),
+)
 
 sync_bn = 'torch'
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10), '.beta': dict(lr_mult=10)}))

@@ -11,7 +11,8 @@ model = dict(
     tasks=_base_.tasks,
     data_preprocessor=dict(type='TwoViews', tasks=_base_.tasks, flip=0.5),
     backbone=dict(type='SegNet'),
-    decoder=dict(type='XTC', weight=1.0, views=2, decoder=dict(type='ConvHeads', composition='sample')))
+    decoder=dict(type='XTC', weight=1.0, views=2, decoder=dict(type='ConvHeads', composition='sample')),
+)
 
 train_cfg = dict(max_iters=74400, val_interval=7440)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=0.1), '.beta': dict(lr_mult=0.1)}))

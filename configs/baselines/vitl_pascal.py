@@ -5,10 +5,16 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/pascal.py', '../_b
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
-    backbone=dict(type='TimmBackbone', model_name='vit_large_patch16_384', img_size=(512, 512), drop_path_rate=0.15,
-                  pretrained=True),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='vit_large_patch16_384',
+        img_size=(512, 512),
+        drop_path_rate=0.15,
+        pretrained=True,
+    ),
     neck=dict(type='LevelProjection', channels=376),
-    decoder=dict(type='PlainDecoder', channels=376, num_blocks=3, block='mlp', upsample=4, head_kernel=3))  # fmt: skip
+    decoder=dict(type='PlainDecoder', channels=376, num_blocks=3, block='mlp', upsample=4, head_kernel=3),
+)
 
 sync_bn = 'torch'
 optim_wrapper = dict(optimizer=dict(lr=2e-5))

@@ -10,7 +10,8 @@ model = dict(
     tasks=_base_.tasks,
     backbone=dict(type='TimmBackbone', model_name='resnet50', pretrained=True),
     neck=dict(type='ConcatFusion', channels=512, stride=8),
-    decoder=dict(type='DiffusionMTLDecoder', mode='feature'))
+    decoder=dict(type='DiffusionMTLDecoder', mode='feature'),
+)
 
 sync_bn = 'torch'
 train_dataloader = dict(batch_size=6)

@@ -8,10 +8,16 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/pascal.py', '../_b
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
-    backbone=dict(type='TimmBackbone', model_name='vit_large_patch16_384', img_size=(512, 512), drop_path_rate=0.15,
-                  pretrained=True),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='vit_large_patch16_384',
+        img_size=(512, 512),
+        drop_path_rate=0.15,
+        pretrained=True,
+    ),
     neck=dict(type='ConcatFusion', channels=512, stride=8),
-    decoder=dict(type='DiffusionMTLDecoder', mode='feature'))
+    decoder=dict(type='DiffusionMTLDecoder', mode='feature'),
+)
 
 sync_bn = 'torch'
 optim_wrapper = dict(optimizer=dict(lr=2e-5))

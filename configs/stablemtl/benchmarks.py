@@ -6,6 +6,5 @@ hand by removing it from ``test_dataloader.dataset.datasets``: the others are co
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/stablemtl.py', '../_base_/models/sd2.py']
 
-model = dict(
-    tasks=_base_.tasks, predict_labelled=True, exchange=dict(heads=4, query_width=640, places='all', hide=0.4))  # fmt: skip
+model = dict(tasks=_base_.tasks, predict_labelled=True, exchange=dict(heads=4, query_width=640, places='all', hide=0.4))
 test_cfg = dict(type='TestLoop')

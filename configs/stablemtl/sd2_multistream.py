@@ -1,8 +1,11 @@
 """StableMTL, stage 2: a main stream that looks at the features of the frozen stream of stage 1."""
 
 _base_ = [
-    '../_base_/default_runtime.py', '../_base_/datasets/stablemtl.py', '../_base_/models/sd2.py',
-    '../_base_/schedules/stablemtl.py']  # fmt: skip
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/stablemtl.py',
+    '../_base_/models/sd2.py',
+    '../_base_/schedules/stablemtl.py',
+]
 
 updates = 11000
 train_cfg = dict(max_iters=updates * _base_.accumulation)
@@ -10,6 +13,7 @@ model = dict(
     tasks=_base_.tasks,
     checkpointing=True,
     single_stream='work_dirs/stablemtl/sd2_single/iter_40000.pth',
-    exchange=dict(heads=4, query_width=640, places='all', hide=0.4))  # fmt: skip
+    exchange=dict(heads=4, query_width=640, places='all', hide=0.4),
+)
 
 custom_hooks = [dict(type='RandomStateHook'), dict(type='AccumulationHook'), dict(type='NonFiniteLossHook')]

@@ -9,7 +9,7 @@ study = dict(
     'shared one eight labels of all six tasks. Cross-task consistency differs from the multi-task baseline by less than '
     'the deviations.\n\n'
     'Diffusion does not help at this length of training. Its shared features are not the reason: the initial maps of the '
-    'same networks, before any noise, are about as good as the baseline\'s with a third of its blocks (feature / prediction: '
+    "same networks, before any noise, are about as good as the baseline's with a third of its blocks (feature / prediction: "
     'semseg mIoU 0.490 / 0.471, human parts 0.370 / 0.366, saliency 0.716 / 0.714, normals 25.9 / 26.0, boundary 0.195 / '
     '0.192, depth RMSE 0.643 / 0.644, means over the seeds). What the denoiser makes of them is worse: it starts from '
     'nothing, learns from labelled pairs alone, and in 400 iterations has not learned to take the noise out again, least of all '
@@ -18,13 +18,19 @@ study = dict(
     reference='single-task',
     seeds=[0, 1, 2],
     label_sampler=dict(type='OneLabel', seed=0),
-    options={'max_iters': 400, 'size': (64, 64), 'train_dataloader.dataset.length': 3000,
-             'train_dataloader.dataset.cache_dir': 'work_dirs/studies/diorama_scenes',
-             'default_hooks.checkpoint.interval': 100, 'default_hooks.checkpoint.max_keep_ckpts': 1},
+    options={
+        'max_iters': 400,
+        'size': (64, 64),
+        'train_dataloader.dataset.length': 3000,
+        'train_dataloader.dataset.cache_dir': 'work_dirs/studies/diorama_scenes',
+        'default_hooks.checkpoint.interval': 100,
+        'default_hooks.checkpoint.max_keep_ckpts': 1,
+    },
     rows={
         'single-task': dict(config='../baselines/r18_diorama.py', per_task=True),
         'multi-task baseline': dict(config='../baselines/r18_diorama.py'),
         'XTC': dict(config='../baselines/r18_diorama_xtc.py'),
         'DiffusionMTL, prediction': dict(config='../diffusionmtl/r18_diorama_prediction.py'),
         'DiffusionMTL, feature': dict(config='../diffusionmtl/r18_diorama_feature.py'),
-    })  # fmt: skip
+    },
+)

@@ -5,12 +5,23 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/nyud.py', '../_bas
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
-    backbone=dict(type='TimmBackbone', model_name='vit_large_patch16_384', img_size=(448, 576), drop_path_rate=0.15,
-                  pretrained=True),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='vit_large_patch16_384',
+        img_size=(448, 576),
+        drop_path_rate=0.15,
+        pretrained=True,
+    ),
     neck=dict(type='LevelProjection', channels=768),
-    decoder=dict(type='TaskDiffusionDecoder', steps=3, scale=0.01, aux_weight=1.0,
-                 aux='level_mask',
-                 conditions=dict(type='MLoREConditions', ranks=list(range(32, 257, 16)), topk=4, grid=(28, 36))))
+    decoder=dict(
+        type='TaskDiffusionDecoder',
+        steps=3,
+        scale=0.01,
+        aux_weight=1.0,
+        aux='level_mask',
+        conditions=dict(type='MLoREConditions', ranks=list(range(32, 257, 16)), topk=4, grid=(28, 36)),
+    ),
+)
 
 sync_bn = 'torch'
 optim_wrapper = dict(optimizer=dict(lr=1e-5))

@@ -5,12 +5,24 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/pascal.py', '../_b
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
-    backbone=dict(type='TimmBackbone', model_name='vit_large_patch16_384', img_size=(512, 512), drop_path_rate=0.15,
-                  pretrained=True),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='vit_large_patch16_384',
+        img_size=(512, 512),
+        drop_path_rate=0.15,
+        pretrained=True,
+    ),
     neck=dict(type='LevelProjection', channels=452),
-    decoder=dict(type='TaskDiffusionDecoder', steps=3, scale=0.01, aux_weight=1.0,
-                 separate_codes=('saliency',), aux='level_mask',
-                 conditions=dict(type='MLoREConditions', ranks=list(range(16, 129, 8)), topk=3, grid=(32, 32))))
+    decoder=dict(
+        type='TaskDiffusionDecoder',
+        steps=3,
+        scale=0.01,
+        aux_weight=1.0,
+        separate_codes=('saliency',),
+        aux='level_mask',
+        conditions=dict(type='MLoREConditions', ranks=list(range(16, 129, 8)), topk=3, grid=(32, 32)),
+    ),
+)
 
 sync_bn = 'torch'
 optim_wrapper = dict(optimizer=dict(lr=2e-5))

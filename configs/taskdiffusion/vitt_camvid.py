@@ -5,7 +5,15 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/camvid.py', '../_b
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
-    backbone=dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(192, 240), patch_size=8,
-                  embed_dim=128, depth=8, num_heads=4),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='vit_tiny_patch16_224',
+        img_size=(192, 240),
+        patch_size=8,
+        embed_dim=128,
+        depth=8,
+        num_heads=4,
+    ),
     neck=dict(type='LevelProjection', channels=48),
-    decoder=dict(type='TaskDiffusionDecoder', steps=3, upsample=4, aux_weight=0.25))  # fmt: skip
+    decoder=dict(type='TaskDiffusionDecoder', steps=3, upsample=4, aux_weight=0.25),
+)

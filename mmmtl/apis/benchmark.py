@@ -30,8 +30,9 @@ __all__ = ['Benchmark', 'Speed', 'interleaved', 'matmul_peak', 'part_times', 'pe
 MODES = ('predict', 'train')
 
 
-def interleaved(runs: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 1,
-                device: torch.device | str = 'cpu') -> dict[str, list[float]]:  # fmt: skip
+def interleaved(
+    runs: Mapping[str, Callable[[], Any]], repeats: int, warmup: int = 1, device: torch.device | str = 'cpu'
+) -> dict[str, list[float]]:
     """Seconds of every run, measured in turns so that a change of the machine's load meets all of them."""
     for run in runs.values():
         for _ in range(warmup):
@@ -52,9 +53,7 @@ def _wait(device: torch.device | str) -> None:
         torch.cuda.synchronize(device)
 
 
-def matmul_peak(
-    device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32, size: int = 2048
-) -> float:
+def matmul_peak(device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
     """Best FLOP/s of a square matrix product on this machine, by any of PyTorch's libraries."""
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     side = size // 64
@@ -116,8 +115,14 @@ def _peak(run: Callable[[], Any], device: torch.device | str) -> int:
     return peak[0] - before
 
 
-def random_targets(tasks: Mapping[str, Any], size: tuple[int, int], batch: int, device: torch.device | str = 'cpu',
-                   seed: int = 0, one_label: bool = False) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
+def random_targets(
+    tasks: Mapping[str, Any],
+    size: tuple[int, int],
+    batch: int,
+    device: torch.device | str = 'cpu',
+    seed: int = 0,
+    one_label: bool = False,
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Random labels, with a tenth of the pixels unknown: of all tasks for every sample, or of one task for each."""
     generator, samples = torch.Generator().manual_seed(seed), torch.arange(batch, device=device)
     targets = {}
@@ -136,9 +141,7 @@ def random_targets(tasks: Mapping[str, Any], size: tuple[int, int], batch: int, 
     return targets
 
 
-def part_times(
-    model: nn.Module, run: Callable[[], Any], device: torch.device | str = 'cpu'
-) -> dict[str, float]:
+def part_times(model: nn.Module, run: Callable[[], Any], device: torch.device | str = 'cpu') -> dict[str, float]:
     """Seconds of one ``run`` spent in each part of the network (its children, and those of its decoder)."""
     seconds: dict[str, float] = {}
     started: dict[str, float] = {}
@@ -148,9 +151,7 @@ def part_times(
         called = [modules[name]] if type(modules[name]).forward is not nn.Module.forward else []
         containers = (nn.ModuleList, nn.ModuleDict)
         if isinstance(modules[name], containers):  # a container is never called; what it holds is
-            called = [
-                m for m in modules[name].modules() if not isinstance(m, containers) and m is not modules[name]
-            ]
+            called = [m for m in modules[name].modules() if not isinstance(m, containers) and m is not modules[name]]
             called = [m for m in called if not any(m is not o and m in set(o.modules()) for o in called)]
 
         def enter(*_: Any, name: str = name) -> None:
@@ -199,12 +200,16 @@ class Speed:
 
     def lines(self, name: str) -> list[str]:
         """The figures as text."""
-        lines = [f'{name}: median {self.median:.3f} s, best {min(self.seconds):.3f} s of {len(self.seconds)}, '
-                 f'peak memory {self.memory / 2**20:.0f} MiB']  # fmt: skip
+        lines = [
+            f'{name}: median {self.median:.3f} s, best {min(self.seconds):.3f} s of {len(self.seconds)}, '
+            f'peak memory {self.memory / 2**20:.0f} MiB'
+        ]
         if self.flops and self.peak:
             share = self.flops / min(self.seconds) / self.peak
-            lines.append(f'  {self.flops / 2e9:.1f} G multiply-accumulates, {100 * share:.0f} % of the peak of '
-                         f'{self.peak / 1e9:.0f} GFLOP/s')  # fmt: skip
+            lines.append(
+                f'  {self.flops / 2e9:.1f} G multiply-accumulates, {100 * share:.0f} % of the peak of '
+                f'{self.peak / 1e9:.0f} GFLOP/s'
+            )
         return lines
 
 
@@ -226,9 +231,18 @@ class Benchmark:
         ConfigError: Unknown mode.
     """
 
-    def __init__(self, cfg: Config, mode: str = 'predict', size: Sequence[int] | None = None, batch: int = 1,
-                 device: str = 'cpu', amp: bool = False, compiled: bool = False, seed: int = 0,
-                 one_label: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        cfg: Config,
+        mode: str = 'predict',
+        size: Sequence[int] | None = None,
+        batch: int = 1,
+        device: str = 'cpu',
+        amp: bool = False,
+        compiled: bool = False,
+        seed: int = 0,
+        one_label: bool = False,
+    ) -> None:
         if mode not in MODES:
             raise ConfigError(f"mode must be one of {MODES}, got '{mode}'")
         self.cfg, self.mode, self.batch, self.device, self.amp = cfg, mode, batch, device, amp

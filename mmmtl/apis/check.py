@@ -32,15 +32,7 @@ PARTS = {
         'auto_scale_lr',
     ),
     'val': ('val_dataloader', 'val_cfg', 'val_evaluator'),
-    'test': (
-        'test_dataloader',
-        'test_cfg',
-        'test_evaluator',
-        'default_hooks',
-        'custom_hooks',
-        'visualizer',
-        'env_cfg',
-    ),
+    'test': ('test_dataloader', 'test_cfg', 'test_evaluator', 'default_hooks', 'custom_hooks', 'visualizer', 'env_cfg'),
 }
 
 
@@ -148,9 +140,7 @@ def _where_else(kind: str, registry: Any) -> str:
         parent = parent.parent
     text = f'is not in the registry {registry.scope}::{registry.name}.{suggest(kind, known)}'
     others = [
-        r
-        for r in vars(own).values()
-        if isinstance(r, own.Registry) and r is not registry and kind in r.module_dict
+        r for r in vars(own).values() if isinstance(r, own.Registry) and r is not registry and kind in r.module_dict
     ]
     if others:
         text += f' It is a {others[0].name}, not a {registry.name}.'
@@ -198,12 +188,7 @@ def _file_problems(component: Component) -> Iterator[str]:
     if component.registry is own.LABEL_SAMPLERS and label_map and not osp.isfile(str(label_map)):
         yield f"{path}.path='{label_map}' does not exist."
     checkpoint = config.get('checkpoint')
-    if (
-        component.registry is own.MODELS
-        and isinstance(checkpoint, str)
-        and checkpoint
-        and '://' not in checkpoint
-    ):
+    if component.registry is own.MODELS and isinstance(checkpoint, str) and checkpoint and '://' not in checkpoint:
         if not osp.exists(checkpoint):
             yield f"{path}.checkpoint='{checkpoint}' does not exist."
 

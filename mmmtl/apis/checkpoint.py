@@ -36,9 +36,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     if not osp.isfile(path):
         folder = osp.dirname(path) or '.'
         files = (
-            [f for f in os.listdir(folder) if f.endswith(('.pth', '.safetensors', '.tar'))]
-            if osp.isdir(folder)
-            else []
+            [f for f in os.listdir(folder) if f.endswith(('.pth', '.safetensors', '.tar'))] if osp.isdir(folder) else []
         )
         listed = f' In {folder} there are {sorted(files)[:8]}.' if files else ''
         raise CheckpointError(f"checkpoint '{path}' does not exist.{listed}")
@@ -56,13 +54,9 @@ def read_checkpoint(path: str) -> dict[str, Any]:
             if foreign
             else ' It is broken or no checkpoint; copy it again.'
         )
-        raise CheckpointError(
-            f"checkpoint '{path}' can't be read ({type(error).__name__}: {text}).{remedy}"
-        ) from error
+        raise CheckpointError(f"checkpoint '{path}' can't be read ({type(error).__name__}: {text}).{remedy}") from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"checkpoint '{path}' holds {type(content).__name__}, expected a dict with 'state_dict'"
-        )
+        raise CheckpointError(f"checkpoint '{path}' holds {type(content).__name__}, expected a dict with 'state_dict'")
     content = dict(content)
     if 'state_dict' not in content:
         if not content or not all(isinstance(v, Tensor) for v in content.values()):
@@ -80,10 +74,7 @@ def _read_safetensors(path: str) -> dict[str, Any]:
 
     try:
         with safe_open(path, framework='pt') as file:
-            return {
-                'state_dict': {k: file.get_tensor(k) for k in file.keys()},
-                'meta': dict(file.metadata() or {}),
-            }  # noqa: SIM118
+            return {'state_dict': {k: file.get_tensor(k) for k in file.keys()}, 'meta': dict(file.metadata() or {})}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"checkpoint '{path}' can't be read as safetensors: {error}") from error
 
@@ -177,14 +168,10 @@ class Fit:
 
     def report(self, path: str) -> str:
         """The error text: what does not fit, where the configs differ, what to do."""
-        lines = [
-            f"checkpoint '{path}' is not of this network ({type(self.network).__name__}): {self.summary()}"
-        ]
+        lines = [f"checkpoint '{path}' is not of this network ({type(self.network).__name__}): {self.summary()}"]
         differences = config_differences(self.content, self.network)
         if differences:
-            lines.append(
-                'The checkpoint was trained with other settings: ' + '; '.join(differences[:4]) + '.'
-            )
+            lines.append('The checkpoint was trained with other settings: ' + '; '.join(differences[:4]) + '.')
         lines.append(
             'Use the config the checkpoint was trained with (it lies in its work dir), or --cfg-options to match it. '
             'Checkpoints of published code go through tools/model_converters/convert_upstream.py.'

@@ -20,9 +20,7 @@ from .tables import format_table
 __all__ = ['comparison_table', 'delta_m_table']
 
 
-def delta_m_table(
-    runs: Sequence[str], reference: str, figures: Sequence[str] | None = None, rows: bool = False
-) -> str:
+def delta_m_table(runs: Sequence[str], reference: str, figures: Sequence[str] | None = None, rows: bool = False) -> str:
     """Δm of runs (mean ± standard deviation over several), by figure.
 
     Args:
@@ -58,9 +56,7 @@ def delta_m_table(
     return '\n\n'.join(text)
 
 
-def comparison_table(
-    run_a: str, run_b: str, resamples: int = 1000, seed: int = 0, out: str | None = None
-) -> str:
+def comparison_table(run_a: str, run_b: str, resamples: int = 1000, seed: int = 0, out: str | None = None) -> str:
     """Every figure of two runs, or of two sets of seeds (comma-separated), with intervals of the difference.
 
     Args:

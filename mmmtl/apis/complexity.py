@@ -10,11 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    FakeTensorMode,
-    UnsupportedFakeTensorException,
-)
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, UnsupportedFakeTensorException
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -92,13 +88,7 @@ class Complexity:
         """The counts as text, parameters in millions and multiply-accumulates in billions."""
         whole = self.total()
         rows = [[name, *_cells(part)] for name, part in self.parts.items()] + [['total', *_cells(whole)]]
-        header = [
-            'part',
-            'parameters M',
-            'of these training only M',
-            'conv + linear GMAC',
-            'attention, einsum GMAC',
-        ]
+        header = ['part', 'parameters M', 'of these training only M', 'conv + linear GMAC', 'attention, einsum GMAC']
         return (
             f'input {self.size[0]} x {self.size[1]}, one image\n\n'
             + format_table(header, rows, right=(1, 2, 3, 4))
@@ -135,9 +125,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
     for dataset in (loader.get('dataset') or {} for loader in loaders):
         if dataset.get('size'):
             return _pair(dataset['size'])
-    raise ConfigError(
-        f'{cfg.filename or "the config"} fixes no input size; give one with --shape HEIGHT WIDTH'
-    )
+    raise ConfigError(f'{cfg.filename or "the config"} fixes no input size; give one with --shape HEIGHT WIDTH')
 
 
 def _pair(size: Any) -> tuple[int, int]:

@@ -78,9 +78,7 @@ def spread(cfg: Config, before: Mapping[str, Any]) -> dict[str, list[str]]:
     Raises:
         ConfigError: A changed name that no section uses.
     """
-    changed = {
-        name for name, old in before.items() if name in cfg and cfg[name] != old and name not in _SECTIONS
-    }
+    changed = {name for name, old in before.items() if name in cfg and cfg[name] != old and name not in _SECTIONS}
     if not changed:
         return {}
     copies = {name: find_copies(before, name) for name in changed}

@@ -20,9 +20,7 @@ from .train import train
 __all__ = ['comparison_table', 'run_demo']
 
 
-def run_demo(
-    config: str, work_dir: str, cfg_options: Mapping[str, Any] | None = None, panels: int = 12
-) -> str:
+def run_demo(config: str, work_dir: str, cfg_options: Mapping[str, Any] | None = None, panels: int = 12) -> str:
     """Train, evaluate on held-out scenes, draw panels and the loss curve.
 
     Written into ``work_dir``: the checkpoint, ``metrics.json``, ``panels/``, ``loss.png`` and ``comparison.txt``.
@@ -46,9 +44,7 @@ def run_demo(
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
     constant = best_constants(dataset)
     better = {f'{n}/{headline_figure(t)}': t.higher_is_better for n, t in dataset.metainfo['tasks'].items()}
-    table = comparison_table(
-        {'TaskDiffusion': trained, 'untrained': untrained, 'best constant': constant}, better
-    )
+    table = comparison_table({'TaskDiffusion': trained, 'untrained': untrained, 'best constant': constant}, better)
     (Path(work_dir) / 'comparison.txt').write_text(table + '\n')
     print(f'\n{table}\n\n{work_dir}: metrics.json, {panels} panels, loss.png ({time.time() - started:.0f} s)')
     return table

@@ -74,9 +74,7 @@ class Inferencer:
     ) -> None:
         if isinstance(model, nn.Module):
             if checkpoint is not None or cfg_options:
-                raise ValueError(
-                    'Inferencer: checkpoint and cfg_options go with a config, not with a built model'
-                )
+                raise ValueError('Inferencer: checkpoint and cfg_options go with a config, not with a built model')
             if not hasattr(model, 'cfg'):
                 raise ValueError('Inferencer: the model has no cfg; build it with mmmtl.apis.init_model')
             self.model = model if device is None else model.to(device)
@@ -129,9 +127,7 @@ class Inferencer:
             for item in items:
                 images = item.load()
                 packed = self.preprocess(item, images)
-                if batch and (
-                    len(batch) == batch_size or packed['inputs'].shape != batch[0][2]['inputs'].shape
-                ):
+                if batch and (len(batch) == batch_size or packed['inputs'].shape != batch[0][2]['inputs'].shape):
                     results += self._finish(batch, out_dir, panels, raw, explain)
                     bar.update(len(batch))
                     batch = []
@@ -169,15 +165,11 @@ class Inferencer:
         return results
 
     @torch.no_grad()
-    def _finish(
-        self, batch: list, out_dir: str | None, panels: bool, raw: bool, explain: bool
-    ) -> list[Result]:
+    def _finish(self, batch: list, out_dir: str | None, panels: bool, raw: bool, explain: bool) -> list[Result]:
         """Predict on a batch, draw, write."""
         if not batch:
             return []
-        data = dict(
-            inputs=[p['inputs'] for *_, p in batch], data_samples=[p['data_samples'] for *_, p in batch]
-        )
+        data = dict(inputs=[p['inputs'] for *_, p in batch], data_samples=[p['data_samples'] for *_, p in batch])
         samples = self.model.test_step(data)
         results = [
             self._result(item, images, sample, out_dir, panels, raw)
@@ -237,9 +229,7 @@ def build_pipeline(cfg: Config) -> list[Any]:
     while dataset is not None and 'pipeline' not in dataset:
         dataset = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
     if dataset is None:
-        raise ConfigError(
-            f'{cfg.filename or "the config"} has no test pipeline (test_dataloader.dataset.pipeline)'
-        )
+        raise ConfigError(f'{cfg.filename or "the config"} has no test pipeline (test_dataloader.dataset.pipeline)')
     return [TRANSFORMS.build(dict(step)) for step in dataset['pipeline']]
 
 

@@ -50,14 +50,9 @@ class ImageInput:
             mmmtl.datasets.label_files.FileError: A file that is missing or no image.
             InputError: An array that is no image, or frames of different sizes.
         """
-        images = [
-            check_array(f, self.sample_id) if isinstance(f, np.ndarray) else read_upright(f)
-            for f in self.frames
-        ]
+        images = [check_array(f, self.sample_id) if isinstance(f, np.ndarray) else read_upright(f) for f in self.frames]
         if len({i.shape for i in images}) > 1:
-            raise InputError(
-                f"'{self.sample_id}': the two frames differ in size: {[i.shape[:2] for i in images]}"
-            )
+            raise InputError(f"'{self.sample_id}': the two frames differ in size: {[i.shape[:2] for i in images]}")
         return images
 
 
@@ -78,9 +73,7 @@ def check_array(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype == np.uint8 and array.ndim == 2:
         array = np.repeat(array[..., None], 3, -1)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3 or 0 in array.shape:
-        raise InputError(
-            f"'{name}': expected an image, uint8 RGB (H, W, 3), found {array.dtype} {array.shape}"
-        )
+        raise InputError(f"'{name}': expected an image, uint8 RGB (H, W, 3), found {array.dtype} {array.shape}")
     return array
 
 
@@ -142,9 +135,7 @@ def _ids(sources: Sequence[Source]) -> list[str]:
     paths = [osp.abspath(s) for s in sources if not isinstance(s, np.ndarray)]
     top = osp.commonpath([osp.dirname(p) for p in paths])
     names = [
-        stem
-        if isinstance(s, np.ndarray)
-        else Path(osp.relpath(osp.abspath(s), top)).with_suffix('').as_posix()
+        stem if isinstance(s, np.ndarray) else Path(osp.relpath(osp.abspath(s), top)).with_suffix('').as_posix()
         for s, stem in zip(sources, stems)
     ]
     seen: dict[str, int] = {}

@@ -79,9 +79,7 @@ def _add(log: RunLog, entry: Mapping[str, object]) -> None:
     """Sort one line of a log into the curves."""
     step = int(entry.get('step', entry.get('iter', 0)))  # type: ignore[call-overload]
     numbers = {
-        k: float(v)
-        for k, v in entry.items()
-        if isinstance(v, (int, float)) and k not in ('step', 'iter', 'epoch')
+        k: float(v) for k, v in entry.items() if isinstance(v, (int, float)) and k not in ('step', 'iter', 'epoch')
     }
     is_val = 'loss' not in numbers and 'lr' not in numbers
     if is_val and step == 0:  # a logger that counts epochs in a run by iterations
@@ -114,9 +112,7 @@ def summarize_log(log: RunLog) -> str:
                 f'{curve[high]:.4f} @ {high}',
             ]
         )
-    return '\n'.join(
-        [*lines, format_table(['', 'first', 'last', 'lowest', 'highest'], rows, right=(1, 2, 3, 4))]
-    )
+    return '\n'.join([*lines, format_table(['', 'first', 'last', 'lowest', 'highest'], rows, right=(1, 2, 3, 4))])
 
 
 def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: int = 1) -> str:
@@ -141,8 +137,7 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: in
 
     tasks = list(dict.fromkeys(t for log in logs for t in log.tasks()))
     shown = {
-        t: list(dict.fromkeys(k for log in logs for k in log.val if k.startswith(t + '/')))[:figures]
-        for t in tasks
+        t: list(dict.fromkeys(k for log in logs for k in log.val if k.startswith(t + '/')))[:figures] for t in tasks
     }
     if not tasks and not any('loss' in log.train for log in logs):
         raise ConfigError('the logs have neither losses nor figures to draw')
@@ -177,23 +172,15 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: in
                     marks=True,
                 )
         if len(logs) > 1:
-            handles = [
-                matplotlib.lines.Line2D([], [], color=PALETTE[i % len(PALETTE)]) for i in range(len(logs))
-            ]
+            handles = [matplotlib.lines.Line2D([], [], color=PALETTE[i % len(PALETTE)]) for i in range(len(logs))]
             figure.legend(
-                handles,
-                [log.name for log in logs],
-                loc='outside lower center',
-                ncols=min(4, len(logs)),
-                frameon=False,
+                handles, [log.name for log in logs], loc='outside lower center', ncols=min(4, len(logs)), frameon=False
             )
         kind = Path(out).suffix.lstrip('.') or 'png'
         return write_atomically(out, lambda file: figure.savefig(file, format=kind, dpi=160))
 
 
-def _curves(
-    axis, title: str, curves: Sequence[tuple[str, Curve]], smooth: float, marks: bool = False
-) -> None:
+def _curves(axis, title: str, curves: Sequence[tuple[str, Curve]], smooth: float, marks: bool = False) -> None:
     """Draw curves of one quantity; names that differ (auxiliary losses) get a legend."""
     drawn = [(name, curve) for name, curve in curves if curve]
     if not drawn:

@@ -58,9 +58,7 @@ def evaluate_predictions(
         unknown = [name for name in tasks if name not in dataset_cfg.get('tasks', {})]
         if unknown:
             known = list(dataset_cfg.get('tasks', {}))
-            raise ConfigError(
-                f"'{unknown[0]}' is not a task of the test set ({known}).{suggest(unknown[0], known)}"
-            )
+            raise ConfigError(f"'{unknown[0]}' is not a task of the test set ({known}).{suggest(unknown[0], known)}")
         dataset_cfg['tasks'] = {name: dataset_cfg['tasks'][name] for name in tasks}
     dataset = DATASETS.build(dataset_cfg)
     evaluator = _evaluator(cfg.test_evaluator, osp.join(work_dir or folder, RECORDS_FILE))

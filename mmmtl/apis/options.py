@@ -33,9 +33,7 @@ def check_options(config: Mapping, options: Mapping[str, Any]) -> None:
         raise ConfigError(f'--cfg-options:\n{listed}')
 
 
-def _problem(
-    config: Mapping, key: str, options: Mapping[str, Any], by_path: Mapping[str, Component]
-) -> str | None:
+def _problem(config: Mapping, key: str, options: Mapping[str, Any], by_path: Mapping[str, Component]) -> str | None:
     """What is wrong with one key, or None."""
     node: Any = config
     path = ''
@@ -58,12 +56,7 @@ def _problem(
 
 
 def _unknown(
-    node: Mapping,
-    path: str,
-    part: str,
-    key: str,
-    options: Mapping[str, Any],
-    by_path: Mapping[str, Component],
+    node: Mapping, path: str, part: str, key: str, options: Mapping[str, Any], by_path: Mapping[str, Component]
 ) -> str | None:
     """What is wrong with a key that is not in the config at ``path``, or None if it may be added there."""
     here = join(path, part)

@@ -47,9 +47,7 @@ def read_prediction(path: str, task: Task, scale: float | None = None, offset: f
     stored = _stored(path, classes)
     if classes:
         if stored.ndim != 2 or stored.dtype.kind not in 'iub':
-            raise FileError(
-                f"{path}: task '{task.name}' expects class ids (H, W), found {stored.dtype} {stored.shape}"
-            )
+            raise FileError(f"{path}: task '{task.name}' expects class ids (H, W), found {stored.dtype} {stored.shape}")
         return stored.astype(np.int64) + int(offset)
     channels = 1 if task.categorical else task.label_channels
     planes = _planes(path, stored, channels, task.name)
@@ -92,9 +90,7 @@ def _planes(path: str, stored: np.ndarray, channels: int, name: str) -> np.ndarr
         return stored[None]
     if stored.ndim == 3 and is_array and stored.shape[0] == channels:
         return stored
-    if stored.ndim == 3 and (
-        stored.shape[-1] == channels or not is_array and stored.shape[-1] > channels > 1
-    ):
+    if stored.ndim == 3 and (stored.shape[-1] == channels or not is_array and stored.shape[-1] > channels > 1):
         return np.ascontiguousarray(stored[..., :channels].transpose(2, 0, 1))
     if stored.ndim == 3 and channels == 1 and not is_array and (stored == stored[..., :1]).all():
         return np.ascontiguousarray(stored[None, ..., 0])  # grey stored as colour
@@ -123,9 +119,7 @@ class PredictionFolder:
                 raise ConfigError(f"formats: '{name}' is not a task of this data.{suggest(name, self.tasks)}")
             for key in form:
                 if key not in ('scale', 'offset'):
-                    raise ConfigError(
-                        f"formats.{name}: unknown entry '{key}'.{suggest(key, ('scale', 'offset'))}"
-                    )
+                    raise ConfigError(f"formats.{name}: unknown entry '{key}'.{suggest(key, ('scale', 'offset'))}")
         self.places = {name: self._place(task) for name, task in self.tasks.items()}
 
     def _place(self, task: Task) -> str:

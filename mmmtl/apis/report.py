@@ -105,9 +105,7 @@ def chosen_images(data: ReportData, count: int = IMAGES) -> dict[str, list[str]]
     return chosen
 
 
-def draw_chosen(
-    model: nn.Module, dataset: Any, chosen: Mapping[str, Sequence[str]], folder: str
-) -> list[str]:
+def draw_chosen(model: nn.Module, dataset: Any, chosen: Mapping[str, Sequence[str]], folder: str) -> list[str]:
     """Predict again on chosen images and draw their panels.
 
     Args:

@@ -47,9 +47,7 @@ svg text { font-size: 11px; fill: #656d76; }
 """
 
 
-def report_page(
-    data: ReportData, title: str, panels: Panels, curves: str = '', count: int = 3
-) -> str:
+def report_page(data: ReportData, title: str, panels: Panels, curves: str = '', count: int = 3) -> str:
     """The whole page.
 
     Args:

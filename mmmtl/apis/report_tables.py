@@ -110,8 +110,13 @@ def collect_report(work_dir: str) -> ReportData:
     return ReportData(tasks, images, {k: v for k, v in metrics.items() if k not in known})
 
 
-def _task_report(name: str, records: Records, metrics: Mapping[str, float],
-                 images: Mapping[str, Mapping[str, float]], better: Mapping[str, bool]) -> TaskReport:  # fmt: skip
+def _task_report(
+    name: str,
+    records: Records,
+    metrics: Mapping[str, float],
+    images: Mapping[str, Mapping[str, float]],
+    better: Mapping[str, bool],
+) -> TaskReport:
     figures = {k[len(name) + 1 :]: (v, better.get(k)) for k, v in metrics.items() if k.startswith(f'{name}/')}
     report = TaskReport(name, figures)
     index = min(i for task, i in records.tables if task == name)
@@ -137,9 +142,11 @@ def write_tables(data: ReportData, folder: str) -> list[str]:
     rows = [[i, *(_number(values.get(k, math.nan)) for k in columns)] for i, values in data.images.items()]
     paths = [
         _write_csv(osp.join(folder, 'images.csv'), ['sample_id', *columns], rows),
-        write_json(osp.join(folder, 'images.json'),
-                   {i: {k: _number(v) for k, v in values.items()} for i, values in data.images.items()}),
-    ]  # fmt: skip
+        write_json(
+            osp.join(folder, 'images.json'),
+            {i: {k: _number(v) for k, v in values.items()} for i, values in data.images.items()},
+        ),
+    ]
     for task in data.tasks:
         if task.classes is None:
             continue

@@ -54,11 +54,7 @@ def _own_arguments(function: Any) -> tuple[set[str], bool]:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
         return set(), True
-    names = {
-        n
-        for n, p in parameters.items()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and n != 'self'
-    }
+    names = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and n != 'self'}
     return names, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 

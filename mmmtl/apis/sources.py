@@ -89,17 +89,8 @@ def _leaves(node: ast.expr, path: tuple[str, ...], file: str, line: int) -> Iter
 
 def _items(node: ast.expr) -> list[tuple[str, ast.expr]] | None:
     """Keys and values of a container written out in full, else None. Containers of constants count as one value."""
-    if (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == 'dict'
-        and not node.args
-    ):
-        return (
-            None
-            if any(k.arg is None for k in node.keywords)
-            else [(str(k.arg), k.value) for k in node.keywords]
-        )
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
+        return None if any(k.arg is None for k in node.keywords) else [(str(k.arg), k.value) for k in node.keywords]
     if isinstance(node, ast.Dict):
         if all(isinstance(k, ast.Constant) for k in node.keys):
             return [(str(k.value), v) for k, v in zip(node.keys, node.values)]  # type: ignore[union-attr]
@@ -210,17 +201,13 @@ def _evaluate(item: Assignment, values: Mapping[str, Any]) -> Any:
     """The value of an expression of a config file for these top-level values."""
     scope = {**_BUILTINS, **copy.deepcopy(dict(values)), '_base_': _Base(values)}
     try:
-        return eval(
-            compile(item.code, item.file, 'eval'), {'__builtins__': {}}, scope
-        )  # the config's own code
+        return eval(compile(item.code, item.file, 'eval'), {'__builtins__': {}}, scope)  # the config's own code
     except (NameError, AttributeError):  # a name that lived in the file alone (an import, a loop variable)
         return None
     except KeyError as error:  # a choice that is not offered
         offered = re.findall(r"(\w+)=|'(\w+)':", item.code)
         near = suggest(str(error.args[0]), [a or b for a, b in offered])
-        raise ConfigError(
-            f'--cfg-options: {item.code} in {item.file} has no entry {error.args[0]!r}.{near}'
-        ) from error
+        raise ConfigError(f'--cfg-options: {item.code} in {item.file} has no entry {error.args[0]!r}.{near}') from error
 
 
 def _merge(current: Any, before: Any, after: Any) -> Any:

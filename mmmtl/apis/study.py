@@ -104,9 +104,7 @@ class Study:
                     continue
                 for task in self.tasks():
                     own = {**options, 'only_tasks': [task], 'train_dataloader.dataset.drop_unlabelled': True}
-                    planned.append(
-                        Run(f'{_slug(row)}_{task}_seed{seed}', row, seed, self.config_of(row), own)
-                    )
+                    planned.append(Run(f'{_slug(row)}_{task}_seed{seed}', row, seed, self.config_of(row), own))
         return planned
 
 
@@ -218,8 +216,9 @@ def _claim(run: Run, root: Path) -> None:
         return
     found = json.loads(path.read_text())
     if found != wanted:
-        changed = sorted(k for k in {*found['options'], *wanted['options']}
-                         if found['options'].get(k) != wanted['options'].get(k))  # fmt: skip
+        changed = sorted(
+            k for k in {*found['options'], *wanted['options']} if found['options'].get(k) != wanted['options'].get(k)
+        )
         raise ConfigError(
             f'{path.parent} holds a run with other options ({", ".join(changed) or "another config"}): '
             'delete it, or name another --work-dir'
@@ -240,25 +239,42 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     rows = {row: runs for row, runs in found.items() if runs}
     headlines = [f'{name}/{headline_figure(task)}' for name, task in tasks.items()]
     better = {h: t.higher_is_better for h, t in zip(headlines, tasks.values())}
-    reference = {h: mean_and_std([run[h] for run in rows[study.reference]])[0] for h in headlines} if (
-        study.reference in rows) else {}  # fmt: skip
+    reference = (
+        {h: mean_and_std([run[h] for run in rows[study.reference]])[0] for h in headlines}
+        if (study.reference in rows)
+        else {}
+    )
     gains = {}
     if reference and all(reference.values()):
         gains = {row: [delta_m(run, reference, better).value for run in runs] for row, runs in rows.items()}
     lines = [f'# {study.title}', '', study.about.strip(), '']
     marks = [f'{h} {"↑" if better[h] else "↓"}' for h in headlines]
-    lines += _markdown(['', *marks, 'Δm % ↑'], [
-        [row, *(_cell([run[h] for run in runs]) for h in headlines),
-         _cell(gains[row], 2, row != study.reference) if row in gains else '-']
-        for row, runs in rows.items()])  # fmt: skip
+    lines += _markdown(
+        ['', *marks, 'Δm % ↑'],
+        [
+            [
+                row,
+                *(_cell([run[h] for run in runs]) for h in headlines),
+                _cell(gains[row], 2, row != study.reference) if row in gains else '-',
+            ]
+            for row, runs in rows.items()
+        ],
+    )
     lines += ['', study.remarks.strip()] * bool(study.remarks)
     others = sorted({f for runs in rows.values() for run in runs for f in run} - set(headlines) - {'delta_m'})
     order = [f for name in tasks for f in others if f.rpartition('/')[0] == name]
     directions, arrows = directions_of(order), {'True': '↑', 'False': '↓'}
     lines += ['', 'Every other figure:', '']
-    lines += _markdown(['', *rows], [
-        [f'{f} {arrows.get(str(directions.get(f)), "")}',
-         *(_cell([run[f] for run in runs if f in run]) for runs in rows.values())] for f in order])  # fmt: skip
+    lines += _markdown(
+        ['', *rows],
+        [
+            [
+                f'{f} {arrows.get(str(directions.get(f)), "")}',
+                *(_cell([run[f] for run in runs if f in run]) for runs in rows.values()),
+            ]
+            for f in order
+        ],
+    )
     lines += ['', _circumstances(study, root, rows)]
     text = '\n'.join(lines) + '\n'
     if out is not None:

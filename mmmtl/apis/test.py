@@ -143,9 +143,7 @@ def one_order(cfg: Config) -> Iterator[None]:
         torch.backends.cudnn.deterministic = deterministic
 
 
-def add_hooks(
-    runner: Runner, out: str | None, show_dir: str | None, max_panels: int | None, subtitle: str
-) -> None:
+def add_hooks(runner: Runner, out: str | None, show_dir: str | None, max_panels: int | None, subtitle: str) -> None:
     """Hooks that write predictions and panels."""
     if out is not None:
         runner.register_hook(dict(type='mmmtl.PredictionHook', out_dir=out))
@@ -162,9 +160,7 @@ def better_of(runner: Runner) -> dict[str, bool]:
     return better
 
 
-def metrics_table(
-    metrics: Mapping[str, float], tasks: Mapping[str, Any] = {}, better: Mapping[str, bool] = {}
-) -> str:
+def metrics_table(metrics: Mapping[str, float], tasks: Mapping[str, Any] = {}, better: Mapping[str, bool] = {}) -> str:
     """Figures as a table by task, in the order of ``tasks``; the figure papers compare is marked with a star."""
 
     def place(key: str) -> tuple[int, str]:

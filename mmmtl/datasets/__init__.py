@@ -20,7 +20,27 @@ from .pascal_context import PascalContext
 from .vkitti2 import VKITTI2
 
 __all__ = [
-    'CamVid', 'Cityscapes', 'CityscapesMTAN', 'DIODE', 'Diorama', 'FlyingThings3D', 'FolderDataset', 'FullLabels',
-    'Hypersim', 'KITTI2015', 'KITTIDepth', 'LabelMap', 'LabelSampler', 'MIDIntrinsics', 'MTLDataset', 'MixedDataset',
-    'NYUDMTAN', 'NYUDv2', 'OneLabel', 'PascalContext', 'RandomLabels', 'VKITTI2', 'transforms',
-]  # fmt: skip
+    'CamVid',
+    'Cityscapes',
+    'CityscapesMTAN',
+    'DIODE',
+    'Diorama',
+    'FlyingThings3D',
+    'FolderDataset',
+    'FullLabels',
+    'Hypersim',
+    'KITTI2015',
+    'KITTIDepth',
+    'LabelMap',
+    'LabelSampler',
+    'MIDIntrinsics',
+    'MTLDataset',
+    'MixedDataset',
+    'NYUDMTAN',
+    'NYUDv2',
+    'OneLabel',
+    'PascalContext',
+    'RandomLabels',
+    'VKITTI2',
+    'transforms',
+]

@@ -56,12 +56,23 @@ class MTLDataset(BaseDataset):
         lazy_init: Do not read the sample list yet.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str = '', split: str = 'train',
-                 pipeline: Sequence[dict | Callable] = (), label_sampler: dict | LabelSampler | None = None,
-                 test_mode: bool = False, seed: int = 0, allow_unlabelled: bool | Sequence[str] = False,
-                 peek: Sequence[str] = (), label_map_out: str | None = None, drop_unlabelled: bool = False,
-                 indices: int | Sequence[int] | None = None, metainfo: Mapping | None = None,
-                 lazy_init: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        data_root: str = '',
+        split: str = 'train',
+        pipeline: Sequence[dict | Callable] = (),
+        label_sampler: dict | LabelSampler | None = None,
+        test_mode: bool = False,
+        seed: int = 0,
+        allow_unlabelled: bool | Sequence[str] = False,
+        peek: Sequence[str] = (),
+        label_map_out: str | None = None,
+        drop_unlabelled: bool = False,
+        indices: int | Sequence[int] | None = None,
+        metainfo: Mapping | None = None,
+        lazy_init: bool = False,
+    ) -> None:
         self.tasks: dict[str, Task] = build_tasks(tasks)
         self.split, self.seed = split, int(seed)
         self.allow_unlabelled = allow_unlabelled
@@ -150,9 +161,12 @@ class MTLDataset(BaseDataset):
         """Ask the label sampler, and insist that every task has a label somewhere."""
         sources = self.sources()
         exists = {n: t.source in sources for n, t in self.tasks.items()}
-        available = {info['sample_id']: [n for n, t in self.tasks.items()
-                                         if exists[n] and t.source in info.get('available', (t.source,))]
-                     for info in samples}  # fmt: skip
+        available = {
+            info['sample_id']: [
+                n for n, t in self.tasks.items() if exists[n] and t.source in info.get('available', (t.source,))
+            ]
+            for info in samples
+        }
         labels = self.label_sampler.assign(available, list(self.tasks))
         allowed = self.tasks if self.allow_unlabelled is True else (self.allow_unlabelled or ())
         for name, task in self.tasks.items():
@@ -170,9 +184,7 @@ class MTLDataset(BaseDataset):
                 f"say allow_unlabelled=('{name}',) if that is meant."
             )
         if self.label_map_out:
-            about = dict(
-                sampler=type(self.label_sampler).__name__, seed=self.label_sampler.seed, split=self.split
-            )
+            about = dict(sampler=type(self.label_sampler).__name__, seed=self.label_sampler.seed, split=self.split)
             save_label_map(labels, self.label_map_out, list(self.tasks), about)
         return labels
 

@@ -28,27 +28,43 @@ class CamVid(MTLDataset):
     """
 
     METAINFO = dict(
-        classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence', 'car', 'pedestrian',
-                 'bicyclist'),
-        palette=((128, 180, 220), (150, 75, 75), (192, 192, 128), (128, 64, 128), (170, 120, 190), (100, 130, 40),
-                 (220, 140, 80), (90, 80, 150), (80, 50, 200), (220, 60, 90), (60, 170, 190)),
-    )  # fmt: skip
+        classes=(
+            'sky',
+            'building',
+            'pole',
+            'road',
+            'pavement',
+            'tree',
+            'sign symbol',
+            'fence',
+            'car',
+            'pedestrian',
+            'bicyclist',
+        ),
+        palette=(
+            (128, 180, 220),
+            (150, 75, 75),
+            (192, 192, 128),
+            (128, 64, 128),
+            (170, 120, 190),
+            (100, 130, 40),
+            (220, 140, 80),
+            (90, 80, 150),
+            (80, 50, 200),
+            (220, 60, 90),
+            (60, 170, 190),
+        ),
+    )
     VOID = 11
 
     def list_samples(self) -> list[dict]:
         folder = Path(self.path(self.split))
         if not folder.is_dir():
-            beside = (
-                sorted(p.name for p in folder.parent.iterdir() if p.is_dir())
-                if folder.parent.is_dir()
-                else []
-            )
+            beside = sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) if folder.parent.is_dir() else []
             raise FileNotFoundError(f'CamVid: no folder {folder} (data_root holds {beside})')
         images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         return [
-            dict(
-                sample_id=p.stem, img_path=str(p), label_path=self.path(f'{self.split}annot', f'{p.stem}.png')
-            )
+            dict(sample_id=p.stem, img_path=str(p), label_path=self.path(f'{self.split}annot', f'{p.stem}.png'))
             for p in images
         ]
 

@@ -34,8 +34,9 @@ class Cityscapes(ListedDataset):
 
     METAINFO = dict(classes=STREET_CLASSES, palette=STREET_PALETTE)
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None,
-                 upstream: bool = False, **kwargs) -> None:  # fmt: skip
+    def __init__(
+        self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None, upstream: bool = False, **kwargs
+    ) -> None:
         self.table = CITYSCAPES_IDS if upstream else {**CITYSCAPES_IDS, 27: STREET_CLASSES.index('vehicle')}
         super().__init__(tasks, data_root, split_file, **kwargs)
 
@@ -47,8 +48,9 @@ class Cityscapes(ListedDataset):
         if not image.endswith(IMAGE) or 'leftImg8bit/' not in image:
             raise FileError(f"expected lines that begin with 'leftImg8bit/.../NAME{IMAGE}', found {image!r}")
         label = image.replace('leftImg8bit/', 'gtFine/', 1)[: -len(IMAGE)] + LABEL
-        return dict(sample_id=image.rsplit('/', 1)[-1][: -len(IMAGE)], img_path=self.path(image),
-                    label_path=self.path(label))  # fmt: skip
+        return dict(
+            sample_id=image.rsplit('/', 1)[-1][: -len(IMAGE)], img_path=self.path(image), label_path=self.path(label)
+        )
 
     def label_file(self, info: dict, source: str) -> str:
         return info['label_path']

@@ -20,9 +20,7 @@ def read_colour16(path: str | Path) -> np.ndarray:
         if picture is None:
             raise ValueError('no picture that OpenCV can decode')
         if picture.dtype != np.uint16 or picture.ndim != 3 or picture.shape[-1] != 3:
-            raise FileError(
-                f'{path}: expected three 16-bit channels, found {picture.dtype} of shape {picture.shape}'
-            )
+            raise FileError(f'{path}: expected three 16-bit channels, found {picture.dtype} of shape {picture.shape}')
         return np.ascontiguousarray(picture[..., ::-1])
 
     return _open(path, 'a picture of three 16-bit channels', read)

@@ -49,27 +49,45 @@ class Diorama(MTLDataset):
 
     METAINFO = dict(
         classes=CLASSES,
-        palette=((205, 198, 180), (150, 108, 70), (238, 236, 228), (196, 70, 110), (98, 62, 38), (240, 166, 50),
-                 (60, 140, 200), (70, 160, 90)),
+        palette=(
+            (205, 198, 180),
+            (150, 108, 70),
+            (238, 236, 228),
+            (196, 70, 110),
+            (98, 62, 38),
+            (240, 166, 50),
+            (60, 140, 200),
+            (70, 160, 90),
+        ),
         parts=PARTS,
-    )  # fmt: skip
+    )
 
-    def __init__(self, tasks: Mapping[str, Any], length: int = 1000, size: Sequence[int] = (128, 128),
-                 scene_seed: int = 0, seed: int = 0, frames: int | None = None, cache_dir: str | None = None,
-                 pipeline: Sequence[dict | Callable] = (),
-                 label_sampler: dict | LabelSampler | None = None, test_mode: bool = False,
-                 allow_unlabelled: bool | Sequence[str] = False, peek: Sequence[str] = (),
-                 label_map_out: str | None = None, drop_unlabelled: bool = False,
-                 indices: int | Sequence[int] | None = None, metainfo: Mapping | None = None,
-                 lazy_init: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        length: int = 1000,
+        size: Sequence[int] = (128, 128),
+        scene_seed: int = 0,
+        seed: int = 0,
+        frames: int | None = None,
+        cache_dir: str | None = None,
+        pipeline: Sequence[dict | Callable] = (),
+        label_sampler: dict | LabelSampler | None = None,
+        test_mode: bool = False,
+        allow_unlabelled: bool | Sequence[str] = False,
+        peek: Sequence[str] = (),
+        label_map_out: str | None = None,
+        drop_unlabelled: bool = False,
+        indices: int | Sequence[int] | None = None,
+        metainfo: Mapping | None = None,
+        lazy_init: bool = False,
+    ) -> None:
         if not isinstance(length, int) or length < 1:
             raise ConfigError(f'Diorama: length must be a number of scenes of at least 1, got {length!r}')
         built = build_tasks(tasks)
         moving = [name for name, task in built.items() if task.frames > 1]
         if frames == 1 and moving:
-            raise ConfigError(
-                f'Diorama: the tasks {moving} need a pair of frames, but frames=1; leave it out or set 2'
-            )
+            raise ConfigError(f'Diorama: the tasks {moving} need a pair of frames, but frames=1; leave it out or set 2')
         self.frames = frames or (2 if moving else 1)
         try:
             self.size = check_arguments(scene_seed, 0, size, self.frames)
@@ -77,14 +95,24 @@ class Diorama(MTLDataset):
             raise ConfigError(f'Diorama: {error}') from error
         self.scene_seed, self.length, self.cache_dir = scene_seed, length, cache_dir
         self._last: tuple[str, dict[str, np.ndarray]] = ('', {})
-        super().__init__(built, seed=seed, pipeline=pipeline, label_sampler=label_sampler, test_mode=test_mode,
-                         allow_unlabelled=allow_unlabelled, peek=peek, label_map_out=label_map_out,
-                         drop_unlabelled=drop_unlabelled, indices=indices, metainfo=metainfo, lazy_init=lazy_init)  # fmt: skip
+        super().__init__(
+            built,
+            seed=seed,
+            pipeline=pipeline,
+            label_sampler=label_sampler,
+            test_mode=test_mode,
+            allow_unlabelled=allow_unlabelled,
+            peek=peek,
+            label_map_out=label_map_out,
+            drop_unlabelled=drop_unlabelled,
+            indices=indices,
+            metainfo=metainfo,
+            lazy_init=lazy_init,
+        )
 
     def list_samples(self) -> list[dict]:
         return [
-            dict(sample_id=f'diorama_{self.scene_seed}_{n:06d}', img_path=None, number=n)
-            for n in range(self.length)
+            dict(sample_id=f'diorama_{self.scene_seed}_{n:06d}', img_path=None, number=n) for n in range(self.length)
         ]
 
     def load_image(self, info: dict) -> np.ndarray:

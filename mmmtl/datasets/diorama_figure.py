@@ -1,4 +1,5 @@
 """Jointed figures of Diorama: a small skeleton posed in two frames and dressed with capsules and ellipsoids."""
+
 from __future__ import annotations
 
 import math
@@ -17,7 +18,7 @@ POSES = ('stand', 'walk', 'wave', 'cheer', 'reach', 'hips', 'sit')
 THIGH, SHIN, ANKLE = 0.225, 0.215, 0.045
 UPPER_ARM_LENGTH, LOWER_ARM_LENGTH = 0.155, 0.14
 HIP_WIDTH, SHOULDER_WIDTH = 0.058, 0.118
-SHOULDER_HEIGHT, HEAD_HEIGHT = 0.285, 0.41      # above the hips
+SHOULDER_HEIGHT, HEAD_HEIGHT = 0.285, 0.41  # above the hips
 
 
 def rot_x(angle: float) -> np.ndarray:
@@ -72,7 +73,7 @@ def _angles(draw: Any, pose: str) -> np.ndarray:
     u = draw.uniform
     trunk = [u(-0.05, 0.12), u(-0.2, 0.2), u(-0.06, 0.06), u(-0.5, 0.5), u(-0.15, 0.2)]
     arms, legs = _arms(draw, pose), _legs(draw, pose)
-    if pose == 'walk':                                  # arms swing against the legs
+    if pose == 'walk':  # arms swing against the legs
         for arm, leg in zip(arms, legs):
             arm[0] = -0.9 * leg[0]
     first = trunk + arms[0] + arms[1] + legs[0] + legs[1]
@@ -82,7 +83,7 @@ def _angles(draw: Any, pose: str) -> np.ndarray:
     elif pose == 'sit':
         loose[-6:] = [0.02] * 6
     second = [a + u(-m, m) for a, m in zip(first, loose)]
-    for elbow in (7, 10):                               # elbows and knees do not bend backwards
+    for elbow in (7, 10):  # elbows and knees do not bend backwards
         second[elbow] = max(second[elbow], 0.0)
     for knee in (13, 16):
         second[knee] = max(second[knee], 0.0)
@@ -105,20 +106,23 @@ def skeleton(angles: np.ndarray, yaw: float) -> dict[str, tuple[np.ndarray, np.n
     root = rot_y(yaw)
     chest = root @ rot_y(twist) @ rot_x(lean) @ rot_z(sway)
     hips = np.zeros(3)
-    bones = {'pelvis': (root, hips), 'chest': (chest, hips),
-             'head': (chest @ rot_y(turn) @ rot_x(nod), hips + chest @ np.array((0.0, HEAD_HEIGHT, 0.01)))}
+    bones = {
+        'pelvis': (root, hips),
+        'chest': (chest, hips),
+        'head': (chest @ rot_y(turn) @ rot_x(nod), hips + chest @ np.array((0.0, HEAD_HEIGHT, 0.01))),
+    }
     lowest = 0.0
     for k, (name, side) in enumerate((('right', -1.0), ('left', 1.0))):
-        flex, spread, elbow = angles[5 + 3 * k:8 + 3 * k]
+        flex, spread, elbow = angles[5 + 3 * k : 8 + 3 * k]
         shoulder = chest @ np.array((side * SHOULDER_WIDTH, SHOULDER_HEIGHT, 0.0))
         upper = chest @ rot_x(-flex) @ rot_z(side * spread)
         lower = upper @ (rot_x(-elbow) if spread < 0.6 else rot_z(side * elbow))
-        if spread >= 0.6 and spread < 1.1:              # hands on the hips: the forearm turns inwards
+        if spread >= 0.6 and spread < 1.1:  # hands on the hips: the forearm turns inwards
             lower = upper @ rot_z(-side * elbow)
         bones[f'{name}_upper_arm'] = (upper, shoulder)
         bones[f'{name}_lower_arm'] = (lower, shoulder - UPPER_ARM_LENGTH * upper[:, 1])
         bones[f'{name}_hand'] = (lower, bones[f'{name}_lower_arm'][1] - (LOWER_ARM_LENGTH + 0.015) * lower[:, 1])
-        flex, spread, knee = angles[11 + 3 * k:14 + 3 * k]
+        flex, spread, knee = angles[11 + 3 * k : 14 + 3 * k]
         thigh = root @ rot_x(-flex) @ rot_z(side * spread)
         shin = thigh @ rot_x(knee)
         bones[f'{name}_upper_leg'] = (thigh, root @ np.array((side * HIP_WIDTH, 0.0, 0.0)))
@@ -169,8 +173,9 @@ class Piece(NamedTuple):
     material: Material
 
 
-def figure(draw: Any, pose: str, stature: float, place: np.ndarray, yaw: tuple[float, float],
-           clothes: dict[str, Material]) -> tuple[list[Piece], float]:
+def figure(
+    draw: Any, pose: str, stature: float, place: np.ndarray, yaw: tuple[float, float], clothes: dict[str, Material]
+) -> tuple[list[Piece], float]:
     """A dressed figure in two frames.
 
     Args:
@@ -186,12 +191,12 @@ def figure(draw: Any, pose: str, stature: float, place: np.ndarray, yaw: tuple[f
     """
     angles = _angles(draw, pose)
     frames = [skeleton(angles[k], yaw[k]) for k in range(2)]
-    if pose == 'sit':                                   # the seat holds the hips where they were
+    if pose == 'sit':  # the seat holds the hips where they were
         drop = frames[0]['pelvis'][1][1] - frames[1]['pelvis'][1][1]
         frames[1] = {n: (r, j + np.array((0.0, drop, 0.0))) for n, (r, j) in frames[1].items()}
     pieces = []
     for bone, size, offset, length, part, cloth in _FLESH:
-        for name in ([bone.replace('*', 'right'), bone.replace('*', 'left')] if bone[0] == '*' else [bone]):
+        for name in [bone.replace('*', 'right'), bone.replace('*', 'left')] if bone[0] == '*' else [bone]:
             rotation = np.stack([frame[name][0] for frame in frames])
             joint = np.stack([frame[name][1] for frame in frames])
             centre = place + stature * (joint + np.einsum('fij,j->fi', rotation, offset))

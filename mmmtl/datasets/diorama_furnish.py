@@ -1,4 +1,5 @@
 """Furniture and inhabitants of Diorama: what stands where in a room, and how it moves between two frames."""
+
 from __future__ import annotations
 
 import math
@@ -108,8 +109,9 @@ class Stage:
         self.bodies.append(Body(kind, len(self.pieces), len(self.pieces) + len(pieces)))
         self.pieces.extend(pieces)
 
-    def spot(self, radius: float, near: float, far: float, spread: float,
-             hero: bool = False) -> tuple[float, float] | None:
+    def spot(
+        self, radius: float, near: float, far: float, spread: float, hero: bool = False
+    ) -> tuple[float, float] | None:
         """A free place on the floor, in sight and not in front of the hero: (x, z), or None after 16 tries."""
         half_x, half_z = self.room[0] / 2 - radius - 0.05, self.room[2] / 2 - radius - 0.05
         for _ in range(16):
@@ -129,8 +131,15 @@ class Stage:
         x, z = self.taken[0][:2]
         return math.hypot(x - self.eye[0], z - self.eye[1])
 
-    def _apart(self, x: float, z: float, radius: float, bearing: float, distance: float,
-               other: tuple[float, float, float, bool]) -> bool:
+    def _apart(
+        self,
+        x: float,
+        z: float,
+        radius: float,
+        bearing: float,
+        distance: float,
+        other: tuple[float, float, float, bool],
+    ) -> bool:
         ox, oz, wide, hero = other
         if math.hypot(x - ox, z - oz) < radius + wide + 0.05:
             return False
@@ -203,7 +212,7 @@ def _add_ball(stage: Stage, hero: bool) -> bool:
     if spot is None:
         return False
     ground = stage.moved(*spot, radius, 0.22)
-    if draw.chance(0.3):                                # in the air
+    if draw.chance(0.3):  # in the air
         ground[:, 1] += draw.uniform(0.2, 0.9)
         ground[1, 1] += draw.uniform(-0.15, 0.15)
     _ball(stage, hero, radius, ground, roll=True)
@@ -257,6 +266,7 @@ def _add_table(stage: Stage) -> bool:
     def board(half: tuple[float, float, float], at: tuple[float, float, float]) -> Piece:
         centre = ground + np.einsum('fij,j->fi', rotation, at)
         return Piece(True, np.array(half), 0.0, rotation, centre, 0, material)
+
     pieces = [board((half_x, thick, half_z), (0.0, height - thick, 0.0))]
     for side in (-1, 1):
         for end in (-1, 1):
@@ -273,7 +283,7 @@ def furnish(stage: Stage) -> None:
     draw = stage.draw
     kinds = (_add_figure,) * 14 + (_add_ball,) * 3 + (_add_box,) * 3
     add = draw.pick(kinds)
-    if not add(stage, True):                            # a narrow room: a ball fits everywhere
+    if not add(stage, True):  # a narrow room: a ball fits everywhere
         _ball(stage, True, 0.3, stage.moved(0.0, 0.0, 0.3, 0.2), roll=True)
         stage.taken.append((0.0, 0.0, 0.3, True))
     if draw.chance(0.75):

@@ -2,6 +2,7 @@
 
 Shading is a grey factor: albedo times shading is the linear image, exactly.
 """
+
 from __future__ import annotations
 
 from typing import Union
@@ -14,9 +15,9 @@ from .diorama_trace import Frame, local_from_world, pixel_rectangles
 
 Triple = Union[np.ndarray, list[np.ndarray]]
 
-_LAMP_RADIUS = 0.16                                     # metres; the softness of shadows
-_REACH = 0.3                                            # metres; how far contacts darken their surroundings
-_FADE = 14.0                                            # square metres; the lamp's light halves at its root
+_LAMP_RADIUS = 0.16  # metres; the softness of shadows
+_REACH = 0.3  # metres; how far contacts darken their surroundings
+_FADE = 14.0  # square metres; the lamp's light halves at its root
 
 
 def _dot(a: Triple, b: Triple) -> np.ndarray:
@@ -38,7 +39,7 @@ def _capsule_cover(origin: list[np.ndarray], to_lamp: list[np.ndarray], size: np
     flat = dx * dx + dz * dz
     whole = flat + dy * dy
     down = ox * dx + oz * dz
-    if axis:                                            # closest points of the ray and the capsule's axis
+    if axis:  # closest points of the ray and the capsule's axis
         reach = np.float32(axis)
         s = (-down / np.maximum(flat, np.float32(1e-6))).clip(0, 1)
         height = (oy + s * dy).clip(-reach, reach)
@@ -77,7 +78,7 @@ def _spheres(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """Bounding spheres: centres (n, 3), radii (n,) of primitives, centres (b, 3), radii (b,) of bodies."""
     reach = scene.rotation[frame][:, :, 1] * (scene.size[:, 1] * scene.axis)[:, None]
     ends = np.stack((scene.centre[frame] - reach, scene.centre[frame] + reach))
-    end_radius = np.where(scene.boxy, np.sqrt((scene.size ** 2).sum(axis=1)), scene.size.max(axis=1))
+    end_radius = np.where(scene.boxy, np.sqrt((scene.size**2).sum(axis=1)), scene.size.max(axis=1))
     starts = [body.start for body in scene.bodies]
     low = np.minimum.reduceat(ends.min(axis=0), starts)
     high = np.maximum.reduceat(ends.max(axis=0), starts)
@@ -91,14 +92,18 @@ def _spheres(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def _cones(scene: Scene, centre: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cones from the lamp around spheres grown by its radius: axes (n, 3), cosines and nearest distances (n,)."""
     away = centre - scene.lamp
-    distance = np.sqrt((away ** 2).sum(axis=1))
+    distance = np.sqrt((away**2).sum(axis=1))
     sine = np.minimum((radius + _LAMP_RADIUS) / distance, 1.0)
-    return ((away / distance[:, None]).astype(np.float32), np.sqrt(1 - sine * sine).astype(np.float32),
-            (distance - radius).astype(np.float32))
+    return (
+        (away / distance[:, None]).astype(np.float32),
+        np.sqrt(1 - sine * sine).astype(np.float32),
+        (distance - radius).astype(np.float32),
+    )
 
 
-def _lamp_share(scene: Scene, frame: int, seen: Frame, beam: np.ndarray, length: np.ndarray,
-                lit: np.ndarray) -> np.ndarray:
+def _lamp_share(
+    scene: Scene, frame: int, seen: Frame, beam: np.ndarray, length: np.ndarray, lit: np.ndarray
+) -> np.ndarray:
     """Share of the lamp that each pixel sees, (N,); ``beam`` (3, N) are unit vectors from the lamp to the pixels."""
     share = np.ones(length.shape, np.float32)
     matrix, offset = local_from_world(scene, frame)
@@ -119,7 +124,7 @@ def _lamp_share(scene: Scene, frame: int, seen: Frame, beam: np.ndarray, length:
         part = np.ones(pixels.shape, np.float32)
         for n in range(body.start, body.stop):
             inside = _dot(rays, toward[n]) > cosine[n]
-            inside &= own != n                          # a convex piece shades itself by its normals
+            inside &= own != n  # a convex piece shades itself by its normals
             some = np.flatnonzero(inside)
             if some.size:
                 start = _to_local(to_local[n], points.take(some, axis=1))
@@ -200,6 +205,6 @@ def shading(scene: Scene, frame: int, seen: Frame) -> np.ndarray:
     open_ = _corners(scene, probe)
     _contacts(scene, frame, seen, probe, open_)
     ambient = np.float32(scene.ambient)
-    open_ *= 1 + np.float32(0.18) * np.abs(seen.normal[1])          # floor and ceiling throw light at each other
+    open_ *= 1 + np.float32(0.18) * np.abs(seen.normal[1])  # floor and ceiling throw light at each other
     total = ambient * open_ + (1 - ambient * np.float32(1.18)) * direct
     return np.clip(total, np.float32(0.01), np.float32(1))

@@ -1,4 +1,5 @@
 """Colours and materials of Diorama: themes of a room, wardrobes of its figures, patterns of its objects."""
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ class Material(NamedTuple):
 
 def linear(code: str) -> Colour:
     """Linear RGB in [0, 1] of an sRGB colour written ``'rrggbb'`` (IEC 61966-2-1)."""
-    channels = [int(code[i:i + 2], 16) / 255 for i in (0, 2, 4)]
+    channels = [int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)]
     r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     return r, g, b
 
@@ -87,12 +88,17 @@ def floor_material(draw: Any, theme: Theme) -> Material:
     base = tint(draw, draw.pick(theme.floors))
     kind = draw.pick((PLANKS, PLANKS, TILES, CARPET))
     if kind == TILES:
-        return Material(TILES, (mix(base, WHITE, 0.5), mix(base, INK, 0.2), mix(base, WHITE, 0.25)),
-                        draw.uniform(0.45, 0.8), draw.pick((0.0, 0.0, 1.0)))
+        return Material(
+            TILES,
+            (mix(base, WHITE, 0.5), mix(base, INK, 0.2), mix(base, WHITE, 0.25)),
+            draw.uniform(0.45, 0.8),
+            draw.pick((0.0, 0.0, 1.0)),
+        )
     if kind == CARPET:
         return Material(CARPET, (mix(base, draw.pick(theme.walls), 0.35), base, base), draw.uniform(0.8, 1.6))
-    return Material(PLANKS, (base, mix(base, INK, 0.55), mix(base, WHITE, 0.25)), draw.uniform(0.16, 0.26),
-                    draw.pick((0.0, 1.0)))
+    return Material(
+        PLANKS, (base, mix(base, INK, 0.55), mix(base, WHITE, 0.25)), draw.uniform(0.16, 0.26), draw.pick((0.0, 1.0))
+    )
 
 
 def wall_material(draw: Any, theme: Theme) -> Material:
@@ -100,8 +106,12 @@ def wall_material(draw: Any, theme: Theme) -> Material:
     base = tint(draw, draw.pick(theme.walls), 0.08)
     other = mix(base, draw.pick(theme.accents), draw.uniform(0.1, 0.22))
     kind = draw.pick((PAINT, PAINT, WALLPAPER, WAINSCOT, DOTTED, BRICKS))
-    period = {WALLPAPER: draw.uniform(0.35, 0.7), WAINSCOT: draw.uniform(0.8, 1.1), DOTTED: draw.uniform(0.4, 0.6),
-              BRICKS: draw.uniform(0.16, 0.24)}.get(kind, 1.0)
+    period = {
+        WALLPAPER: draw.uniform(0.35, 0.7),
+        WAINSCOT: draw.uniform(0.8, 1.1),
+        DOTTED: draw.uniform(0.4, 0.6),
+        BRICKS: draw.uniform(0.16, 0.24),
+    }.get(kind, 1.0)
     if kind == BRICKS:
         other = mix(base, INK, 0.18)
     return Material(kind, (base, other, CHALK), period, draw.uniform(0.08, 0.14))
@@ -110,8 +120,9 @@ def wall_material(draw: Any, theme: Theme) -> Material:
 def rug_material(draw: Any, theme: Theme) -> Material:
     """A bordered rug in two accents."""
     first, second = draw.two(theme.accents)
-    return Material(RUG_WEAVE, (mix(first, CHALK, 0.25), mix(second, CHALK, 0.35), CHALK), draw.uniform(0.18, 0.34),
-                    draw.below(3))
+    return Material(
+        RUG_WEAVE, (mix(first, CHALK, 0.25), mix(second, CHALK, 0.35), CHALK), draw.uniform(0.18, 0.34), draw.below(3)
+    )
 
 
 def box_material(draw: Any, accent: Colour, other: Colour, hero: bool = False) -> Material:
@@ -149,12 +160,19 @@ def wardrobe(draw: Any, accent: Colour, other: Colour) -> dict[str, Material]:
 
     def plain(colour: Colour) -> Material:
         return Material(SOLID, (colour, colour, colour))
+
     chest = Material(draw.pick((SOLID, SOLID, BANDS, JACKET)), (shirt, light, light), draw.uniform(0.1, 0.16))
     sleeve = chest if chest.pattern == BANDS else plain(shirt)
     return {
-        'skin': plain(skin), 'face': Material(FACE, (skin, INK, mix(skin, linear('b5453c'), 0.6))), 'hair': plain(hair),
-        'chest': chest, 'sleeve': sleeve, 'forearm': sleeve if draw.chance(0.4) else plain(skin),
-        'hips': plain(legs), 'thigh': plain(legs), 'shin': plain(skin if draw.chance(0.3) else legs),
+        'skin': plain(skin),
+        'face': Material(FACE, (skin, INK, mix(skin, linear('b5453c'), 0.6))),
+        'hair': plain(hair),
+        'chest': chest,
+        'sleeve': sleeve,
+        'forearm': sleeve if draw.chance(0.4) else plain(skin),
+        'hips': plain(legs),
+        'thigh': plain(legs),
+        'shin': plain(skin if draw.chance(0.3) else legs),
         'shoe': plain(draw.pick(SHOES)),
     }
 

@@ -3,6 +3,7 @@
 A scene (``diorama_scene``) is cast (``diorama_trace``), painted (``diorama_texture``) and lit (``diorama_light``); here
 the parts become the image and the labels.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def _per_primitive(scene: Scene) -> dict[str, np.ndarray]:
     table = {name: np.zeros(count, np.int64) for name in ('kind', 'part', 'salient', 'rank')}
     table['kind'][:SURFACES] = SURFACE_CLASS
     table['part'][SURFACES:] = scene.part
-    table['rank'][:SURFACES] = [(1, 0, 2, 3).index(k) for k in SURFACE_CLASS]     # floor < wall < ceiling < rug
+    table['rank'][:SURFACES] = [(1, 0, 2, 3).index(k) for k in SURFACE_CLASS]  # floor < wall < ceiling < rug
     eye = scene.camera_centre[0]
     away = [((scene.centre[0, b.start] - eye) ** 2).sum() for b in scene.bodies]
     for rank, number in enumerate(np.argsort(away, kind='stable')[::-1].tolist()):
@@ -174,20 +175,34 @@ def render(seed: int, index: int, size: Sequence[int] = (128, 128), frames: int 
     scene = describe(seed, index)
     seen, colour, grey, linear = _look(scene, 0, shape)
     table = {name: values.take(seen.index) for name, values in _per_primitive(scene).items()}
-    view = scene.camera_rotation[0] * (1, -1, -1)       # right, up, backwards
+    view = scene.camera_rotation[0] * (1, -1, -1)  # right, up, backwards
     normals = np.stack([sum(np.float32(view[k, i]) * seen.normal[k] for k in range(3)) for i in range(3)])
     motion = _motion_table(scene).take(seen.index.ravel(), axis=1)
     after = _moved(motion, seen)
     flow2d, flow3d = _flows(seen, after)
     out = {
-        'img': _image(linear), 'semseg': table['kind'], 'human_parts': table['part'], 'saliency': table['salient'],
-        'normals': normals.reshape(3, *shape), 'boundary': _boundary(table['rank']), 'depth': seen.depth[None],
-        'optical_flow': flow2d, 'scene_flow': flow3d, 'albedo': colour, 'shading': grey, 'linear': linear,
+        'img': _image(linear),
+        'semseg': table['kind'],
+        'human_parts': table['part'],
+        'saliency': table['salient'],
+        'normals': normals.reshape(3, *shape),
+        'boundary': _boundary(table['rank']),
+        'depth': seen.depth[None],
+        'optical_flow': flow2d,
+        'scene_flow': flow3d,
+        'albedo': colour,
+        'shading': grey,
+        'linear': linear,
         'instance': table['rank'],
         'intrinsics': np.array(((seen.focal, 0, (width - 1) / 2), (0, seen.focal, (height - 1) / 2), (0, 0, 1))),
     }
     if frames == 2:
         later, next_colour, _, next_linear = _look(scene, 1, shape)
-        out.update(img_next=_image(next_linear), linear_next=next_linear, albedo_next=next_colour,
-                   depth_next=later.depth[None], visible=_visible(seen, later, flow2d, motion, after))
+        out.update(
+            img_next=_image(next_linear),
+            linear_next=next_linear,
+            albedo_next=next_colour,
+            depth_next=later.depth[None],
+            visible=_visible(seen, later, flow2d, motion, after),
+        )
     return out

@@ -3,6 +3,7 @@
 World axes: x right, y up, z backwards (right-handed, metres); the floor is y = 0 and the room is centred on the y axis.
 Camera axes: x right, y down, z forwards. A scene knows nothing of image sizes.
 """
+
 from __future__ import annotations
 
 import math
@@ -85,8 +86,13 @@ def _camera(draw: Draw, eye: np.ndarray, heading: float, pitch: float) -> tuple[
             pitch += draw.uniform(-0.015, 0.015)
             roll += draw.uniform(-0.01, 0.01)
             ahead = draw.uniform(-0.03, 0.12)
-            eye = eye + np.array((draw.uniform(-0.09, 0.09) + ahead * math.sin(heading), draw.uniform(-0.03, 0.03),
-                                  -ahead * math.cos(heading)))
+            eye = eye + np.array(
+                (
+                    draw.uniform(-0.09, 0.09) + ahead * math.sin(heading),
+                    draw.uniform(-0.03, 0.03),
+                    -ahead * math.cos(heading),
+                )
+            )
         level = np.array((math.sin(heading), 0.0, -math.cos(heading)))
         right, up = np.array((math.cos(heading), 0.0, math.sin(heading))), np.array((0.0, 1.0, 0.0))
         forward = math.cos(pitch) * level - math.sin(pitch) * up
@@ -124,17 +130,33 @@ def describe(seed: int, index: int) -> Scene:
     floor = floor_material(draw, theme)
     furnish(stage)
     rug, rug_round = _rug(draw, stage)
-    target = stage.pieces[0].centre[0] - eye                # the hero is held a little below the middle of the picture
+    target = stage.pieces[0].centre[0] - eye  # the hero is held a little below the middle of the picture
     pitch = 0.5 * math.atan2(-target[1], math.hypot(target[0], target[2])) + draw.uniform(-0.07, 0.05)
     rotation, centre = _camera(draw, eye, heading, min(max(pitch, 0.04), 0.34))
-    lamp = np.array((draw.uniform(-0.3, 0.3) * room[0], room[1] - draw.uniform(0.35, 0.7),
-                     draw.uniform(-0.25, 0.42) * room[2]))
+    lamp = np.array(
+        (draw.uniform(-0.3, 0.3) * room[0], room[1] - draw.uniform(0.35, 0.7), draw.uniform(-0.25, 0.42) * room[2])
+    )
     plain = Material(PAINT, (ceiling, ceiling, ceiling))
     carpet = rug_material(draw, theme) if rug else Material(RUG_WEAVE, (ceiling, ceiling, ceiling))
     surfaces = [walls, walls, plain, floor, walls, walls, carpet]
     boxy, size, axis, turns, places, parts, materials = zip(*stage.pieces)
     return Scene(
-        room=room, surfaces=surfaces, rug=rug, rug_round=rug_round, lamp=lamp, ambient=draw.uniform(0.34, 0.46),
-        camera_rotation=rotation, camera_centre=centre, focal=draw.uniform(0.8, 0.95), bodies=stage.bodies, hero=0,
-        boxy=np.array(boxy), size=np.stack(size), axis=np.array(axis), rotation=np.stack(turns, axis=1),
-        centre=np.stack(places, axis=1), part=np.array(parts), materials=list(materials))
+        room=room,
+        surfaces=surfaces,
+        rug=rug,
+        rug_round=rug_round,
+        lamp=lamp,
+        ambient=draw.uniform(0.34, 0.46),
+        camera_rotation=rotation,
+        camera_centre=centre,
+        focal=draw.uniform(0.8, 0.95),
+        bodies=stage.bodies,
+        hero=0,
+        boxy=np.array(boxy),
+        size=np.stack(size),
+        axis=np.array(axis),
+        rotation=np.stack(turns, axis=1),
+        centre=np.stack(places, axis=1),
+        part=np.array(parts),
+        materials=list(materials),
+    )

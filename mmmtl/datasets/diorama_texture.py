@@ -1,4 +1,5 @@
 """Procedural textures of Diorama: linear albedo of every pixel, each pattern softened to the size of the pixel."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -11,8 +12,8 @@ from .diorama_furnish import CEILING, FLOOR, WALL
 from .diorama_scene import RUG_SURFACE, SURFACE_CLASS, SURFACES, Scene
 from .diorama_trace import Frame, rug_coordinates
 
-_TILE = 256                                             # cells of the noise tile, a power of two
-_WALLS_ALONG_Z = 2                                      # surfaces below this run along z, the other walls along x
+_TILE = 256  # cells of the noise tile, a power of two
+_WALLS_ALONG_Z = 2  # surfaces below this run along z, the other walls along x
 _FLOOR_SURFACE, _CEILING_SURFACE = SURFACE_CLASS.index(FLOOR), SURFACE_CLASS.index(CEILING)
 
 
@@ -75,8 +76,9 @@ def _blend(colour: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarr
     return colour + (other[:, None] - colour) * share
 
 
-def _boards(m: pal.Material, u: np.ndarray, v: np.ndarray, width: np.ndarray, long: float, gap: float,
-            vary: float) -> np.ndarray:
+def _boards(
+    m: pal.Material, u: np.ndarray, v: np.ndarray, width: np.ndarray, long: float, gap: float, vary: float
+) -> np.ndarray:
     """Rows of boards or bricks ``long`` metres long and ``m.period`` wide, shifted from row to row."""
     period = np.float32(m.period)
     row = np.floor(v / period)
@@ -131,8 +133,9 @@ def _floor(m: pal.Material, x: np.ndarray, z: np.ndarray, width: np.ndarray) -> 
     return _blend(colour, colours[2] if not m.extra else colours[1], grout)
 
 
-def _rug(scene: Scene, half: Sequence[float], m: pal.Material, x: np.ndarray, z: np.ndarray,
-         width: np.ndarray) -> np.ndarray:
+def _rug(
+    scene: Scene, half: Sequence[float], m: pal.Material, x: np.ndarray, z: np.ndarray, width: np.ndarray
+) -> np.ndarray:
     """The rug: a border, and stripes, checks or nothing inside."""
     u, v = rug_coordinates(scene, x, z)
     colours = np.array(m.colours, np.float32)
@@ -175,7 +178,11 @@ def _jacket(m: pal.Material, q: np.ndarray, size: np.ndarray, width: np.ndarray)
 
 
 _ROUND: dict[int, Callable[[pal.Material, np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    pal.BANDS: _bands, pal.SECTORS: _sectors, pal.HALVES: _halves, pal.JACKET: _jacket}
+    pal.BANDS: _bands,
+    pal.SECTORS: _sectors,
+    pal.HALVES: _halves,
+    pal.JACKET: _jacket,
+}
 
 
 def _face(m: pal.Material, q: np.ndarray, size: np.ndarray, width: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 Rays have unit length along the optical axis, so the ray parameter is the depth. Everything after the intersection
 (points, normals, local coordinates) is computed once per pixel, whatever the number of primitives.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -59,8 +60,8 @@ def camera_rays(scene: Scene, size: tuple[int, int]) -> tuple[float, np.ndarray,
 
 def _interval(along: np.ndarray, ahead: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bounds of a sphere's projection at depth 1, given its centre in the plane of one image axis and the view."""
-    root = np.sqrt(np.maximum(along ** 2 + ahead ** 2 - radius ** 2, 0.0))
-    scale = np.maximum(ahead ** 2 - radius ** 2, 1e-9)
+    root = np.sqrt(np.maximum(along**2 + ahead**2 - radius**2, 0.0))
+    scale = np.maximum(ahead**2 - radius**2, 1e-9)
     return (along * ahead - radius * root) / scale, (along * ahead + radius * root) / scale
 
 
@@ -99,7 +100,7 @@ def _capsule(origin: np.ndarray, rays: list[np.ndarray], axis: float) -> tuple[n
         height = oy + t * dy
         below = height < 0
         inside = (np.abs(height) <= axis) & (square >= 0)
-        cap = np.where(below, oy + axis, oy - axis)     # the cap's centre as seen from the origin
+        cap = np.where(below, oy + axis, oy - axis)  # the cap's centre as seen from the origin
     else:
         cap = oy
     whole = flat + dy * dy
@@ -126,8 +127,10 @@ def _room(scene: Scene, frame: int, x: np.ndarray, y: np.ndarray) -> tuple[np.nd
     view, eye = scene.camera_rotation[frame], scene.camera_centre[frame]
     half = scene.room / 2
     origin = eye - np.array((0.0, half[1], 0.0))
-    rays = [(view[k, 0] * x).astype(np.float32) + (view[k, 1] * y + view[k, 2]).astype(np.float32)[:, None]
-            for k in range(3)]
+    rays = [
+        (view[k, 0] * x).astype(np.float32) + (view[k, 1] * y + view[k, 2]).astype(np.float32)[:, None]
+        for k in range(3)
+    ]
     depth = np.full((len(y), len(x)), np.inf, np.float32)
     index = np.zeros(depth.shape, np.int16)
     for k, d in enumerate(rays):
@@ -164,7 +167,7 @@ def pixel_rectangles(bounds: np.ndarray, focal: float, size: tuple[int, int]) ->
     """Half-open pixel ranges [x0, x1, y0, y1] in an image of (H, W) = ``size`` of rectangles (n, 4) at depth 1."""
     ranges = np.empty(bounds.shape, np.int64)
     for k, extent in enumerate((size[1], size[0])):
-        edges = np.clip(bounds[:, 2 * k:2 * k + 2], -1e6, 1e6) * focal + (extent - 1) / 2
+        edges = np.clip(bounds[:, 2 * k : 2 * k + 2], -1e6, 1e6) * focal + (extent - 1) / 2
         ranges[:, 2 * k] = np.clip(np.ceil(edges[:, 0]), 0, extent)
         ranges[:, 2 * k + 1] = np.clip(np.floor(edges[:, 1]) + 1, 0, extent)
     return [[int(v) for v in row] for row in ranges]
@@ -207,11 +210,12 @@ def _finish(scene: Scene, maps: tuple[np.ndarray, np.ndarray], seen: Frame) -> F
     which = index.take(seen.solid) - SURFACES
     table = np.concatenate(maps, axis=None).astype(np.float32)
     count = len(scene.axis)
-    matrix = [[table[:9 * count].reshape(-1, 9)[:, 3 * i + j].take(which) for j in range(3)] for i in range(3)]
+    matrix = [[table[: 9 * count].reshape(-1, 9)[:, 3 * i + j].take(which) for j in range(3)] for i in range(3)]
     x, y, z = (row.take(seen.solid) for row in seen.point)
-    offset = table[9 * count:].reshape(-1, 3)
-    seen.local = np.stack([matrix[i][0] * x + matrix[i][1] * y + matrix[i][2] * z + offset[:, i].take(which)
-                           for i in range(3)])
+    offset = table[9 * count :].reshape(-1, 3)
+    seen.local = np.stack(
+        [matrix[i][0] * x + matrix[i][1] * y + matrix[i][2] * z + offset[:, i].take(which) for i in range(3)]
+    )
     out = seen.local.copy()
     reach = scene.axis.astype(np.float32).take(which)
     out[1] -= np.clip(out[1], -reach, reach)

@@ -48,9 +48,7 @@ def read_id_list(path: str | Path) -> list[str]:
     """
     path = Path(path)
     if not path.is_file():
-        beside = (
-            sorted(p.name for p in path.parent.glob('*.txt')) if path.parent.is_dir() else 'no such folder'
-        )
+        beside = sorted(p.name for p in path.parent.glob('*.txt')) if path.parent.is_dir() else 'no such folder'
         raise FileNotFoundError(f'split file {path}: no such file (beside it: {beside})')
     ids = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
     if not ids:

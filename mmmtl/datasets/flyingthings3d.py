@@ -20,8 +20,9 @@ from .listed import ListedDataset
 __all__ = ['FlyingThings3D', 'scatter']
 
 
-def scatter(values: np.ndarray, points: np.ndarray, camera: tuple[float, float, float],
-            size: tuple[int, int]) -> np.ndarray:  # fmt: skip
+def scatter(
+    values: np.ndarray, points: np.ndarray, camera: tuple[float, float, float], size: tuple[int, int]
+) -> np.ndarray:
     """Values of points as a map, at the pixel each is seen in; of several in one pixel the last counts.
 
     Args:
@@ -61,16 +62,26 @@ class FlyingThings3D(ListedDataset):
             training does: its scene flow lies two pixels too low.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None,
-                 crop: tuple[int, int] | None = (536, 960), camera: tuple[float, float, float] = (1050.0, 479.5, 269.5),
-                 upstream: bool = False, **kwargs) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        data_root: str,
+        split_file: str | None = None,
+        crop: tuple[int, int] | None = (536, 960),
+        camera: tuple[float, float, float] = (1050.0, 479.5, 269.5),
+        upstream: bool = False,
+        **kwargs,
+    ) -> None:
         self.crop = None if crop is None else (int(crop[0]), int(crop[1]))
         self.camera, self.upstream = camera, bool(upstream)
         super().__init__(tasks, data_root, split_file, **kwargs)
 
     def scan(self) -> list[str]:
-        return [path for path in self.found(f'{self.split}/flow_2d/*.png')
-                if Path(self.path(_next(path.replace('flow_2d', 'image_clean')))).is_file()]  # fmt: skip
+        return [
+            path
+            for path in self.found(f'{self.split}/flow_2d/*.png')
+            if Path(self.path(_next(path.replace('flow_2d', 'image_clean')))).is_file()
+        ]
 
     def sample(self, columns: list[str]) -> dict:
         path = Path(columns[0])
@@ -78,11 +89,16 @@ class FlyingThings3D(ListedDataset):
             raise FileError(f"expected lines like 'train/flow_2d/0000000.png', found {columns[0]!r}")
         folder = path.parent.parent
         image = (folder / 'image_clean' / path.name).as_posix()
-        return dict(sample_id=f'{folder.as_posix()}/{path.stem}', img_path=self.path(image),
-                    next_path=self.path(_next(image)), paths=dict(
-                        optical_flow=self.path(str(path)),
-                        scene_flow=self.path(str(folder), 'flow_3d', f'{path.stem}.npy'),
-                        points=self.path(str(folder), 'pc', f'{path.stem}.npz')))  # fmt: skip
+        return dict(
+            sample_id=f'{folder.as_posix()}/{path.stem}',
+            img_path=self.path(image),
+            next_path=self.path(_next(image)),
+            paths=dict(
+                optical_flow=self.path(str(path)),
+                scene_flow=self.path(str(folder), 'flow_3d', f'{path.stem}.npy'),
+                points=self.path(str(folder), 'pc', f'{path.stem}.npz'),
+            ),
+        )
 
     def label_file(self, info: dict, source: str) -> str:
         return info['paths'][source]
@@ -100,8 +116,9 @@ class FlyingThings3D(ListedDataset):
     def load_scene_flow(self, info: dict) -> np.ndarray:
         moved, points = read_npy(info['paths']['scene_flow']), _points(info['paths']['points'])
         if moved.shape != points.shape or moved.ndim != 2 or moved.shape[-1] != 3:
-            raise FileError(f'{info["paths"]["scene_flow"]}: expected (n, 3) as the points {points.shape}, '
-                            f'found {moved.shape}')  # fmt: skip
+            raise FileError(
+                f'{info["paths"]["scene_flow"]}: expected (n, 3) as the points {points.shape}, found {moved.shape}'
+            )
         with Image.open(info['img_path']) as picture:
             width, height = picture.size
         if self.crop is None:
@@ -119,8 +136,10 @@ class FlyingThings3D(ListedDataset):
             return maps
         height, width = maps.shape[-2:]
         if height < self.crop[0] or width < self.crop[1]:
-            raise FileError(f'expected at least {self.crop[0]}x{self.crop[1]} pixels (height x width) to crop, found '
-                            f'{height}x{width}')  # fmt: skip
+            raise FileError(
+                f'expected at least {self.crop[0]}x{self.crop[1]} pixels (height x width) to crop, found '
+                f'{height}x{width}'
+            )
         top, left = (height - self.crop[0]) // 2, (width - self.crop[1]) // 2
         return np.ascontiguousarray(maps[..., top : top + self.crop[0], left : left + self.crop[1]])
 
@@ -136,5 +155,7 @@ def _points(path: str) -> np.ndarray:
         with np.load(path, allow_pickle=False) as stored:
             return stored['pc1']
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FileError(f"{path}: expected an .npz with the points 'pc1' (n, 3), found none that can be read "
-                        f'({type(error).__name__}: {error})') from error  # fmt: skip
+        raise FileError(
+            f"{path}: expected an .npz with the points 'pc1' (n, 3), found none that can be read "
+            f'({type(error).__name__}: {error})'
+        ) from error

@@ -48,9 +48,16 @@ class FolderDataset(MTLDataset):
         formats: ``{task name: dict(scale=..., offset=..., unknown=[...])}``.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, images: str = 'images', next_images: str | None = None,
-                 split_file: str | None = None, formats: Mapping[str, Mapping] | None = None,
-                 **kwargs) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        data_root: str,
+        images: str = 'images',
+        next_images: str | None = None,
+        split_file: str | None = None,
+        formats: Mapping[str, Mapping] | None = None,
+        **kwargs,
+    ) -> None:
         self.images, self.next_images, self.split_file = images, next_images, split_file
         self.formats = {k: dict(v) for k, v in (formats or {}).items()}
         for name, form in self.formats.items():
@@ -80,9 +87,7 @@ class FolderDataset(MTLDataset):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 sample_id = path.relative_to(root).with_suffix('').as_posix()
                 if sample_id in found:
-                    raise ValueError(
-                        f"FolderDataset: two images for '{sample_id}': {found[sample_id]} and {path}"
-                    )
+                    raise ValueError(f"FolderDataset: two images for '{sample_id}': {found[sample_id]} and {path}")
                 found[sample_id] = path
         ids = list(found)
         if self.split_file:
@@ -116,11 +121,7 @@ class FolderDataset(MTLDataset):
         path = Path(info['label_paths'][task.source])
         stored = _read(path, task)
         form = self.formats.get(task.name, {})
-        return (
-            _categorical(path, stored, **form)
-            if task.categorical
-            else _continuous(path, stored, task, **form)
-        )
+        return _categorical(path, stored, **form) if task.categorical else _continuous(path, stored, task, **form)
 
 
 def _index(folder: Path, suffixes: tuple[str, ...] = LABEL_SUFFIXES) -> dict[str, str]:
@@ -139,11 +140,7 @@ def _read(path: Path, task: Task) -> np.ndarray:
     """The stored numbers: (H, W), or (H, W, C) for several channels."""
     if path.suffix.lower() == '.npy':
         array = read_npy(path)
-        if (
-            array.ndim == 3
-            and array.shape[0] == task.label_channels
-            and array.shape[-1] != task.label_channels
-        ):
+        if array.ndim == 3 and array.shape[0] == task.label_channels and array.shape[-1] != task.label_channels:
             array = array.transpose(1, 2, 0)
         return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     if path.suffix.lower() == '.flo':
@@ -160,8 +157,9 @@ def _categorical(path: Path, stored: np.ndarray, offset: int = 0, unknown: Any =
     return label
 
 
-def _continuous(path: Path, stored: np.ndarray, task: Task, scale: float = 1.0, offset: float = 0.0,
-                unknown: Any = None) -> np.ndarray:  # fmt: skip
+def _continuous(
+    path: Path, stored: np.ndarray, task: Task, scale: float = 1.0, offset: float = 0.0, unknown: Any = None
+) -> np.ndarray:
     if unknown is None:
         unknown = (0,) if path.suffix.lower() not in ('.npy', '.flo') and task.label_channels == 1 else ()
     planes = stored[None] if stored.ndim == 2 else stored.transpose(2, 0, 1)

@@ -55,8 +55,15 @@ class Hypersim(ListedDataset):
         max_depth: Metres; depths at or beyond are unknown (16 bits end at 65.5 m).
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None,
-                 min_depth: float = 1e-5, max_depth: float = 65.0, **kwargs) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        data_root: str,
+        split_file: str | None = None,
+        min_depth: float = 1e-5,
+        max_depth: float = 65.0,
+        **kwargs,
+    ) -> None:
         self.depth_range = float(min_depth), float(max_depth)
         super().__init__(tasks, data_root, split_file, **kwargs)
 
@@ -66,9 +73,7 @@ class Hypersim(ListedDataset):
     def sample(self, columns: list[str]) -> dict:
         match = FRAME.match(columns[0])
         if match is None:
-            raise FileError(
-                f"expected lines that begin like 'ai_001_001/rgb_cam_00_fr0000.png', found {columns[0]!r}"
-            )
+            raise FileError(f"expected lines that begin like 'ai_001_001/rgb_cam_00_fr0000.png', found {columns[0]!r}")
         folder, frame = match.group(1) or '', match.group(2)
         paths = {name: self.path(folder, file) for name, file in hypersim_files(frame).items()}
         return dict(sample_id=f'{folder}/{frame}'.lstrip('/'), img_path=paths.pop('rgb'), paths=paths)

@@ -36,8 +36,9 @@ def read_camera(path: str | Path) -> tuple[float, float, float]:
     raise FileError(f"{path}: expected a line 'P_rect_02:' with 12 numbers, found none")
 
 
-def points_of_disparity(disparity: np.ndarray, camera: tuple[float, float, float],
-                        flow: np.ndarray | None = None) -> np.ndarray:  # fmt: skip
+def points_of_disparity(
+    disparity: np.ndarray, camera: tuple[float, float, float], flow: np.ndarray | None = None
+) -> np.ndarray:
     """Points in camera axes (x right, y down, z forward), metres, of a disparity map.
 
     Args:
@@ -75,9 +76,16 @@ class KITTI2015(ListedDataset):
         split: Name of the folder, ``training``.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None,
-                 split: str = 'training', crop: tuple[int, int] | None = (352, 1216), upstream: bool = False,
-                 **kwargs) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        data_root: str,
+        split_file: str | None = None,
+        split: str = 'training',
+        crop: tuple[int, int] | None = (352, 1216),
+        upstream: bool = False,
+        **kwargs,
+    ) -> None:
         self.crop = None if crop is None else tuple(crop)
         self.upstream = bool(upstream)
         super().__init__(tasks, data_root, split_file, split=split, **kwargs)
@@ -91,9 +99,13 @@ class KITTI2015(ListedDataset):
             raise FileError(f"expected lines like 'training/flow_occ/000000_10.png', found {columns[0]!r}")
         folder, number = path.parent.parent, path.name[: -len('_10.png')]
         files = {name: self.path(str(folder), name, path.name) for name in ('flow_occ', 'disp_occ_0', 'disp_occ_1')}
-        return dict(sample_id=f'{folder.as_posix()}/{number}', img_path=self.path(str(folder), 'image_2', path.name),
-                    next_path=self.path(str(folder), 'image_2', f'{number}_11.png'), **files,
-                    calibration=self.path(str(folder), 'calib_cam_to_cam', f'{number}.txt'))  # fmt: skip
+        return dict(
+            sample_id=f'{folder.as_posix()}/{number}',
+            img_path=self.path(str(folder), 'image_2', path.name),
+            next_path=self.path(str(folder), 'image_2', f'{number}_11.png'),
+            **files,
+            calibration=self.path(str(folder), 'calib_cam_to_cam', f'{number}.txt'),
+        )
 
     def label_file(self, info: dict, source: str) -> str:
         return info['flow_occ']
@@ -129,6 +141,8 @@ class KITTI2015(ListedDataset):
         if self.crop is None:
             return maps
         if maps.shape[-2] < self.crop[0] or maps.shape[-1] < self.crop[1]:
-            raise FileError(f'expected at least {self.crop[0]}x{self.crop[1]} pixels (height x width) to crop, '
-                            f'found {maps.shape[-2]}x{maps.shape[-1]}')  # fmt: skip
+            raise FileError(
+                f'expected at least {self.crop[0]}x{self.crop[1]} pixels (height x width) to crop, '
+                f'found {maps.shape[-2]}x{maps.shape[-1]}'
+            )
         return np.ascontiguousarray(benchmark_crop(maps, *self.crop))

@@ -52,13 +52,23 @@ class KITTIDepth(ListedDataset):
         depth_dirs: Folders under ``data_root`` in which depths are looked for.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None,
-                 crop: tuple[int, int] | None = (352, 1216), window: str | None = 'eigen', upstream: bool = False,
-                 min_depth: float = 1e-5, max_depth: float = 80.0,
-                 depth_dirs: Sequence[str] = ('', 'train', 'val'), **kwargs) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        data_root: str,
+        split_file: str | None = None,
+        crop: tuple[int, int] | None = (352, 1216),
+        window: str | None = 'eigen',
+        upstream: bool = False,
+        min_depth: float = 1e-5,
+        max_depth: float = 80.0,
+        depth_dirs: Sequence[str] = ('', 'train', 'val'),
+        **kwargs,
+    ) -> None:
         if window is not None and window not in WINDOWS:
-            raise ConfigError(f'KITTIDepth: window={window!r} is not one of {list(WINDOWS)} or None.'
-                              f'{suggest(str(window), WINDOWS)}')  # fmt: skip
+            raise ConfigError(
+                f'KITTIDepth: window={window!r} is not one of {list(WINDOWS)} or None.{suggest(str(window), WINDOWS)}'
+            )
         self.crop = None if crop is None else tuple(crop)
         self.window, self.upstream = window, bool(upstream)
         self.depth_range = float(min_depth), float(max_depth)
@@ -107,6 +117,8 @@ class KITTIDepth(ListedDataset):
         if self.crop is None:
             return maps
         if maps.shape[-2] < self.crop[0] or maps.shape[-1] < self.crop[1]:
-            raise FileError(f'{path}: expected at least {self.crop[0]}x{self.crop[1]} pixels (height x width) to crop, '
-                            f'found {maps.shape[-2]}x{maps.shape[-1]}')  # fmt: skip
+            raise FileError(
+                f'{path}: expected at least {self.crop[0]}x{self.crop[1]} pixels (height x width) to crop, '
+                f'found {maps.shape[-2]}x{maps.shape[-1]}'
+            )
         return np.ascontiguousarray(benchmark_crop(maps, *self.crop))

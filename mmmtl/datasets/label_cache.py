@@ -58,9 +58,7 @@ class LabelCache:
         """File of an entry."""
         return None if self.folder is None else self.folder / recipe.split(' ')[0] / f'{sample_id}.map'
 
-    def get(
-        self, recipe: str, sample_id: str, sources: Sequence[str], compute: Callable[[], np.ndarray]
-    ) -> np.ndarray:
+    def get(self, recipe: str, sample_id: str, sources: Sequence[str], compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The entry, from disk if it is there and right, else computed and stored.
 
         Args:
@@ -126,10 +124,7 @@ def _read(path: Path, made_of: str) -> np.ndarray | None:
     line, _, payload = content[len(MAGIC) :].partition(b'\n')
     try:
         head = json.loads(line)
-        if (
-            head['made_of'] != made_of
-            or head['payload'] != hashlib.blake2b(payload, digest_size=16).hexdigest()
-        ):
+        if head['made_of'] != made_of or head['payload'] != hashlib.blake2b(payload, digest_size=16).hexdigest():
             return None
         return np.frombuffer(zlib.decompress(payload), np.uint8).reshape(head['shape'])
     except (ValueError, KeyError, TypeError, zlib.error):

@@ -78,9 +78,7 @@ def read_map(path: str | Path, grey: bool = False) -> np.ndarray:
             if grey and image.mode in ('RGB', 'RGBA', 'LA', '1', 'P'):
                 image = image.convert('L')
             if image.mode not in ('P', 'L', '1', 'I', 'I;16', 'I;16B', 'I;16L', 'F'):
-                raise FileError(
-                    f'{path}: expected a one-channel picture (grey or palette), found mode {image.mode}'
-                )
+                raise FileError(f'{path}: expected a one-channel picture (grey or palette), found mode {image.mode}')
             return np.array(image)
 
     return _open(path, 'a one-channel picture', read)
@@ -128,9 +126,7 @@ def read_mat(path: str | Path, key: str) -> Any:
         except Exception as error:  # a damaged file shows as zlib.error, struct.error, IndexError, ...
             raise ValueError(f'{type(error).__name__}: {error}') from error
         if key not in content:
-            raise FileError(
-                f"{path}: expected a MATLAB file with the variable '{key}', found none of that name"
-            )
+            raise FileError(f"{path}: expected a MATLAB file with the variable '{key}', found none of that name")
         return content[key]
 
     return _open(path, f"a MATLAB file with the variable '{key}'", read)
@@ -148,9 +144,7 @@ def read_flo(path: str | Path) -> np.ndarray:
             raise FileError(f"{path}: expected a .flo file (it starts with 'PIEH'), found {data[:4]!r}")
         width, height = struct.unpack('<ii', data[4:12])
         if width <= 0 or height <= 0 or len(data) != 12 + 8 * width * height:
-            raise FileError(
-                f'{path}: expected {12 + 8 * width * height} bytes for {width}x{height}, found {len(data)}'
-            )
+            raise FileError(f'{path}: expected {12 + 8 * width * height} bytes for {width}x{height}, found {len(data)}')
         flow = np.frombuffer(data, '<f4', offset=12).reshape(height, width, 2).astype(np.float32)
         flow[(np.abs(flow) > 1e9).any(-1)] = np.nan
         return flow

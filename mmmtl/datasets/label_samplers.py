@@ -20,15 +20,7 @@ from mmmtl.registry import LABEL_SAMPLERS, suggest
 from .files import write_text_atomic
 from .seeding import stable_hash
 
-__all__ = [
-    'FullLabels',
-    'LabelMap',
-    'LabelSampler',
-    'OneLabel',
-    'RandomLabels',
-    'save_label_map',
-    'read_label_map',
-]
+__all__ = ['FullLabels', 'LabelMap', 'LabelSampler', 'OneLabel', 'RandomLabels', 'save_label_map', 'read_label_map']
 
 Assignment = dict[str, tuple[str, ...]]
 
@@ -144,17 +136,16 @@ class LabelMap(LabelSampler):
         rename: ``{task in the file: task of this run}``, for maps with other spellings.
     """
 
-    def __init__(self, path: str, missing: str = 'error', absent: str = 'error',
-                 rename: Mapping[str, str] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, path: str, missing: str = 'error', absent: str = 'error', rename: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__()
         for name, value, allowed in (
             ('missing', missing, ('error', 'none', 'full')),
             ('absent', absent, ('error', 'drop')),
         ):
             if value not in allowed:
-                raise ValueError(
-                    f'LabelMap: {name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}'
-                )
+                raise ValueError(f'LabelMap: {name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}')
         self.path, self.missing, self.absent = str(path), missing, absent
         self.rename = dict(rename or {})
 
@@ -187,8 +178,12 @@ class LabelMap(LabelSampler):
         return chosen
 
 
-def save_label_map(assignment: Mapping[str, Sequence[str]], path: str | Path, tasks: Sequence[str],
-                   about: Mapping[str, object] | None = None) -> None:  # fmt: skip
+def save_label_map(
+    assignment: Mapping[str, Sequence[str]],
+    path: str | Path,
+    tasks: Sequence[str],
+    about: Mapping[str, object] | None = None,
+) -> None:
     """Write an assignment for :class:`LabelMap`, JSON or CSV by the suffix of ``path``, never half.
 
     Args:
@@ -236,9 +231,7 @@ def _read_json(path: Path) -> Assignment:
         raise ValueError(f'label map {path}: expected an object of sample ids, found {type(labels).__name__}')
     for i, kept in labels.items():
         if not isinstance(kept, list) or not all(isinstance(t, str) for t in kept):
-            raise ValueError(
-                f"label map {path}: sample '{i}' should have a list of task names, found {kept!r:.60}"
-            )
+            raise ValueError(f"label map {path}: sample '{i}' should have a list of task names, found {kept!r:.60}")
     return {i: tuple(kept) for i, kept in labels.items()}
 
 

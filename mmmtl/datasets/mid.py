@@ -32,8 +32,9 @@ class MIDIntrinsics(ListedDataset):
     Labels: ``albedo`` and ``shading`` in [0, 1], linear, unknown where a channel of the albedo is below 0.004.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None,
-                 split: str = 'test', **kwargs) -> None:  # fmt: skip
+    def __init__(
+        self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None, split: str = 'test', **kwargs
+    ) -> None:
         super().__init__(tasks, data_root, split_file, split=split, **kwargs)
 
     def scan(self) -> list[str]:
@@ -45,8 +46,11 @@ class MIDIntrinsics(ListedDataset):
             raise FileError(f"expected lines like 'test/SCENE_dir_0_mip2.png', found {columns[0]!r}")
         stem = self.path(str(image.with_suffix('')))
         suffix = next((s for s in ('.png', '.jpg') if Path(stem + s).is_file()), image.suffix)
-        return dict(sample_id=image.with_suffix('').as_posix(), img_path=stem + suffix,
-                    paths={name: f'{stem}_{name}{suffix}' for name in ('albedo', 'shading')})  # fmt: skip
+        return dict(
+            sample_id=image.with_suffix('').as_posix(),
+            img_path=stem + suffix,
+            paths={name: f'{stem}_{name}{suffix}' for name in ('albedo', 'shading')},
+        )
 
     def label_file(self, info: dict, source: str) -> str:
         return info['paths'][source]

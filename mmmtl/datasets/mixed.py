@@ -37,8 +37,10 @@ class MixedDataset(ConcatDataset):
             for name, task in dataset.tasks.items():
                 first = self.tasks.setdefault(name, task)
                 if type(first) is not type(task) or first.out_channels != task.out_channels:
-                    raise ConfigError(f"MixedDataset: task '{name}' is {first!r} for one dataset and {task!r} for "
-                                      f'{type(dataset).__name__}')
+                    raise ConfigError(
+                        f"MixedDataset: task '{name}' is {first!r} for one dataset and {task!r} for "
+                        f'{type(dataset).__name__}'
+                    )
         keys = {key for dataset in built for key in dataset.metainfo}
         super().__init__(built, lazy_init=lazy_init, ignore_keys=sorted(keys))
 

@@ -78,9 +78,22 @@ class NYUDMTAN(_MTAN):
     """
 
     METAINFO = dict(
-        classes=('bed', 'books', 'ceiling', 'chair', 'floor', 'furniture', 'objects', 'picture', 'sofa', 'table', 'tv',
-                 'wall', 'window'),
-    )  # fmt: skip
+        classes=(
+            'bed',
+            'books',
+            'ceiling',
+            'chair',
+            'floor',
+            'furniture',
+            'objects',
+            'picture',
+            'sofa',
+            'table',
+            'tv',
+            'wall',
+            'window',
+        )
+    )
     FOLDERS = dict(semseg='label', depth='depth', normals='normal')
 
     def load_normals(self, info: dict) -> np.ndarray:

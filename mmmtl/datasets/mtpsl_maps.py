@@ -25,24 +25,30 @@ COLUMNS = dict(
 SPELLINGS = dict(sal='saliency', edge='boundary')
 
 COUNTS: dict[tuple[str, str], tuple[dict[str, int], dict[int, int]]] = {
-    ('pascal', 'onelabel'): (
-        dict(semseg=1000, human_parts=999, saliency=1000, normals=1000, boundary=999), {1: 4998}),
+    ('pascal', 'onelabel'): (dict(semseg=1000, human_parts=999, saliency=1000, normals=1000, boundary=999), {1: 4998}),
     ('pascal', 'random'): (
         dict(semseg=2450, human_parts=847, saliency=2445, normals=2480, boundary=2557),
-        {1: 1538, 2: 1529, 3: 1541, 4: 390}),
+        {1: 1538, 2: 1529, 3: 1541, 4: 390},
+    ),
     ('nyud', 'onelabel'): (dict(semseg=265, depth=265, normals=265), {1: 795}),
     ('nyud', 'random'): (dict(semseg=392, depth=408, normals=385), {1: 405, 2: 390}),
     ('cityscapes', 'onelabel'): (dict(semseg=1487, depth=1488), {1: 2975}),
-}  # fmt: skip
+}
 """Per data set and setting: labels per task, images by their number of labels, counted in the published files."""
 
 # What a pickle of these files may name: numpy's way to rebuild strings, dtypes and arrays, torch's to rebuild tensors.
 ALLOWED = {
     *((f'numpy.{core}.multiarray', name) for core in ('core', '_core') for name in ('scalar', '_reconstruct')),
-    ('numpy', 'dtype'), ('numpy', 'ndarray'), ('numpy', 'str_'), ('numpy.dtypes', 'StrDType'),
-    ('numpy.dtypes', 'ObjectDType'), ('collections', 'OrderedDict'), ('torch._utils', '_rebuild_tensor_v2'),
-    *(('torch', f'{kind}Storage') for kind in ('Float', 'Double', 'Long', 'Int')), ('_codecs', 'encode'),
-}  # fmt: skip
+    ('numpy', 'dtype'),
+    ('numpy', 'ndarray'),
+    ('numpy', 'str_'),
+    ('numpy.dtypes', 'StrDType'),
+    ('numpy.dtypes', 'ObjectDType'),
+    ('collections', 'OrderedDict'),
+    ('torch._utils', '_rebuild_tensor_v2'),
+    *(('torch', f'{kind}Storage') for kind in ('Float', 'Double', 'Long', 'Int')),
+    ('_codecs', 'encode'),
+}
 
 
 class _Restricted(pickle.Unpickler):
@@ -58,9 +64,7 @@ def _load_npy(path: Path) -> Any:
     """The object in a ``.npy`` file of dtype object."""
     with path.open('rb') as file:
         version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
         if dtype.kind != 'O':
             raise ValueError(f'an array of {dtype}')
@@ -113,9 +117,7 @@ def read_published_map(path: str | Path, dataset: str) -> Assignment:
         TypeError,
         OSError,
     ) as error:
-        raise FileError(
-            f'{path}: expected {expected}, found something that is not loaded: {error}'
-        ) from error
+        raise FileError(f'{path}: expected {expected}, found something that is not loaded: {error}') from error
     if not isinstance(content, dict) or not content:
         raise FileError(f'{path}: expected {expected}, found {type(content).__name__}')
     if 'labels_weights' in content:
@@ -155,8 +157,11 @@ def check_counts(labels: Assignment, dataset: str) -> str:
     for (name, setting), (tasks, images) in COUNTS.items():
         if name == dataset and dict(per_task) == tasks and dict(per_image) == images:
             return setting
-    published = '; '.join(f'{setting}: {tasks}, images by number of labels {images}'
-                          for (name, setting), (tasks, images) in COUNTS.items() if name == dataset)  # fmt: skip
+    published = '; '.join(
+        f'{setting}: {tasks}, images by number of labels {images}'
+        for (name, setting), (tasks, images) in COUNTS.items()
+        if name == dataset
+    )
     raise FileError(
         f'the counts of this map are not those of a published one for {dataset}: expected {published}; found '
         f'{dict(per_task)}, images by number of labels {dict(sorted(per_image.items()))}. '

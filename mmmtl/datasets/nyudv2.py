@@ -39,8 +39,9 @@ class NYUDv2(MTLDataset):
         return samples
 
     def label_file(self, info: dict, source: str) -> str:
-        folder, suffix = dict(semseg=('segmentation', 'png'), depth=('depth', 'npy'), normals=('normals', 'png'),
-                              boundary=('edge', 'png'))[source]  # fmt: skip
+        folder, suffix = dict(
+            semseg=('segmentation', 'png'), depth=('depth', 'npy'), normals=('normals', 'png'), boundary=('edge', 'png')
+        )[source]
         return self.path(folder, f'{info["sample_id"]}.{suffix}')
 
     def load_semseg(self, info: dict) -> np.ndarray:

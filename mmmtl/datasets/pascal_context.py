@@ -28,15 +28,177 @@ __all__ = ['NORMALS_CLASSES', 'PascalContext', 'compatible_classes']
 # normals distilled from a network trained on NYUDv2 can be trusted. `compatible_classes` computes them from the two
 # data sets' lists of names.
 NORMALS_CLASSES = (
-    3, 4, 6, 9, 10, 11, 13, 15, 17, 18, 22, 23, 29, 30, 33, 34, 36, 37, 38, 39, 41, 43, 46, 49, 50, 51, 53,
-    55, 56, 59, 61, 62, 65, 66, 68, 69, 72, 73, 78, 83, 84, 85, 87, 88, 95, 96, 101, 104, 105, 107, 111,
-    113, 115, 122, 124, 135, 141, 142, 143, 146, 150, 154, 157, 158, 159, 165, 172, 174, 181, 183, 184, 191,
-    193, 195, 197, 199, 202, 213, 215, 216, 219, 220, 223, 225, 228, 230, 232, 233, 238, 239, 242, 243, 246,
-    250, 251, 252, 255, 260, 261, 263, 269, 272, 273, 275, 281, 283, 284, 285, 286, 287, 288, 290, 291, 292,
-    293, 295, 304, 307, 309, 310, 314, 315, 319, 323, 329, 330, 331, 336, 342, 345, 349, 350, 351, 352, 355,
-    357, 368, 370, 371, 374, 379, 380, 383, 384, 397, 401, 403, 405, 407, 408, 411, 412, 413, 414, 417, 419,
-    421, 423, 427, 429, 430, 432, 440, 441, 442, 443, 444, 446, 454, 457,
-)  # fmt: skip
+    3,
+    4,
+    6,
+    9,
+    10,
+    11,
+    13,
+    15,
+    17,
+    18,
+    22,
+    23,
+    29,
+    30,
+    33,
+    34,
+    36,
+    37,
+    38,
+    39,
+    41,
+    43,
+    46,
+    49,
+    50,
+    51,
+    53,
+    55,
+    56,
+    59,
+    61,
+    62,
+    65,
+    66,
+    68,
+    69,
+    72,
+    73,
+    78,
+    83,
+    84,
+    85,
+    87,
+    88,
+    95,
+    96,
+    101,
+    104,
+    105,
+    107,
+    111,
+    113,
+    115,
+    122,
+    124,
+    135,
+    141,
+    142,
+    143,
+    146,
+    150,
+    154,
+    157,
+    158,
+    159,
+    165,
+    172,
+    174,
+    181,
+    183,
+    184,
+    191,
+    193,
+    195,
+    197,
+    199,
+    202,
+    213,
+    215,
+    216,
+    219,
+    220,
+    223,
+    225,
+    228,
+    230,
+    232,
+    233,
+    238,
+    239,
+    242,
+    243,
+    246,
+    250,
+    251,
+    252,
+    255,
+    260,
+    261,
+    263,
+    269,
+    272,
+    273,
+    275,
+    281,
+    283,
+    284,
+    285,
+    286,
+    287,
+    288,
+    290,
+    291,
+    292,
+    293,
+    295,
+    304,
+    307,
+    309,
+    310,
+    314,
+    315,
+    319,
+    323,
+    329,
+    330,
+    331,
+    336,
+    342,
+    345,
+    349,
+    350,
+    351,
+    352,
+    355,
+    357,
+    368,
+    370,
+    371,
+    374,
+    379,
+    380,
+    383,
+    384,
+    397,
+    401,
+    403,
+    405,
+    407,
+    408,
+    411,
+    412,
+    413,
+    414,
+    417,
+    419,
+    421,
+    423,
+    427,
+    429,
+    430,
+    432,
+    440,
+    441,
+    442,
+    443,
+    444,
+    446,
+    454,
+    457,
+)
 CONTEXT_CLASSES = 459
 
 
@@ -88,9 +250,17 @@ class PascalContext(MTLDataset):
             partial labels do. Needs ``ImageSets/Parts/SPLIT.txt``.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split: str = 'train', cache_dir: str | None = 'auto',
-                 normals_classes: Sequence[int] | str | Mapping[str, str] | None = None,
-                 boundaries: str = 'laplacian', parts_need_person: bool = False, **kwargs) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        data_root: str,
+        split: str = 'train',
+        cache_dir: str | None = 'auto',
+        normals_classes: Sequence[int] | str | Mapping[str, str] | None = None,
+        boundaries: str = 'laplacian',
+        parts_need_person: bool = False,
+        **kwargs,
+    ) -> None:
         if boundaries not in BOUNDARIES:
             raise ConfigError(f"PascalContext: boundaries='{boundaries}' is not one of {', '.join(BOUNDARIES)}")
         self.boundaries = boundaries
@@ -201,9 +371,7 @@ class PascalContext(MTLDataset):
             # nobody: the published recipe goes on with an empty map of this size
             return np.zeros((512, 512), np.uint8) if merged is None else merged
 
-        return self.cache.get(
-            'human_parts 1', info['sample_id'], [self.label_file(info, 'human_parts')], compute
-        )
+        return self.cache.get('human_parts 1', info['sample_id'], [self.label_file(info, 'human_parts')], compute)
 
     def derive(self, info: dict) -> list[int] | None:
         makers = dict(boundary=self._boundary, normals=self._trusted_normals, human_parts=self._parts)
@@ -232,9 +400,7 @@ def _class_ids(chosen: Sequence[int] | str | Mapping[str, str] | None) -> tuple[
         return NORMALS_CLASSES
     if isinstance(chosen, Mapping):
         if set(chosen) != {'context', 'nyu'}:
-            raise ConfigError(
-                f'normals_classes: expected dict(context=FILE, nyu=FILE), got the keys {sorted(chosen)}'
-            )
+            raise ConfigError(f'normals_classes: expected dict(context=FILE, nyu=FILE), got the keys {sorted(chosen)}')
         context, nyu = (json.loads(Path(chosen[k]).read_text()) for k in ('context', 'nyu'))
         chosen = compatible_classes(context, nyu)
     elif isinstance(chosen, str):
@@ -242,7 +408,5 @@ def _class_ids(chosen: Sequence[int] | str | Mapping[str, str] | None) -> tuple[
     ids = list(chosen)
     wrong = [i for i in ids if not isinstance(i, int) or not 0 <= i <= CONTEXT_CLASSES]
     if not ids or wrong:
-        raise ConfigError(
-            f'normals_classes: expected ids of 0..{CONTEXT_CLASSES}, found {wrong[:5] or "none"}'
-        )
+        raise ConfigError(f'normals_classes: expected ids of 0..{CONTEXT_CLASSES}, found {wrong[:5] or "none"}')
     return tuple(sorted(ids))

@@ -18,13 +18,31 @@ PERSON = 15
 """Category of a person in PASCAL VOC."""
 
 GROUPS = dict(
-    head=1, hair=1, lear=1, rear=1, leye=1, reye=1, lebrow=1, rebrow=1, mouth=1, nose=1,
-    neck=2, torso=2,
-    luarm=3, ruarm=3,
-    llarm=4, rlarm=4, lhand=4, rhand=4,
-    luleg=5, ruleg=5,
-    llleg=6, rlleg=6, lfoot=6, rfoot=6,
-)  # fmt: skip
+    head=1,
+    hair=1,
+    lear=1,
+    rear=1,
+    leye=1,
+    reye=1,
+    lebrow=1,
+    rebrow=1,
+    mouth=1,
+    nose=1,
+    neck=2,
+    torso=2,
+    luarm=3,
+    ruarm=3,
+    llarm=4,
+    rlarm=4,
+    lhand=4,
+    rhand=4,
+    luleg=5,
+    ruleg=5,
+    llleg=6,
+    rlleg=6,
+    lfoot=6,
+    rfoot=6,
+)
 """Part of a person → 1 head, 2 torso, 3 upper arm, 4 lower arm and hand, 5 upper leg, 6 lower leg and foot."""
 
 
@@ -32,9 +50,7 @@ def _objects(path: str) -> list[Any]:
     """Objects of an annotation file, each with ``class_ind``, ``mask`` and ``parts``."""
     anno = read_mat(path, 'anno')
     if not hasattr(anno, 'objects'):
-        raise FileError(
-            f"{path}: expected a structure 'anno' with the field 'objects', found {type(anno).__name__}"
-        )
+        raise FileError(f"{path}: expected a structure 'anno' with the field 'objects', found {type(anno).__name__}")
     objects = [o for o in np.atleast_1d(anno.objects) if hasattr(o, '_fieldnames')]
     for thing in objects:
         missing = {'class_ind', 'mask', 'parts'} - set(thing._fieldnames)
@@ -68,9 +84,7 @@ def merge_parts(path: str) -> np.ndarray | None:
         for part in parts:
             group = GROUPS.get(str(part.part_name))
             if group is None:
-                raise FileError(
-                    f"{path}: expected parts of a person ({', '.join(GROUPS)}), found '{part.part_name}'"
-                )
+                raise FileError(f"{path}: expected parts of a person ({', '.join(GROUPS)}), found '{part.part_name}'")
             mask = np.asarray(part.mask) > 0
             if mask.shape != merged.shape:
                 raise FileError(
@@ -98,9 +112,7 @@ def read_part_index(path: str | Path) -> dict[str, list[int]]:
     try:
         index = json.loads(path.read_text())
     except ValueError as error:
-        raise FileError(
-            f'{path}: expected JSON {{id: [categories]}}, found no JSON ({error}): {remedy}'
-        ) from error
+        raise FileError(f'{path}: expected JSON {{id: [categories]}}, found no JSON ({error}): {remedy}') from error
     if not isinstance(index, Mapping) or not all(isinstance(v, list) for v in index.values()):
         raise FileError(f'{path}: expected JSON {{id: [categories]}}, found {str(index)[:60]}: {remedy}')
     return dict(index)

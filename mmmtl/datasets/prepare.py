@@ -27,8 +27,13 @@ def _call(work: Callable[[MTLDataset, int], Any], index: int) -> Any:
     return work(_dataset, index)
 
 
-def for_every_sample(dataset: MTLDataset, work: Callable[[MTLDataset, int], Any], workers: int = 0,
-                     progress: bool = True, title: str = '') -> Iterator[Any]:  # fmt: skip
+def for_every_sample(
+    dataset: MTLDataset,
+    work: Callable[[MTLDataset, int], Any],
+    workers: int = 0,
+    progress: bool = True,
+    title: str = '',
+) -> Iterator[Any]:
     """Yield ``work(dataset, index)`` for every sample, in order.
 
     Args:

@@ -9,17 +9,43 @@ import numpy as np
 from mmmtl.tasks import IGNORE
 
 __all__ = [
-    'CITYSCAPES_IDS', 'STREET_CLASSES', 'STREET_PALETTE', 'VKITTI_COLOURS', 'VKITTI_IDS', 'colours_to_classes',
+    'CITYSCAPES_IDS',
+    'STREET_CLASSES',
+    'STREET_PALETTE',
+    'VKITTI_COLOURS',
+    'VKITTI_IDS',
+    'colours_to_classes',
     'ids_to_classes',
-]  # fmt: skip
+]
 
 STREET_CLASSES = ('road', 'building', 'pole', 'traffic light', 'traffic sign', 'vegetation', 'sky', 'vehicle')
-STREET_PALETTE = ((128, 64, 128), (70, 70, 70), (153, 153, 153), (250, 170, 30), (220, 220, 0), (107, 142, 35),
-                  (70, 130, 180), (0, 0, 142))  # fmt: skip
+STREET_PALETTE = (
+    (128, 64, 128),
+    (70, 70, 70),
+    (153, 153, 153),
+    (250, 170, 30),
+    (220, 220, 0),
+    (107, 142, 35),
+    (70, 130, 180),
+    (0, 0, 142),
+)
 
-VKITTI_COLOURS = ((210, 0, 200), (90, 200, 255), (0, 199, 0), (90, 240, 0), (140, 140, 140), (100, 60, 100),
-                  (250, 100, 255), (255, 255, 0), (200, 200, 0), (255, 130, 0), (80, 80, 80), (160, 60, 60),
-                  (255, 127, 80), (0, 139, 139))  # fmt: skip
+VKITTI_COLOURS = (
+    (210, 0, 200),
+    (90, 200, 255),
+    (0, 199, 0),
+    (90, 240, 0),
+    (140, 140, 140),
+    (100, 60, 100),
+    (250, 100, 255),
+    (255, 255, 0),
+    (200, 200, 0),
+    (255, 130, 0),
+    (80, 80, 80),
+    (160, 60, 60),
+    (255, 127, 80),
+    (0, 139, 139),
+)
 """Colour of each VKITTI2 class: Terrain, Sky, Tree, Vegetation, Building, Road, GuardRail, TrafficSign, TrafficLight,
 Pole, Misc, Truck, Car, Van."""
 VKITTI_IDS = {5: 0, 4: 1, 9: 2, 8: 3, 7: 4, 2: 5, 3: 5, 1: 6, 11: 7, 12: 7, 13: 7}
@@ -35,9 +61,11 @@ def ids_to_classes(ids: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
     return lookup[ids]
 
 
-def colours_to_classes(picture: np.ndarray, colours: tuple = VKITTI_COLOURS,
-                       table: Mapping[int, int] = VKITTI_IDS) -> np.ndarray:  # fmt: skip
+def colours_to_classes(
+    picture: np.ndarray, colours: tuple = VKITTI_COLOURS, table: Mapping[int, int] = VKITTI_IDS
+) -> np.ndarray:
     """Colours, uint8 (H, W, 3), → int64 classes (H, W), 255 where the colour or its class has none."""
+
     def code(rgb: np.ndarray) -> np.ndarray:
         return (rgb[..., 0].astype(np.int64) << 16) | (rgb[..., 1].astype(np.int64) << 8) | rgb[..., 2]
 

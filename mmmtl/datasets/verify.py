@@ -112,9 +112,7 @@ def verify_dataset(dataset: MTLDataset, workers: int = 0, progress: bool = True)
     return report
 
 
-def verify_command(
-    cfg: Mapping[str, Any], splits: Sequence[str], workers: int = 0, out: str | None = None
-) -> int:
+def verify_command(cfg: Mapping[str, Any], splits: Sequence[str], workers: int = 0, out: str | None = None) -> int:
     """Verify the data sets of a config and print a report of each.
 
     Args:
@@ -130,9 +128,7 @@ def verify_command(
     for split, dataset in data_sets(cfg, splits):
         report = verify_dataset(dataset, workers)
         print(f'{split}: {type(dataset).__name__}, {report}')
-        listed += [
-            dict(split=split, sample_id=f.sample_id, task=f.task, message=f.message) for f in report.faults
-        ]
+        listed += [dict(split=split, sample_id=f.sample_id, task=f.task, message=f.message) for f in report.faults]
     if out:
         write_text_atomic(out, json.dumps(listed, indent=1) + '\n')
     print(f'{len(listed)} bad files' if listed else 'every file is in order')

@@ -79,9 +79,17 @@ class VKITTI2(ListedDataset):
 
     METAINFO = dict(classes=STREET_CLASSES, palette=STREET_PALETTE)
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None,
-                 images: str = 'original', normals: str = 'normal_estimated', min_depth: float = 1e-5,
-                 max_depth: float = 80.0, **kwargs) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        data_root: str,
+        split_file: str | None = None,
+        images: str = 'original',
+        normals: str = 'normal_estimated',
+        min_depth: float = 1e-5,
+        max_depth: float = 80.0,
+        **kwargs,
+    ) -> None:
         self.folders = dict.fromkeys(FILES, images) | {'normals': normals}
         self.images = images
         self.depth_range = float(min_depth), float(max_depth)
@@ -105,10 +113,16 @@ class VKITTI2(ListedDataset):
         following = str(rgb / f'rgb_{int(number) + 1:05d}.jpg')
         if self.pairs and not Path(following).is_file():
             return None
-        paths = {source: self.path(self.folders[source], frames, folder, camera, name.format(number))
-                 for source, (folder, name) in FILES.items()}  # fmt: skip
-        return dict(sample_id=f'{scene}/{variant}/{camera}/{number}', img_path=str(rgb / f'rgb_{number}.jpg'),
-                    next_path=following, paths=paths)  # fmt: skip
+        paths = {
+            source: self.path(self.folders[source], frames, folder, camera, name.format(number))
+            for source, (folder, name) in FILES.items()
+        }
+        return dict(
+            sample_id=f'{scene}/{variant}/{camera}/{number}',
+            img_path=str(rgb / f'rgb_{number}.jpg'),
+            next_path=following,
+            paths=paths,
+        )
 
     def label_file(self, info: dict, source: str) -> str:
         return info['paths'][source]

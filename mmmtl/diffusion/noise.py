@@ -39,8 +39,9 @@ class NoiseSource(ABC):
         """Standard normal draw ``name`` of ``shape``, with the device and dtype of ``like``."""
         return self._draw(name, shape, 'normal', index).to(like)
 
-    def uniform(self, name: str, shape: Sequence[int], low: float, high: float, like: Tensor,
-                index: Tensor | None = None) -> Tensor:  # fmt: skip
+    def uniform(
+        self, name: str, shape: Sequence[int], low: float, high: float, like: Tensor, index: Tensor | None = None
+    ) -> Tensor:
         """Uniform draw ``name`` of ``shape`` in [``low``, ``high``), with the device and dtype of ``like``."""
         return self._draw(name, shape, 'uniform', index).mul_(high - low).add_(low).to(like)
 
@@ -109,9 +110,7 @@ class RecordedNoise(NoiseSource):
 
     def _draw(self, name: str, shape: Sequence[int], kind: str, index: Tensor | None) -> Tensor:
         if name not in self.draws:
-            raise KeyError(
-                f"no recorded noise '{name}'.{suggest(name, self.draws)} Recorded: {sorted(self.draws)}"
-            )
+            raise KeyError(f"no recorded noise '{name}'.{suggest(name, self.draws)} Recorded: {sorted(self.draws)}")
         draw = self.draws[name]
         if index is not None and len(draw) != shape[0]:
             draw = draw[index.to(draw.device)]
@@ -121,6 +120,7 @@ class RecordedNoise(NoiseSource):
             )
         return draw.clone()
 
-    def uniform(self, name: str, shape: Sequence[int], low: float, high: float, like: Tensor,
-                index: Tensor | None = None) -> Tensor:  # fmt: skip
+    def uniform(
+        self, name: str, shape: Sequence[int], low: float, high: float, like: Tensor, index: Tensor | None = None
+    ) -> Tensor:
         return self._draw(name, shape, 'uniform', index).to(like)

@@ -48,9 +48,7 @@ def ddim_times(steps: int, time_difference: int = 1) -> list[tuple[float, float]
         ValueError: For fewer than one step or a negative difference.
     """
     if steps < 1 or time_difference < 0:
-        raise ValueError(
-            f'ddim_times needs steps >= 1 and time_difference >= 0, got {steps} and {time_difference}'
-        )
+        raise ValueError(f'ddim_times needs steps >= 1 and time_difference >= 0, got {steps} and {time_difference}')
     return [(1 - k / steps, max(1 - (k + 1 + time_difference) / steps, 0.0)) for k in range(steps)]
 
 

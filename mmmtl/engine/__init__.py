@@ -11,7 +11,21 @@ from mmmtl.engine.task_cycle import TaskCycleBatchSampler, TaskIndex
 from mmmtl.engine.warmup_exponential import WarmupExponentialLR
 
 __all__ = [
-    'AtomicCheckpointHook', 'AutocastOptimWrapper', 'Balancer', 'BalancingOptimWrapper', 'EpochPolyLR', 'ExactSampler',
-    'NonFiniteLossError', 'NonFiniteLossHook', 'RandomStateHook', 'ResumableSampler', 'ResumableTrainLoop',
-    'SampleIndex', 'ShardedOptimWrapper', 'ShardingStrategy', 'TaskCycleBatchSampler', 'TaskIndex', 'WarmupExponentialLR',
-]  # fmt: skip
+    'AtomicCheckpointHook',
+    'AutocastOptimWrapper',
+    'Balancer',
+    'BalancingOptimWrapper',
+    'EpochPolyLR',
+    'ExactSampler',
+    'NonFiniteLossError',
+    'NonFiniteLossHook',
+    'RandomStateHook',
+    'ResumableSampler',
+    'ResumableTrainLoop',
+    'SampleIndex',
+    'ShardedOptimWrapper',
+    'ShardingStrategy',
+    'TaskCycleBatchSampler',
+    'TaskIndex',
+    'WarmupExponentialLR',
+]

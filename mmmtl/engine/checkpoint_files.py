@@ -41,8 +41,10 @@ def write_atomically(data: bytes, path: str | os.PathLike) -> None:
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OSError(error.errno, f'cannot write {path} ({len(data) / 2**20:.1f} MiB): {error.strerror}. '
-                                   f'The previous file is untouched.') from error
+        raise OSError(
+            error.errno,
+            f'cannot write {path} ({len(data) / 2**20:.1f} MiB): {error.strerror}. The previous file is untouched.',
+        ) from error
     if os.name == 'posix':
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -117,8 +119,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in 'biufcUS':
         return value
     if isinstance(value, Mapping):
-        items = {key if isinstance(key, (str, int, float, tuple)) else str(key): plain(item)
-                 for key, item in value.items()}
+        items = {
+            key if isinstance(key, (str, int, float, tuple)) else str(key): plain(item) for key, item in value.items()
+        }
         return OrderedDict(items) if isinstance(value, OrderedDict) else items
     if isinstance(value, (list, tuple, set, frozenset)):
         kind = type(value) if type(value) in (list, tuple, set) else list

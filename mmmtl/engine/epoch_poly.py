@@ -24,18 +24,30 @@ class EpochPolyLR(_ParamScheduler):
         by_epoch: Must be given, as False.
     """
 
-    def __init__(self, optimizer: Any, epochs: int, epoch_length: int, power: float = 0.9, begin: int = 0,
-                 end: int = INF, by_epoch: bool = True, last_step: int = -1,
-                 verbose: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        optimizer: Any,
+        epochs: int,
+        epoch_length: int,
+        power: float = 0.9,
+        begin: int = 0,
+        end: int = INF,
+        by_epoch: bool = True,
+        last_step: int = -1,
+        verbose: bool = False,
+    ) -> None:
         if by_epoch:
             # mmengine takes its own default, True, for granted when it fills in `end`
             raise ConfigError('EpochPolyLR counts iterations: say by_epoch=False')
         if epochs < 1 or epoch_length < 1 or power <= 0:
-            raise ConfigError(f'EpochPolyLR: epochs, epoch_length and power must be positive, got {epochs}, '
-                              f'{epoch_length} and {power}')  # fmt: skip
+            raise ConfigError(
+                f'EpochPolyLR: epochs, epoch_length and power must be positive, got {epochs}, '
+                f'{epoch_length} and {power}'
+            )
         self.epochs, self.epoch_length, self.power = epochs, epoch_length, power
-        super().__init__(optimizer, param_name='lr', begin=begin, end=end, by_epoch=False, last_step=last_step,
-                         verbose=verbose)  # fmt: skip
+        super().__init__(
+            optimizer, param_name='lr', begin=begin, end=end, by_epoch=False, last_step=last_step, verbose=verbose
+        )
 
     def _get_value(self) -> list[float]:
         share = max(0.0, 1 - self.last_step // self.epoch_length / self.epochs)

@@ -43,8 +43,15 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         dynamic_intervals: [(iteration, interval), ...] changes of the interval.
     """
 
-    def __init__(self, runner: Any, dataloader: DataLoader | dict, max_iters: int, val_begin: int = 1,
-                 val_interval: int = 1000, dynamic_intervals: list[tuple[int, int]] | None = None):
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: DataLoader | dict,
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ):
         # Not IterBasedTrainLoop's own __init__: it starts the data loader, before the place to start at is known.
         BaseLoop.__init__(self, runner, dataloader)
         if int(max_iters) != max_iters or max_iters < 1:
@@ -78,8 +85,10 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         sampler.seed = place['seed']
         sampler.set_start(place['consumed'])
         if self._iter > 0:
-            self.runner.logger.info(f'The training data goes on at sample {place["consumed"]} of the stream '
-                                    f'(iteration {self._iter}); nothing is loaded again.')
+            self.runner.logger.info(
+                f'The training data goes on at sample {place["consumed"]} of the stream '
+                f'(iteration {self._iter}); nothing is loaded again.'
+            )
         return place['consumed']
 
     def _batches(self, started: Iterator[Any]) -> Generator[Any, None, None]:
@@ -108,8 +117,11 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             self.runner.message_hub.update_info(STREAM_KEY, place)
             self.run_iter(batch)
             self._decide_current_val_interval()
-            if (self.runner.val_loop is not None and self._iter >= self.val_begin
-                    and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)):
+            if (
+                self.runner.val_loop is not None
+                and self._iter >= self.val_begin
+                and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)
+            ):
                 self.runner.val_loop.run()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
@@ -124,6 +136,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             return
         self.runner.logger.warning(
             f'{type(self.stream).__name__} cannot start at a position: loading {self._iter} past '
-            f"batches. Use sampler=dict(type='ResumableSampler') to resume at once.")
+            f"batches. Use sampler=dict(type='ResumableSampler') to resume at once."
+        )
         for _ in range(self._iter):
             next(batches)

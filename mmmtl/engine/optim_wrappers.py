@@ -33,8 +33,10 @@ class AutocastOptimWrapper(OptimWrapper):
     def __init__(self, dtype: str | torch.dtype = 'bfloat16', **kwargs):
         resolved = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
         if resolved not in (torch.bfloat16, torch.float32):
-            raise ValueError(f"AutocastOptimWrapper: dtype must be 'bfloat16' or 'float32', got {dtype!r}. float16 "
-                             f"needs loss scaling: use dict(type='AmpOptimWrapper', dtype='float16') on a GPU.")
+            raise ValueError(
+                f"AutocastOptimWrapper: dtype must be 'bfloat16' or 'float32', got {dtype!r}. float16 "
+                f"needs loss scaling: use dict(type='AmpOptimWrapper', dtype='float16') on a GPU."
+            )
         super().__init__(**kwargs)
         self.dtype = resolved
 

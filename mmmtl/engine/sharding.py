@@ -23,13 +23,20 @@ def _whole() -> dict[str, Any]:
     """Whole states, gathered in the first process."""
     # on a CPU there is nothing to offload, and PyTorch 2.14 would write one moment of Adam over the other
     options = dict(offload_to_cpu=get_device() != 'cpu', rank0_only=True)
-    return dict(state_dict_type='FULL_STATE_DICT', state_dict_config=dict(type='FullStateDictConfig', **options),
-                optim_state_dict_config=dict(type='FullOptimStateDictConfig', **options))  # fmt: skip
+    return dict(
+        state_dict_type='FULL_STATE_DICT',
+        state_dict_config=dict(type='FullStateDictConfig', **options),
+        optim_state_dict_config=dict(type='FullOptimStateDictConfig', **options),
+    )
 
 
 @FUNCTIONS.register_module(force=True)
-def wrap_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int,
-                blocks: Sequence[str] = ('ResnetBlock2D', 'BasicTransformerBlock')) -> bool:  # fmt: skip
+def wrap_blocks(
+    module: nn.Module,
+    recurse: bool,
+    nonwrapped_numel: int,
+    blocks: Sequence[str] = ('ResnetBlock2D', 'BasicTransformerBlock'),
+) -> bool:
     """Shard every block of these classes by itself; what lies between them is one more shard.
 
     A block must be called through its ``forward``: its parameters are together only while that runs.
@@ -51,11 +58,10 @@ class ShardingStrategy(FSDPStrategy):
         **kwargs: As mmengine's.
     """
 
-    def __init__(
-        self, *, model_wrapper: dict | None = None, state_dict_cfg: Any = None, **kwargs: Any
-    ) -> None:
-        wrapper = dict(type='MMFullyShardedDataParallel', use_orig_params=True,
-                       auto_wrap_policy=dict(type='wrap_blocks'))  # fmt: skip
+    def __init__(self, *, model_wrapper: dict | None = None, state_dict_cfg: Any = None, **kwargs: Any) -> None:
+        wrapper = dict(
+            type='MMFullyShardedDataParallel', use_orig_params=True, auto_wrap_policy=dict(type='wrap_blocks')
+        )
         wrapper.update(model_wrapper or {})
         super().__init__(model_wrapper=wrapper, state_dict_cfg=state_dict_cfg or _whole(), **kwargs)
 

@@ -102,16 +102,29 @@ class TaskCycleBatchSampler(Sampler):
         ConfigError: A task without a labelled sample, or weights that do not fit.
     """
 
-    def __init__(self, sampler: Any = None, batch_size: int = 1, accumulation: int = 1, order: str = 'cycle',
-                 tasks: Sequence[str] | None = None, shares: Mapping[str, Sequence[float]] | None = None,
-                 seed: int | None = None, published: bool = False, dataset: Any = None,
-                 drop_last: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        sampler: Any = None,
+        batch_size: int = 1,
+        accumulation: int = 1,
+        order: str = 'cycle',
+        tasks: Sequence[str] | None = None,
+        shares: Mapping[str, Sequence[float]] | None = None,
+        seed: int | None = None,
+        published: bool = False,
+        dataset: Any = None,
+        drop_last: bool = False,
+    ) -> None:
         if order not in ('cycle', 'uniform'):
-            raise ConfigError(f"TaskCycleBatchSampler: order must be 'cycle' or 'uniform', got {order!r}."
-                              f'{suggest(order, ("cycle", "uniform"))}')
+            raise ConfigError(
+                f"TaskCycleBatchSampler: order must be 'cycle' or 'uniform', got {order!r}."
+                f'{suggest(order, ("cycle", "uniform"))}'
+            )
         if batch_size < 1 or accumulation < 1:
-            raise ConfigError(f'TaskCycleBatchSampler: batch_size and accumulation must be at least 1, got '
-                              f'{batch_size} and {accumulation}')
+            raise ConfigError(
+                f'TaskCycleBatchSampler: batch_size and accumulation must be at least 1, got '
+                f'{batch_size} and {accumulation}'
+            )
         self.sampler, self.batch_size, self.accumulation, self.order = sampler, batch_size, accumulation, order
         self.published = published
         self.rank, self.world_size = get_dist_info()
@@ -120,8 +133,10 @@ class TaskCycleBatchSampler(Sampler):
         self.start = 0
         dataset = getattr(sampler, 'dataset', None) if dataset is None else dataset
         if dataset is None:
-            raise ConfigError(f"TaskCycleBatchSampler: {type(sampler).__name__} does not say what its dataset is: use "
-                              f"sampler=dict(type='ResumableSampler')")
+            raise ConfigError(
+                f'TaskCycleBatchSampler: {type(sampler).__name__} does not say what its dataset is: use '
+                f"sampler=dict(type='ResumableSampler')"
+            )
         self.entries = self._entries(dataset, tasks, dict(shares or {}))
         self.tasks = list(dict.fromkeys(entry.task for entry in self.entries))
 
@@ -134,8 +149,9 @@ class TaskCycleBatchSampler(Sampler):
         wanted = known if tasks is None else list(tasks)
         for name in [*wanted, *shares]:
             if name not in known:
-                raise ConfigError(f"TaskCycleBatchSampler: '{name}' is not a task of the dataset ({known})."
-                                  f'{suggest(name, known)}')
+                raise ConfigError(
+                    f"TaskCycleBatchSampler: '{name}' is not a task of the dataset ({known}).{suggest(name, known)}"
+                )
         entries = []
         for task in wanted:
             found = [(n, _labelled(part, task)) for n, part in enumerate(parts) if task in part.tasks]
@@ -144,8 +160,10 @@ class TaskCycleBatchSampler(Sampler):
             if not found:
                 raise ConfigError(f"TaskCycleBatchSampler: no sample is labelled for task '{task}'")
             if len(weights) != len(found) or min(weights) < 0 or sum(weights) <= 0:
-                raise ConfigError(f"TaskCycleBatchSampler: shares['{task}'] = {weights}, but {len(found)} datasets "
-                                  f'label it: give one weight >= 0 for each')
+                raise ConfigError(
+                    f"TaskCycleBatchSampler: shares['{task}'] = {weights}, but {len(found)} datasets "
+                    f'label it: give one weight >= 0 for each'
+                )
             entries += [_Entry(task, n, own, float(w)) for (n, own), w in zip(found, weights)]
         return entries
 
@@ -216,8 +234,10 @@ class TaskCycleBatchSampler(Sampler):
             order = RandomSampler(entry.indices, generator=generator)  # type: ignore[arg-type]
             lists = list(BatchSampler(order, self.batch_size, drop_last=True))
             if not lists:
-                raise ConfigError(f"TaskCycleBatchSampler: {len(entry.indices)} samples of task '{entry.task}' do not "
-                                  f'fill a batch of {self.batch_size}')
+                raise ConfigError(
+                    f"TaskCycleBatchSampler: {len(entry.indices)} samples of task '{entry.task}' do not "
+                    f'fill a batch of {self.batch_size}'
+                )
             return [[int(entry.indices[i]) for i in part] for part in lists]
 
         stacks = [batches(entry) for entry in self.entries]
@@ -232,5 +252,6 @@ class TaskCycleBatchSampler(Sampler):
             if not stacks[chosen]:
                 stacks[chosen] = batches(self.entries[chosen])
             first = batch * self.batch_size * self.world_size + self.rank
-            yield [TaskIndex(index, first + i * self.world_size, (task,))
-                   for i, index in enumerate(stacks[chosen].pop())]  # fmt: skip
+            yield [
+                TaskIndex(index, first + i * self.world_size, (task,)) for i, index in enumerate(stacks[chosen].pop())
+            ]

@@ -28,18 +28,30 @@ class WarmupExponentialLR(_ParamScheduler):
         by_epoch: Must be given, as False.
     """
 
-    def __init__(self, optimizer: Any, decay_end: int, final: float = 0.01, warmup: int = 100, begin: int = 0,
-                 end: int = INF, by_epoch: bool = True, last_step: int = -1,
-                 verbose: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        optimizer: Any,
+        decay_end: int,
+        final: float = 0.01,
+        warmup: int = 100,
+        begin: int = 0,
+        end: int = INF,
+        by_epoch: bool = True,
+        last_step: int = -1,
+        verbose: bool = False,
+    ) -> None:
         if by_epoch:
             # mmengine takes its own default, True, for granted when it fills in `end`
             raise ConfigError('WarmupExponentialLR counts iterations: say by_epoch=False')
         if not 0 < final <= 1 or warmup < 1 or decay_end < 1:
-            raise ConfigError(f'WarmupExponentialLR: expected 0 < final <= 1, warmup >= 1 and decay_end >= 1, got '
-                              f'final={final}, warmup={warmup}, decay_end={decay_end}')
+            raise ConfigError(
+                f'WarmupExponentialLR: expected 0 < final <= 1, warmup >= 1 and decay_end >= 1, got '
+                f'final={final}, warmup={warmup}, decay_end={decay_end}'
+            )
         self.decay_end, self.final, self.warmup = decay_end, final, warmup
-        super().__init__(optimizer, param_name='lr', begin=begin, end=end, by_epoch=False, last_step=last_step,
-                         verbose=verbose)  # fmt: skip
+        super().__init__(
+            optimizer, param_name='lr', begin=begin, end=end, by_epoch=False, last_step=last_step, verbose=verbose
+        )
 
     def factor(self, step: int) -> float:
         """Factor of the initial learning rate at iteration ``step``."""

@@ -98,9 +98,7 @@ def _read_mat(path: Path) -> list[np.ndarray]:
     if 'LabelMap' in content:
         return [segmentation_boundary(content['LabelMap'])]
     names = sorted(name for name in content if not name.startswith('__'))
-    raise ConfigError(
-        f'{path}: expected groundTruth (BSDS), GTcls or GTinst (SBD) or LabelMap, found {names}'
-    )
+    raise ConfigError(f'{path}: expected groundTruth (BSDS), GTcls or GTinst (SBD) or LabelMap, found {names}')
 
 
 def _dense(value: Any) -> np.ndarray:
@@ -122,9 +120,7 @@ class BoundaryCounts:
 
     def save(self, path: str | Path) -> None:
         """Write as JSON; the file appears complete or not at all."""
-        content = dict(
-            settings=asdict(self.settings), images={k: v.tolist() for k, v in sorted(self.images.items())}
-        )
+        content = dict(settings=asdict(self.settings), images={k: v.tolist() for k, v in sorted(self.images.items())})
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         partial = f'{path}.{os.getpid()}.part'
         Path(partial).write_text(json.dumps(content), encoding='utf-8')
@@ -146,9 +142,7 @@ class BoundaryCounts:
             raise ConfigError(f'{path} does not hold boundary counts ({error})') from error
         wrong = [name for name, counts in images.items() if counts.shape != (4, len(settings.thresholds))]
         if wrong:
-            raise ConfigError(
-                f'{path}: counts of {wrong[:3]} do not fit its {len(settings.thresholds)} thresholds'
-            )
+            raise ConfigError(f'{path}: counts of {wrong[:3]} do not fit its {len(settings.thresholds)} thresholds')
         return cls(settings, images)
 
     def merge(self, other: BoundaryCounts) -> BoundaryCounts:
@@ -282,9 +276,7 @@ def evaluate_folder(
     if processes is None:
         processes = min(os.cpu_count() or 1, len(left) // 16)
     pool = MeasurePool(0 if processes < 2 else processes)
-    with tqdm(
-        total=len(left), desc='matching boundaries', unit='image', delay=5, disable=not progress
-    ) as bar:
+    with tqdm(total=len(left), desc='matching boundaries', unit='image', delay=5, disable=not progress) as bar:
 
         def keep(results: Iterable[tuple[Any, dict]]) -> None:
             for name, result in results:

@@ -180,6 +180,4 @@ class _Resampled:
             added = own @ array.reshape(len(array), -1).astype(np.float64)  # counts stay exact below 2^53
             added = np.rint(added).astype(np.int64) if array.dtype.kind in 'iub' else added
             totals[name] = added.reshape(len(weights), *array.shape[1:])
-        return [
-            self.metric.compute({n: total[i] for n, total in totals.items()}) for i in range(len(weights))
-        ]
+        return [self.metric.compute({n: total[i] for n, total in totals.items()}) for i in range(len(weights))]

@@ -51,9 +51,7 @@ def read_metrics(path: str) -> dict[str, float]:
         raise ConfigError(f'{file} does not hold figures, {{"TASK/FIGURE": number}} ({error})') from error
 
 
-def read_reference(
-    reference: str | Mapping[str, Any], headlines: Mapping[str, str] | None = None
-) -> Reference:
+def read_reference(reference: str | Mapping[str, Any], headlines: Mapping[str, str] | None = None) -> Reference:
     """A reference from a config, or a file.
 
     Args:
@@ -80,9 +78,7 @@ def read_reference(
         for path in paths:
             for name, value in read_metrics(path).items():
                 if joined.setdefault(name, value) != value:
-                    raise ConfigError(
-                        f'{name} differs between the references {reference}: name one run per task'
-                    )
+                    raise ConfigError(f'{name} differs between the references {reference}: name one run per task')
         joined.pop('delta_m', None)
         return Reference(reference, reference, _headlines(joined, headlines or {}))
     if 'columns' not in reference:
@@ -91,9 +87,7 @@ def read_reference(
 
     def as_figures(values: Sequence[float], where: str) -> dict[str, float]:
         if len(values) < len(columns):
-            raise ConfigError(
-                f'{where} of the reference holds {len(values)} numbers for {len(columns)} columns'
-            )
+            raise ConfigError(f'{where} of the reference holds {len(values)} numbers for {len(columns)} columns')
         return {name: float(value) * unit for name, value, unit in zip(columns, values, units)}
 
     rows = {}

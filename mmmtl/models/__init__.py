@@ -7,6 +7,14 @@ from .multitask_model import MultiTaskModel
 from .two_views import TwoViews
 
 __all__ = [
-    'LatentMultiTaskModel', 'MTLDataPreprocessor', 'MultiTaskModel', 'TwoViews', 'backbones', 'decoders', 'label_encoders',
-    'latent', 'losses', 'necks',
-]  # fmt: skip
+    'LatentMultiTaskModel',
+    'MTLDataPreprocessor',
+    'MultiTaskModel',
+    'TwoViews',
+    'backbones',
+    'decoders',
+    'label_encoders',
+    'latent',
+    'losses',
+    'necks',
+]

@@ -35,24 +35,23 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
         non_blocking: Copy to the device asynchronously.
     """
 
-    def __init__(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None, size_divisor: int = 1,
-                 non_blocking: bool = True) -> None:  # fmt: skip
+    def __init__(
+        self,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        size_divisor: int = 1,
+        non_blocking: bool = True,
+    ) -> None:
         super().__init__(non_blocking=non_blocking)
         if (mean is None) != (std is None):
-            raise ValueError(
-                'MTLDataPreprocessor: give both mean and std, or neither (then the pipeline normalises)'
-            )
+            raise ValueError('MTLDataPreprocessor: give both mean and std, or neither (then the pipeline normalises)')
         if size_divisor < 1:
             raise ValueError(f'MTLDataPreprocessor: size_divisor must be at least 1, got {size_divisor}')
         self.normalizes = mean is not None
         self.size_divisor = size_divisor
         if mean is not None and std is not None:
-            self.register_buffer(
-                'mean', torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False
-            )
-            self.register_buffer(
-                'std', torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False
-            )
+            self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
+            self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
         """See the class.
@@ -89,12 +88,7 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
                 )
             return image.float()
         image = (image.float() / 255 - self.mean) / self.std
-        left, right, top, bottom = (sample.metainfo.get('padding') if sample is not None else None) or (
-            0,
-            0,
-            0,
-            0,
-        )
+        left, right, top, bottom = (sample.metainfo.get('padding') if sample is not None else None) or (0, 0, 0, 0)
         if left or right or top or bottom:
             framed = torch.zeros_like(image)
             inner = (..., slice(top, image.shape[-2] - bottom), slice(left, image.shape[-1] - right))
@@ -120,9 +114,7 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
         return torch.stack(padded)
 
 
-def stack_targets(
-    samples: Sequence[MTLDataSample], size: tuple[int, int]
-) -> dict[str, tuple[Tensor, Tensor]]:
+def stack_targets(samples: Sequence[MTLDataSample], size: tuple[int, int]) -> dict[str, tuple[Tensor, Tensor]]:
     """Gather the labels of a batch per task.
 
     Args:

@@ -68,19 +68,35 @@ class LatentMultiTaskModel(BaseModel):
             batched.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], autoencoder: dict, unet: Mapping[str, Any], tokens: dict,
-                 exchange: Mapping[str, Any] | None = None, pretrained_unet: str | None = None,
-                 single_stream: str | None = None, data_preprocessor: dict | None = None,
-                 second_frame: str = 'duplicate', empty: str = 'zeros', timestep: int = 999,
-                 batch_tasks: int | None = None, batch_images: int | None = 1, checkpointing: bool = False,
-                 half_self_attention: bool = False, noise_seed: int = 0,
-                 predict_labelled: bool = False, predict_one_by_one: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        autoencoder: dict,
+        unet: Mapping[str, Any],
+        tokens: dict,
+        exchange: Mapping[str, Any] | None = None,
+        pretrained_unet: str | None = None,
+        single_stream: str | None = None,
+        data_preprocessor: dict | None = None,
+        second_frame: str = 'duplicate',
+        empty: str = 'zeros',
+        timestep: int = 999,
+        batch_tasks: int | None = None,
+        batch_images: int | None = 1,
+        checkpointing: bool = False,
+        half_self_attention: bool = False,
+        noise_seed: int = 0,
+        predict_labelled: bool = False,
+        predict_one_by_one: bool = False,
+    ) -> None:
         half = (0.5, 0.5, 0.5)
         super().__init__(MODELS.build(data_preprocessor or dict(type='MTLDataPreprocessor', mean=half, std=half)))
         self.tasks: dict[str, Task] = build_tasks(tasks)
         self.frames = max(task.frames for task in self.tasks.values())
-        for name, value, allowed in (('second_frame', second_frame, ('duplicate', 'zeros', 'average')),
-                                     ('empty', empty, ('zeros', 'normal'))):  # fmt: skip
+        for name, value, allowed in (
+            ('second_frame', second_frame, ('duplicate', 'zeros', 'average')),
+            ('empty', empty, ('zeros', 'normal')),
+        ):
             if value not in allowed:
                 raise ConfigError(f'model.{name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}')
         self.second_frame, self.empty, self.timestep = second_frame, empty, timestep
@@ -116,7 +132,8 @@ class LatentMultiTaskModel(BaseModel):
         for place, channels in widths.items():
             if options['places'] == 'all' or place.startswith('up_blocks'):
                 self.task_attention[place] = TaskAttention(
-                    list(self.tasks), channels, options['heads'], options['query_width'])
+                    list(self.tasks), channels, options['heads'], options['query_width']
+                )
         use_fast_linear(self.task_attention)
         self.auxiliary = build_unet(unet, self.unet.config.in_channels, self.unet.config.out_channels)
         open_attention(self.auxiliary, half)
@@ -166,8 +183,9 @@ class LatentMultiTaskModel(BaseModel):
         with torch.no_grad():
             return torch.cat([self.autoencoder.encode(part) for part in images.split(self.batch_images or len(images))])
 
-    def unet_input(self, frames: Sequence[Tensor], task: str, noise: NoiseSource | None = None,
-                   stream: str = '') -> Tensor:  # fmt: skip
+    def unet_input(
+        self, frames: Sequence[Tensor], task: str, noise: NoiseSource | None = None, stream: str = ''
+    ) -> Tensor:
         """The UNet's input for one task, (B, 3 C, h, w): first frame, second frame or its stand-in, empty latent."""
         first = frames[0]
         second = frames[1] if len(frames) == 2 and self.tasks[task].frames == 2 else None
@@ -181,22 +199,36 @@ class LatentMultiTaskModel(BaseModel):
             second = first if self.second_frame == 'duplicate' else torch.zeros_like(first)
         return torch.cat([first, second, empty], 1)
 
-    def run_stream(self, unet: nn.Module, frames: Sequence[Tensor], tasks: Sequence[str], exchange: Any = None,
-                   noise: NoiseSource | None = None, stream: str = '') -> Latents:  # fmt: skip
+    def run_stream(
+        self,
+        unet: nn.Module,
+        frames: Sequence[Tensor],
+        tasks: Sequence[str],
+        exchange: Any = None,
+        noise: NoiseSource | None = None,
+        stream: str = '',
+    ) -> Latents:
         """One pass of a UNet over all samples of all ``tasks``: {task: latent (B, C, h, w)}."""
         sample = torch.cat([self.unet_input(frames, task, noise, stream) for task in tasks])
         tokens, mask = batch_tokens([self.tokens(task) for task in tasks], len(frames[0]))
         shared = None if exchange is None else dict(exchange=exchange)
-        out = unet(sample, self.timestep, encoder_hidden_states=tokens.to(sample.dtype), encoder_attention_mask=mask,
-                   cross_attention_kwargs=shared, return_dict=False)[0]  # fmt: skip
+        out = unet(
+            sample,
+            self.timestep,
+            encoder_hidden_states=tokens.to(sample.dtype),
+            encoder_attention_mask=mask,
+            cross_attention_kwargs=shared,
+            return_dict=False,
+        )[0]
         return dict(zip(tasks, out.chunk(len(tasks))))
 
     def _groups(self, tasks: Sequence[str]) -> list[list[str]]:
         step = self.batch_tasks or len(tasks)
         return [list(tasks[i : i + step]) for i in range(0, len(tasks), step)]
 
-    def auxiliary_features(self, frames: Sequence[Tensor], tasks: Sequence[str] | None = None,
-                           noise: NoiseSource | None = None) -> tuple[FeatureBank, Latents]:  # fmt: skip
+    def auxiliary_features(
+        self, frames: Sequence[Tensor], tasks: Sequence[str] | None = None, noise: NoiseSource | None = None
+    ) -> tuple[FeatureBank, Latents]:
         """Run the auxiliary stream.
 
         Args:
@@ -217,9 +249,15 @@ class LatentMultiTaskModel(BaseModel):
                 latents.update(self.run_stream(self.auxiliary, frames, group, recorder, noise, 'auxiliary/'))
         return bank, latents
 
-    def main_latents(self, frames: Sequence[Tensor], bank: FeatureBank | None = None,
-                     tasks: Sequence[str] | None = None, noise: NoiseSource | None = None,
-                     hiding: Hiding | None = None, last: bool = False) -> Latents:  # fmt: skip
+    def main_latents(
+        self,
+        frames: Sequence[Tensor],
+        bank: FeatureBank | None = None,
+        tasks: Sequence[str] | None = None,
+        noise: NoiseSource | None = None,
+        hiding: Hiding | None = None,
+        last: bool = False,
+    ) -> Latents:
         """Run the main stream, or the only one.
 
         Args:
@@ -238,8 +276,9 @@ class LatentMultiTaskModel(BaseModel):
         for group in groups:
             exchange = None
             if self.auxiliary is not None and bank is not None:
-                exchange = Exchange(bank, group, self.task_attention, self.exclude_self, hiding,
-                                    last and group is groups[-1])  # fmt: skip
+                exchange = Exchange(
+                    bank, group, self.task_attention, self.exclude_self, hiding, last and group is groups[-1]
+                )
             latents.update(self.run_stream(self.unet, frames, group, exchange, noise))
         return latents
 
@@ -255,8 +294,15 @@ class LatentMultiTaskModel(BaseModel):
         return dict(zip(latents, images.chunk(len(latents))))
 
     # ---- modes -----------------------------------------------------------------------------------------------------
-    def forward(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, mode: str = 'tensor',
-                targets: Mapping | None = None, noise: Any = None, tasks: Sequence[str] | None = None) -> Any:
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[MTLDataSample] | None = None,
+        mode: str = 'tensor',
+        targets: Mapping | None = None,
+        noise: Any = None,
+        tasks: Sequence[str] | None = None,
+    ) -> Any:
         """Run the network.
 
         Args:
@@ -277,8 +323,9 @@ class LatentMultiTaskModel(BaseModel):
             return self.decoded_images(inputs, data_samples, noise, tasks)
         raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")
 
-    def loss(self, inputs: Tensor, targets: Mapping, noise: NoiseSource | None = None,
-             hiding: Hiding | None = None) -> dict[str, Tensor]:  # fmt: skip
+    def loss(
+        self, inputs: Tensor, targets: Mapping, noise: NoiseSource | None = None, hiding: Hiding | None = None
+    ) -> dict[str, Tensor]:
         """Masked latent mean square error of every task that is labelled in the batch.
 
         Batches of one task (``TaskCycleBatchSampler``) isolate the tasks' gradients: a task's own parameters then get
@@ -290,8 +337,10 @@ class LatentMultiTaskModel(BaseModel):
         if inputs.ndim == 4:
             pairs = [name for name in names if self.tasks[name].frames == 2]
             if pairs:
-                raise ValueError(f'tasks {pairs} are trained on pairs of frames: inputs of (B, 2, 3, H, W), got '
-                                 f'{tuple(inputs.shape)}')
+                raise ValueError(
+                    f'tasks {pairs} are trained on pairs of frames: inputs of (B, 2, 3, H, W), got '
+                    f'{tuple(inputs.shape)}'
+                )
         pair = self.auxiliary is not None or any(self.tasks[name].frames == 2 for name in names)
         frames = self.encode_frames(inputs, pair)
         losses = {}
@@ -315,8 +364,13 @@ class LatentMultiTaskModel(BaseModel):
         ids = [s.metainfo.get('sample_id', str(i)) for i, s in enumerate(samples)] if samples else None
         return SampleNoise(self.noise_seed, ids or [str(i) for i in range(count)])
 
-    def decoded_images(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None,
-                       tasks: Sequence[str] | None = None) -> dict[str, Tensor]:  # fmt: skip
+    def decoded_images(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[MTLDataSample] | None = None,
+        noise: Any = None,
+        tasks: Sequence[str] | None = None,
+    ) -> dict[str, Tensor]:
         """``{task: image (B, 3, H, W)}`` as decoded: every frame encoded once, every task passed once per stream."""
         self._check_size(inputs)
         noise = noise or self._prediction_noise(data_samples, len(inputs))
@@ -337,14 +391,24 @@ class LatentMultiTaskModel(BaseModel):
         height, width = inputs.shape[-2:]
         step = self.autoencoder.factor
         if height % step or width % step:
-            raise ValueError(f'images of {height}x{width} pixels: the autoencoder needs multiples of {step}. Use '
-                             f"dict(type='Resize', ..., multiple={step}) or dict(type='CentredPad', multiple={step})")
+            raise ValueError(
+                f'images of {height}x{width} pixels: the autoencoder needs multiples of {step}. Use '
+                f"dict(type='Resize', ..., multiple={step}) or dict(type='CentredPad', multiple={step})"
+            )
 
-    def predict(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None,
-                tasks: Sequence[str] | None = None) -> list[MTLDataSample]:  # fmt: skip
+    def predict(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[MTLDataSample] | None = None,
+        noise: Any = None,
+        tasks: Sequence[str] | None = None,
+    ) -> list[MTLDataSample]:
         """Data samples with ``pred`` at the original image size: padding cut off, then resized back if need be."""
-        samples = list(data_samples) if data_samples else [MTLDataSample(metainfo=dict(sample_id=str(i)))
-                                                           for i in range(len(inputs))]  # fmt: skip
+        samples = (
+            list(data_samples)
+            if data_samples
+            else [MTLDataSample(metainfo=dict(sample_id=str(i))) for i in range(len(inputs))]
+        )
         if self.predict_one_by_one and len(samples) > 1 and noise is None:
             return [self.predict(inputs[i : i + 1], samples[i : i + 1], None, tasks)[0] for i in range(len(samples))]
         wanted = {i: self._wanted(sample, tasks) for i, sample in enumerate(samples)}

@@ -61,10 +61,19 @@ class MultiTaskModel(BaseModel):
         recompute_backbone: In training compute the backbone a second time instead of keeping its maps.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], backbone: dict, decoder: dict, neck: dict | None = None,
-                 data_preprocessor: dict | None = None, noise_seed: int = 0, predict_one_by_one: bool = False,
-                 tta: Mapping[str, Any] | None = None, recompute_backbone: bool = False,
-                 init_cfg: dict | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        backbone: dict,
+        decoder: dict,
+        neck: dict | None = None,
+        data_preprocessor: dict | None = None,
+        noise_seed: int = 0,
+        predict_one_by_one: bool = False,
+        tta: Mapping[str, Any] | None = None,
+        recompute_backbone: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(MODELS.build(data_preprocessor or dict(type='MTLDataPreprocessor')), init_cfg)
         self.tasks: dict[str, Task] = build_tasks(tasks)
         self.frames = max(task.frames for task in self.tasks.values())
@@ -75,9 +84,7 @@ class MultiTaskModel(BaseModel):
         if neck is not None:
             self.neck = MODELS.build({'in_channels': channels, 'strides': strides, **neck})
             channels, strides = self.neck.out_channels, self.neck.strides
-        self.decoder = MODELS.build(
-            {'tasks': self.tasks, 'in_channels': channels, 'strides': strides, **decoder}
-        )
+        self.decoder = MODELS.build({'tasks': self.tasks, 'in_channels': channels, 'strides': strides, **decoder})
         self.noise_seed, self.predict_one_by_one = noise_seed, predict_one_by_one
         self.noise_source = GeneratorNoise(noise_seed)
         self.tta = None if tta is None else build_test_time(tta)
@@ -87,9 +94,7 @@ class MultiTaskModel(BaseModel):
         """Images (B, 3, H, W), or frame pairs (B, 2, 3, H, W), → features; those of a pair are concatenated."""
         if inputs.ndim == 4 and self.frames == 2:
             pairs = [name for name, task in self.tasks.items() if task.frames == 2]
-            raise ValueError(
-                f'tasks {pairs} need two frames: inputs of (B, 2, 3, H, W), got {tuple(inputs.shape)}'
-            )
+            raise ValueError(f'tasks {pairs} need two frames: inputs of (B, 2, 3, H, W), got {tuple(inputs.shape)}')
         if inputs.ndim == 5:
             inputs = inputs.transpose(0, 1)[: self.frames].flatten(0, 1)
         again = self.recompute_backbone and self.training
@@ -98,8 +103,14 @@ class MultiTaskModel(BaseModel):
             feats = tuple(torch.cat(f.chunk(2), 1) for f in feats)
         return self.neck(feats) if self.neck is not None else tuple(feats)
 
-    def forward(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, mode: str = 'tensor',
-                targets: Mapping | None = None, noise: Any = None) -> Any:  # fmt: skip
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[MTLDataSample] | None = None,
+        mode: str = 'tensor',
+        targets: Mapping | None = None,
+        noise: Any = None,
+    ) -> Any:
         """Run the network.
 
         Args:
@@ -123,15 +134,14 @@ class MultiTaskModel(BaseModel):
         noise = RecordedNoise(noise) if isinstance(noise, Mapping) else noise or self.noise_source
         return self.decoder.loss(self.extract(inputs), targets, noise, tuple(inputs.shape[-2:]))
 
-    def raw_maps(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None,
-                 noise: Any = None) -> dict[str, Tensor]:  # fmt: skip
+    def raw_maps(
+        self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None
+    ) -> dict[str, Tensor]:
         """``{task: raw map (B, C, H, W)}`` at the input's size."""
         size = tuple(inputs.shape[-2:])
         noise = self._prediction_noise(inputs, data_samples, noise)
         raw = self.decoder.predict(self.extract(inputs), noise, size)
-        return {
-            n: F.interpolate(m.float(), size, mode='bilinear', align_corners=False) for n, m in raw.items()
-        }
+        return {n: F.interpolate(m.float(), size, mode='bilinear', align_corners=False) for n, m in raw.items()}
 
     def _views(self, inputs: Tensor, samples: Sequence[MTLDataSample], noise: Any) -> dict[str, Tensor]:
         """Raw maps (V, B, C, H, W) of the V views that are averaged; one view without test-time augmentation."""
@@ -149,8 +159,9 @@ class MultiTaskModel(BaseModel):
         return SampleNoise(self.noise_seed, ids or [str(i) for i in range(len(inputs))])
 
     @torch.no_grad()
-    def explain(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None,
-                noise: Any = None) -> list[list[Exhibit]]:  # fmt: skip
+    def explain(
+        self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None
+    ) -> list[list[Exhibit]]:
         """Per image, maps that show how its prediction came about, padding cut off; arguments as in :meth:`forward`.
 
         Raises:
@@ -159,8 +170,7 @@ class MultiTaskModel(BaseModel):
         explain = getattr(self.decoder, 'explain', None)
         if explain is None:
             raise ConfigError(
-                f'model.decoder: {type(self.decoder).__name__} cannot explain its predictions; '
-                'TaskDiffusionDecoder can'
+                f'model.decoder: {type(self.decoder).__name__} cannot explain its predictions; TaskDiffusionDecoder can'
             )
         size = tuple(inputs.shape[-2:])
         noise = self._prediction_noise(inputs, data_samples, noise)
@@ -171,11 +181,15 @@ class MultiTaskModel(BaseModel):
             shown.append([e.map(lambda x, i=i, padding=padding: _unpadded(x[i], padding, size)) for e in exhibits])
         return shown
 
-    def predict(self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None,
-                noise: Any = None) -> list[MTLDataSample]:  # fmt: skip
+    def predict(
+        self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None
+    ) -> list[MTLDataSample]:
         """Data samples with ``pred`` at the original image size: padding cut off, then resized back if need be."""
-        samples = list(data_samples) if data_samples else [MTLDataSample(metainfo=dict(sample_id=str(i)))
-                                                           for i in range(len(inputs))]  # fmt: skip
+        samples = (
+            list(data_samples)
+            if data_samples
+            else [MTLDataSample(metainfo=dict(sample_id=str(i))) for i in range(len(inputs))]
+        )
         if self.predict_one_by_one and len(samples) > 1 and noise is None:
             return [self.predict(inputs[i : i + 1], samples[i : i + 1])[0] for i in range(len(samples))]
         raw = self._views(inputs, samples, noise)

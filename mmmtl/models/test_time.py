@@ -62,9 +62,7 @@ class TestTimeAugmentation:
             if flip not in FLIPS:
                 raise ConfigError(f"tta.flips: '{flip}' is not one of {', '.join(FLIPS)}.{suggest(flip, FLIPS)}")
         if any(scale <= 0 for scale in self.scales) or self.multiple < 1:
-            raise ConfigError(
-                f'tta: scales and multiple must be positive, got {list(self.scales)} and {self.multiple}'
-            )
+            raise ConfigError(f'tta: scales and multiple must be positive, got {list(self.scales)} and {self.multiple}')
 
     def __call__(self, raw_maps: RawMaps, inputs: Tensor, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
         """Raw maps (V, B, C, H, W) of the V views, brought back to the grid of ``inputs``.

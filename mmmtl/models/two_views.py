@@ -33,8 +33,9 @@ class TwoViews(MTLDataPreprocessor):
         **options: Of :class:`~mmmtl.models.data_preprocessor.MTLDataPreprocessor`.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], scales: Sequence[float] = (1.0, 1.2, 1.5), flip: float = 0.0,
-                 **options: Any) -> None:  # fmt: skip
+    def __init__(
+        self, tasks: Mapping[str, Any], scales: Sequence[float] = (1.0, 1.2, 1.5), flip: float = 0.0, **options: Any
+    ) -> None:
         super().__init__(**options)
         if min(scales) < 1:
             raise ValueError(f'TwoViews: a crop magnifies, scales must be at least 1, got {list(scales)}')

@@ -15,7 +15,22 @@ from .shading import Shading
 from .surface_normals import SurfaceNormals
 
 __all__ = [
-    'IGNORE', 'Albedo', 'Boundary', 'CategoricalTask', 'ContinuousTask', 'Depth', 'HumanParts', 'LabelError', 'Legend',
-    'OpticalFlow', 'Saliency', 'SceneFlow', 'SemanticSegmentation', 'Shading', 'SurfaceNormals', 'Task', 'VectorTask',
+    'IGNORE',
+    'Albedo',
+    'Boundary',
+    'CategoricalTask',
+    'ContinuousTask',
+    'Depth',
+    'HumanParts',
+    'LabelError',
+    'Legend',
+    'OpticalFlow',
+    'Saliency',
+    'SceneFlow',
+    'SemanticSegmentation',
+    'Shading',
+    'SurfaceNormals',
+    'Task',
+    'VectorTask',
     'build_tasks',
-]  # fmt: skip
+]

@@ -50,11 +50,7 @@ class Legend:
 
 def flip_axis(array: Array, axis: int) -> Array:
     """Mirror ``array`` (numpy or torch) along ``axis``."""
-    return (
-        torch.flip(array, (axis,))
-        if isinstance(array, Tensor)
-        else np.ascontiguousarray(np.flip(array, axis))
-    )
+    return torch.flip(array, (axis,)) if isinstance(array, Tensor) else np.ascontiguousarray(np.flip(array, axis))
 
 
 def resize_nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -98,8 +94,15 @@ class Task(ABC):
     higher_is_better: bool = False
     """Of the headline figure."""
 
-    def __init__(self, name: str | None = None, *, loss: dict | None = None, loss_weight: float = 1.0,
-                 metric: dict | Sequence[dict] | None = None, source: str | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        loss: dict | None = None,
+        loss_weight: float = 1.0,
+        metric: dict | Sequence[dict] | None = None,
+        source: str | None = None,
+    ) -> None:
         self.name = name or self.default_name
         if not self.name:
             raise ValueError(f'{type(self).__name__} needs a name')
@@ -274,16 +277,13 @@ def build_tasks(tasks: Mapping[str, Any]) -> dict[str, Task]:
         ValueError: When there is no task, or a key and its task's name differ.
     """
     if not tasks:
-        raise ValueError(
-            'tasks is empty: name at least one, for example tasks=dict(depth=dict(type="Depth"))'
-        )
+        raise ValueError('tasks is empty: name at least one, for example tasks=dict(depth=dict(type="Depth"))')
     built = {}
     for name, task in tasks.items():
         if not isinstance(task, Task):
             if not isinstance(task, Mapping) or 'type' not in task:
                 raise ValueError(
-                    f"tasks['{name}'] must be a config with a type, got {task!r:.80}."
-                    f'{suggest(name, TASKS.module_dict)}'
+                    f"tasks['{name}'] must be a config with a type, got {task!r:.80}.{suggest(name, TASKS.module_dict)}"
                 )
             task = TASKS.build(dict(task, name=name))
         if task.name != name:

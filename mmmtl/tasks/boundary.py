@@ -37,13 +37,9 @@ class Boundary(CategoricalTask):
     def __init__(
         self, name: str | None = None, *, positive_weight: float = 0.95, max_dist: float = 0.0075, **kwargs
     ) -> None:
-        super().__init__(
-            name, classes=('no boundary', 'boundary'), palette=((16, 18, 24), (255, 255, 255)), **kwargs
-        )
+        super().__init__(name, classes=('no boundary', 'boundary'), palette=((16, 18, 24), (255, 255, 255)), **kwargs)
         if not 0 < positive_weight < 1:
-            raise ValueError(
-                f"task '{self.name}': positive_weight must lie between 0 and 1, got {positive_weight}"
-            )
+            raise ValueError(f"task '{self.name}': positive_weight must lie between 0 and 1, got {positive_weight}")
         self.positive_weight, self.max_dist = positive_weight, max_dist
         self.out_channels = self.code_channels = 1
         self.code_classes = None

@@ -46,8 +46,14 @@ class CategoricalTask(Task):
     higher_is_better = True
     label_channels = 1
 
-    def __init__(self, name: str | None = None, *, classes: Sequence[str] | int | None = None,
-                 palette: Sequence[Sequence[int]] | None = None, **kwargs) -> None:  # fmt: skip
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        classes: Sequence[str] | int | None = None,
+        palette: Sequence[Sequence[int]] | None = None,
+        **kwargs,
+    ) -> None:
         super().__init__(name, **kwargs)
         if classes is None:
             raise ValueError(f"task '{self.name}': give classes, a list of names or their number")
@@ -57,9 +63,7 @@ class CategoricalTask(Task):
         colours = palette or default_palette(len(self.classes))
         self.palette: list[tuple[int, int, int]] = [(int(r), int(g), int(b)) for r, g, b in colours]
         if len(self.palette) != len(self.classes):
-            raise ValueError(
-                f"task '{self.name}': {len(self.classes)} classes but {len(self.palette)} palette colours"
-            )
+            raise ValueError(f"task '{self.name}': {len(self.classes)} classes but {len(self.palette)} palette colours")
         self.num_classes = self.out_channels = self.code_classes = len(self.classes)
 
     def check_label(self, label: np.ndarray, where: str) -> None:
@@ -144,9 +148,5 @@ class CategoricalTask(Task):
         return table[np.asarray(label).reshape(np.shape(label)[-2:]).astype(np.uint8)]
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
-        seen = set(np.unique(label).tolist()) | (
-            set(np.unique(reference).tolist()) if reference is not None else set()
-        )
-        return Legend(
-            entries=[(n, c) for i, (n, c) in enumerate(zip(self.classes, self.palette)) if i in seen]
-        )
+        seen = set(np.unique(label).tolist()) | (set(np.unique(reference).tolist()) if reference is not None else set())
+        return Legend(entries=[(n, c) for i, (n, c) in enumerate(zip(self.classes, self.palette)) if i in seen])

@@ -11,14 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .base import LabelError, Legend, Task, colour_ramp
-from .picture_code import (
-    channels_to_image,
-    fill_invalid,
-    image_to_channels,
-    known_pixels,
-    peak,
-    quantile_range,
-)
+from .picture_code import channels_to_image, fill_invalid, image_to_channels, known_pixels, peak, quantile_range
 
 __all__ = ['ContinuousTask', 'VectorTask']
 
@@ -29,9 +22,7 @@ def as_channels(label: np.ndarray) -> np.ndarray:
     return array[None] if array.ndim == 2 else array
 
 
-def coded(
-    values: Tensor, unknown: Tensor, size: tuple[int, int], fill: float, masked: bool
-) -> tuple[Tensor, Tensor]:
+def coded(values: Tensor, unknown: Tensor, size: tuple[int, int], fill: float, masked: bool) -> tuple[Tensor, Tensor]:
     """Values (n, C, H, W) and unknown pixels (n, 1, H, W) → code and share of unknown pixels on a grid of ``size``.
 
     Unknown pixels hold ``fill`` and take part in the bilinear average, as in the published TaskDiffusion.
@@ -102,9 +93,7 @@ class ContinuousTask(Task):
         return logits.clamp(low, high) if np.isfinite((low, high)).any() else logits
 
     def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        return coded(
-            label, torch.isnan(label).any(1, keepdim=True), size, self.code_fill, self.code_masks_unknown
-        )
+        return coded(label, torch.isnan(label).any(1, keepdim=True), size, self.code_fill, self.code_masks_unknown)
 
     def code_logits(self, logits: Tensor) -> Tensor:
         return self.bound(logits)

@@ -40,12 +40,16 @@ class HumanParts(CategoricalTask):
     aliases = ('parts', 'parsing')
     headline = 'mIoU'
 
-    def __init__(self, name: str | None = None, *, classes: Sequence[str] = PARTS,
-                 palette: Sequence[Sequence[int]] | None = None, ignore_empty: bool = True,
-                 **kwargs) -> None:  # fmt: skip
-        super().__init__(
-            name, classes=classes, palette=palette or (COLOURS if len(classes) == 7 else None), **kwargs
-        )
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        classes: Sequence[str] = PARTS,
+        palette: Sequence[Sequence[int]] | None = None,
+        ignore_empty: bool = True,
+        **kwargs,
+    ) -> None:
+        super().__init__(name, classes=classes, palette=palette or (COLOURS if len(classes) == 7 else None), **kwargs)
         self.ignore_empty = ignore_empty
 
     def finish(self, label: np.ndarray) -> np.ndarray:

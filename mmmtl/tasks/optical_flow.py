@@ -55,6 +55,4 @@ class OpticalFlow(VectorTask):
         return picture
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
-        return Legend(
-            unit=f'hue = direction, full colour = {self.picture_range(label, reference)[1]:.3g} {self.unit}'
-        )
+        return Legend(unit=f'hue = direction, full colour = {self.picture_range(label, reference)[1]:.3g} {self.unit}')

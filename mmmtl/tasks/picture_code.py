@@ -12,9 +12,16 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    'channels_to_image', 'fill_invalid', 'image_to_channels', 'known_pixels', 'nearest_colour', 'peak',
-    'quantile_range', 'scaled_palette', 'share_between',
-]  # fmt: skip
+    'channels_to_image',
+    'fill_invalid',
+    'image_to_channels',
+    'known_pixels',
+    'nearest_colour',
+    'peak',
+    'quantile_range',
+    'scaled_palette',
+    'share_between',
+]
 
 
 def known_pixels(values: Tensor, valid: Tensor | None) -> Tensor:
@@ -62,10 +69,7 @@ def quantile_range(values: Tensor, known: Tensor, shares: Sequence[float]) -> tu
     """
     points = values.new_tensor(shares)
     blank = values.new_tensor([0.0, 1.0])
-    ends = [
-        torch.quantile(v[:, k[0]].flatten(), points) if bool(k.any()) else blank
-        for v, k in zip(values, known)
-    ]
+    ends = [torch.quantile(v[:, k[0]].flatten(), points) if bool(k.any()) else blank for v, k in zip(values, known)]
     low, high = torch.stack(ends).to(values)[:, :, None, None, None].unbind(1)
     return low, high
 

@@ -32,9 +32,7 @@ class Saliency(CategoricalTask):
     headline = 'maxF'
 
     def __init__(self, name: str | None = None, *, code_threshold: float = 0.85, **kwargs) -> None:
-        super().__init__(
-            name, classes=('background', 'salient'), palette=((0, 0, 0), (255, 255, 255)), **kwargs
-        )
+        super().__init__(name, classes=('background', 'salient'), palette=((0, 0, 0), (255, 255, 255)), **kwargs)
         self.code_threshold = code_threshold
 
     def default_loss(self) -> dict:

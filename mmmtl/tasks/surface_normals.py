@@ -37,14 +37,10 @@ class SurfaceNormals(VectorTask):
     value_range = (-1.0, 1.0)
     headline = 'mErr'
 
-    def __init__(
-        self, name: str | None = None, *, image_signs: Sequence[float] = (1, 1, 1), **kwargs
-    ) -> None:
+    def __init__(self, name: str | None = None, *, image_signs: Sequence[float] = (1, 1, 1), **kwargs) -> None:
         super().__init__(name, **kwargs)
         if len(image_signs) != 3 or any(abs(s) != 1 for s in image_signs):
-            raise ValueError(
-                f"task '{self.name}': image_signs must be three numbers of 1 or -1, got {image_signs}"
-            )
+            raise ValueError(f"task '{self.name}': image_signs must be three numbers of 1 or -1, got {image_signs}")
         self.image_signs = tuple(float(s) for s in image_signs)
 
     def check_label(self, label: np.ndarray, where: str) -> None:
@@ -68,9 +64,7 @@ class SurfaceNormals(VectorTask):
 
     def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         known = known_pixels(label, valid)
-        return fill_invalid(
-            label * label.new_tensor(self.image_signs).reshape(3, 1, 1), known, self.image_fill
-        ), known
+        return fill_invalid(label * label.new_tensor(self.image_signs).reshape(3, 1, 1), known, self.image_fill), known
 
     def from_image(self, image: Tensor) -> Tensor:
         vectors = image.clamp(-1, 1) * image.new_tensor(self.image_signs).reshape(3, 1, 1)

@@ -115,9 +115,7 @@ class Canvas:
     def swatch(self, x: int, y: int, side: int, colour: tuple[int, int, int]) -> None:
         """A small square of one colour."""
         outline = HAIRLINE if min(colour) > 215 else None
-        self.pen.rounded_rectangle(
-            (x, y, x + side - 1, y + side - 1), radius=2, fill=tuple(colour), outline=outline
-        )
+        self.pen.rounded_rectangle((x, y, x + side - 1, y + side - 1), radius=2, fill=tuple(colour), outline=outline)
 
     def ramp(self, x: int, y: int, size: tuple[int, int], colours: np.ndarray) -> None:
         """A horizontal colour bar of uint8 (N, 3) ``colours``, first at the left."""

@@ -55,14 +55,16 @@ def colour_cells(exhibit: Exhibit, tasks: Mapping) -> tuple[list[list[np.ndarray
         if missing:
             raise ValueError(f"exhibit '{exhibit.name}': no tasks {missing} among {list(tasks)}")
         # all steps are drawn in the value range of the last
-        return [[tasks[n].colorize(cell, reference=row[-1]) for cell in row]
-                for n, row in zip(exhibit.rows, exhibit.cells)], None  # fmt: skip
+        return [
+            [tasks[n].colorize(cell, reference=row[-1]) for cell in row] for n, row in zip(exhibit.rows, exhibit.cells)
+        ], None
     values = np.concatenate([np.ravel(cell) for row in exhibit.cells for cell in row])
     low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
     high = max(high, low + 1e-6)
     ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
-    index = [[(255 * (cell[0] - low) / (high - low)).clip(0, 255).astype(np.uint8) for cell in row]
-             for row in exhibit.cells]  # fmt: skip
+    index = [
+        [(255 * (cell[0] - low) / (high - low)).clip(0, 255).astype(np.uint8) for cell in row] for row in exhibit.cells
+    ]
     return [[ramp[i] for i in row] for row in index], Legend(ramp=ramp.copy(), low=low, high=high)
 
 
@@ -132,9 +134,7 @@ def draw_exhibit(
         at = y + r * (grid.cell_h + GAP)
         canvas.text(grid.left - 8, at + grid.cell_h / 2, exhibit.rows[r].replace('_', ' '), TEXT, anchor='rm')
         for i, picture in enumerate(row):
-            canvas.picture(
-                grid.x(*divmod(i, grid.columns)), at, picture, (grid.cell_w, grid.cell_h), smooth=False
-            )
+            canvas.picture(grid.x(*divmod(i, grid.columns)), at, picture, (grid.cell_w, grid.cell_h), smooth=False)
     return canvas.array()
 
 
@@ -143,9 +143,14 @@ def _paint_names(canvas: Canvas, grid: _Grid, y: int) -> None:
     for group in range(grid.groups):
         if grid.exhibit.groups:
             name = grid.exhibit.groups[group].replace('_', ' ')
-            canvas.text(grid.x(group, 0), y - 7 - round(TEXT * 1.6), name, TEXT, bold=True, anchor='ls',
-                        width=grid.pitch - GROUP_GAP)  # fmt: skip
-        for column, name in enumerate(grid.exhibit.columns):
             canvas.text(
-                grid.x(group, column), y - 7, name, TEXT, colour=MUTED, anchor='ls', width=grid.cell_w
+                grid.x(group, 0),
+                y - 7 - round(TEXT * 1.6),
+                name,
+                TEXT,
+                bold=True,
+                anchor='ls',
+                width=grid.pitch - GROUP_GAP,
             )
+        for column, name in enumerate(grid.exhibit.columns):
+            canvas.text(grid.x(group, column), y - 7, name, TEXT, colour=MUTED, anchor='ls', width=grid.cell_w)

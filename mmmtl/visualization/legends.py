@@ -41,9 +41,7 @@ class LegendBlock:
         self.line = round(self.size * 1.5)
         self.entries = self._flow() if self.legend.entries else []
         self.hint = (
-            []
-            if self.legend.ramp is not None
-            else wrap_words(self.legend.unit, load_font(self.size), self.width)[:3]
+            [] if self.legend.ramp is not None else wrap_words(self.legend.unit, load_font(self.size), self.width)[:3]
         )
 
     @property
@@ -94,19 +92,12 @@ class LegendBlock:
         legend, bar = self.legend, round(self.size * 0.8)
         canvas.ramp(x, y + 2, (self.width, bar), colours)
         span = legend.high - legend.low
-        low, middle, high = (
-            format_value(v, span) for v in (legend.low, (legend.low + legend.high) / 2, legend.high)
-        )
+        low, middle, high = (format_value(v, span) for v in (legend.low, (legend.low + legend.high) / 2, legend.high))
         if len(legend.unit) > 3:  # a word stands in the middle, a symbol behind the last number
             middle = legend.unit
         elif legend.unit:
             high = f'{high} {legend.unit}'
         for anchor, share, text in (('la', 0.0, low), ('ma', 0.5, middle), ('ra', 1.0, high)):
             canvas.text(
-                x + share * self.width,
-                y + bar + round(self.size * 0.55),
-                text,
-                self.size,
-                colour=MUTED,
-                anchor=anchor,
+                x + share * self.width, y + bar + round(self.size * 0.55), text, self.size, colour=MUTED, anchor=anchor
             )

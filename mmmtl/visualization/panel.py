@@ -106,9 +106,7 @@ def make_column(task, gt: Mapping | None, pred: Mapping | None, style: Style) ->
     if pred is not None:
         pictures.append(None if guess is None else task.colorize(guess, reference=label))
     shown = label if guess is None else guess
-    legend = (
-        None if shown is None else LegendBlock(read_legend(task, shown, label), style.cell[0], style.text)
-    )
+    legend = None if shown is None else LegendBlock(read_legend(task, shown, label), style.cell[0], style.text)
     return Column(task.name, pictures, legend, smooth=not task.categorical)
 
 
@@ -153,9 +151,7 @@ def paint(bands, photographs, span, rows, style: Style, title: str, subtitle: st
     head = round(style.heading * 1.35) * bool(title) + round(style.text * 1.6) * bool(subtitle)
     space = round(style.text * 0.9) * bool(head)
     name_h = round(style.title * 1.7)
-    heights = [
-        name_h + tall * cell_h + (tall - 1) * GAP + style.text + legend_height(band) for band in bands
-    ]
+    heights = [name_h + tall * cell_h + (tall - 1) * GAP + style.text + legend_height(band) for band in bands]
     canvas = Canvas(width, MARGIN + head + space + sum(heights) + 2 * GAP * (len(bands) - 1) + MARGIN)
     if title:
         canvas.text(MARGIN, MARGIN, title, style.heading, bold=True, width=width - 2 * MARGIN)
@@ -176,9 +172,7 @@ def paint(bands, photographs, span, rows, style: Style, title: str, subtitle: st
             x += span * (cell_w + GAP)
         if gutter and band:  # the names of the rows stand beside the first task, not beside the photograph
             for row, text in enumerate(rows):
-                canvas.upright_text(
-                    x + gutter // 2 - 4, y + row * (cell_h + GAP) + cell_h // 2, text, style.text
-                )
+                canvas.upright_text(x + gutter // 2 - 4, y + row * (cell_h + GAP) + cell_h // 2, text, style.text)
         for column in band:
             paint_column(canvas, column, x + gutter, y, rows, style)
             x += cell_w + GAP
@@ -193,14 +187,10 @@ def legend_height(band: list[Column]) -> int:
 
 def paint_name(canvas: Canvas, name: str, x: int, y: int, style: Style, width: int) -> None:
     """The heading over a column of pictures."""
-    canvas.text(
-        x, y - round(style.title * 0.45), name, style.title, bold=True, colour=INK, anchor='ls', width=width
-    )
+    canvas.text(x, y - round(style.title * 0.45), name, style.title, bold=True, colour=INK, anchor='ls', width=width)
 
 
-def paint_photographs(
-    canvas: Canvas, photographs, x: int, y: int, span: int, tall: int, style: Style
-) -> None:
+def paint_photographs(canvas: Canvas, photographs, x: int, y: int, span: int, tall: int, style: Style) -> None:
     """The photograph over all rows, or the two frames of a pair below each other."""
     cell_w, cell_h = style.cell
     width = span * cell_w + (span - 1) * GAP

@@ -25,9 +25,7 @@ def original_photograph(sample: Any) -> np.ndarray | None:
         return None
 
 
-def input_photograph(
-    inputs: torch.Tensor, meta: Mapping, mean: Any = None, std: Any = None
-) -> list[np.ndarray]:
+def input_photograph(inputs: torch.Tensor, meta: Mapping, mean: Any = None, std: Any = None) -> list[np.ndarray]:
     """What the network saw, without padding: one uint8 RGB (H, W, 3) per frame.
 
     Args:

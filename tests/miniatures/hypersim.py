@@ -51,9 +51,13 @@ def write_hypersim(root: Path, frames: int = 2) -> dict[str, dict]:
         entity = np.where(unseen | (k == frames), -1, 7)
         files = {
             'final': dict(color=albedo * labels['shading'].transpose(1, 2, 0), diffuse_reflectance=albedo),
-            'geometry': dict(depth_meters=labels['depth'][0] * np.sqrt(x * x + y * y + focal**2) / focal,
-                             normal_cam=normals, position=position, render_entity_id=entity),
-        }  # fmt: skip
+            'geometry': dict(
+                depth_meters=labels['depth'][0] * np.sqrt(x * x + y * y + focal**2) / focal,
+                normal_cam=normals,
+                position=position,
+                render_entity_id=entity,
+            ),
+        }
         for kind, arrays in files.items():
             for name, array in arrays.items():
                 stored = array.astype(np.int32 if name == 'render_entity_id' else np.float32)

@@ -9,9 +9,7 @@ import numpy as np
 from .scenes import scene
 
 
-def write_mtan(
-    root: str | Path, kind: str, train: int = 6, val: int = 3, size: tuple[int, int] = (48, 64)
-) -> dict:
+def write_mtan(root: str | Path, kind: str, train: int = 6, val: int = 3, size: tuple[int, int] = (48, 64)) -> dict:
     """Write ``SPLIT/{image,label,...}/NUMBER.npy``.
 
     Traps: -1 in the label, 0 in the depth, zero vectors, one label as floats, numbers beyond 9 (order of names).
@@ -38,15 +36,11 @@ def write_mtan(
             normals = np.where(holes, 0, labels['normals']).astype(np.float32)
             files = dict(image=labels['img'] / 255.0, depth=depth[..., None])
             if kind == 'nyud':
-                files.update(
-                    label=label.astype(np.float32) if k == 1 else label, normal=normals.transpose(1, 2, 0)
-                )
+                files.update(label=label.astype(np.float32) if k == 1 else label, normal=normals.transpose(1, 2, 0))
             else:
                 files.update(label_7=label, label_19=np.where(holes, -1, label * 2 + 5))
             for name, array in files.items():
                 (root / split / name).mkdir(parents=True, exist_ok=True)
                 np.save(root / split / name / f'{k}.npy', array)
-            truth[split, str(k)] = dict(
-                img=labels['img'], label=label, depth=depth, normals=normals, holes=holes
-            )
+            truth[split, str(k)] = dict(img=labels['img'], label=label, depth=depth, normals=normals, holes=holes)
     return truth

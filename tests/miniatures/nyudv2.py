@@ -8,9 +8,7 @@ import numpy as np
 
 from .scenes import normals_picture, save_ids, save_picture, scene
 
-CLASSES = np.array(
-    [1, 2, 22, 20, 7, 29, 40, 31], np.uint8
-)  # as stored: the class's place in the list, from 1
+CLASSES = np.array([1, 2, 22, 20, 7, 29, 40, 31], np.uint8)  # as stored: the class's place in the list, from 1
 
 
 def write_nyudv2(root: str | Path, train: int = 5, val: int = 4, size: tuple[int, int] = (60, 80)) -> dict:
@@ -41,8 +39,14 @@ def write_nyudv2(root: str | Path, train: int = 5, val: int = 4, size: tuple[int
             normals[holes] = 127
             save_picture(root / 'normals' / f'{sample_id}.png', normals)
             save_picture(root / 'edge' / f'{sample_id}.png', (labels['boundary'] * 255).astype(np.uint8))
-            truth[sample_id] = dict(split=split, holes=holes, semseg=stored.astype(int) - 1, depth=depth,
-                                    normals=labels['normals'], boundary=labels['boundary'])  # fmt: skip
+            truth[sample_id] = dict(
+                split=split,
+                holes=holes,
+                semseg=stored.astype(int) - 1,
+                depth=depth,
+                normals=labels['normals'],
+                boundary=labels['boundary'],
+            )
         save_ids(root / 'gt_sets' / f'{split}.txt', ids)
     return truth
 

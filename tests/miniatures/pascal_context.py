@@ -16,8 +16,14 @@ from .scenes import FIGURE, normals_picture, save_ids, save_picture, scene
 # is one without trusted normals
 CONTEXT = np.array([440, 158, 68, 330, 397, 37, 420, 284], np.uint16)
 VOC = np.array([0, 0, 0, 0, 11, 20, 5, 15], np.uint8)
-PART_NAMES = {1: ('head', 'hair', 'leye'), 2: ('torso',), 3: ('luarm', 'ruarm'), 4: ('llarm', 'rhand'),
-              5: ('luleg', 'ruleg'), 6: ('llleg', 'rfoot')}  # fmt: skip
+PART_NAMES = {
+    1: ('head', 'hair', 'leye'),
+    2: ('torso',),
+    3: ('luarm', 'ruarm'),
+    4: ('llarm', 'rhand'),
+    5: ('luleg', 'ruleg'),
+    6: ('llleg', 'rfoot'),
+}
 
 
 def structures(rows: list[dict], fields: tuple[str, ...]) -> np.ndarray:
@@ -35,13 +41,19 @@ def save_annotation(path: Path, things: list[dict]) -> None:
     rows = []
     for thing in things:
         parts = [dict(part_name=n, mask=m.astype(np.uint8)) for n, m in thing['parts']]
-        rows.append(dict(
-            thing, mask=thing['mask'].astype(np.uint8),
-            parts=structures(parts, ('part_name', 'mask')) if parts else np.zeros((0, 0)),
-        ))  # fmt: skip
+        rows.append(
+            dict(
+                thing,
+                mask=thing['mask'].astype(np.uint8),
+                parts=structures(parts, ('part_name', 'mask')) if parts else np.zeros((0, 0)),
+            )
+        )
     objects = structures([{**r, 'class': r['name']} for r in rows], ('class', 'class_ind', 'mask', 'parts'))
-    savemat(path, dict(anno=structures([dict(imname=path.stem, objects=objects)], ('imname', 'objects'))),
-            do_compression=True)  # fmt: skip
+    savemat(
+        path,
+        dict(anno=structures([dict(imname=path.stem, objects=objects)], ('imname', 'objects'))),
+        do_compression=True,
+    )
 
 
 def things_of(labels: dict, people: bool) -> list[dict]:
@@ -71,9 +83,7 @@ def write_sample(root: Path, sample_id: str, number: int, trap: str, size: tuple
     (photograph.convert('L') if trap == 'grey' else photograph).save(path, quality=95)
     context = CONTEXT[classes]
     (root / 'pascal-context' / 'trainval').mkdir(parents=True, exist_ok=True)
-    savemat(
-        root / 'pascal-context' / 'trainval' / f'{sample_id}.mat', dict(LabelMap=context), do_compression=True
-    )
+    savemat(root / 'pascal-context' / 'trainval' / f'{sample_id}.mat', dict(LabelMap=context), do_compression=True)
     voc = VOC[classes]
     if not people:
         voc[voc == 15] = 9
@@ -88,16 +98,19 @@ def write_sample(root: Path, sample_id: str, number: int, trap: str, size: tuple
         saliency = cv2.resize(saliency, (width // 2, height // 2), interpolation=cv2.INTER_NEAREST)
     save_picture(root / 'normals_distill' / f'{sample_id}.png', normals)
     save_picture(root / 'sal_distill' / f'{sample_id}.png', saliency)
-    return dict(semseg=voc, context=context, parts=labels['human_parts'] * people, normals=labels['normals'],
-                saliency=labels['saliency'])  # fmt: skip
+    return dict(
+        semseg=voc,
+        context=context,
+        parts=labels['human_parts'] * people,
+        normals=labels['normals'],
+        saliency=labels['saliency'],
+    )
 
 
 TRAPS = ('plain', 'grey', 'no VOC12', 'nobody', 'other size', 'portrait')
 
 
-def write_pascal_context(
-    root: str | Path, train: int = 6, val: int = 6, size: tuple[int, int] = (60, 80)
-) -> dict:
+def write_pascal_context(root: str | Path, train: int = 6, val: int = 6, size: tuple[int, int] = (60, 80)) -> dict:
     """Write the miniature.
 
     The k-th sample of a split holds the k-th trap (and so on round): a plain one; a greyscale JPEG; one
@@ -120,14 +133,11 @@ def write_pascal_context(
         ids = [f'2008_{first + k:06d}' for k in range(count)]
         for k, sample_id in enumerate(ids):
             trap = TRAPS[k % len(TRAPS)]
-            truth[sample_id] = dict(
-                write_sample(root, sample_id, first + k, trap, size), trap=trap, split=split
-            )
+            truth[sample_id] = dict(write_sample(root, sample_id, first + k, trap, size), trap=trap, split=split)
         save_ids(root / 'ImageSets' / 'Context' / f'{split}.txt', ids)
         if split == 'train':
             index = {
-                i: [11 if (truth[i]['context'] == 397).any() else -1]
-                + [15, 15] * (truth[i]['trap'] != 'nobody')
+                i: [11 if (truth[i]['context'] == 397).any() else -1] + [15, 15] * (truth[i]['trap'] != 'nobody')
                 for i in ids
             }
             (root / 'ImageSets' / 'Parts').mkdir(parents=True, exist_ok=True)
@@ -148,9 +158,10 @@ def plant_pascal_faults(root: str | Path, ids: list[str]) -> dict[tuple[str, str
         (root / 'semseg' / folder / f'{ids[1]}.png').unlink(missing_ok=True)
     save_picture(root / 'semseg' / 'VOC12' / f'{ids[2]}.png', np.full((60, 80), 21, np.uint8))
     savemat(root / 'pascal-context' / 'trainval' / f'{ids[3]}.mat', dict(Labels=np.zeros((4, 4), np.uint8)))
-    save_annotation(root / 'human_parts' / f'{ids[4]}.mat', [
-        dict(name='person', class_ind=15, mask=np.ones((60, 80)), parts=[('tentacle', np.ones((60, 80)))]),
-    ])  # fmt: skip
+    save_annotation(
+        root / 'human_parts' / f'{ids[4]}.mat',
+        [dict(name='person', class_ind=15, mask=np.ones((60, 80)), parts=[('tentacle', np.ones((60, 80)))])],
+    )
     save_picture(root / 'normals_distill' / f'{ids[4]}.png', np.zeros((60, 80), np.uint8))
     (root / 'sal_distill' / f'{ids[5]}.png').write_bytes(b'\x89PNG but no more')
     return {

@@ -12,8 +12,19 @@ from mmmtl.datasets.diorama_render import render
 from .scenes import save_picture
 
 CITYSCAPES_LABELS = np.array([7, 11, 17, 19, 20, 21, 23, 26], np.uint8)
-VKITTI_PALETTE = np.array([(100, 60, 100), (140, 140, 140), (255, 130, 0), (200, 200, 0), (255, 255, 0),
-                           (90, 240, 0), (90, 200, 255), (255, 127, 80)], np.uint8)  # fmt: skip
+VKITTI_PALETTE = np.array(
+    [
+        (100, 60, 100),
+        (140, 140, 140),
+        (255, 130, 0),
+        (200, 200, 0),
+        (255, 255, 0),
+        (90, 240, 0),
+        (90, 200, 255),
+        (255, 127, 80),
+    ],
+    np.uint8,
+)
 """Colours that VKITTI2 gives Road, Building, Pole, TrafficLight, TrafficSign, Vegetation, Sky, Car."""
 
 
@@ -89,8 +100,11 @@ def write_kitti2015(root: Path, images: int = 2, size: tuple[int, int] = (40, 10
     return truth
 
 
-def write_vkitti2(root: Path, size: tuple[int, int] = (36, 120), places: tuple[str, ...] = (
-        'Scene02/clone', 'Scene20/sunset', 'Scene01/clone')) -> dict[str, dict]:  # fmt: skip
+def write_vkitti2(
+    root: Path,
+    size: tuple[int, int] = (36, 120),
+    places: tuple[str, ...] = ('Scene02/clone', 'Scene20/sunset', 'Scene01/clone'),
+) -> dict[str, dict]:
     """Sequences of two frames; the second has no motion. The upper rows are sky: no depth, no flow, no normals."""
     truth = {}
     for k, place in enumerate(places):
@@ -107,8 +121,7 @@ def write_vkitti2(root: Path, size: tuple[int, int] = (36, 120), places: tuple[s
         span = np.array([size[1] - 1, size[0] - 1])[:, None, None]
         flow = np.rint((scene['optical_flow'] / span + 1) / 2 * 65535).clip(0, 65535)
         blue = np.where(sky, 0, 65535)
-        save_png(frames / 'forwardFlow' / 'Camera_0' / 'flow_00000.png',
-                 np.stack([*flow, blue], -1).astype(np.uint16))  # fmt: skip
+        save_png(frames / 'forwardFlow' / 'Camera_0' / 'flow_00000.png', np.stack([*flow, blue], -1).astype(np.uint16))
         moved = np.rint((scene['scene_flow'] / 10 + 1) / 2 * 65535).astype(np.uint16)
         save_png(frames / 'forwardSceneFlow' / 'Camera_0' / 'sceneFlow_00000.png', moved.transpose(1, 2, 0))
         truth[f'{place}/Camera_0/00000'] = dict(scene, sky=sky)

@@ -38,9 +38,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
     """Largest absolute difference over the expected tensor's scale; infinite when the shapes differ or a value is NaN."""
     if found.shape != expected.shape:
         return math.inf
-    difference = (found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(
-        1e-30
-    )
+    difference = (found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-30)
     return math.inf if torch.isnan(difference) else difference.item()
 
 

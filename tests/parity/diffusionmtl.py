@@ -63,17 +63,20 @@ def build(data: dict) -> tuple[MultiTaskModel, dict[str, Any]]:
     tasks = {old: task_of(old, meta['num_output'][old]) for old in meta['tasks']}
     hidden = next(s[0] for k, s in data['keys'].items() if '.task_heads.' in k and k.endswith('.1.weight'))
     model = MultiTaskModel(
-        {t.name: t for t in tasks.values()}, dict(type='TimmBackbone', model_name='resnet18'),
+        {t.name: t for t in tasks.values()},
+        dict(type='TimmBackbone', model_name='resnet18'),
         dict(type='DiffusionMTLDecoder', mode=meta['variant'], hidden=hidden, num_steps=len(data['noise']) - 1),
-        neck=dict(type='ConcatFusion', channels=meta['width']))  # fmt: skip
+        neck=dict(type='ConcatFusion', channels=meta['width']),
+    )
     renamed, _, unknown = convert(state, {old: t.name for old, t in tasks.items()})
     if unknown:
         raise ValueError(f'keys without a place: {unknown[:5]}')
     model.load_state_dict(renamed, strict=False)
     own = set(model.state_dict())
     if own != set(renamed):
-        raise ValueError(f'the recorded run lacks {sorted(own - set(renamed))[:5]}, '
-                         f'has {sorted(set(renamed) - own)[:5]}')  # fmt: skip
+        raise ValueError(
+            f'the recorded run lacks {sorted(own - set(renamed))[:5]}, has {sorted(set(renamed) - own)[:5]}'
+        )
     return model, tasks
 
 
@@ -84,8 +87,12 @@ def replay(data: dict) -> list[tuple[str, float, float]]:
     dtype = getattr(torch, data['meta'].get('dtype', 'float32'))
     model.to(dtype)
     image = data['batch']['image'].to(dtype)
-    noise = {f'{kind}.{tasks[old].name}': draw
-             for kind, draws in data['noise'].items() for old, draw in draws.items() if kind != 'p0'}  # fmt: skip
+    noise = {
+        f'{kind}.{tasks[old].name}': draw
+        for kind, draws in data['noise'].items()
+        for old, draw in draws.items()
+        if kind != 'p0'
+    }
     results: list[tuple[str, float, float]] = []
     model.eval()
     with torch.no_grad():
@@ -103,12 +110,16 @@ def replay(data: dict) -> list[tuple[str, float, float]]:
     return results + _replay_training(model, tasks, data, image, noise, thin)
 
 
-def _replay_training(model: MultiTaskModel, tasks: dict, data: dict, image: Tensor, noise: dict,
-                     thin: int) -> list[tuple[str, float, float]]:  # fmt: skip
+def _replay_training(
+    model: MultiTaskModel, tasks: dict, data: dict, image: Tensor, noise: dict, thin: int
+) -> list[tuple[str, float, float]]:
     record, given = data['train'], data['batch']['task_w'].bool()
     index = {old: given[:, i].nonzero().flatten() for i, old in enumerate(tasks)}
-    targets = {tasks[old].name: (rows, label_of(tasks[old], data['batch'][old][rows].float()))
-               for old, rows in index.items() if len(rows)}  # fmt: skip
+    targets = {
+        tasks[old].name: (rows, label_of(tasks[old], data['batch'][old][rows].float()))
+        for old, rows in index.items()
+        if len(rows)
+    }
     size, results = tuple(image.shape[-2:]), []
     kept: dict[str, dict] = {}
     original = model.decoder.forward_train
@@ -163,9 +174,11 @@ def _gradients(model: MultiTaskModel, tasks: dict, record: dict) -> list[tuple[s
         norm = parameters[ours(key)].grad.norm().item()  # recorded in single precision, 6e-4 off for millions of values
         squares += norm**2
         worst = max(worst, abs(norm - float(expected)) / max(float(expected), 1e-6 * largest))
-    results = [(f'gradient norms of {len(record["grad_norm"])} parameters, worst', worst, GRADIENT),
-               ('gradients of what no label reaches', max(idle, default=0.0), 0.0),
-               ('gradient norm, total', ratio(math.sqrt(squares), record['total_grad_norm']), GRADIENT)]  # fmt: skip
+    results = [
+        (f'gradient norms of {len(record["grad_norm"])} parameters, worst', worst, GRADIENT),
+        ('gradients of what no label reaches', max(idle, default=0.0), 0.0),
+        ('gradient norm, total', ratio(math.sqrt(squares), record['total_grad_norm']), GRADIENT),
+    ]
     state = model.state_dict()
     for key, expected in record['bn_after'].items():
         results.append((f'after the step: {key}', relative(state[ours(key)], expected), OUTPUT))

@@ -48,8 +48,13 @@ def random_batch(setting: Setting, size: tuple[int, int], seed: int) -> dict[str
     return batch
 
 
-def record(setting: Setting, size: tuple[int, int] = (64, 96), seed: int = 0, stride: int = 1,
-           dtype: torch.dtype = torch.float32) -> dict[str, Any]:  # fmt: skip
+def record(
+    setting: Setting,
+    size: tuple[int, int] = (64, 96),
+    seed: int = 0,
+    stride: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, Any]:
     """Weights by rule, a random batch and noise, and what the transcription makes of them.
 
     Args:
@@ -85,23 +90,47 @@ def record(setting: Setting, size: tuple[int, int] = (64, 96), seed: int = 0, st
     norms = {k: p.grad.norm().item() for k, p in model.named_parameters() if p.grad is not None}
     kept = ('backbone.bn1', f'preliminary_dec.{next(iter(setting.tasks))}.0.bn1')
     return dict(
-        meta=dict(variant=setting.variant, width=setting.width, tasks=list(setting.tasks), stride=stride,
-                  dtype=str(dtype)[6:], num_output=dict(setting.tasks)),
-        keys=keys, batch=_compact(batch), noise=noise, eval=dict(preds=evaluated),
+        meta=dict(
+            variant=setting.variant,
+            width=setting.width,
+            tasks=list(setting.tasks),
+            stride=stride,
+            dtype=str(dtype)[6:],
+            num_output=dict(setting.tasks),
+        ),
+        keys=keys,
+        batch=_compact(batch),
+        noise=noise,
+        eval=dict(preds=evaluated),
         train=dict(
             preds=[{t: thin(x) for t, x in row.items()} for row in finals],
-            inter_preds={t: thin(x) for t, x in first.items()}, losses={**logged, 'total': total.detach()},
-            grad_norm=norms, total_grad_norm=sum(n**2 for n in norms.values()) ** 0.5,
-            bn_after={k: v.clone() for k, v in model.state_dict().items() if k.rpartition('.')[0] in kept
-                      and 'running' in k}))  # fmt: skip
+            inter_preds={t: thin(x) for t, x in first.items()},
+            losses={**logged, 'total': total.detach()},
+            grad_norm=norms,
+            total_grad_norm=sum(n**2 for n in norms.values()) ** 0.5,
+            bn_after={
+                k: v.clone() for k, v in model.state_dict().items() if k.rpartition('.')[0] in kept and 'running' in k
+            },
+        ),
+    )
 
 
 def _noise(setting: Setting, size: tuple[int, int], seed: int) -> dict[str, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(seed + 1)
     kinds = ['q', *(f'p{t}' for t in range(setting.steps - 1, 0, -1))]
-    noise = {kind: {t: torch.randn(len(LABELLED), setting.width if setting.variant == 'feature' else c, size[0] // 8,
-                                   size[1] // 8, generator=generator)
-                    for t, c in setting.tasks.items()} for kind in kinds}  # fmt: skip
+    noise = {
+        kind: {
+            t: torch.randn(
+                len(LABELLED),
+                setting.width if setting.variant == 'feature' else c,
+                size[0] // 8,
+                size[1] // 8,
+                generator=generator,
+            )
+            for t, c in setting.tasks.items()
+        }
+        for kind in kinds
+    }
     return {**noise, 'p0': dict.fromkeys(setting.tasks, torch.zeros(len(LABELLED)))}
 
 

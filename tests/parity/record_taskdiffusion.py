@@ -33,9 +33,25 @@ WEIGHTS = {
 
 def small_setting(tasks: dict[str, int], mlore: bool = False, **changes: Any) -> Setting:
     """A variant of toy size: 32x48 pixels, four ViT blocks."""
-    return Setting(**{**dict(
-        tasks=tasks, size=(32, 48), width=8, vit_dim=24, vit_depth=4, vit_heads=3, blocks=(1, 2, 3), loss_weights=WEIGHTS,
-        ranks=(2, 3, 4, 5) if mlore else (), topk=2, special_rank=6, aux_weight=0.25), **changes})  # fmt: skip
+    return Setting(
+        **{
+            **dict(
+                tasks=tasks,
+                size=(32, 48),
+                width=8,
+                vit_dim=24,
+                vit_depth=4,
+                vit_heads=3,
+                blocks=(1, 2, 3),
+                loss_weights=WEIGHTS,
+                ranks=(2, 3, 4, 5) if mlore else (),
+                topk=2,
+                special_rank=6,
+                aux_weight=0.25,
+            ),
+            **changes,
+        }
+    )
 
 
 def random_batch(setting: Setting, seed: int, batch: int = 2) -> tuple[Tensor, dict[str, Tensor]]:
@@ -46,9 +62,7 @@ def random_batch(setting: Setting, seed: int, batch: int = 2) -> tuple[Tensor, d
     targets = {}
     for task, channels in setting.tasks.items():
         if task in DISCRETE or task == 'edge':
-            label = torch.randint(
-                0, max(channels, 2), (batch, 1, height // 4, width // 4), generator=generator
-            ).float()
+            label = torch.randint(0, max(channels, 2), (batch, 1, height // 4, width // 4), generator=generator).float()
             label = F.interpolate(label, (height, width))
         elif task == 'depth':
             label = torch.rand(batch, 1, height, width, generator=generator) * 8 + 0.5
@@ -78,12 +92,23 @@ def config_of(setting: Setting) -> dict:
     """The setting under the published configuration's names."""
     discrete = {t: c if t in DISCRETE else -1 for t, c in setting.tasks.items()}
     cfg = dict(
-        model='TaskDiffusion_mlore' if setting.ranks else 'TaskDiffusion', final_embed_dim=setting.width,
-        timesteps=setting.steps, randsteps=setting.repeats, aux_weight=setting.aux_weight, edge_w=setting.edge_weight,
-        bit_scales=dict(all=setting.scale), loss_kwargs=dict(loss_weights=dict(setting.loss_weights)),
-        TASKS=dict(NAMES=list(setting.tasks), NUM_CLASSES=discrete, depth_max=80.0,
-                   NUM_OUTPUTS={t: -1 if t in DISCRETE else c for t, c in setting.tasks.items()}),
-        TRAIN=dict(SCALE=list(setting.size)), special_rank=setting.special_rank)  # fmt: skip
+        model='TaskDiffusion_mlore' if setting.ranks else 'TaskDiffusion',
+        final_embed_dim=setting.width,
+        timesteps=setting.steps,
+        randsteps=setting.repeats,
+        aux_weight=setting.aux_weight,
+        edge_w=setting.edge_weight,
+        bit_scales=dict(all=setting.scale),
+        loss_kwargs=dict(loss_weights=dict(setting.loss_weights)),
+        TASKS=dict(
+            NAMES=list(setting.tasks),
+            NUM_CLASSES=discrete,
+            depth_max=80.0,
+            NUM_OUTPUTS={t: -1 if t in DISCRETE else c for t, c in setting.tasks.items()},
+        ),
+        TRAIN=dict(SCALE=list(setting.size)),
+        special_rank=setting.special_rank,
+    )
     return cfg | (dict(rank_list=list(setting.ranks), topk=setting.topk) if setting.ranks else {})
 
 
@@ -93,9 +118,19 @@ def record(setting: Setting, seed: int = 0, thin: int = 1) -> dict:
     randomize(model, seed)
     image, targets = random_batch(setting, seed)
     data: dict[str, Any] = dict(
-        cfg=config_of(setting), state_seed=seed, image=image, targets=targets, stride=thin,
-        vit=dict(embed_dim=setting.vit_dim, depth=setting.vit_depth, num_heads=setting.vit_heads, patch_size=16,
-                 select_list=list(setting.blocks)))  # fmt: skip
+        cfg=config_of(setting),
+        state_seed=seed,
+        image=image,
+        targets=targets,
+        stride=thin,
+        vit=dict(
+            embed_dim=setting.vit_dim,
+            depth=setting.vit_depth,
+            num_heads=setting.vit_heads,
+            patch_size=16,
+            select_list=list(setting.blocks),
+        ),
+    )
     heads, probe = model.heads, {'zt_level0_in': [], 'logits': []}
     denoise = heads.denoise
 
@@ -122,11 +157,16 @@ def record(setting: Setting, seed: int = 0, thin: int = 1) -> dict:
     total.backward()
     gradients = {n: p.grad for n, p in model.named_parameters()}
     data['train'] = dict(
-        tape=tape.taken, logits=_thinned(logits, thin), aux_logits=_thinned(aux, thin), total=total.detach(),
-        loss=_plain(main) | ({'cv': balance.detach()} if setting.ranks else {}), aux_loss=_plain(side),
+        tape=tape.taken,
+        logits=_thinned(logits, thin),
+        aux_logits=_thinned(aux, thin),
+        total=total.detach(),
+        loss=_plain(main) | ({'cv': balance.detach()} if setting.ranks else {}),
+        aux_loss=_plain(side),
         grad_norm=torch.stack([g.norm() for g in gradients.values()]).norm(),
         grads={n: g for n, g in gradients.items() if g.numel() <= 4096 // thin**2},
-        bn_after={n: v for n, v in model.state_dict().items() if 'running' in n or 'num_batches' in n})  # fmt: skip
+        bn_after={n: v for n, v in model.state_dict().items() if 'running' in n or 'num_batches' in n},
+    )
     return data
 
 
@@ -145,11 +185,14 @@ def main() -> None:
     path = parser.parse_args().file
     data = record(small_setting(PASCAL), thin=8)
     # few but whole: every parameter of one level and one task, and everything that is shared
-    data['train']['grads'] = {n: g for n, g in data['train']['grads'].items() if g.numel() <= 64 and not any(
-        f'.{i}.' in n for i in (1, 2)) and not any(f'.{t}.' in n for t in ('human_parts', 'edge'))}  # fmt: skip
-    data['train']['bn_after'] = {
-        n: v for n, v in data['train']['bn_after'].items() if '.normals.' in n or 'share' in n
+    data['train']['grads'] = {
+        n: g
+        for n, g in data['train']['grads'].items()
+        if g.numel() <= 64
+        and not any(f'.{i}.' in n for i in (1, 2))
+        and not any(f'.{t}.' in n for t in ('human_parts', 'edge'))
     }
+    data['train']['bn_after'] = {n: v for n, v in data['train']['bn_after'].items() if '.normals.' in n or 'share' in n}
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(data, path)
     print(f'{path}: {path.stat().st_size / 1024:.0f} kB')

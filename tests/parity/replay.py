@@ -54,9 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('files', nargs='+', type=Path, help='recorded runs (.pt)')
-    parser.add_argument(
-        '--quiet', action='store_true', help='print only what is past its tolerance, and the verdict'
-    )
+    parser.add_argument('--quiet', action='store_true', help='print only what is past its tolerance, and the verdict')
     args = parser.parse_args(argv)
     failures = 0
     for path in args.files:
@@ -72,9 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         bad = [r for r in results if not r[1] <= r[2]]
         print(f'{path.name}: {method}')
         for quantity, difference, tolerance in bad if args.quiet else results:
-            print(
-                f'  {quantity:<64} {difference:9.2e}   {"ok" if difference <= tolerance else f"past {tolerance:g}"}'
-            )
+            print(f'  {quantity:<64} {difference:9.2e}   {"ok" if difference <= tolerance else f"past {tolerance:g}"}')
         verdict = 'passed' if not bad else f'{len(bad)} FAILED'
         print(f'  {len(results)} quantities, {verdict} ({time.perf_counter() - start:.1f} s)')
         failures += len(bad)

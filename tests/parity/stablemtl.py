@@ -31,9 +31,13 @@ def recognises(data: dict) -> bool:
 
 def kind_of(data: dict) -> str | None:
     """Which of the recorded files ``data`` is."""
-    for kind, keys in (('single', {'conv_in_4ch', 'cases'}), ('multi', {'main_state_dict', 'train'}),
-                       ('pipeline', {'vae_state_dict', 'rgb_latent'}), ('codec', {'depth_norm', 'sampler'}),
-                       ('inventory', {'n_unet_12ch', 'shapes'})):  # fmt: skip
+    for kind, keys in (
+        ('single', {'conv_in_4ch', 'cases'}),
+        ('multi', {'main_state_dict', 'train'}),
+        ('pipeline', {'vae_state_dict', 'rgb_latent'}),
+        ('codec', {'depth_norm', 'sampler'}),
+        ('inventory', {'n_unet_12ch', 'shapes'}),
+    ):
         if keys <= set(data):
             return kind
     return None
@@ -47,7 +51,8 @@ def replay(data: dict, path: str | Path) -> list[Row]:
     """
     folder = Path(path).parent
     return {'single': _single, 'multi': _multi, 'pipeline': _pipeline, 'codec': _codec, 'inventory': _inventory}[
-        str(kind_of(data))](data, folder)  # fmt: skip
+        str(kind_of(data))
+    ](data, folder)
 
 
 def beside(folder: Path, name: str) -> dict:
@@ -68,9 +73,15 @@ def task_config(published: str, palette: Any = None) -> tuple[str, dict]:
     raise ValueError(f"no task is published as '{published}'")
 
 
-def build(config: dict, published: list[str], text: dict[str, Tensor], exchange: dict | None = None,
-          autoencoder: dict | None = None, palette: Any = None,
-          half: bool = False) -> tuple[LatentMultiTaskModel, dict]:  # fmt: skip
+def build(
+    config: dict,
+    published: list[str],
+    text: dict[str, Tensor],
+    exchange: dict | None = None,
+    autoencoder: dict | None = None,
+    palette: Any = None,
+    half: bool = False,
+) -> tuple[LatentMultiTaskModel, dict]:
     """A model with the recorded tasks and tokens, and {published task name: our name}."""
     tasks, names = {}, {}
     for name in published:
@@ -79,9 +90,13 @@ def build(config: dict, published: list[str], text: dict[str, Tensor], exchange:
         torch.save(text, f'{folder}/tokens.pt')
         prompts = {own: name.replace('_', ' ') for name, own in names.items()}
         model = LatentMultiTaskModel(
-            tasks, autoencoder or dict(type='DCTAutoencoder', block=8, kept=1), {**config}, exchange=exchange,
-            tokens=dict(type='TokenFile', path=f'{folder}/tokens.pt', prompts=prompts), half_self_attention=half,
-        )  # fmt: skip
+            tasks,
+            autoencoder or dict(type='DCTAutoencoder', block=8, kept=1),
+            {**config},
+            exchange=exchange,
+            tokens=dict(type='TokenFile', path=f'{folder}/tokens.pt', prompts=prompts),
+            half_self_attention=half,
+        )
         model.tokens.init_weights()
     return model.eval(), names
 
@@ -126,8 +141,9 @@ def _single(data: dict, folder: Path) -> list[Row]:
 
 def multi_model(data: dict, folder: Path, **options: Any) -> tuple[LatentMultiTaskModel, dict]:
     """The recorded two-stream model."""
-    exchange = dict(heads=data['n_attns'], query_width=data['q_hidden'], hide=data['attn_mask_ratio'],
-                    **options.pop('exchange', {}))  # fmt: skip
+    exchange = dict(
+        heads=data['n_attns'], query_width=data['q_hidden'], hide=data['attn_mask_ratio'], **options.pop('exchange', {})
+    )
     options.setdefault('autoencoder', dict(type='KLAutoencoder', config=beside(folder, 'pipeline')['vae_config']))
     model, names = build(_small(data['config']), data['output_types'], data['text'], exchange, **options)
     stream = beside(folder, 'single')['state_dict']
@@ -136,8 +152,10 @@ def multi_model(data: dict, folder: Path, **options: Any) -> tuple[LatentMultiTa
     missing = model.load_state_dict(state, strict=False)
     left = [k for k in missing.missing_keys if not k.startswith(('autoencoder.', 'tokens.'))]
     if unknown or left or missing.unexpected_keys:
-        raise ValueError(f'the recorded weights do not fit: unknown {unknown[:3]}, missing {left[:3]}, '
-                         f'unexpected {missing.unexpected_keys[:3]}')
+        raise ValueError(
+            f'the recorded weights do not fit: unknown {unknown[:3]}, missing {left[:3]}, '
+            f'unexpected {missing.unexpected_keys[:3]}'
+        )
     return model, names
 
 
@@ -172,9 +190,14 @@ def _extra(model: LatentMultiTaskModel, names: dict, data: dict, folder: Path) -
     with torch.no_grad():
         bank, _ = model.auxiliary_features(alone)
         out = model.main_latents(alone, bank, [names['depth'], names['optical_flow']])
-        rows = [('depth without second frame', gap(out[names['depth']], data['extra']['depth_no_next']), NETWORK),
-                ('optical_flow without second frame', gap(out[names['optical_flow']], data['extra']['flow_no_next']),
-                 NETWORK)]  # fmt: skip
+        rows = [
+            ('depth without second frame', gap(out[names['depth']], data['extra']['depth_no_next']), NETWORK),
+            (
+                'optical_flow without second frame',
+                gap(out[names['optical_flow']], data['extra']['flow_no_next']),
+                NETWORK,
+            ),
+        ]
         model.exclude_self = False
         pair = [data['z0'], data['z1']]
         out = model.main_latents(pair, model.auxiliary_features(pair)[0], [names['depth']])
@@ -200,9 +223,11 @@ def _train(model: LatentMultiTaskModel, names: dict, published: str, record: dic
     what = f'training {published}'
     hidden = [None if h is None else names[h] for h in record['hidden_task']]
     differ = sum(a != b for a, b in zip(hiding.hidden.values(), hidden))
-    rows = [(f'{what}: hidden sources that differ', float(differ), 0),
-            (f'{what}: output', gap(out, record['out']), NETWORK),
-            (f'{what}: loss', gap(loss, record['loss']), NETWORK)]  # fmt: skip
+    rows = [
+        (f'{what}: hidden sources that differ', float(differ), 0),
+        (f'{what}: output', gap(out, record['out']), NETWORK),
+        (f'{what}: loss', gap(loss, record['loss']), NETWORK),
+    ]
     for place, scores in zip(model.task_attention, record['mean_scores']):
         if scores is not None:
             rows.append((f'{what}: scores at {place}', gap(hiding.scores[place], scores), FEATURE))
@@ -214,8 +239,11 @@ def _train(model: LatentMultiTaskModel, names: dict, published: str, record: dic
     differ = {k for k, p in own.items() if p.grad is None} ^ set(none)
     model.zero_grad()
     model.eval()
-    rows += [(f'{what}: {len(norms)} gradient norms', worst, 5e-6), (f'{what}: zero gradients that differ', zeros, 0),
-             (f'{what}: parameters with or without gradient', float(len(differ)), 0)]  # fmt: skip
+    rows += [
+        (f'{what}: {len(norms)} gradient norms', worst, 5e-6),
+        (f'{what}: zero gradients that differ', zeros, 0),
+        (f'{what}: parameters with or without gradient', float(len(differ)), 0),
+    ]
     return rows
 
 
@@ -247,8 +275,9 @@ def _pipeline(data: dict, folder: Path) -> list[Row]:
         if kind == 'multi':
             model, names = multi_model(multi, folder, autoencoder=autoencoder, palette=palette)
         else:
-            model, names = build(_small(multi['config']), multi['output_types'], data['text'], None, autoencoder,
-                                 palette)  # fmt: skip
+            model, names = build(
+                _small(multi['config']), multi['output_types'], data['text'], None, autoencoder, palette
+            )
             model.unet.load_state_dict(beside(folder, 'single')['state_dict'])
         model.autoencoder.network.load_state_dict(data['vae_state_dict'])
         if kind == 'multi':
@@ -272,8 +301,11 @@ def _outputs(key: str, task: Any, image: Tensor, value: Tensor, recorded: dict) 
         near = torch.cdist(clipped.permute(0, 2, 3, 1).reshape(-1, 3), task.image_colours(clipped)).sort(-1).values
         clear = (near[:, 1] - near[:, 0] > 2 * DECODER).reshape(expected.shape)
         differ = value.reshape(expected.shape) != expected
-        return [*rows, (f'{key} from the recorded image', gap(task.from_image(clipped)[0, 0], expected), 0),
-                (f'{key} where one colour is nearest', float((differ & clear).sum()), 0)]  # fmt: skip
+        return [
+            *rows,
+            (f'{key} from the recorded image', gap(task.from_image(clipped)[0, 0], expected), 0),
+            (f'{key} where one colour is nearest', float((differ & clear).sum()), 0),
+        ]
     tolerance = NORMALS if task.out_channels == 3 else DECODER
     return [*rows, (key, gap(value.reshape(expected.shape), expected), tolerance)]
 
@@ -298,16 +330,20 @@ def _encodings(data: dict) -> list[Row]:
     unknown = torch.where(depth['valid'], depth['depth'], torch.nan)
     image, _ = Depth().to_image(depth['depth'][None], depth['valid'][None])
     masked, valid = Depth().to_image(unknown[None])
-    rows = [('depth image', gap(image[0, :1], depth['out']), 0),
-            ('depth image from NaN', gap(masked[0, :1][depth['valid']], depth['out'][depth['valid']]), 0),
-            ('depth valid', float((valid[0] != depth['valid']).sum()), 0)]  # fmt: skip
+    rows = [
+        ('depth image', gap(image[0, :1], depth['out']), 0),
+        ('depth image from NaN', gap(masked[0, :1][depth['valid']], depth['out'][depth['valid']]), 0),
+        ('depth valid', float((valid[0] != depth['valid']).sum()), 0),
+    ]
     image, _ = OpticalFlow().to_image(flow['flow'][None])
     rows.append(('flow image', gap(image[0], torch.cat([flow['out'], flow['out'][:1]])), 0))
     rows.append(('scene flow image', gap(SceneFlow().to_image(flow['scene_flow'][None])[0][0], flow['scene_out']), 0))
     down = latent_valid(data['mask_down']['valid'], 8).expand(-1, 4, -1, -1)
     rows.append(('latent mask', float((down != data['mask_down']['out']).sum()), 0))
-    for key, found in (('vkitti_ids', colours_to_classes(semantic['vkitti_rgb'].numpy())),
-                       ('cityscapes_ids', ids_to_classes(semantic['cityscapes_label_ids'].numpy(), CITYSCAPES_IDS))):
+    for key, found in (
+        ('vkitti_ids', colours_to_classes(semantic['vkitti_rgb'].numpy())),
+        ('cityscapes_ids', ids_to_classes(semantic['cityscapes_label_ids'].numpy(), CITYSCAPES_IDS)),
+    ):
         expected = semantic[key].long().numpy()
         expected = np.where(expected == semantic['ignore_index'], 255, expected)
         rows.append((key, float((found != expected).sum()), 0))
@@ -343,19 +379,33 @@ def _figures(data: dict) -> list[Row]:
     case = {k: v.numpy() for k, v in data['depth_eval'].items() if isinstance(v, Tensor)}
     expected = data['depth_eval']['metrics']
     scale, shift = fit_scale_shift(case['pred'][case['valid']], case['gt'][case['valid']])
-    rows += [row('depth scale', scale, float(case['scale'][0])),
-             row('depth shift', shift, float(case['shift'][0]), 1e-4)]  # fmt: skip
+    rows += [
+        row('depth scale', scale, float(case['scale'][0])),
+        row('depth shift', shift, float(case['shift'][0]), 1e-4),
+    ]
     # the recorded label goes beyond the range that the metric leaves out, so its formulas are asked directly
     aligned, truth = (values[case['valid']] for values in (case['aligned'], case['gt']))
     found = depth_figures(depth_sums(np.clip(aligned, 1e-5, 80.0), truth, floor=1e-6))
-    for ours, theirs in (('relErr', 'abs_relative_difference'), ('sqRel', 'squared_relative_difference'),
-                         ('RMSE', 'rmse_linear'), ('logRMSE', 'rmse_log'), ('log10', 'log10'), ('iRMSE', 'i_rmse'),
-                         ('delta1', 'delta1_acc'), ('delta2', 'delta2_acc'), ('delta3', 'delta3_acc'),
-                         ('siLog', 'silog_rmse')):  # fmt: skip
+    for ours, theirs in (
+        ('relErr', 'abs_relative_difference'),
+        ('sqRel', 'squared_relative_difference'),
+        ('RMSE', 'rmse_linear'),
+        ('logRMSE', 'rmse_log'),
+        ('log10', 'log10'),
+        ('iRMSE', 'i_rmse'),
+        ('delta1', 'delta1_acc'),
+        ('delta2', 'delta2_acc'),
+        ('delta3', 'delta3_acc'),
+        ('siLog', 'silog_rmse'),
+    ):
         rows.append(row(f'depth {ours}', found[ours], expected[theirs]))
-    for key, names in (('flow_eval', {'EPE': 'EPE2d', 'Fl': 'Fl', 'angle': 'optical_flow_MAE'}),
-                       ('scene_flow_eval', {'EPE': 'EPE3d', 'accStrict': 'acc_strict', 'accRelax': 'acc_relax',
-                                            'outliers': 'outliers'})):  # fmt: skip
+    for key, names in (
+        ('flow_eval', {'EPE': 'EPE2d', 'Fl': 'Fl', 'angle': 'optical_flow_MAE'}),
+        (
+            'scene_flow_eval',
+            {'EPE': 'EPE3d', 'accStrict': 'acc_strict', 'accRelax': 'acc_relax', 'outliers': 'outliers'},
+        ),
+    ):
         case, expected = data[key], data[key]['metrics']
         valid, pred, gt = case['valid'][0, 0].numpy(), case['pred'].numpy(), case['gt'][0].numpy()
         scales = fit_scales(pred[:, valid], gt[:, valid])
@@ -363,24 +413,31 @@ def _figures(data: dict) -> list[Row]:
         found = figures(EndPointError(protocol='upstream'), pred, _masked(gt, valid[None]))
         rows += [row(f'{key} {a}', found[f'{a}_upstream'], expected[b], 1e-5) for a, b in names.items()]
     case = data['normal_eval']
-    found = figures(NormalsError(protocol='upstream'), case['pred'][0].numpy(),
-                    _masked(case['gt'][0].numpy(), case['valid'][0].numpy()))  # fmt: skip
+    found = figures(
+        NormalsError(protocol='upstream'),
+        case['pred'][0].numpy(),
+        _masked(case['gt'][0].numpy(), case['valid'][0].numpy()),
+    )
     rows.append(row('normals mErr', found['mErr_upstream'], case['mae'], 1e-6))
     case = data['semantic_eval']
     metric, total = MeanIoU(num_classes=8), 0
     for pred, gt, valid in zip(case['pred'].numpy(), case['gt'].numpy(), case['valid'].numpy()):
         total = total + metric.measure(pred, np.where(valid, gt, 255))['confusion']
     found = metric.compute(dict(confusion=total))
-    rows += [row('semantic mIoU', found['mIoU'], case['metrics']['mIoU'], 1e-12),
-             row('semantic accuracy', found['aAcc'], case['metrics']['Acc'], 1e-12)]  # fmt: skip
+    rows += [
+        row('semantic mIoU', found['mIoU'], case['metrics']['mIoU'], 1e-12),
+        row('semantic accuracy', found['aAcc'], case['metrics']['Acc'], 1e-12),
+    ]
     for key in ('albedo_eval', 'shading_eval'):
         case, expected = data[key], data[key]['metrics']
         valid = case['valid'][0, 0].numpy().astype(bool)
         pred, gt = case['pred'][0].numpy(), case['gt'][0].numpy()
         rows.append(row(f'{key} scale', fit_scale(pred[:, valid], gt[:, valid]), case['scale'], 1e-6))
         found = figures(ImageError(protocol='upstream'), pred, _masked(gt, valid[None]))
-        rows += [row(f'{key} {a}', found[f'{a}_upstream'], expected[a.lower()], t)
-                 for a, t in (('RMSE', 1e-5), ('LMSE', 1e-4))]  # fmt: skip
+        rows += [
+            row(f'{key} {a}', found[f'{a}_upstream'], expected[a.lower()], t)
+            for a, t in (('RMSE', 1e-5), ('LMSE', 1e-4))
+        ]
         # similarity has no mask: the recorded label holds numbers where the metric would see none
         similar = structural_similarity(np.clip(pred * case['scale'], 0, 1), gt)
         rows.append(row(f'{key} SSIM', similar, expected['ssim']))
@@ -409,8 +466,19 @@ def _schedule(recorded: dict) -> list[Row]:
 def _sampler(recorded: dict) -> list[Row]:
     from mmmtl.engine.task_cycle import TaskCycleBatchSampler
 
-    tasks = ['albedo', 'shading', 'depth', 'depth', 'normal', 'normal', 'semantic', 'optical_flow', 'optical_flow',
-             'scene_flow', 'scene_flow']  # fmt: skip
+    tasks = [
+        'albedo',
+        'shading',
+        'depth',
+        'depth',
+        'normal',
+        'normal',
+        'semantic',
+        'optical_flow',
+        'optical_flow',
+        'scene_flow',
+        'scene_flow',
+    ]
     sizes = [64, 64, 64, 40, 64, *[40] * 6]
 
     class Part(SimpleNamespace):
@@ -421,14 +489,22 @@ def _sampler(recorded: dict) -> list[Row]:
     whole = Part(size=sum(sizes), datasets=parts)
     half = [0.5, 0.5]
     sampler = TaskCycleBatchSampler(
-        dataset=whole, batch_size=4, accumulation=2, seed=2024, published=True,
-        shares=dict(depth=[0.9, 0.1], normal=[0.9, 0.1], optical_flow=half, scene_flow=half))  # fmt: skip
+        dataset=whole,
+        batch_size=4,
+        accumulation=2,
+        seed=2024,
+        published=True,
+        shares=dict(depth=[0.9, 0.1], normal=[0.9, 0.1], optical_flow=half, scene_flow=half),
+    )
     stream = iter(sampler)
     batches = [next(stream) for _ in recorded['batches']]
     wrong = sum([int(i) for i in found] != list(expected) for found, expected in zip(batches, recorded['batches']))
     names = sum(found[0].tasks != (expected,) for found, expected in zip(batches, recorded['tasks']))
-    return [('batches that differ', float(wrong), 0), ('tasks of batches that differ', float(names), 0),
-            ('batches of a pass', abs(len(sampler) - recorded['n_total']), 0)]  # fmt: skip
+    return [
+        ('batches that differ', float(wrong), 0),
+        ('tasks of batches that differ', float(names), 0),
+        ('batches of a pass', abs(len(sampler) - recorded['n_total']), 0),
+    ]
 
 
 def _inventory(data: dict, folder: Path) -> list[Row]:
@@ -449,9 +525,11 @@ def _inventory(data: dict, folder: Path) -> list[Row]:
     wrong = sum(shapes.get(k) != expected.get(k) for k in shapes.keys() | expected.keys())
     count = sum(p.numel() for p in model.unet.parameters())
     task = sum(p.numel() for p in model.task_attention.parameters())
-    return [('names and shapes that differ', float(wrong), 0),
-            ('parameters of a stream', float(abs(count - data['n_unet_12ch'])), 0),
-            ('parameters of the task attention', float(abs(task - data['n_task'])), 0)]  # fmt: skip
+    return [
+        ('names and shapes that differ', float(wrong), 0),
+        ('parameters of a stream', float(abs(count - data['n_unet_12ch'])), 0),
+        ('parameters of the task attention', float(abs(task - data['n_task'])), 0),
+    ]
 
 
 def published_tasks() -> list[str]:

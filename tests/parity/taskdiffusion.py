@@ -31,11 +31,23 @@ def setting_of(data: dict) -> Setting:
     channels, outputs = cfg['TASKS']['NUM_CLASSES'], cfg['TASKS']['NUM_OUTPUTS']
     return Setting(
         tasks={n: channels[n] if channels[n] > 0 else outputs[n] for n in cfg['TASKS']['NAMES']},
-        size=tuple(cfg['TRAIN']['SCALE']), width=cfg['final_embed_dim'], vit_dim=vit['embed_dim'], vit_depth=vit['depth'],
-        vit_heads=vit['num_heads'], blocks=tuple(vit['select_list']), loss_weights=weights, edge_weight=cfg['edge_w'],
-        aux_weight=cfg['aux_weight'], steps=cfg['timesteps'], repeats=cfg['randsteps'], scale=cfg['bit_scales']['all'],
-        ranks=tuple(cfg.get('rank_list', ())), topk=cfg.get('topk', 0), special_rank=cfg.get('special_rank', 72),
-        balance_weight=weights['load_balancing'])  # fmt: skip
+        size=tuple(cfg['TRAIN']['SCALE']),
+        width=cfg['final_embed_dim'],
+        vit_dim=vit['embed_dim'],
+        vit_depth=vit['depth'],
+        vit_heads=vit['num_heads'],
+        blocks=tuple(vit['select_list']),
+        loss_weights=weights,
+        edge_weight=cfg['edge_w'],
+        aux_weight=cfg['aux_weight'],
+        steps=cfg['timesteps'],
+        repeats=cfg['randsteps'],
+        scale=cfg['bit_scales']['all'],
+        ranks=tuple(cfg.get('rank_list', ())),
+        topk=cfg.get('topk', 0),
+        special_rank=cfg.get('special_rank', 72),
+        balance_weight=weights['load_balancing'],
+    )
 
 
 def state_of(data: dict) -> dict[str, Tensor]:
@@ -53,16 +65,25 @@ def build(data: dict) -> tuple[MultiTaskModel, dict[str, Any]]:
     tasks = {}
     for old, channels in s.tasks.items():
         options: dict[str, Any] = {'loss_weight': s.loss_weights[old]}
-        options.update({'semseg': {'classes': channels}, 'edge': {'positive_weight': s.edge_weight},
-                        'depth': {'max_depth': cfg['TASKS'].get('depth_max', 80.0)}}.get(old, {}))  # fmt: skip
+        options.update(
+            {
+                'semseg': {'classes': channels},
+                'edge': {'positive_weight': s.edge_weight},
+                'depth': {'max_depth': cfg['TASKS'].get('depth_max', 80.0)},
+            }.get(old, {})
+        )
         tasks[old] = published_task(old, **options)
-    decoder = dict(type='TaskDiffusionDecoder', scale=s.scale, steps=s.steps, repeats=s.repeats, aux_weight=s.aux_weight,
-                   separate_codes=[t.name for old, t in tasks.items() if old == 'sal'])  # fmt: skip
+    decoder = dict(
+        type='TaskDiffusionDecoder',
+        scale=s.scale,
+        steps=s.steps,
+        repeats=s.repeats,
+        aux_weight=s.aux_weight,
+        separate_codes=[t.name for old, t in tasks.items() if old == 'sal'],
+    )
     state = state_of(data)
     if s.ranks:
-        own = next(
-            v.shape[0] for k, v in state.items() if '.feat_task.0.0.conv2.' in k and k.endswith('.W.weight')
-        )
+        own = next(v.shape[0] for k, v in state.items() if '.feat_task.0.0.conv2.' in k and k.endswith('.W.weight'))
         decoder.update(
             aux='level_mask',
             conditions=dict(
@@ -76,10 +97,19 @@ def build(data: dict) -> tuple[MultiTaskModel, dict[str, Any]]:
         )
     model = MultiTaskModel(
         {t.name: t for t in tasks.values()},
-        dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=s.size, patch_size=data['vit']['patch_size'],
-             embed_dim=s.vit_dim, depth=s.vit_depth, num_heads=s.vit_heads,
-             out_indices=[b - 1 for b in s.blocks] + [s.vit_depth - 1]),
-        decoder, neck=dict(type='LevelProjection', channels=s.width))  # fmt: skip
+        dict(
+            type='TimmBackbone',
+            model_name='vit_tiny_patch16_224',
+            img_size=s.size,
+            patch_size=data['vit']['patch_size'],
+            embed_dim=s.vit_dim,
+            depth=s.vit_depth,
+            num_heads=s.vit_heads,
+            out_indices=[b - 1 for b in s.blocks] + [s.vit_depth - 1],
+        ),
+        decoder,
+        neck=dict(type='LevelProjection', channels=s.width),
+    )
     renamed, _, unknown = convert(state, {old: t.name for old, t in tasks.items()})
     if unknown:
         raise ValueError(f'keys without a place: {unknown[:5]}')
@@ -134,8 +164,7 @@ def _steps(probe: dict, trace: list[dict], tasks: dict, thin: int) -> list[Resul
         for old, expected in probe['logits'][k * len(tasks) : (k + 1) * len(tasks)]:
             found = step['raw'][tasks[old].name]
             worst = max(
-                worst,
-                relative(found if found.shape == expected.shape else found[..., ::thin, ::thin], expected),
+                worst, relative(found if found.shape == expected.shape else found[..., ::thin, ::thin], expected)
             )
         results.append((f'step {k}, raw maps, worst task', worst, OUTPUT))
     return results
@@ -151,8 +180,7 @@ def _replay_training(model: MultiTaskModel, tasks: dict, data: dict) -> list[Res
         noise[f'router.{level}.{task}.{block}'] = draw.flatten(1)
     index = torch.arange(len(image))
     targets = {
-        t.name: (index, label_of(t, data['targets'][old], 0 if old == 'depth' else 255))
-        for old, t in tasks.items()
+        t.name: (index, label_of(t, data['targets'][old], 0 if old == 'depth' else 255)) for old, t in tasks.items()
     }
     kept: list[dict] = []
     original = model.decoder.train_maps
@@ -170,14 +198,9 @@ def _replay_training(model: MultiTaskModel, tasks: dict, data: dict) -> list[Res
     total = sum(losses.values())
     total.backward()
     results = []
-    for title, maps, expected in (
-        ('main', kept[0], record['logits']),
-        ('auxiliary', kept[1], record['aux_logits']),
-    ):
+    for title, maps, expected in (('main', kept[0], record['logits']), ('auxiliary', kept[1], record['aux_logits'])):
         for old, wanted in expected.items():
-            full = torch.nn.functional.interpolate(
-                maps[names[old]], image.shape[-2:], mode='bilinear'
-            ).detach()
+            full = torch.nn.functional.interpolate(maps[names[old]], image.shape[-2:], mode='bilinear').detach()
             results.append((f'training, {title} {old}', relative(full[..., ::thin, ::thin], wanted), OUTPUT))
     for old, task in tasks.items():
         for prefix, expected, weight in (
@@ -198,8 +221,10 @@ def _gradients(model: MultiTaskModel, names: dict[str, str], record: dict) -> li
     parameters = dict(model.named_parameters())
     missing = [k for k, p in parameters.items() if p.grad is None]
     if missing or set(expected) - set(parameters):
-        raise ValueError(f'parameters without a gradient: {missing[:5]}, recorded without a place here: '
-                         f'{sorted(set(expected) - set(parameters))[:5]}')  # fmt: skip
+        raise ValueError(
+            f'parameters without a gradient: {missing[:5]}, recorded without a place here: '
+            f'{sorted(set(expected) - set(parameters))[:5]}'
+        )
     norm = torch.stack([p.grad.norm() for p in parameters.values()]).norm()
     floor = NOISE_FLOOR * float(record['grad_norm']) / GRADIENT
     worst, at = 0.0, ''
@@ -209,8 +234,10 @@ def _gradients(model: MultiTaskModel, names: dict[str, str], record: dict) -> li
         difference = (parameters[key].grad - wanted).norm().item() / scale
         if not difference <= worst:
             worst, at = difference, key
-    results = [(f'gradients of {len(expected)} parameters, worst: {at}', worst, GRADIENT),
-               ('gradient norm', ratio(norm.item(), record['grad_norm']), GRADIENT)]  # fmt: skip
+    results = [
+        (f'gradients of {len(expected)} parameters, worst: {at}', worst, GRADIENT),
+        ('gradient norm', ratio(norm.item(), record['grad_norm']), GRADIENT),
+    ]
     state = model.state_dict()
     after = {k: relative(state[k], v) for k, v in convert(record['bn_after'], names)[0].items()}
     results.append((f'statistics after the step, worst of {len(after)}', max(after.values()), OUTPUT))

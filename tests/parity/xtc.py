@@ -22,9 +22,7 @@ ROUNDING = 6e-8
 
 def recognises(data: dict) -> bool:
     """Whether ``data`` is a recorded cross-task consistency run."""
-    return any(
-        isinstance(v, dict) and {'view1', 'onelabel', 'mapfns_checksum'} <= set(v) for v in data.values()
-    )
+    return any(isinstance(v, dict) and {'view1', 'onelabel', 'mapfns_checksum'} <= set(v) for v in data.values())
 
 
 def fill(key: str, value: Tensor, prefix: str = '') -> Tensor:
@@ -76,8 +74,10 @@ def build(case: dict) -> MultiTaskModel:
     """The host with its mapping network, without weights."""
     classes = case['eval']['pred'][0].shape[1]
     tasks = dict(
-        semseg=dict(type='SemanticSegmentation', classes=classes), depth=dict(type='Depth'),
-        normals=dict(type='SurfaceNormals', loss=dict(type='CosineDistance')))  # fmt: skip
+        semseg=dict(type='SemanticSegmentation', classes=classes),
+        depth=dict(type='Depth'),
+        normals=dict(type='SurfaceNormals', loss=dict(type='CosineDistance')),
+    )
     shapes = case.get('state_dict')
     first, last = 64, 512
     filters = [64, 128, 256, 512, 512]
@@ -96,11 +96,11 @@ def load(model: MultiTaskModel, case: dict) -> None:
     """Weights of the recorded run: stored, or rebuilt by rule and held against their checksums."""
     own, state = model.state_dict(), {}
     host = case.get('state_dict') or dict.fromkeys([*case['sd_checksum'], *(_counters(case['sd_checksum']))])
-    mapping = case.get('mapfns') or dict.fromkeys(
-        [*case['mapfns_checksum'], *_counters(case['mapfns_checksum'])]
-    )
-    for keys, convert, sums, prefix in ((host, host_key, case['sd_checksum'], ''),
-                                        (mapping, mapping_key, case['mapfns_checksum'], 'mapfns/')):  # fmt: skip
+    mapping = case.get('mapfns') or dict.fromkeys([*case['mapfns_checksum'], *_counters(case['mapfns_checksum'])])
+    for keys, convert, sums, prefix in (
+        (host, host_key, case['sd_checksum'], ''),
+        (mapping, mapping_key, case['mapfns_checksum'], 'mapfns/'),
+    ):
         for key, value in keys.items():
             place = convert(key)
             if place is None:
@@ -162,9 +162,7 @@ def replay(data: dict) -> list[tuple[str, float, float]]:
         results += [(f'{name}: {q}', d, t) for q, d, t in _evaluation(model, case)]
         for setting in SETTINGS:
             load(model, case)
-            results += [
-                (f'{name}, {setting}: {q}', d, t) for q, d, t in _training(model, case, case[setting])
-            ]
+            results += [(f'{name}, {setting}: {q}', d, t) for q, d, t in _training(model, case, case[setting])]
     return results
 
 
@@ -179,8 +177,9 @@ def _evaluation(model: MultiTaskModel, case: dict) -> list[tuple[str, float, flo
             found = map_.log_softmax(1) if i == 0 else model.tasks[name].predict(map_) if i == 2 else map_
             best = min((relative(found[start : start + count], expected), start) for start in (0, count))
             results.append((f'eval {name}', best[0], OUTPUT))
-        results.append(('eval deepest map', relative(feats[1][best[1] : best[1] + count],
-                                                     case['eval']['feat_bottleneck']), OUTPUT))  # fmt: skip
+        results.append(
+            ('eval deepest map', relative(feats[1][best[1] : best[1] + count], case['eval']['feat_bottleneck']), OUTPUT)
+        )
         results.append(('joint space', _joint(model, case), OUTPUT))
     return results
 
@@ -197,8 +196,11 @@ def _joint(model: MultiTaskModel, case: dict) -> float:
                 label = case[view][names[i]][row : row + 1]
                 # this quantity was recorded with unknown pixels as the first class, unlike the training runs
                 label = label.clamp_min(0) if i == 0 else label_of(ours, label)
-                found = model.decoder.mapping({ours: joint_label(model.tasks[ours], label)}, torch.tensor([0]),
-                                              torch.tensor([pair_index(s, t, len(names))]))  # fmt: skip
+                found = model.decoder.mapping(
+                    {ours: joint_label(model.tasks[ours], label)},
+                    torch.tensor([0]),
+                    torch.tensor([pair_index(s, t, len(names))]),
+                )
                 candidates.append(relative(found, expected))
         worst = max(worst, min(candidates))
     return worst
@@ -216,21 +218,22 @@ def _training(model: MultiTaskModel, case: dict, record: dict) -> list[tuple[str
     """
     start = {k: v.clone() for k, v in model.state_dict().items()}
     found = _quantities(model, case, record)
-    results = [
-        (q, _difference(value, expected), tolerance) for q, (value, expected, tolerance) in found.items()
-    ]
+    results = [(q, _difference(value, expected), tolerance) for q, (value, expected, tolerance) in found.items()]
     if all(d <= t for _, d, t in results):
         return results
     moved = dict.fromkeys(found, 0.0)
     for seed in range(6):
         generator = torch.Generator().manual_seed(seed)
-        model.load_state_dict({k: v * (1 + ROUNDING * torch.randn(v.shape, generator=generator))
-                               if v.is_floating_point() else v for k, v in start.items()})  # fmt: skip
+        model.load_state_dict(
+            {
+                k: v * (1 + ROUNDING * torch.randn(v.shape, generator=generator)) if v.is_floating_point() else v
+                for k, v in start.items()
+            }
+        )
         for quantity, (value, _, _) in _quantities(model, case, record).items():
             moved[quantity] = max(moved[quantity], _difference(value, found[quantity][0]))
     return [
-        (q, d, t) if d <= t else (f'{q} (rounding: {moved[q]:.0e})', d, max(t, 3 * moved[q]))
-        for q, d, t in results
+        (q, d, t) if d <= t else (f'{q} (rounding: {moved[q]:.0e})', d, max(t, 3 * moved[q])) for q, d, t in results
     ]
 
 
@@ -254,8 +257,10 @@ def _quantities(model: MultiTaskModel, case: dict, record: dict) -> dict[str, tu
         return torch.tensor(x, dtype=torch.float64)
 
     con = number(sum(s['con'] for s in record['per_sample']))
-    found = {'total': (total.detach().double(), number(record['total']), LOSS),
-             'consistency': (values['loss_consistency'] * count / model.decoder.weight, con, LOSS)}  # fmt: skip
+    found = {
+        'total': (total.detach().double(), number(record['total']), LOSS),
+        'consistency': (values['loss_consistency'] * count / model.decoder.weight, con, LOSS),
+    }
     for i, name in enumerate(NAMES.values()):
         expected = sum(s['sup_all'][i] for s, row in zip(record['per_sample'], given) if row[i]) / count
         if expected:

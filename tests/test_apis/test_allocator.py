@@ -27,8 +27,13 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def faults(how: str, **env: str) -> tuple[str, int]:
     clean = {k: v for k, v in os.environ.items() if k not in allocator._BY_USER}
-    done = subprocess.run([sys.executable, '-c', FAULTS, how], capture_output=True, text=True, check=True,
-                          env=dict(clean, CUDA_VISIBLE_DEVICES='', **env))  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, '-c', FAULTS, how],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(clean, CUDA_VISIBLE_DEVICES='', **env),
+    )
     said, number = done.stdout.split()
     return said, int(number)
 

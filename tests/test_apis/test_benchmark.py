@@ -26,20 +26,36 @@ from mmmtl.registry import ConfigError
 from mmmtl.tasks import IGNORE
 
 EXPERTS = dict(
-    conditions=dict(type='MLoREConditions', grid=(2, 3), ranks=[2, 3, 4], topk=2, own_rank=4),
-    aux='level_mask',
+    conditions=dict(type='MLoREConditions', grid=(2, 3), ranks=[2, 3, 4], topk=2, own_rank=4), aux='level_mask'
 )
 
 
 def config(**decoder):
     tasks = dict(
-        semseg=dict(type='SemanticSegmentation', classes=5), saliency=dict(type='Saliency', loss_weight=5.0),
-        normals=dict(type='SurfaceNormals', loss_weight=10.0), boundary=dict(type='Boundary'))  # fmt: skip
-    return Config(dict(tasks=tasks, model=dict(
-        type='MultiTaskModel', tasks=tasks, neck=dict(type='LevelProjection', channels=16),
-        backbone=dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(32, 48), embed_dim=24, depth=4,
-                      num_heads=3),
-        decoder=dict(type='TaskDiffusionDecoder', separate_codes=('saliency',), **decoder))))  # fmt: skip
+        semseg=dict(type='SemanticSegmentation', classes=5),
+        saliency=dict(type='Saliency', loss_weight=5.0),
+        normals=dict(type='SurfaceNormals', loss_weight=10.0),
+        boundary=dict(type='Boundary'),
+    )
+    return Config(
+        dict(
+            tasks=tasks,
+            model=dict(
+                type='MultiTaskModel',
+                tasks=tasks,
+                neck=dict(type='LevelProjection', channels=16),
+                backbone=dict(
+                    type='TimmBackbone',
+                    model_name='vit_tiny_patch16_224',
+                    img_size=(32, 48),
+                    embed_dim=24,
+                    depth=4,
+                    num_heads=3,
+                ),
+                decoder=dict(type='TaskDiffusionDecoder', separate_codes=('saliency',), **decoder),
+            ),
+        )
+    )
 
 
 @pytest.mark.parametrize('mode', ['predict', 'train'])
@@ -59,12 +75,24 @@ def test_network_equals_its_transcription(mode, decoder):
 
 
 def diffusionmtl(mode):
-    tasks = dict(semseg=dict(type='SemanticSegmentation', classes=5), saliency=dict(type='Saliency', loss_weight=5.0),
-                 normals=dict(type='SurfaceNormals', loss_weight=10.0), boundary=dict(type='Boundary'))  # fmt: skip
-    return Config(dict(tasks=tasks, model=dict(
-        type='MultiTaskModel', tasks=tasks, backbone=dict(type='TimmBackbone', model_name='resnet18'),
-        neck=dict(type='ConcatFusion', channels=16, stride=8),
-        decoder=dict(type='DiffusionMTLDecoder', mode=mode, hidden=24))))  # fmt: skip
+    tasks = dict(
+        semseg=dict(type='SemanticSegmentation', classes=5),
+        saliency=dict(type='Saliency', loss_weight=5.0),
+        normals=dict(type='SurfaceNormals', loss_weight=10.0),
+        boundary=dict(type='Boundary'),
+    )
+    return Config(
+        dict(
+            tasks=tasks,
+            model=dict(
+                type='MultiTaskModel',
+                tasks=tasks,
+                backbone=dict(type='TimmBackbone', model_name='resnet18'),
+                neck=dict(type='ConcatFusion', channels=16, stride=8),
+                decoder=dict(type='DiffusionMTLDecoder', mode=mode, hidden=24),
+            ),
+        )
+    )
 
 
 @pytest.mark.parametrize('mode', ['predict', 'train'])
@@ -72,7 +100,11 @@ def diffusionmtl(mode):
 def test_diffusionmtl_equals_its_transcription(mode, variant):
     bench = Benchmark(diffusionmtl(variant), mode, (64, 64), batch=5, one_label=True)
     assert {n: i.tolist() for n, (i, _) in bench.targets.items()} == {
-        'semseg': [0, 4], 'saliency': [1], 'normals': [2], 'boundary': [3]}  # fmt: skip
+        'semseg': [0, 4],
+        'saliency': [1],
+        'normals': [2],
+        'boundary': [3],
+    }
     pair = DiffusionPair(bench.model, bench.inputs, bench.targets)
     expected, found = pair.run_reference(), bench.run(pair.draws())
     if mode == 'predict':
@@ -108,9 +140,7 @@ def test_measurement_counts_what_the_network_does():
     assert len(speed.seconds) == len(others['other']) == 2
     assert speed.flops > 0
     assert speed.peak > 1e9
-    assert {'backbone', 'neck', 'decoder.conditions', 'decoder.denoiser', 'everything else'} <= set(
-        speed.parts
-    )
+    assert {'backbone', 'neck', 'decoder.conditions', 'decoder.denoiser', 'everything else'} <= set(speed.parts)
     assert 'decoder.aux_heads' not in speed.parts
     text = '\n'.join(speed.lines('net'))
     assert 'of the peak of' in text

@@ -22,24 +22,12 @@ def test_the_config_as_written_is_right(tiny_config):
     'path, value, words',
     [
         ('model.type', 'MultiTaskMode', ["model.type='MultiTaskMode'", "'MultiTaskModel'"]),
-        (
-            'model.decoder.type',
-            'PlanDecoder',
-            ["model.decoder.type='PlanDecoder'", 'mmmtl::model', "'PlainDecoder'"],
-        ),
-        (
-            'model.decoder.chanels',
-            3,
-            ['model.decoder.chanels=3', 'PlainDecoder takes no argument', "'channels'"],
-        ),
+        ('model.decoder.type', 'PlanDecoder', ["model.decoder.type='PlanDecoder'", 'mmmtl::model', "'PlainDecoder'"]),
+        ('model.decoder.chanels', 3, ['model.decoder.chanels=3', 'PlainDecoder takes no argument', "'channels'"]),
         ('model.tasks.depth.type', 'Deph', ["model.tasks.depth.type='Deph'", "'Depth'"]),
         ('model.tasks.depth.max_dept', 3, ['model.tasks.depth.max_dept=3', "'max_depth'"]),
         ('model.tasks.semseg.lable', 3, ['model.tasks.semseg.lable=3']),
-        (
-            'model.tasks.depth.loss',
-            dict(type='MaskdL1'),
-            ["model.tasks.depth.loss.type='MaskdL1'", "'MaskedL1'"],
-        ),
+        ('model.tasks.depth.loss', dict(type='MaskdL1'), ["model.tasks.depth.loss.type='MaskdL1'", "'MaskedL1'"]),
         (
             'model.tasks.depth.metric',
             dict(type='DepthErr'),
@@ -47,11 +35,7 @@ def test_the_config_as_written_is_right(tiny_config):
         ),
         ('train_dataloader.dataset.type', 'Dioramma', ["'Dioramma'", "'Diorama'"]),
         ('train_dataloader.dataset.lenght', 3, ['train_dataloader.dataset.lenght=3', "'length'"]),
-        (
-            'train_dataloader.dataset.pipeline.0.type',
-            'RandomFlp',
-            ["pipeline.0.type='RandomFlp'", "'RandomFlip'"],
-        ),
+        ('train_dataloader.dataset.pipeline.0.type', 'RandomFlp', ["pipeline.0.type='RandomFlp'", "'RandomFlip'"]),
         ('train_dataloader.dataset.pipeline.0.probability', 1, ['pipeline.0.probability=1', 'RandomFlip']),
         ('train_dataloader.dataset.label_sampler.type', 'OneLable', ["'OneLable'", "'OneLabel'"]),
         ('train_dataloader.sampler.type', 'ResumableSample', ["'ResumableSampler'"]),
@@ -70,11 +54,7 @@ def test_the_config_as_written_is_right(tiny_config):
         ('model.backbone.type', 'mmseg.SwinTransfomer', ['mmseg::model', "'mmseg.SwinTransformer'"]),
         ('model.decoder.type', 'Diorama', ['It is a dataset, not a model']),
         ('load_from', '/no/such.pth', ["load_from='/no/such.pth' does not exist"]),
-        (
-            'model.backbone.checkpoint',
-            '/no/such.npz',
-            ["model.backbone.checkpoint='/no/such.npz' does not exist"],
-        ),
+        ('model.backbone.checkpoint', '/no/such.npz', ["model.backbone.checkpoint='/no/such.npz' does not exist"]),
     ],
 )
 def test_one_mistake(tiny_config, path, value, words):
@@ -111,9 +91,7 @@ def test_only_the_parts_that_are_used_are_checked(tiny_config):
 def test_a_misspelt_section_is_noticed(tiny_config):
     cfg = load_config(tiny_config)
     cfg.param_schedulers = cfg.pop('param_scheduler')
-    assert "'param_schedulers' is not a section of a config. Did you mean 'param_scheduler'?" in problems_of(
-        cfg
-    )
+    assert "'param_schedulers' is not a section of a config. Did you mean 'param_scheduler'?" in problems_of(cfg)
 
 
 def test_a_task_needs_a_type(tiny_config):

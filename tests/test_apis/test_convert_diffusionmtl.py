@@ -32,8 +32,10 @@ def test_the_fitting_config_is_found(variant):
 @pytest.mark.parametrize('variant', ['feature', 'prediction'])
 def test_the_transcription_has_the_published_names(variant, shared_dir):
     lines = (shared_dir / 'golden' / 'keys' / f'diffusionmtl_keys_{variant}.txt').read_text().splitlines()
-    listed = {m[1]: tuple(int(n) for n in m[2].split(',') if n.strip())
-              for m in (re.fullmatch(r'(\S+) \((.*)\)', line.strip()) for line in lines if line.strip())}  # fmt: skip
+    listed = {
+        m[1]: tuple(int(n) for n in m[2].split(',') if n.strip())
+        for m in (re.fullmatch(r'(\S+) \((.*)\)', line.strip()) for line in lines if line.strip())
+    }
     assert {k.removeprefix('module.'): tuple(v.shape) for k, v in published(variant).items()} == listed
 
 
@@ -43,8 +45,11 @@ def test_the_other_variant_is_refused_and_named():
 
 
 def test_unknown_keys_and_tasks_are_told():
-    state = {'preliminary_head.sal.0.bias': torch.zeros(2), 'preliminary_head.depth.0.bias': torch.zeros(1),
-             'something.else': torch.zeros(1)}  # fmt: skip
+    state = {
+        'preliminary_head.sal.0.bias': torch.zeros(2),
+        'preliminary_head.depth.0.bias': torch.zeros(1),
+        'something.else': torch.zeros(1),
+    }
     renamed, dropped, unknown = convert(state, {'sal': 'saliency'})
     assert list(renamed) == ['decoder.preliminary_heads.saliency.bias'] and not dropped
     assert unknown == ['preliminary_head.depth.0.bias', 'something.else']

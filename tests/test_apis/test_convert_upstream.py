@@ -45,8 +45,13 @@ def published(tmp_path):
     model = ReferenceTaskDiffusion(small_setting(NYUD))
     randomize(model, 3)
     state = {f'module.{k}': v for k, v in model.state_dict().items()}
-    content = dict(epoch=1, iter_count=9, model=state, optimizer={'state': {0: Hostile(tmp_path / 'ran')}, 'lr': 1e-5},
-                   scheduler={'lambda': Hostile(tmp_path / 'ran')})  # fmt: skip
+    content = dict(
+        epoch=1,
+        iter_count=9,
+        model=state,
+        optimizer={'state': {0: Hostile(tmp_path / 'ran')}, 'lr': 1e-5},
+        scheduler={'lambda': Hostile(tmp_path / 'ran')},
+    )
     torch.save(content, tmp_path / 'checkpoint.pth.tar')
     return model.eval(), tmp_path / 'checkpoint.pth.tar'
 
@@ -68,19 +73,11 @@ def test_converted_file_predicts_as_published(published, config, tmp_path, endin
     assert [p.name for p in target.parent.iterdir()] == [target.name]
     ours = init_model(str(config), str(target))
     generator = torch.Generator().manual_seed(0)
-    image, start = (
-        torch.randn(2, 3, 32, 48, generator=generator),
-        torch.randn(2, 8, 2, 3, generator=generator),
-    )
+    image, start = (torch.randn(2, 3, 32, 48, generator=generator), torch.randn(2, 8, 2, 3, generator=generator))
     model.s.draws = [start]
     with torch.no_grad():
         expected, found = model.predict(image), ours(image, noise={'start': start})
-    for published_name, own in (
-        ('semseg', 'semseg'),
-        ('depth', 'depth'),
-        ('normals', 'normals'),
-        ('edge', 'boundary'),
-    ):
+    for published_name, own in (('semseg', 'semseg'), ('depth', 'depth'), ('normals', 'normals'), ('edge', 'boundary')):
         scale = expected[published_name].abs().max()
         assert (found[own] - expected[published_name]).abs().max() < 1e-5 * scale
 
@@ -101,19 +98,13 @@ def test_mistakes_are_named(published, config, tmp_path):
     with pytest.raises(ConfigError, match=r'\.pth or \.safetensors'):
         upstream.convert_checkpoint('taskdiffusion', str(source), str(tmp_path / 'x.bin'), str(config))
     with pytest.raises(CheckpointError, match='does not exist'):
-        upstream.convert_checkpoint(
-            'taskdiffusion', str(tmp_path / 'no.pth'), str(tmp_path / 'x.pth'), str(config)
-        )
+        upstream.convert_checkpoint('taskdiffusion', str(tmp_path / 'no.pth'), str(tmp_path / 'x.pth'), str(config))
     (tmp_path / 'broken.pth').write_bytes(b'no checkpoint')
     with pytest.raises(CheckpointError, match="can't be read"):
-        upstream.convert_checkpoint(
-            'taskdiffusion', str(tmp_path / 'broken.pth'), str(tmp_path / 'x.pth'), str(config)
-        )
+        upstream.convert_checkpoint('taskdiffusion', str(tmp_path / 'broken.pth'), str(tmp_path / 'x.pth'), str(config))
     torch.save({'epoch': 3}, tmp_path / 'empty.pth')
     with pytest.raises(CheckpointError, match=r"holds \['epoch'\]"):
-        upstream.convert_checkpoint(
-            'taskdiffusion', str(tmp_path / 'empty.pth'), str(tmp_path / 'x.pth'), str(config)
-        )
+        upstream.convert_checkpoint('taskdiffusion', str(tmp_path / 'empty.pth'), str(tmp_path / 'x.pth'), str(config))
 
 
 def test_command(published, config, tmp_path, root_dir):
@@ -124,18 +115,18 @@ def test_command(published, config, tmp_path, root_dir):
         'taskdiffusion',
         str(source),
     ]
-    done = subprocess.run(
-        [*command, str(tmp_path / 'c.pth'), '--config', str(config)], capture_output=True, text=True
-    )
+    done = subprocess.run([*command, str(tmp_path / 'c.pth'), '--config', str(config)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert 'dropped: module.backbone.pos_embed' in done.stdout
 
 
 RELEASED = {
-    'nyud_vitL': ('vitl_nyud.py', 687.206), 'nyud_vitL_mlore': ('vitl_nyud_mlore.py', 740.386),
-    'pascal_vitB': ('vitb_pascal.py', 347.173), 'pascal_vitL': ('vitl_pascal.py', 416.308),
+    'nyud_vitL': ('vitl_nyud.py', 687.206),
+    'nyud_vitL_mlore': ('vitl_nyud_mlore.py', 740.386),
+    'pascal_vitB': ('vitb_pascal.py', 347.173),
+    'pascal_vitL': ('vitl_pascal.py', 416.308),
     'pascal_vitL_mlore': ('vitl_pascal_mlore.py', 472.175),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize('name', RELEASED)

@@ -60,11 +60,7 @@ def test_a_prediction_does_not_depend_on_its_company(inferencer, folder):
 
 def test_files_are_written_without_loss(inferencer, folder, tmp_path):
     results = inferencer(folder, out_dir=str(tmp_path / 'out'))
-    assert (
-        len([p for p in (tmp_path / 'out').rglob('*') if p.is_file()])
-        == sum(len(r.files) for r in results)
-        == 12
-    )
+    assert len([p for p in (tmp_path / 'out').rglob('*') if p.is_file()]) == sum(len(r.files) for r in results) == 12
     for result in results:
         seen = read_raw(str(tmp_path / 'out/predictions/semseg' / f'{result.sample_id}.png'))
         np.testing.assert_array_equal(seen[0], result.pred['semseg'])
@@ -187,7 +183,4 @@ def test_a_model_of_frame_pairs_takes_neighbours(tiny_config, tmp_path):
     for i in range(3):
         cv2.imwrite(str(tmp_path / f'{i}.png'), picture(seed=i))
     results = Inferencer(tiny_config, cfg_options=options)(str(tmp_path / '*.png'))
-    assert [(r.sample_id, r.pred['motion'].shape) for r in results] == [
-        ('0', (2, 32, 32)),
-        ('1', (2, 32, 32)),
-    ]
+    assert [(r.sample_id, r.pred['motion'].shape) for r in results] == [('0', (2, 32, 32)), ('1', (2, 32, 32))]

@@ -37,10 +37,7 @@ def test_expressions_of_a_changed_name_are_computed_again(tiny_config):
 def test_a_name_under_another_key_and_from_a_base_is_followed(tiny_config):
     cfg = load_config(tiny_config, {'size': (48, 32), 'batch': 3})
     assert (
-        cfg.model.backbone.img_size
-        == cfg.train_dataloader.dataset.size
-        == cfg.val_dataloader.dataset.size
-        == (48, 32)
+        cfg.model.backbone.img_size == cfg.train_dataloader.dataset.size == cfg.val_dataloader.dataset.size == (48, 32)
     )
     assert cfg.train_dataloader.batch_size == cfg.val_dataloader.batch_size == 3
 
@@ -60,9 +57,7 @@ def test_both_a_shared_part_and_a_place_in_it_can_change(tiny_config):
 def test_sections_go_their_own_ways(tiny_config):
     cfg = load_config(tiny_config, {'val_dataloader.batch_size': 5})
     assert (cfg.val_dataloader.batch_size, cfg.test_dataloader.batch_size) == (5, 2)
-    cfg = load_config(
-        tiny_config, {'batch': 7, 'val_dataloader.num_workers': 1}
-    )  # what both are made of reaches both
+    cfg = load_config(tiny_config, {'batch': 7, 'val_dataloader.num_workers': 1})  # what both are made of reaches both
     assert (cfg.val_dataloader.batch_size, cfg.test_dataloader.batch_size) == (7, 7)
     assert (cfg.val_dataloader.num_workers, cfg.test_dataloader.num_workers) == (1, 0)
 
@@ -89,9 +84,7 @@ def test_only_tasks_drops_arguments_that_name_another_task(root_dir):
     cfg = load_config(root_dir / 'configs/taskdiffusion/vitl_nyud.py', options)
     assert [s.category_task for s in cfg.train_dataloader.dataset.pipeline if 'category_task' in s] == [None]
     pascal = load_config(root_dir / 'configs/taskdiffusion/vitl_pascal.py', {'only_tasks': ['semseg']})
-    assert [s.category_task for s in pascal.train_dataloader.dataset.pipeline if 'category_task' in s] == [
-        'semseg'
-    ]
+    assert [s.category_task for s in pascal.train_dataloader.dataset.pipeline if 'category_task' in s] == ['semseg']
     assert 'saliency' not in pascal.model.decoder.get('separate_codes', ())
 
 

@@ -50,11 +50,7 @@ def test_a_resumed_run_is_one_run(tmp_path):
 
 
 def test_figures_of_a_logger_that_counts_epochs_are_put_at_their_iteration(tmp_path):
-    write(
-        tmp_path,
-        'a',
-        [entry(1, 2.0), entry(2, 1.0), {'depth/RMSE': 3.0, 'time': 1.0, 'step': 0}, entry(3, 1.0)],
-    )
+    write(tmp_path, 'a', [entry(1, 2.0), entry(2, 1.0), {'depth/RMSE': 3.0, 'time': 1.0, 'step': 0}, entry(3, 1.0)])
     assert read_log(str(tmp_path)).val == {'depth/RMSE': {2: 3.0}}
 
 
@@ -69,9 +65,9 @@ def test_several_runs_are_drawn_over_each_other(tmp_path):
     single = cv2.imread(plot_logs(logs[:1], str(tmp_path / '1.png')))
     both = cv2.imread(plot_logs(logs, str(tmp_path / '2.png'), smooth=0.5, figures=2))
     assert both.shape[0] > single.shape[0]
-    assert plot_logs(logs, str(tmp_path / 'c.svg')).endswith('.svg') and (
-        tmp_path / 'c.svg'
-    ).read_text().startswith('<?xml')
+    assert plot_logs(logs, str(tmp_path / 'c.svg')).endswith('.svg') and (tmp_path / 'c.svg').read_text().startswith(
+        '<?xml'
+    )
 
 
 def test_smoothing_is_unbiased():

@@ -36,16 +36,11 @@ def test_every_value_has_the_line_it_is_written_in(tiny_config, tmp_path):
         assert rows[path][1].endswith(f'{file}:{lines_of(tmp_path / file, text)[0]}')
     assert rows['train_cfg.max_iters'] == ('4', rows['train_cfg.max_iters'][1])
     assert rows['train_cfg.max_iters'][1].endswith('← max_iters')
-    assert (
-        rows['model.tasks'][0] == '= tasks'
-        and rows['train_dataloader.dataset.pipeline'][0] == '= train_pipeline'
-    )
+    assert rows['model.tasks'][0] == '= tasks' and rows['train_dataloader.dataset.pipeline'][0] == '= train_pipeline'
 
 
 def test_options_are_a_source_too(tiny_config):
-    rows = {
-        p: s for p, _, s in config_with_sources(tiny_config, {'max_iters': 9, 'model.decoder.head_kernel': 3})
-    }
+    rows = {p: s for p, _, s in config_with_sources(tiny_config, {'max_iters': 9, 'model.decoder.head_kernel': 3})}
     assert rows['max_iters'] == rows['model.decoder.head_kernel'] == '--cfg-options'
     assert rows['train_cfg.val_interval'].startswith('--cfg-options, by way of')
     assert not rows['optim_wrapper.type'].startswith('--cfg-options')

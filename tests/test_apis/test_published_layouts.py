@@ -11,13 +11,22 @@ from tests.miniatures.nyudv2 import write_nyudv2
 from tests.miniatures.pascal_context import write_pascal_context
 
 SMALL = {
-    'model.backbone.pretrained': False, 'model.backbone.embed_dim': 32, 'model.backbone.depth': 4,
-    'model.backbone.num_heads': 2, 'model.backbone.img_size': (128, 128), 'model.neck.channels': 16,
-    'crop_size': (128, 128), 'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2,
+    'model.backbone.pretrained': False,
+    'model.backbone.embed_dim': 32,
+    'model.backbone.depth': 4,
+    'model.backbone.num_heads': 2,
+    'model.backbone.img_size': (128, 128),
+    'model.neck.channels': 16,
+    'crop_size': (128, 128),
+    'train_cfg.max_iters': 2,
+    'train_cfg.val_interval': 2,
     'default_hooks.checkpoint.interval': 1,
-}  # fmt: skip
-LOADERS = {f'{s}_dataloader.{k}': v for s in ('train', 'val', 'test')
-           for k, v in (('num_workers', 0), ('persistent_workers', False))}  # fmt: skip
+}
+LOADERS = {
+    f'{s}_dataloader.{k}': v
+    for s in ('train', 'val', 'test')
+    for k, v in (('num_workers', 0), ('persistent_workers', False))
+}
 
 
 @pytest.mark.parametrize(

@@ -169,9 +169,18 @@ def test_the_page_in_a_browser(reported, tmp_path):
     """Every picture loads, nothing sticks out at the side, and the page is not blank."""
     probe = reported / 'report' / 'probe.html'
     probe.write_text((reported / 'report' / 'index.html').read_text().replace('</body>', PROBE + '</body>'))
-    flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync',
-             '--disable-background-networking', '--disable-component-update', '--hide-scrollbars',
-             '--window-size=1280,2400']  # fmt: skip
+    flags = [
+        '--headless',
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-sync',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--hide-scrollbars',
+        '--window-size=1280,2400',
+    ]
 
     def browse(name, *more):
         profile = f'--user-data-dir={tmp_path / name}'

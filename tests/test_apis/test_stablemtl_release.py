@@ -20,16 +20,22 @@ from tests.test_models.test_latent_model import frames
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp('tokens') / 'tokens.pt'
     generator = torch.Generator().manual_seed(0)
-    torch.save({p.replace('_', ' '): torch.randn(3 + k % 2, 12, generator=generator)
-                for k, p in enumerate(PUBLISHED)}, path)  # fmt: skip
+    torch.save(
+        {p.replace('_', ' '): torch.randn(3 + k % 2, 12, generator=generator) for k, p in enumerate(PUBLISHED)}, path
+    )
     return make(EXCHANGE, vae=True, tokens=dict(type='TokenFile', path=str(path)))
 
 
 def test_there_and_back_through_a_folder(model, tmp_path):
     written = stablemtl.export_folder(model, tmp_path / 'release')
-    assert written == ['single_stream_unet.pth', 'tokens.pt', 'unet/config.json',
-                       'unet/diffusion_pytorch_model.safetensors', 'vae/config.json',
-                       'vae/diffusion_pytorch_model.safetensors']  # fmt: skip
+    assert written == [
+        'single_stream_unet.pth',
+        'tokens.pt',
+        'unet/config.json',
+        'unet/diffusion_pytorch_model.safetensors',
+        'vae/config.json',
+        'vae/diffusion_pytorch_model.safetensors',
+    ]
     state = stablemtl.read_release(str(tmp_path / 'release'))
     renamed, dropped, unknown = stablemtl.convert(state, published_names(model.tasks))
     assert (dropped, unknown) == ([], [])

@@ -120,9 +120,15 @@ def test_a_run_trains_evaluates_and_goes_on(study, tmp_path):
     assert json.loads((tmp_path / run.name / 'metrics.json').read_text()) == figures
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (("title='Two ways', ", ''), 'lacks .*title'), (("reference='alone'", "reference='alnoe'"), "Did you mean 'alone'"),
-    (('seeds=', 'seed='), "no entry 'seed'.*'seeds'"), (('study =', 'other ='), "holds no 'study")])  # fmt: skip
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (("title='Two ways', ", ''), 'lacks .*title'),
+        (("reference='alone'", "reference='alnoe'"), "Did you mean 'alone'"),
+        (('seeds=', 'seed='), "no entry 'seed'.*'seeds'"),
+        (('study =', 'other ='), "holds no 'study"),
+    ],
+)
 def test_mistakes_in_a_study_are_told(study, change, message):
     study.write_text(study.read_text().replace(*change))
     with pytest.raises(ConfigError, match=message):

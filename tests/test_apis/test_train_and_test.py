@@ -23,9 +23,7 @@ def config_of(trained, options=None):
 def test_training_leaves_checkpoints_logs_pictures_and_its_config(trained):
     assert {p.name for p in trained.glob('*.pth')} == {'iter_2.pth', 'iter_4.pth'}
     assert (trained / 'tiny.py').is_file()
-    lines = [
-        json.loads(line) for line in next(trained.glob('*/vis_data/scalars.json')).read_text().splitlines()
-    ]
+    lines = [json.loads(line) for line in next(trained.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     assert [line['step'] for line in lines if 'loss' in line] == [1, 2, 3, 4]
     assert {'loss_semseg', 'loss_depth', 'loss_boundary'} <= set(lines[0])
     assert [line['step'] for line in lines if 'depth/RMSE' in line] == [4]
@@ -49,24 +47,18 @@ def test_test_writes_figures_predictions_and_panels(trained, tmp_path, capsys):
     assert f'{metrics["depth/RMSE"]:.4f}' in printed and 'lower is better' in printed
     assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['boundary', 'depth', 'semseg', 'uint8']
     assert len(list((tmp_path / 'show').glob('*.png'))) == 2
-    assert (
-        not (work / 'tiny.py').exists() and (work / 'tiny_test.py').exists()
-    )  # the training's copy is not replaced
+    assert not (work / 'tiny.py').exists() and (work / 'tiny_test.py').exists()  # the training's copy is not replaced
 
 
 def test_raw_predictions_are_lossless(trained, tmp_path):
-    apis.test(
-        config_of(trained), str(trained / 'iter_4.pth'), str(tmp_path / 'work'), out=str(tmp_path / 'out')
-    )
+    apis.test(config_of(trained), str(trained / 'iter_4.pth'), str(tmp_path / 'work'), out=str(tmp_path / 'out'))
     model = init_model(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'))
     from mmmtl.registry import DATASETS
 
     dataset = DATASETS.build(dict(model.cfg.test_dataloader.dataset))
     for packed in (dataset[i] for i in range(len(dataset))):
         with torch.no_grad():
-            sample = model.test_step(dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]))[
-                0
-            ]
+            sample = model.test_step(dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]))[0]
         for name, value in sample.pred.items():
             written = next((tmp_path / 'out' / name).glob(f'{sample.sample_id}.*'))
             np.testing.assert_array_equal(read_raw(str(written)), value.numpy())
@@ -123,9 +115,7 @@ def test_resume_without_a_checkpoint_starts_anew_and_with_one_goes_on(tiny_confi
 def test_resuming_another_network_is_refused(trained, tmp_path):
     with pytest.raises(CheckpointError, match='is not of this network'):
         apis.train(
-            config_of(trained, {'model.decoder.channels': 16}),
-            str(tmp_path),
-            resume=str(trained / 'iter_2.pth'),
+            config_of(trained, {'model.decoder.channels': 16}), str(tmp_path), resume=str(trained / 'iter_2.pth')
         )
 
 
@@ -150,18 +140,10 @@ def test_starting_from_other_weights_needs_some_that_fit(trained, tmp_path):
 
 
 def test_amp_and_seed(tiny_config, tmp_path):
-    options = {
-        'max_iters': 2,
-        'val_cfg': None,
-        'val_dataloader': None,
-        'val_evaluator': None,
-        'param_scheduler': None,
-    }
+    options = {'max_iters': 2, 'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None, 'param_scheduler': None}
     losses = []
     for seed in (1, 1, 2):
-        runner = apis.train(
-            load_config(tiny_config, options), str(tmp_path / str(len(losses))), amp=True, seed=seed
-        )
+        runner = apis.train(load_config(tiny_config, options), str(tmp_path / str(len(losses))), amp=True, seed=seed)
         assert type(runner.optim_wrapper).__name__ == 'AutocastOptimWrapper'
         losses.append(runner.message_hub.get_scalar('train/loss').current())
     assert losses[0] == losses[1] != losses[2]

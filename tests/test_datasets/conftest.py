@@ -20,9 +20,7 @@ CONFIGS = dict(
     albedo=dict(type='Albedo'),
     shading=dict(type='Shading'),
 )
-VALUES = dict(
-    depth=(0.5, 9.0), optical_flow=(-8.0, 8.0), scene_flow=(-1.0, 1.0), albedo=(0.0, 1.0), shading=(0.0, 1.0)
-)
+VALUES = dict(depth=(0.5, 9.0), optical_flow=(-8.0, 8.0), scene_flow=(-1.0, 1.0), albedo=(0.0, 1.0), shading=(0.0, 1.0))
 
 
 def random_label(task, size, rng: np.random.Generator, known: float = 0.8) -> np.ndarray:
@@ -55,8 +53,7 @@ class Memory(MTLDataset):
 
     def list_samples(self):
         made = [
-            dict(sample_id=f'scene {i}', img_path=f'memory/{i}.png', next_path='', number=i)
-            for i in range(self.count)
+            dict(sample_id=f'scene {i}', img_path=f'memory/{i}.png', next_path='', number=i) for i in range(self.count)
         ]
         for info in made:
             if info['sample_id'] in self.has:

@@ -45,25 +45,20 @@ def test_boundary_is_the_thinned_laplacian():
     small = np.random.default_rng(0).integers(0, 5, (8, 8)).astype(np.uint8)
     classes = cv2.resize(small, (48, 48), interpolation=cv2.INTER_NEAREST)
     padded = np.pad(classes.astype(int), 1, mode='reflect')
-    laplacian = (
-        padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] - 4 * padded[1:-1, 1:-1]
-    )
+    laplacian = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] - 4 * padded[1:-1, 1:-1]
     np.testing.assert_array_equal(boundary_of_classes(classes), thin(np.abs(laplacian) > 0))
 
 
 def test_errors_name_the_place(root):
     with pytest.raises(
-        FileNotFoundError,
-        match=r"CamVid: no folder .*/trian \(data_root holds \['test', 'testannot', 'train'",
+        FileNotFoundError, match=r"CamVid: no folder .*/trian \(data_root holds \['test', 'testannot', 'train'"
     ):
         CamVid(TASKS, str(root), split='trian')
     cv2.imwrite(str(root / 'trainannot' / 'train0.png'), np.full((24, 32), 40, np.uint8))
     (root / 'trainannot' / 'train1.png').unlink()
     (root / 'train' / 'train2.jpg').write_bytes(b'no picture')
     data = CamVid(TASKS, str(root))
-    with pytest.raises(
-        LabelError, match=r"train0.png: task 'semseg' of sample 'train0'.*expected classes 0..10"
-    ):
+    with pytest.raises(LabelError, match=r"train0.png: task 'semseg' of sample 'train0'.*expected classes 0..10"):
         data[0]
     with pytest.raises(LabelError, match=r"train1.png: task 'semseg'.*no such file"):
         data[1]

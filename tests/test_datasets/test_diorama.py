@@ -116,9 +116,9 @@ def test_the_store_gives_the_same_bits_without_rendering(tmp_path, count_renders
                 assert a['gt'][name].dtype == other['gt'][name].dtype
         np.testing.assert_array_equal(a['img_next'], b['img_next'])
     files = sorted(p.name for p in tmp_path.rglob('*') if p.is_file())
-    assert files == ['diorama_0_000000.npz', 'diorama_0_000001.npz']        # and no half-written ones
+    assert files == ['diorama_0_000000.npz', 'diorama_0_000001.npz']  # and no half-written ones
     Diorama(ALL, length=1, size=(16, 16), cache_dir=str(tmp_path))[0]
-    assert len(list(tmp_path.rglob('*.npz'))) == 3                          # another size is another file
+    assert len(list(tmp_path.rglob('*.npz'))) == 3  # another size is another file
 
 
 def test_a_damaged_file_in_the_store_is_named(tmp_path):
@@ -130,10 +130,17 @@ def test_a_damaged_file_in_the_store_is_named(tmp_path):
         Diorama(SINGLE, length=1, size=(16, 16), cache_dir=str(tmp_path))[0]
 
 
-@pytest.mark.parametrize('wrong, words', [
-    (dict(length=0), 'length'), (dict(size=(2, 64)), 'at least 8'), (dict(size=128), 'height, width'),
-    (dict(scene_seed=-3), 'seed'), (dict(frames=3), 'frames'), (dict(lenght=4), "lenght.*Did you mean 'length'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'wrong, words',
+    [
+        (dict(length=0), 'length'),
+        (dict(size=(2, 64)), 'at least 8'),
+        (dict(size=128), 'height, width'),
+        (dict(scene_seed=-3), 'seed'),
+        (dict(frames=3), 'frames'),
+        (dict(lenght=4), "lenght.*Did you mean 'length'"),
+    ],
+)
 def test_bad_arguments_are_named(wrong, words):
     with pytest.raises(ConfigError, match=words):
         DATASETS.build(dict(type='Diorama', tasks=SINGLE, **{'length': 2, **wrong}))

@@ -119,10 +119,16 @@ def test_forms_at_any_size(size):
     assert made['visible'].shape == size and made['visible'].dtype == bool
 
 
-@pytest.mark.parametrize('wrong, words', [
-    (dict(seed=-1), 'seed'), (dict(index=0.5), 'index'), (dict(size=(4, 64)), 'at least 8'),
-    (dict(size=64), 'height, width'), (dict(frames=3), 'frames'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'wrong, words',
+    [
+        (dict(seed=-1), 'seed'),
+        (dict(index=0.5), 'index'),
+        (dict(size=(4, 64)), 'at least 8'),
+        (dict(size=64), 'height, width'),
+        (dict(frames=3), 'frames'),
+    ],
+)
 def test_bad_arguments_are_named(wrong, words):
     with pytest.raises(ValueError, match=words):
         render(**{**dict(seed=0, index=0), **wrong})
@@ -133,18 +139,18 @@ def test_normals_are_the_gradient_of_depth_on_planes(pair):
     place = points(pair['depth'][0], pair['intrinsics'])
     across = place[:, 1:-1, 2:] - place[:, 1:-1, :-2]
     down = place[:, 2:, 1:-1] - place[:, :-2, 1:-1]
-    normal = np.cross(down, across, axis=0)                     # towards the camera: y is down, z forward
+    normal = np.cross(down, across, axis=0)  # towards the camera: y is down, z forward
     normal /= np.linalg.norm(normal, axis=0)
     normal *= np.array((1, -1, -1))[:, None, None]
     plane = same_around(np.concatenate((pair['normals'], pair['instance'][None])))[1:-1, 1:-1]
-    plane &= pair['semseg'][1:-1, 1:-1] != CLASSES.index('table')       # faces of its boards lie in parallel planes
+    plane &= pair['semseg'][1:-1, 1:-1] != CLASSES.index('table')  # faces of its boards lie in parallel planes
     assert plane.mean() > 0.4
     cosine = (normal * pair['normals'][:, 1:-1, 1:-1]).sum(axis=0)[plane]
     assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < 0.5
 
 
 def test_normals_of_round_things_follow_their_depth():
-    made = render(5, 42, (384, 384))                            # finely sampled, or differences cut corners
+    made = render(5, 42, (384, 384))  # finely sampled, or differences cut corners
     place = points(made['depth'][0], made['intrinsics'])
     normal = np.cross(place[:, 2:, 1:-1] - place[:, :-2, 1:-1], place[:, 1:-1, 2:] - place[:, 1:-1, :-2], axis=0)
     normal = normal / np.linalg.norm(normal, axis=0) * np.array((1, -1, -1))[:, None, None]
@@ -198,7 +204,7 @@ def test_rays_by_walking_along_them(index, frame):
         steps = np.arange(0.05, 9, 0.004)
         found = inside(scene, frame, scene.camera_centre[frame] + steps[:, None] * ray)
         first = int(np.argmax(found != -1))
-        missed += abs(steps[first] - seen.depth[row, column]) > 0.006   # it may step over a grazed rim
+        missed += abs(steps[first] - seen.depth[row, column]) > 0.006  # it may step over a grazed rim
     assert missed <= 2
 
 
@@ -221,7 +227,7 @@ def test_boundary_is_one_pixel_thin_between_instances(pair):
     np.testing.assert_array_equal(boundary, expected)
     classes_differ = pair['semseg'][:, 1:] != pair['semseg'][:, :-1]
     touched = boundary[:, 1:] | boundary[:, :-1]
-    assert (touched[classes_differ] == 1).all()                 # every change of class carries a boundary
+    assert (touched[classes_differ] == 1).all()  # every change of class carries a boundary
 
 
 # ---- motion ------------------------------------------------------------------------------------------------
@@ -238,8 +244,13 @@ def warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """(C, H, W) of frame 2 fetched to frame 1, bilinearly."""
     height, width = flow.shape[1:]
     u, v = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    fetched = cv2.remap(np.ascontiguousarray(image.transpose(1, 2, 0)), u + flow[0], v + flow[1], cv2.INTER_LINEAR,
-                        borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+    fetched = cv2.remap(
+        np.ascontiguousarray(image.transpose(1, 2, 0)),
+        u + flow[0],
+        v + flow[1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     return fetched.reshape(height, width, -1).transpose(2, 0, 1)
 
 
@@ -249,7 +260,7 @@ def test_the_second_frame_warps_to_the_first_where_visible(pair):
     for name in ('albedo', 'linear'):
         error = np.abs(warp(pair[f'{name}_next'], pair['optical_flow']) - pair[name])[:, visible]
         assert error.mean() < 0.02 and np.median(error) < 0.006, name
-        if name == 'albedo':                                    # shadows do not move with what they fall on
+        if name == 'albedo':  # shadows do not move with what they fall on
             still = np.abs(pair['albedo_next'] - pair['albedo'])[:, visible]
             assert error.mean() < 0.5 * still.mean()
 
@@ -261,7 +272,7 @@ def test_warped_depth_is_the_depth_after_the_motion(pair):
     assert np.median(error) < 1e-3 and np.quantile(error, 0.95) < 0.02
     hidden = ~pair['visible'][4:-4, 4:-4] & (np.abs(pair['optical_flow']).max(axis=0) < 4)[4:-4, 4:-4]
     behind = (warp(pair['depth_next'], pair['optical_flow'])[0] - after)[4:-4, 4:-4][hidden]
-    assert np.median(behind) < 0.01                             # what is hidden has something nearer before it
+    assert np.median(behind) < 0.01  # what is hidden has something nearer before it
 
 
 # ---- light -------------------------------------------------------------------------------------------------

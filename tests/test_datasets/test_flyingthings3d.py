@@ -39,8 +39,10 @@ def test_from_disparity_to_labels(tmp_path):
 def test_upstream_lies_two_pixels_low(tmp_path):
     truth, camera = write_flyingthings3d(tmp_path / 'raw')
     prepare_flyingthings3d(tmp_path / 'raw', tmp_path / 'out', ('train',), progress=False, camera=camera)
-    clean, shifted = (FlyingThings3D(FLOWS, str(tmp_path / 'out'), crop=(36, 64), camera=camera,
-                                     upstream=u)[0]['gt']['scene_flow'] for u in (False, True))  # fmt: skip
+    clean, shifted = (
+        FlyingThings3D(FLOWS, str(tmp_path / 'out'), crop=(36, 64), camera=camera, upstream=u)[0]['gt']['scene_flow']
+        for u in (False, True)
+    )
     np.testing.assert_array_equal(shifted[:, 2:], clean[:, :-2])
     assert not np.array_equal(shifted, clean, equal_nan=True)
 
@@ -48,8 +50,9 @@ def test_upstream_lies_two_pixels_low(tmp_path):
 def test_disparity_of_either_sign():
     rng = np.random.default_rng(0)
     disparity, change, flow = rng.uniform(40, 60, (5, 6)), rng.uniform(-3, 3, (5, 6)), rng.normal(size=(5, 6, 2))
-    for a, b in zip(scene_flow_of_disparity(disparity, change, flow),
-                    scene_flow_of_disparity(-disparity, -change, flow)):  # fmt: skip
+    for a, b in zip(
+        scene_flow_of_disparity(disparity, change, flow), scene_flow_of_disparity(-disparity, -change, flow)
+    ):
         np.testing.assert_array_equal(a, b)
     assert len(a) == 30
 

@@ -39,8 +39,11 @@ def test_arrays_and_vectors(write_folder, tmp_path):
     np.save(tmp_path / 'parts' / 'photo0.npy', rng.integers(0, 8, (24, 32)))
     for k in range(2):
         cv2.imwrite(str(tmp_path / 'images_next' / f'photo{k}.png'), np.zeros((24, 32, 3), np.uint8))
-    tasks = dict(normals=dict(type='SurfaceNormals'), optical_flow=dict(type='OpticalFlow', source='flow'),
-                 human_parts=dict(type='HumanParts', source='parts'))  # fmt: skip
+    tasks = dict(
+        normals=dict(type='SurfaceNormals'),
+        optical_flow=dict(type='OpticalFlow', source='flow'),
+        human_parts=dict(type='HumanParts', source='parts'),
+    )
     formats = dict(human_parts=dict(offset=-1, unknown=[0]))
     data = FolderDataset(tasks, str(tmp_path), next_images='images_next', formats=formats)
     assert data.labels == {'photo0': ('normals', 'optical_flow', 'human_parts'), 'photo1': ('normals',)}
@@ -58,8 +61,11 @@ def test_a_picture_of_normals(write_folder, tmp_path):
     picture[..., 0] = 255  # blue in BGR: z
     picture[0, 0] = 0
     cv2.imwrite(str(tmp_path / 'normals' / 'photo0.png'), picture)
-    data = FolderDataset(dict(normals=dict(type='SurfaceNormals')), str(tmp_path),
-                         formats=dict(normals=dict(scale=2 / 255, offset=-1, unknown=[0])))  # fmt: skip
+    data = FolderDataset(
+        dict(normals=dict(type='SurfaceNormals')),
+        str(tmp_path),
+        formats=dict(normals=dict(scale=2 / 255, offset=-1, unknown=[0])),
+    )
     label = data[0]['gt']['normals']
     np.testing.assert_allclose(label[:, 5, 5], [0, 0, 1], atol=0.005)
     assert np.isnan(label[:, 0, 0]).all() and np.isnan(label).sum() == 3

@@ -15,8 +15,12 @@ from mmmtl.datasets.preparation.hypersim import plane_depth, prepare_hypersim, r
 from mmmtl.datasets.preparation.tone import tone_map, tone_scale  # noqa: E402
 from tests.miniatures.hypersim import write_hypersim  # noqa: E402
 
-TASKS = dict(depth=dict(type='Depth'), normals=dict(type='SurfaceNormals'), albedo=dict(type='Albedo'),
-             shading=dict(type='Shading'))  # fmt: skip
+TASKS = dict(
+    depth=dict(type='Depth'),
+    normals=dict(type='SurfaceNormals'),
+    albedo=dict(type='Albedo'),
+    shading=dict(type='Shading'),
+)
 
 
 def test_from_hdf5_to_labels(tmp_path):
@@ -72,8 +76,10 @@ def test_real_frame(shared_dir):
     distance = read_hdf5(next(root.rglob('*.depth_meters.hdf5')))
     with (root / 'metadata_camera_parameters.csv').open() as file:
         row = next(r for r in csv.DictReader(file) if r['scene_name'] == 'ai_037_002')
-    cam, proj = (np.array([[float(row[f'{n}_{i}{j}']) for j in range(k)] for i in range(k)])
-                 for n, k in (('M_cam_from_uv', 3), ('M_proj', 4)))  # fmt: skip
+    cam, proj = (
+        np.array([[float(row[f'{n}_{i}{j}']) for j in range(k)] for i in range(k)])
+        for n, k in (('M_cam_from_uv', 3), ('M_proj', 4))
+    )
     height, width = distance.shape
     directions = rays(height, width, cam)
     depth = plane_depth(distance, directions)
@@ -102,7 +108,7 @@ def test_errors(tmp_path):
     with pytest.raises(FileError, match='Hypersim train: nothing to do'):
         prepare_hypersim(tmp_path, tmp_path / 'out')
     write_hypersim(tmp_path)
-    with pytest.raises(FileError, match=r"1 of 1 failed .*\nai_001_001/cam_01_fr0000: .*render_entity_id.hdf5"):
+    with pytest.raises(FileError, match=r'1 of 1 failed .*\nai_001_001/cam_01_fr0000: .*render_entity_id.hdf5'):
         prepare_hypersim(tmp_path, tmp_path / 'out', 'test', tmp_path / 'splits.csv', progress=False)
     with pytest.raises(FileError, match='splits.csv.*expected the columns.*included_in_public_release'):
         (tmp_path / 'splits.csv').write_text('scene_name\nai_001_001\n')

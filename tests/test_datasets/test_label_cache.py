@@ -108,9 +108,7 @@ def test_two_processes_fill_it_at_once(tmp_path, source):
     """Both rewrite the same entries again and again: nobody ever reads a wrong or half-written one."""
     context = multiprocessing.get_context('fork')
     start, failures = context.Event(), context.Queue()
-    workers = [
-        context.Process(target=fill, args=(tmp_path / 'cache', source, start, failures)) for _ in range(2)
-    ]
+    workers = [context.Process(target=fill, args=(tmp_path / 'cache', source, start, failures)) for _ in range(2)]
     for worker in workers:
         worker.start()
     start.set()
@@ -118,6 +116,4 @@ def test_two_processes_fill_it_at_once(tmp_path, source):
         worker.join(60)
         assert worker.exitcode == 0
     assert failures.empty()
-    assert sorted(p.name for p in (tmp_path / 'cache').rglob('*') if p.is_file()) == [
-        f'{k}.map' for k in range(5)
-    ]
+    assert sorted(p.name for p in (tmp_path / 'cache').rglob('*') if p.is_file()) == [f'{k}.map' for k in range(5)]

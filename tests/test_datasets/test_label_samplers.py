@@ -107,10 +107,11 @@ def test_map_renames_and_fills(tmp_path):
     available = {i: ['boundary', 'saliency'] for i in 'xyz'}
     sampler = LabelMap(path, missing='none', rename=dict(edge='boundary', sal='saliency'))
     assert sampler.assign(available, ['saliency', 'boundary']) == {
-        'x': ('boundary',), 'y': ('saliency', 'boundary'), 'z': ()}  # fmt: skip
-    assert LabelMap(path, 'full', rename=dict(edge='boundary')).assign(available, ['boundary'])['z'] == (
-        'boundary',
-    )
+        'x': ('boundary',),
+        'y': ('saliency', 'boundary'),
+        'z': (),
+    }
+    assert LabelMap(path, 'full', rename=dict(edge='boundary')).assign(available, ['boundary'])['z'] == ('boundary',)
 
 
 @pytest.mark.parametrize(
@@ -174,9 +175,7 @@ def test_unreadable_hidden_files_do_no_harm(tmp_path, write_folder):
 def test_the_map_is_saved_beside_the_run(memory, tmp_path):
     tasks = dict(depth=dict(type='Depth'), shading=dict(type='Shading'))
     data = memory(
-        tasks,
-        label_sampler=dict(type='RandomLabels', seed=9),
-        label_map_out=str(tmp_path / 'run' / 'labels.json'),
+        tasks, label_sampler=dict(type='RandomLabels', seed=9), label_map_out=str(tmp_path / 'run' / 'labels.json')
     )
     again = memory(tasks, label_sampler=dict(type='LabelMap', path=str(tmp_path / 'run' / 'labels.json')))
     assert again.labels == data.labels
@@ -185,9 +184,7 @@ def test_the_map_is_saved_beside_the_run(memory, tmp_path):
 def test_a_task_without_any_label_is_an_error(memory):
     tasks = dict(depth=dict(type='Depth'), shading=dict(type='Shading'))
     has = {f'scene {i}': ('depth',) for i in range(8)}
-    with pytest.raises(
-        ConfigError, match=r"tasks\['shading'\]: not one of 8 samples is labelled.*allow_unlabelled"
-    ):
+    with pytest.raises(ConfigError, match=r"tasks\['shading'\]: not one of 8 samples is labelled.*allow_unlabelled"):
         memory(tasks, available=has)
     assert len(memory(tasks, available=has, allow_unlabelled=('shading',))) == 8
     odd = dict(depth=dict(type='Depth'), heat=dict(type='Shading', name='heat', source='shadng'))

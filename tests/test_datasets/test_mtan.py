@@ -16,9 +16,7 @@ from mmmtl.tasks import LabelError
 from tests.miniatures import write_mtan
 
 DEPTH = dict(type='Depth')
-NYUD = dict(
-    semseg=dict(type='SemanticSegmentation', classes=13), depth=DEPTH, normals=dict(type='SurfaceNormals')
-)
+NYUD = dict(semseg=dict(type='SemanticSegmentation', classes=13), depth=DEPTH, normals=dict(type='SurfaceNormals'))
 
 
 def test_nyud(tmp_path):
@@ -29,9 +27,7 @@ def test_nyud(tmp_path):
         results, want = data[k], truth['train', str(k)]
         np.testing.assert_allclose(results['img'], want['img'], atol=1e-3)
         np.testing.assert_array_equal(results['gt']['semseg'], np.where(want['holes'], 255, want['label']))
-        np.testing.assert_array_equal(
-            results['gt']['depth'][0], np.where(want['holes'], np.nan, want['depth'])
-        )
+        np.testing.assert_array_equal(results['gt']['depth'][0], np.where(want['holes'], np.nan, want['depth']))
         np.testing.assert_allclose(
             results['gt']['normals'], np.where(want['holes'], np.nan, want['normals']), atol=1e-6
         )
@@ -53,9 +49,7 @@ def test_cityscapes(tmp_path, classes):
 
 def test_errors(tmp_path):
     write_mtan(tmp_path, 'nyud')
-    with pytest.raises(
-        FileNotFoundError, match=r"no folder .*test/image \(data_root holds \['train', 'val'\]"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*test/image \(data_root holds \['train', 'val'\]"):
         NYUDMTAN(NYUD, str(tmp_path), split='test')
     with pytest.raises(ConfigError, match='7 or 19'):
         CityscapesMTAN(NYUD, str(tmp_path), 13)
@@ -91,9 +85,7 @@ def test_scale_crop_against_the_recipe_in_torch(make_results, seed):
     RandomScaleCrop(smooth=('normals',))(results)
     smooth = F.interpolate(part(image), (48, 64), mode='bilinear', align_corners=True)
     np.testing.assert_allclose(results['img'], smooth[0].permute(1, 2, 0), atol=1e-3)
-    np.testing.assert_array_equal(
-        results['gt']['semseg'], F.interpolate(part(before['semseg']), (48, 64))[0, 0]
-    )
+    np.testing.assert_array_equal(results['gt']['semseg'], F.interpolate(part(before['semseg']), (48, 64))[0, 0])
     depth = F.interpolate(part(before['depth']), (48, 64))[0] / factor
     np.testing.assert_allclose(results['gt']['depth'], depth, rtol=1e-6)
     normals = F.interpolate(part(before['normals']), (48, 64), mode='bilinear', align_corners=True)
@@ -103,12 +95,7 @@ def test_scale_crop_against_the_recipe_in_torch(make_results, seed):
 
 def test_scale_crop_in_a_data_set(tmp_path):
     write_mtan(tmp_path, 'nyud')
-    pipeline = [
-        RandomScaleCrop(smooth=('normals',)),
-        RandomFlip(),
-        dict(type='Normalize'),
-        dict(type='PackMTLInputs'),
-    ]
+    pipeline = [RandomScaleCrop(smooth=('normals',)), RandomFlip(), dict(type='Normalize'), dict(type='PackMTLInputs')]
     sample = NYUDMTAN(NYUD, str(tmp_path), pipeline=pipeline)[0]
     assert sample['inputs'].shape == (3, 48, 64) and sample['inputs'].dtype == torch.float32
     length = sample['data_samples'].gt.normals.norm(dim=0)

@@ -85,7 +85,9 @@ def test_indices_take_a_part(memory):
 def test_samples_without_a_label_can_be_left_out(memory, tmp_path):
     labels = tmp_path / 'labels.json'
     everything = memory(TASKS, label_sampler=dict(type='OneLabel'), label_map_out=str(labels))
-    depth = memory(dict(depth=TASKS['depth']), label_sampler=dict(type='LabelMap', path=str(labels)), drop_unlabelled=True)
+    depth = memory(
+        dict(depth=TASKS['depth']), label_sampler=dict(type='LabelMap', path=str(labels)), drop_unlabelled=True
+    )
     named = {i for i, kept in everything.labels.items() if kept == ('depth',)}
     assert {depth.get_data_info(k)['sample_id'] for k in range(len(depth))} == named
     assert 0 < len(depth) < len(everything)
@@ -93,8 +95,7 @@ def test_samples_without_a_label_can_be_left_out(memory, tmp_path):
 
 def test_pairs_are_loaded_when_a_task_needs_them(memory):
     data = memory(
-        dict(optical_flow=dict(type='OpticalFlow')),
-        pipeline=[dict(type='Normalize'), dict(type='PackMTLInputs')],
+        dict(optical_flow=dict(type='OpticalFlow')), pipeline=[dict(type='Normalize'), dict(type='PackMTLInputs')]
     )
     assert data[0]['inputs'].shape == (2, 3, 40, 50)
 
@@ -122,20 +123,12 @@ def broken(memory, label, name='depth'):
 @pytest.mark.parametrize(
     'name, label, text',
     [
-        (
-            'depth',
-            np.zeros((1, 40, 50)),
-            r"/data/depth/0.png: task 'depth' expects float32 \(1, H, W\), found float64",
-        ),
+        ('depth', np.zeros((1, 40, 50)), r"/data/depth/0.png: task 'depth' expects float32 \(1, H, W\), found float64"),
         ('depth', np.zeros((40, 50), np.float32), r'found float32 \(40, 50\)'),
         ('depth', np.full((1, 40, 50), -1, np.float32), r'expects values in \[0, inf\] m, found \[-1, -1\]'),
         ('depth', np.full((1, 40, 50), np.inf, np.float32), 'finite'),
         ('depth', np.ones((1, 20, 50), np.float32), r'size of its image, 40x50 .*found 20x50'),
-        (
-            'semseg',
-            np.full((40, 50), 12),
-            r"/data/semseg/0.png: task 'semseg' expects classes 0..11 .*found \[12\]",
-        ),
+        ('semseg', np.full((40, 50), 12), r"/data/semseg/0.png: task 'semseg' expects classes 0..11 .*found \[12\]"),
         ('semseg', np.zeros((40, 50), np.float32), 'integer map'),
     ],
 )

@@ -76,9 +76,7 @@ def test_pascal(tmp_path, form):
 def test_nyud(tmp_path, setting, suffix):
     table = nyud_table(setting)
     torch.save({'labels_weights': table}, tmp_path / 'm.pth')
-    assert f'setting {setting}' in convert_label_map(
-        str(tmp_path / 'm.pth'), str(tmp_path / f'm.{suffix}'), 'nyud'
-    )
+    assert f'setting {setting}' in convert_label_map(str(tmp_path / 'm.pth'), str(tmp_path / f'm.{suffix}'), 'nyud')
     labels = read_label_map(tmp_path / f'm.{suffix}')
     for row in (0, 77, 794):
         assert labels[str(row)] == tuple(t for t, mark in zip(COLUMNS['nyud'], table[row]) if mark)
@@ -113,14 +111,10 @@ def test_other_counts_are_refused_unless_asked_for(tmp_path):
     table = nyud_table('onelabel')
     table[0] = 1
     torch.save({'labels_weights': table}, tmp_path / 'm.pth')
-    with pytest.raises(
-        FileError, match=r'not those of a published one for nyud: expected onelabel: .*265.*any-counts'
-    ):
+    with pytest.raises(FileError, match=r'not those of a published one for nyud: expected onelabel: .*265.*any-counts'):
         convert_label_map(str(tmp_path / 'm.pth'), str(tmp_path / 'm.json'), 'nyud')
     assert not (tmp_path / 'm.json').exists()
-    assert 'unchecked' in convert_label_map(
-        str(tmp_path / 'm.pth'), str(tmp_path / 'm.json'), 'nyud', any_counts=True
-    )
+    assert 'unchecked' in convert_label_map(str(tmp_path / 'm.pth'), str(tmp_path / 'm.json'), 'nyud', any_counts=True)
     with pytest.raises(FileError):
         check_counts({}, 'pascal')
 
@@ -180,9 +174,19 @@ def test_other_files_are_named(tmp_path):
 def test_the_command(tmp_path, root_dir):
     torch.save({'labels_weights': nyud_table('random')}, tmp_path / 'm.pth')
     command = [sys.executable, str(root_dir / 'tools/dataset_converters/mtpsl_label_maps.py')]
-    done = subprocess.run([*command, str(tmp_path / 'm.pth'), str(tmp_path / 'm.csv'), '--dataset', 'nyud'],
-                          capture_output=True, text=True, cwd=root_dir, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [*command, str(tmp_path / 'm.pth'), str(tmp_path / 'm.csv'), '--dataset', 'nyud'],
+        capture_output=True,
+        text=True,
+        cwd=root_dir,
+        timeout=120,
+    )
     assert done.returncode == 0 and 'semseg 392, depth 408, normals 385' in done.stdout, done.stderr
-    failed = subprocess.run([*command, str(tmp_path / 'm.pth'), str(tmp_path / 'x.csv'), '--dataset', 'cityscapes'],
-                            capture_output=True, text=True, cwd=root_dir, timeout=120)  # fmt: skip
+    failed = subprocess.run(
+        [*command, str(tmp_path / 'm.pth'), str(tmp_path / 'x.csv'), '--dataset', 'cityscapes'],
+        capture_output=True,
+        text=True,
+        cwd=root_dir,
+        timeout=120,
+    )
     assert failed.returncode == 1 and 'expected 2 marks' in failed.stderr and 'Traceback' not in failed.stderr

@@ -51,7 +51,5 @@ def test_the_test_protocol_crops_back(tmp_path):
 def test_faulty_depth(tmp_path):
     write_nyudv2(tmp_path)
     np.save(tmp_path / 'depth' / '0.npy', np.zeros((60, 80), np.int32))
-    with pytest.raises(
-        LabelError, match=r"depth/0.npy: task 'depth'.*expected metres as float \(H, W\), found int32"
-    ):
+    with pytest.raises(LabelError, match=r"depth/0.npy: task 'depth'.*expected metres as float \(H, W\), found int32"):
         NYUDv2(TASKS, str(tmp_path))[0]

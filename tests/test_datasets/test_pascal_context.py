@@ -100,8 +100,10 @@ def test_the_annotation_has_the_published_form(miniature):
 
 def merge_names():
     """The six groups, written down apart from the package."""
-    groups = 'head hair lear rear leye reye lebrow rebrow mouth nose|neck torso|luarm ruarm|llarm rlarm lhand rhand|' \
-             'luleg ruleg|llleg rlleg lfoot rfoot'  # fmt: skip
+    groups = (
+        'head hair lear rear leye reye lebrow rebrow mouth nose|neck torso|luarm ruarm|llarm rlarm lhand rhand|'
+        'luleg ruleg|llleg rlleg lfoot rfoot'
+    )
     return {name: k for k, names in enumerate(groups.split('|'), 1) for name in names.split()}
 
 
@@ -142,8 +144,7 @@ def test_prepare_fills_cache_and_index(tmp_path):
     with_workers = PascalContext(TASKS, str(tmp_path), split='val', cache_dir=str(tmp_path / 'other'))
     assert prepare_labels(with_workers, workers=2, progress=False) == []
     one, two = (
-        sorted(p.read_bytes() for p in d.rglob('*.map'))
-        for d in (tmp_path / '.mmmtl_cache', tmp_path / 'other')
+        sorted(p.read_bytes() for p in d.rglob('*.map')) for d in (tmp_path / '.mmmtl_cache', tmp_path / 'other')
     )
     assert one == two
 
@@ -174,11 +175,7 @@ def test_classes_with_trusted_normals(tmp_path, miniature):
     (tmp_path / 'c.json').write_text(json.dumps(context))
     (tmp_path / 'n.json').write_text(json.dumps({'box': 1}))
     (tmp_path / 'ids.json').write_text('[37]')
-    forms = (
-        [37],
-        str(tmp_path / 'ids.json'),
-        dict(context=str(tmp_path / 'c.json'), nyu=str(tmp_path / 'n.json')),
-    )
+    forms = ([37], str(tmp_path / 'ids.json'), dict(context=str(tmp_path / 'c.json'), nyu=str(tmp_path / 'n.json')))
     for form in forms:
         data = PascalContext(dict(normals=TASKS['normals']), str(root), normals_classes=form, cache_dir=None)
         for sample_id, results in samples(data).items():

@@ -13,8 +13,22 @@ from mmmtl.datasets.transforms import ColorJitter, PrefixSampleId, RandomVertica
 from mmmtl.datasets.transforms.resample import nearest_exact
 
 
-@pytest.mark.parametrize('old, new', [(375, 187), (1242, 621), (768, 288), (1024, 384), (536, 268), (960, 480),
-                                      (352, 176), (1000, 256), (1500, 384), (7, 20), (5, 5)])  # fmt: skip
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        (375, 187),
+        (1242, 621),
+        (768, 288),
+        (1024, 384),
+        (536, 268),
+        (960, 480),
+        (352, 176),
+        (1000, 256),
+        (1500, 384),
+        (7, 20),
+        (5, 5),
+    ],
+)
 def test_nearest_exact_is_that_of_torch(old, new):
     want = F.interpolate(torch.arange(old, dtype=torch.float64)[None, None], new, mode='nearest-exact')[0, 0]
     np.testing.assert_array_equal(nearest_exact(old, new), want.numpy())

@@ -29,11 +29,17 @@ def test_vkitti2(tmp_path):
     write_vkitti2(tmp_path)
     prepare_vkitti2_normals(tmp_path, progress=False)
     assert write_split_lists('vkitti2', tmp_path, tmp_path / 'lists') == dict(
-        vkitti_depth_train=4, vkitti_normal_train=4, vkitti_semantic_train=2, vkitti_optical_flow_train=2,
-        vkitti_scene_flow_train=2)  # fmt: skip
+        vkitti_depth_train=4,
+        vkitti_normal_train=4,
+        vkitti_semantic_train=2,
+        vkitti_optical_flow_train=2,
+        vkitti_scene_flow_train=2,
+    )
     lists = tmp_path / 'lists'
     assert ids(VKITTI2(FLOW, str(tmp_path), str(lists / 'vkitti_optical_flow_train.txt'))) == [
-        'Scene02/clone/Camera_0/00000', 'Scene20/sunset/Camera_0/00000']  # fmt: skip
+        'Scene02/clone/Camera_0/00000',
+        'Scene20/sunset/Camera_0/00000',
+    ]
     data = VKITTI2(dict(normals=dict(type='SurfaceNormals')), str(tmp_path), 'lists/vkitti_normal_train.txt')
     assert len(data) == 4 and data[3]['gt']['normals'].shape[0] == 3
 
@@ -52,11 +58,15 @@ def test_hypersim(tmp_path):
     filled = root / 'ai_001_002/depth_plane_cam_00_fr0001.png'
     filled.write_bytes(png_bytes(read_map(filled).clip(1)))
     assert write_split_lists('hypersim', root, lists) == dict(
-        filename_list_train_normal=2, filename_list_train_no_nandepth=1)  # fmt: skip
+        filename_list_train_normal=2, filename_list_train_no_nandepth=1
+    )
     assert (lists / 'filename_list_train_no_nandepth.txt').read_text().split() == [
-        'ai_001_002/rgb_cam_00_fr0001.png', 'ai_001_002/depth_plane_cam_00_fr0001.png',
-        'ai_001_002/normal_cam_cam_00_fr0001.npy', 'ai_001_002/normal_cam_cam_00_fr0001.png',
-        'ai_001_002/normal_valid_mask_cam_00_fr0001.npy']  # fmt: skip
+        'ai_001_002/rgb_cam_00_fr0001.png',
+        'ai_001_002/depth_plane_cam_00_fr0001.png',
+        'ai_001_002/normal_cam_cam_00_fr0001.npy',
+        'ai_001_002/normal_cam_cam_00_fr0001.png',
+        'ai_001_002/normal_valid_mask_cam_00_fr0001.npy',
+    ]
     assert len(Hypersim(DEPTH, str(root), str(lists / 'filename_list_train_normal.txt'))) == 2
 
 
@@ -74,14 +84,16 @@ def test_the_others(tmp_path):
     assert write_split_lists('diode', tmp_path, lists) == dict(diode_val_all=2)
     assert write_split_lists('mid', tmp_path, lists) == dict(mid_intrinsics_test=4)
     assert write_split_lists('flyingthings3d', tmp_path / 'things', lists) == dict(
-        flying_things_3D_train=1, flying_things_3D_val=1)  # fmt: skip
+        flying_things_3D_train=1, flying_things_3D_val=1
+    )
     semseg = dict(semseg=dict(type='SemanticSegmentation', classes=8))
     assert len(Cityscapes(semseg, str(tmp_path), 'lists/cityscapes_val_full.txt')) == 3
     assert len(KITTI2015(FLOW, str(tmp_path), 'lists/kitti_flow_training.txt')) == 2
     assert len(DIODE(DEPTH, str(tmp_path), 'lists/diode_val_all.txt')) == 2
     assert len(MIDIntrinsics(dict(albedo=dict(type='Albedo')), str(tmp_path), 'lists/mid_intrinsics_test.txt')) == 4
     assert ids(FlyingThings3D(FLOW, str(tmp_path / 'things'), str(lists / 'flying_things_3D_train.txt'))) == [
-        'train/0000000']  # fmt: skip
+        'train/0000000'
+    ]
 
 
 def test_parts(tmp_path):
@@ -100,7 +112,11 @@ def test_parts(tmp_path):
 def test_command(tmp_path, root_dir):
     write_kitti2015(tmp_path)
     script = root_dir / 'tools/dataset_converters/split_lists.py'
-    done = subprocess.run([sys.executable, str(script), 'kitti2015', str(tmp_path), str(tmp_path), '--percent', '50'],
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(script), 'kitti2015', str(tmp_path), str(tmp_path), '--percent', '50'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert 'kitti_flow_training: 2 lines (published: 200)' in done.stdout
     assert len((tmp_path / 'kitti_flow_training_subset_50percent.txt').read_text().split()) == 1

@@ -130,9 +130,15 @@ def test_training_batches(cfg, tmp_path):
     data = DATASETS.build(config.dataset)
     shares = config.batch_sampler.shares
     stream = iter(TaskCycleBatchSampler(dataset=data, batch_size=1, seed=0, accumulation=2, shares=shares))
-    sizes = {'albedo': {(288, 384)}, 'shading': {(288, 384)}, 'depth': {(288, 384), (187, 621)},
-             'normals': {(288, 384), (187, 621)}, 'semseg': {(187, 621)}, 'optical_flow': {(187, 621), (268, 480)},
-             'scene_flow': {(187, 621), (268, 480)}}  # fmt: skip
+    sizes = {
+        'albedo': {(288, 384)},
+        'shading': {(288, 384)},
+        'depth': {(288, 384), (187, 621)},
+        'normals': {(288, 384), (187, 621)},
+        'semseg': {(187, 621)},
+        'optical_flow': {(187, 621), (268, 480)},
+        'scene_flow': {(187, 621), (268, 480)},
+    }
     seen: dict[str, set] = {}
     order = []
     for _ in range(2 * 7 * 2):
@@ -160,7 +166,15 @@ def test_benchmarks_of_a_network(cfg, benchmarks, root_dir, tmp_path, capsys):
     config.test_dataloader.update(dataset=copy.deepcopy(benchmarks), num_workers=0, persistent_workers=False)
     figures = test(config, None, str(tmp_path))
     assert {name.rsplit('/', 1)[0] for name in figures} == {
-        'cityscapes/semseg', 'diode/depth', 'diode/normals', 'kitti/depth', 'kitti2015/optical_flow',
-        'kitti2015/scene_flow', 'mid/albedo', 'mid/shading', 'delta_m'}  # fmt: skip
+        'cityscapes/semseg',
+        'diode/depth',
+        'diode/normals',
+        'kitti/depth',
+        'kitti2015/optical_flow',
+        'kitti2015/scene_flow',
+        'mid/albedo',
+        'mid/shading',
+        'delta_m',
+    }
     assert all(np.isfinite(value) for value in figures.values())
     assert 'kitti2015/optical_flow' in capsys.readouterr().out

@@ -65,10 +65,7 @@ def test_flip_negates_the_horizontal_component_alone(make_results):
 def test_normals_stay_unit_and_unknown_never_becomes_known(make_results, seed):
     """Known pixels are tracked apart: cv2's nearest resize of the mask itself, cropped and padded like an image."""
     results = make_results(seed=seed, pair=False)
-    masks = {
-        n: (~np.isnan(g).any(0) if g.ndim == 3 else g != 255).astype(np.uint8)
-        for n, g in results['gt'].items()
-    }
+    masks = {n: (~np.isnan(g).any(0) if g.ndim == 3 else g != 255).astype(np.uint8) for n, g in results['gt'].items()}
     state = random.Random(seed)
     steps = (RandomScale((0.5, 2.0)), RandomCrop((36, 44), 'semseg'), RandomFlip(0.5), CentredPad((36, 44)))
     run(results, *steps)
@@ -84,9 +81,7 @@ def test_normals_stay_unit_and_unknown_never_becomes_known(make_results, seed):
     for k in range(0, stack.shape[-1], 3):
         part = stack[..., k : k + 3]
         part = np.pad(part, ((0, 0), (0, 0), (0, 3 - part.shape[-1])))
-        once = dict(
-            shadow, img=part, rng=copy.deepcopy(shadow['rng']), peek=dict(shadow['peek']), padding=(0,) * 4
-        )
+        once = dict(shadow, img=part, rng=copy.deepcopy(shadow['rng']), peek=dict(shadow['peek']), padding=(0,) * 4)
         planes.append(run(once, *steps[1:])['img'])
     known = np.concatenate(planes, -1)
     for k, name in enumerate(small):
@@ -104,9 +99,7 @@ def test_flow_after_resize_is_the_flow_of_the_resized_frames(make_results, size)
     results = make_results((height, width), names=('optical_flow',))
     results['img'] = big[20 : 20 + height, 20 : 20 + width]
     results['img_next'] = big[20 - move[1] : 20 - move[1] + height, 20 - move[0] : 20 - move[0] + width]
-    results['gt']['optical_flow'] = np.broadcast_to(
-        np.float32(move)[:, None, None], (2, height, width)
-    ).copy()
+    results['gt']['optical_flow'] = np.broadcast_to(np.float32(move)[:, None, None], (2, height, width)).copy()
     run(results, Resize(size), RandomFlip(1.0))
     rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
 
@@ -116,9 +109,7 @@ def test_flow_after_resize_is_the_flow_of_the_resized_frames(make_results, size)
 
     flow = results['gt']['optical_flow']
     assert mismatch(flow) < 2
-    assert (
-        mismatch(flow * 0) > 10 and mismatch(np.broadcast_to(np.float32(move)[:, None, None], flow.shape)) > 6
-    )
+    assert mismatch(flow * 0) > 10 and mismatch(np.broadcast_to(np.float32(move)[:, None, None], flow.shape)) > 6
     assert results['scale_factor'] == pytest.approx((size[1] / width, size[0] / height))
 
 
@@ -266,9 +257,7 @@ def test_pad_is_centred_and_unknown(make_results):
     results = run(make_results((40, 50)), Normalize(), CentredPad((43, 64)))
     assert results['padding'] == (7, 7, 1, 2)
     assert (
-        (results['img'][0] == 0).all()
-        and (results['img'][:, :7] == 0).all()
-        and (results['img'][1, 7:57] != 0).any()
+        (results['img'][0] == 0).all() and (results['img'][:, :7] == 0).all() and (results['img'][1, 7:57] != 0).any()
     )
     assert np.isnan(results['gt']['depth'][:, 0]).all() and (results['gt']['semseg'][:, -7:] == 255).all()
 
@@ -319,8 +308,16 @@ def test_published_numbers(case, shared_dir, tasks):
         pytest.skip(f'no {path}')
     golden = torch.load(path, weights_only=True)
     record = golden[case]
-    results = dict(gt={}, tasks=dict(tasks), rng=random.Random(record.get('seed', 0)), padding=(0,) * 4, flip=False,
-                   scale_factor=(1.0, 1.0), sample_id='x', test_mode=False)  # fmt: skip
+    results = dict(
+        gt={},
+        tasks=dict(tasks),
+        rng=random.Random(record.get('seed', 0)),
+        padding=(0,) * 4,
+        flip=False,
+        scale_factor=(1.0, 1.0),
+        sample_id='x',
+        test_mode=False,
+    )
     from mmmtl.tasks import SemanticSegmentation
 
     results['tasks']['semseg'] = SemanticSegmentation('semseg', classes=21)

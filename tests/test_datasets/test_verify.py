@@ -21,8 +21,10 @@ from tests.miniatures.scenes import save_picture
 from .test_nyudv2 import TASKS as NYUD
 from .test_pascal_context import TASKS as PASCAL
 
-MAKERS = dict(pascal=(PascalContext, PASCAL, write_pascal_context, plant_pascal_faults),
-              nyud=(NYUDv2, NYUD, write_nyudv2, plant_nyudv2_faults))  # fmt: skip
+MAKERS = dict(
+    pascal=(PascalContext, PASCAL, write_pascal_context, plant_pascal_faults),
+    nyud=(NYUDv2, NYUD, write_nyudv2, plant_nyudv2_faults),
+)
 
 
 @pytest.mark.parametrize('kind', list(MAKERS))
@@ -33,9 +35,7 @@ def test_every_planted_fault_is_found_and_no_other(tmp_path, kind, workers):
     clean = verify_dataset(make(tasks, str(tmp_path)), workers, progress=False)
     assert clean.faults == [] and clean.samples == 8
     assert clean.decoded == {'image': 8, **dict.fromkeys(tasks, 8)}
-    planted = plant(
-        tmp_path, [i for i, t in truth.items() if t['split'] == 'train'][2 if kind == 'nyud' else 0 :]
-    )
+    planted = plant(tmp_path, [i for i, t in truth.items() if t['split'] == 'train'][2 if kind == 'nyud' else 0 :])
     report = verify_dataset(make(tasks, str(tmp_path)), workers, progress=False)
     assert {(f.sample_id, f.task) for f in report.faults} == set(planted)
     for fault in report.faults:
@@ -87,8 +87,15 @@ def test_the_tools(tmp_path, root_dir, tool):
     )
 
     def run():
-        command = [sys.executable, str(root_dir / 'tools' / tool), str(tmp_path / 'config.py'), '--splits', 'train',
-                   '--cfg-options', f'data_root={tmp_path}']  # fmt: skip
+        command = [
+            sys.executable,
+            str(root_dir / 'tools' / tool),
+            str(tmp_path / 'config.py'),
+            '--splits',
+            'train',
+            '--cfg-options',
+            f'data_root={tmp_path}',
+        ]
         return subprocess.run(command, capture_output=True, text=True, cwd=root_dir, timeout=300)
 
     done = run()

@@ -11,8 +11,11 @@ from mmmtl.datasets.street_classes import STREET_CLASSES
 from mmmtl.datasets.vkitti2 import VKITTI2
 from tests.miniatures.streets import write_vkitti2
 
-SINGLE = dict(depth=dict(type='Depth'), normals=dict(type='SurfaceNormals'),
-              semseg=dict(type='SemanticSegmentation', classes=STREET_CLASSES))  # fmt: skip
+SINGLE = dict(
+    depth=dict(type='Depth'),
+    normals=dict(type='SurfaceNormals'),
+    semseg=dict(type='SemanticSegmentation', classes=STREET_CLASSES),
+)
 FLOWS = dict(optical_flow=dict(type='OpticalFlow'), scene_flow=dict(type='SceneFlow'))
 
 
@@ -26,7 +29,9 @@ def test_motion(tmp_path):
     data = VKITTI2(FLOWS, str(tmp_path))
     # scene 01 is held out, the last frames have no successor
     assert [data.get_data_info(k)['sample_id'] for k in range(len(data))] == [
-        'Scene02/clone/Camera_0/00000', 'Scene20/sunset/Camera_0/00000']  # fmt: skip
+        'Scene02/clone/Camera_0/00000',
+        'Scene20/sunset/Camera_0/00000',
+    ]
     for results in data:
         want = truth[results['sample_id']]
         assert np.abs(results['img_next'].astype(int) - want['img_next']).mean() < 12  # a JPEG
@@ -78,8 +83,9 @@ def test_normals_of_a_plane_are_exact():
     depth = -4 / np.tensordot(true, rays, 1)  # n·P = -4: it faces the camera
     assert depth.min() > 0
     for refine in (False, True):
-        np.testing.assert_allclose(normals_from_depth(depth, camera, refine), np.broadcast_to(
-            true[:, None, None], (3, 30, 40)), atol=1e-5)  # fmt: skip
+        np.testing.assert_allclose(
+            normals_from_depth(depth, camera, refine), np.broadcast_to(true[:, None, None], (3, 30, 40)), atol=1e-5
+        )
     # a nearer plane in front of it leaves no skewed normals along its edge
     front = depth.copy()
     front[8:20, 10:30] = 1.5

@@ -44,7 +44,8 @@ def test_step_back_is_bayes_rule(step):
     found = chain.step_back(clean + zero, current + zero, zero, step)
     assert found.item() == pytest.approx(mean.item(), abs=1e-6)
     assert (chain.step_back(clean + zero, current + zero, one, step) - found).item() == pytest.approx(
-        deviation.item(), abs=1e-6)  # fmt: skip
+        deviation.item(), abs=1e-6
+    )
 
 
 def test_diffuse_adds_up_the_single_steps():
@@ -68,9 +69,15 @@ def test_an_oracle_brings_the_signal_back():
         assert (x - expected).std().item() == pytest.approx(chain.noise[step - 1], rel=0.03)
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(steps=2, rule='cosine'), "must be one of.*'cosine'"), (dict(steps=2, rule='linera'), "Did you mean 'linear'"),
-    (dict(steps=0), 'at least 1 step, got 0'), (dict(steps=2, low=0.5, high=0.1), '0.5 and 0.1')])  # fmt: skip
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(steps=2, rule='cosine'), "must be one of.*'cosine'"),
+        (dict(steps=2, rule='linera'), "Did you mean 'linear'"),
+        (dict(steps=0), 'at least 1 step, got 0'),
+        (dict(steps=2, low=0.5, high=0.1), '0.5 and 0.1'),
+    ],
+)
 def test_mistakes_in_the_schedule(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_betas(**arguments)

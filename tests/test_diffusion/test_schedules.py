@@ -11,9 +11,12 @@ from mmmtl.diffusion.schedules import amplitudes, cosine_log_snr, ddim_step, ddi
 
 # printed by the published program: time, log ratio, signal, noise
 PUBLISHED = [
-    (0.0, 11.512925, 0.99999499, 0.00316226), (1 / 3, 1.097766, 0.86593378, 0.50015861),
-    (2 / 3, -1.098854, 0.49995464, 0.86605161), (0.999, -12.815342, 0.00164886, 0.99999863), (1.0, -18.907475, 0.00007840, 1.0),
-]  # fmt: skip
+    (0.0, 11.512925, 0.99999499, 0.00316226),
+    (1 / 3, 1.097766, 0.86593378, 0.50015861),
+    (2 / 3, -1.098854, 0.49995464, 0.86605161),
+    (0.999, -12.815342, 0.00164886, 0.99999863),
+    (1.0, -18.907475, 0.00007840, 1.0),
+]
 
 
 @pytest.mark.parametrize(('time', 'ratio', 'signal', 'noise'), PUBLISHED)
@@ -33,11 +36,7 @@ def test_amplitudes_are_a_quarter_circle_and_noise_grows():
 
 
 def test_times_of_three_steps():
-    assert ddim_times(3) == [
-        (1.0, pytest.approx(1 / 3)),
-        (pytest.approx(2 / 3), 0.0),
-        (pytest.approx(1 / 3), 0.0),
-    ]
+    assert ddim_times(3) == [(1.0, pytest.approx(1 / 3)), (pytest.approx(2 / 3), 0.0), (pytest.approx(1 / 3), 0.0)]
     assert ddim_times(1) == [(1.0, 0.0)]
     assert ddim_times(2, 0) == [(1.0, 0.5), (0.5, 0.0)]
     with pytest.raises(ValueError, match='steps >= 1'):
@@ -53,7 +52,5 @@ def test_step_with_the_true_map_follows_the_same_noise():
 
 
 def test_step_at_zero_noise_stays_finite():
-    z = ddim_step(
-        torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.tensor([math.inf]), torch.tensor([0.0])
-    )
+    z = ddim_step(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2), torch.tensor([math.inf]), torch.tensor([0.0]))
     assert torch.isfinite(z).all()

@@ -57,8 +57,10 @@ class Perceptron(BaseModel):
 
     def forward(self, inputs, data_samples=None, mode='loss'):
         hidden, wanted = self.trunk(inputs).tanh(), inputs.sum(1, keepdim=True)
-        return {f'loss_{name}': ((self.heads[name](hidden).float() - sign * wanted) ** 2).mean()
-                for name, sign in zip(PLACES, (1, -3))}  # fmt: skip
+        return {
+            f'loss_{name}': ((self.heads[name](hidden).float() - sign * wanted) ** 2).mean()
+            for name, sign in zip(PLACES, (1, -3))
+        }
 
 
 def batch(index: int, rows: int = 4) -> torch.Tensor:
@@ -101,8 +103,10 @@ def geometric_optimum() -> torch.Tensor:
     shares = torch.linspace(0, 1, 20001)[:, None]
     points = shares * PLACES['near'] + (1 - shares) * PLACES['far']
     spread = sum((batch(i) ** 2).sum(1).mean() for i in range(300)) / 300
-    logs = sum((STIFFNESS[n] / 2 * ((points - PLACES[n]) ** 2).sum(1) + STIFFNESS[n] / 2 * spread + OFFSET[n]).log()
-               for n in PLACES)  # fmt: skip
+    logs = sum(
+        (STIFFNESS[n] / 2 * ((points - PLACES[n]) ** 2).sum(1) + STIFFNESS[n] / 2 * spread + OFFSET[n]).log()
+        for n in PLACES
+    )
     return points[logs.argmin()]
 
 
@@ -130,7 +134,7 @@ def test_known_optimum(name):
     model, _ = train(balancer, steps=600, lr=0.2 if scarce else 0.05, decay=0.993 if name == 'rlw' else 1.0)
     assert (model.point[:, 0] - expected()).norm().item() < tolerance
     for task, target in OWN.items():
-        assert model.own[task].item() == pytest.approx(target, abs=0.02), 'what is one task\'s own is not balanced away'
+        assert model.own[task].item() == pytest.approx(target, abs=0.02), "what is one task's own is not balanced away"
 
 
 AGGREGATORS = ['PCGrad', 'CAGrad', 'MGDA', 'NashMTL', 'UPGrad', 'IMTLG', 'AlignedMTL']
@@ -172,10 +176,14 @@ def test_conflicting_gradients_are_projected():
 
 # ---- one process, two, accumulated, bfloat16 -------------------------------------------------------------------------
 METHODS = {
-    'fixed': dict(type='FixedWeights', weights=dict(far=0.3)), 'uncertainty': dict(type='Uncertainty', lr=0.05),
-    'dwa': dict(type='DWA', window=3), 'gls': dict(type='GLS'), 'rlw': dict(type='RLW'),
+    'fixed': dict(type='FixedWeights', weights=dict(far=0.3)),
+    'uncertainty': dict(type='Uncertainty', lr=0.05),
+    'dwa': dict(type='DWA', window=3),
+    'gls': dict(type='GLS'),
+    'rlw': dict(type='RLW'),
     'gradnorm': dict(type='GradNorm'),
-    **{n.lower(): dict(type='TorchJD', aggregator=n) for n in AGGREGATORS}}  # fmt: skip
+    **{n.lower(): dict(type='TorchJD', aggregator=n) for n in AGGREGATORS},
+}
 
 
 def state_after(method: str, **options):
@@ -193,8 +201,9 @@ def _all_methods_on_this_rank(accumulate: int):
 def same(found: dict, expected: dict, tolerance: float) -> None:
     assert set(found) == set(expected)
     for key, value in expected.items():
-        torch.testing.assert_close(torch.tensor(found[key]), torch.tensor(value), rtol=tolerance, atol=tolerance,
-                                   msg=key)  # fmt: skip
+        torch.testing.assert_close(
+            torch.tensor(found[key]), torch.tensor(value), rtol=tolerance, atol=tolerance, msg=key
+        )
 
 
 @pytest.mark.parametrize('accumulate', [1, 2])
@@ -263,8 +272,10 @@ def test_a_resumed_run_is_the_unbroken_one(method, accumulate):
     unbroken = Toy()
     wrapper = wrapper_of(unbroken, METHODS[method], accumulative_counts=accumulate)
     go_on(unbroken, wrapper, 0, 4 + accumulate)
-    saved = [{k: v.clone() for k, v in unbroken.state_dict().items()},
-             {n: None if p.grad is None else p.grad.clone() for n, p in unbroken.named_parameters()}]
+    saved = [
+        {k: v.clone() for k, v in unbroken.state_dict().items()},
+        {n: None if p.grad is None else p.grad.clone() for n, p in unbroken.named_parameters()},
+    ]
     state = copy.deepcopy(wrapper.state_dict())
     resumed = Toy()
     resumed.load_state_dict(saved[0])
@@ -282,8 +293,13 @@ def test_a_resumed_run_is_the_unbroken_one(method, accumulate):
 # ---- what is whose ---------------------------------------------------------------------------------------------------
 def test_losses_are_grouped_by_task():
     one = torch.ones(())
-    losses = {'loss_depth': one, 'aux.loss_depth': [one, 2 * one], 'loss_normals': one, 'loss_consistency': 5 * one,
-              'accuracy': 9 * one}  # fmt: skip
+    losses = {
+        'loss_depth': one,
+        'aux.loss_depth': [one, 2 * one],
+        'loss_normals': one,
+        'loss_consistency': 5 * one,
+        'accuracy': 9 * one,
+    }
     grouped, rest = group_losses(losses, ['depth', 'normals', 'semseg'])
     assert {k: v.item() for k, v in grouped.items()} == dict(depth=4, normals=1) and rest.item() == 5
 
@@ -291,9 +307,12 @@ def test_losses_are_grouped_by_task():
 def test_parameters_named_for_a_task_are_its_own():
     toy = Toy()
     assert set(shared_parameters(toy, list(PLACES))) == {'point'}
-    model = MultiTaskModel(dict(depth=dict(type='Depth'), albedo=dict(type='Albedo')),
-                           dict(type='TimmBackbone', model_name='resnet18'),
-                           dict(type='DiffusionMTLDecoder', hidden=8), neck=dict(type='ConcatFusion', channels=8))
+    model = MultiTaskModel(
+        dict(depth=dict(type='Depth'), albedo=dict(type='Albedo')),
+        dict(type='TimmBackbone', model_name='resnet18'),
+        dict(type='DiffusionMTLDecoder', hidden=8),
+        neck=dict(type='ConcatFusion', channels=8),
+    )
     shared = shared_parameters(model, ['depth', 'albedo'])
     assert 'decoder.denoiser.blocks.0.query.weight' in shared and 'neck.conv.weight' in shared
     assert not any('.depth.' in n or '.albedo.' in n for n in shared)
@@ -314,23 +333,31 @@ def test_losses_of_no_task_are_added():
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(('balancer', 'message'), [
-    (dict(type='Uncertainy'), "Did you mean 'Uncertainty'"),
-    (dict(type='DWA', windows=3), "unknown argument 'windows'.*Did you mean 'window'"),
-    (dict(type='DWA', window=0), 'must be positive, got 0'),
-    (dict(type='TorchJD', aggregator='PCgrad'), "Did you mean 'PCGrad'"),
-    (dict(type='TorchJD', aggregator='CAGrad', d=1), "takes no argument 'd'"),
-    (dict(type='TorchJD', aggregator='FairGrad'), "'alpha'")])  # fmt: skip
+@pytest.mark.parametrize(
+    ('balancer', 'message'),
+    [
+        (dict(type='Uncertainy'), "Did you mean 'Uncertainty'"),
+        (dict(type='DWA', windows=3), "unknown argument 'windows'.*Did you mean 'window'"),
+        (dict(type='DWA', window=0), 'must be positive, got 0'),
+        (dict(type='TorchJD', aggregator='PCgrad'), "Did you mean 'PCGrad'"),
+        (dict(type='TorchJD', aggregator='CAGrad', d=1), "takes no argument 'd'"),
+        (dict(type='TorchJD', aggregator='FairGrad'), "'alpha'"),
+    ],
+)
 def test_mistakes_in_the_method(balancer, message):
     pytest.importorskip('torchjd')
     with pytest.raises(ConfigError, match=message):
         wrapper_of(Toy(), balancer)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(balancer=dict(type='FixedWeights', weights=dict(nera=1))), "no task 'nera'. Did you mean 'near'"),
-    (dict(balancer=dict(type='GradNorm', layer='pont')), "starts with 'pont'.*Did you mean 'point'"),
-    (dict(balancer=dict(type='TorchJD', aggregator='MGDA'), shared=['backbone']), r"there are \['own', 'point'\]")])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(balancer=dict(type='FixedWeights', weights=dict(nera=1))), "no task 'nera'. Did you mean 'near'"),
+        (dict(balancer=dict(type='GradNorm', layer='pont')), "starts with 'pont'.*Did you mean 'point'"),
+        (dict(balancer=dict(type='TorchJD', aggregator='MGDA'), shared=['backbone']), r"there are \['own', 'point'\]"),
+    ],
+)
 def test_mistakes_found_with_the_model(options, message):
     pytest.importorskip('torchjd')
     model = Toy()

@@ -112,7 +112,7 @@ class TestDamage:
     @pytest.mark.parametrize('keep', [0, 10, 0.5, 0.99])
     def test_truncated(self, checkpoint, keep):
         data = checkpoint.read_bytes()
-        checkpoint.write_bytes(data[:keep if isinstance(keep, int) else int(keep * len(data))])
+        checkpoint.write_bytes(data[: keep if isinstance(keep, int) else int(keep * len(data))])
         assert ('is empty' if keep == 0 else 'truncated') in damage(checkpoint)
 
     def test_any_flipped_bit_in_the_contents(self, checkpoint):
@@ -139,9 +139,19 @@ def test_plain_keeps_data_and_names_objects(tmp_path):
     class Thing:
         pass
 
-    value = dict(a=1, b=(2.5, None, 'x'), c=[Thing(), {Thing: 3}], d=np.eye(2), e=np.float32(3),
-                 f=OrderedDict(k=Thing()), g=torch.ones(2), h=np.array([Thing()]), i={1, 2},
-                 j=HistoryBuffer([1], [1]), k=frozenset('q'))
+    value = dict(
+        a=1,
+        b=(2.5, None, 'x'),
+        c=[Thing(), {Thing: 3}],
+        d=np.eye(2),
+        e=np.float32(3),
+        f=OrderedDict(k=Thing()),
+        g=torch.ones(2),
+        h=np.array([Thing()]),
+        i={1, 2},
+        j=HistoryBuffer([1], [1]),
+        k=frozenset('q'),
+    )
     got = plain(value)
     assert got['a'] == 1 and got['b'] == (2.5, None, 'x') and got['i'] == {1, 2} and got['k'] == ['q']
     assert got['c'][0].endswith('Thing') and list(got['c'][1].values()) == [3]

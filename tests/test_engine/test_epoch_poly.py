@@ -18,8 +18,9 @@ def test_the_rate_steps_at_epochs():
     assert rates == pytest.approx([2e-5 * (1 - e / 4) ** 0.9 for e in range(4) for _ in range(3)] + [0.0])
 
 
-@pytest.mark.parametrize('arguments', [
-    dict(by_epoch=True), dict(by_epoch=False, power=0), dict(by_epoch=False, epochs=0)])  # fmt: skip
+@pytest.mark.parametrize(
+    'arguments', [dict(by_epoch=True), dict(by_epoch=False, power=0), dict(by_epoch=False, epochs=0)]
+)
 def test_mistakes(arguments):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     with pytest.raises(ConfigError, match='EpochPolyLR'):

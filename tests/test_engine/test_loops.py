@@ -68,8 +68,9 @@ def test_resumed_from_what_was_saved_during_a_validation(tmp_path):
 
 
 def test_how_often_one_validates_does_not_change_what_is_trained(tmp_path):
-    often, never = (state(train(config(tmp_path / str(interval), 8, train_cfg__val_interval=interval)))
-                    for interval in (1, 100))
+    often, never = (
+        state(train(config(tmp_path / str(interval), 8, train_cfg__val_interval=interval))) for interval in (1, 100)
+    )
     assert differing(often, never) == []
 
 
@@ -124,8 +125,10 @@ def test_a_sampler_without_start_is_replayed(tmp_path):
 
 
 def test_a_finite_loader_starts_again_with_the_next_pass(tmp_path):
-    changes = dict(train_dataloader__sampler=dict(type='DefaultSampler', shuffle=True, _delete_=True),
-                   train_dataloader__dataset__size=11)
+    changes = dict(
+        train_dataloader__sampler=dict(type='DefaultSampler', shuffle=True, _delete_=True),
+        train_dataloader__dataset__size=11,
+    )
     runner = train(config(tmp_path, 8, **changes))
     assert [len(batch) for batch in runner.model.consumed] == [3, 3, 3, 2, 3, 3, 3, 2]
     assert runner.train_dataloader.sampler.epoch == 1

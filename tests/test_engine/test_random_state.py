@@ -21,14 +21,28 @@ class Noisy(nn.Module):
 
 def model() -> nn.Module:
     shared = torch.Generator()
-    return nn.ModuleDict(dict(plain=nn.Linear(1, 1), bare=Noisy(torch.Generator()), none=Noisy(None),
-                              held=Noisy(SimpleNamespace(generator=shared)), twin=Noisy(shared)))
+    return nn.ModuleDict(
+        dict(
+            plain=nn.Linear(1, 1),
+            bare=Noisy(torch.Generator()),
+            none=Noisy(None),
+            held=Noisy(SimpleNamespace(generator=shared)),
+            twin=Noisy(shared),
+        )
+    )
 
 
 def draw(net) -> list[float]:
     noise = [float(torch.rand((), generator=g)) for g in noise_generators(net).values()]
-    return [float(torch.rand(())), float(torch.randn(())), random.random(), random.gauss(0, 1), np.random.rand(),
-            np.random.randn(), *noise]
+    return [
+        float(torch.rand(())),
+        float(torch.randn(())),
+        random.random(),
+        random.gauss(0, 1),
+        np.random.rand(),
+        np.random.randn(),
+        *noise,
+    ]
 
 
 def test_generators_are_found_once():

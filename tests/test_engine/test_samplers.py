@@ -53,7 +53,7 @@ class TestSampleIndex:
 class TestResumableSampler:
     def test_every_pass_is_a_different_permutation(self):
         stream = take(ResumableSampler(range(10), seed=3), 40)
-        passes = [list(map(int, stream[i:i + 10])) for i in range(0, 40, 10)]
+        passes = [list(map(int, stream[i : i + 10])) for i in range(0, 40, 10)]
         assert all(sorted(one) == list(range(10)) for one in passes)
         assert len({tuple(one) for one in passes}) == 4
         assert [index.draw for index in stream] == list(range(40))
@@ -91,7 +91,7 @@ class TestResumableSampler:
                 sampler.set_start(start)
                 merged.append(take(sampler, 6))
             interleaved = [index for step in zip(*merged) for index in step]
-            expected = one[start:start + 6 * world_size]
+            expected = one[start : start + 6 * world_size]
             assert [(int(i), i.draw) for i in interleaved] == [(int(i), i.draw) for i in expected]
 
     def test_workers_get_the_draws(self):
@@ -102,8 +102,9 @@ class TestResumableSampler:
             def __getitem__(self, index):
                 return int(index), index.draw
 
-        loader = DataLoader(Draws(), sampler=ResumableSampler(range(5), seed=0), batch_size=4, num_workers=2,
-                            collate_fn=list)
+        loader = DataLoader(
+            Draws(), sampler=ResumableSampler(range(5), seed=0), batch_size=4, num_workers=2, collate_fn=list
+        )
         got = [pair for batch in itertools.islice(iter(loader), 5) for pair in batch]
         assert got == [(int(i), i.draw) for i in take(ResumableSampler(range(5), seed=0), 20)]
 
@@ -132,8 +133,12 @@ class TestExactSampler:
         assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
     def test_built_by_the_runner(self):
-        cfg = dict(batch_size=2, num_workers=0, dataset=list(range(5)),
-                   sampler=dict(type='mmmtl.ExactSampler', _scope_='mmmtl'))
+        cfg = dict(
+            batch_size=2,
+            num_workers=0,
+            dataset=list(range(5)),
+            sampler=dict(type='mmmtl.ExactSampler', _scope_='mmmtl'),
+        )
         batches = [list(map(int, batch)) for batch in Runner.build_dataloader(cfg, seed=3)]
         assert batches == [[0, 1], [2, 3], [4]]
         assert DATA_SAMPLERS.get('ResumableSampler') is ResumableSampler

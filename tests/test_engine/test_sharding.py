@@ -33,8 +33,18 @@ def train(root_dir, folder: Path, config: Path, *options: str) -> list[str]:
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}',
-               str(root_dir / 'tools/train.py'), str(config), '--launcher=pytorch', f'--work-dir={folder}', *options]
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--nproc_per_node=2',
+        f'--master_port={port}',
+        str(root_dir / 'tools/train.py'),
+        str(config),
+        '--launcher=pytorch',
+        f'--work-dir={folder}',
+        *options,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root_dir, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return re.findall(r'grad_norm: ([\d.]+)', done.stdout + done.stderr)
@@ -48,9 +58,13 @@ def state(path: Path) -> dict[str, torch.Tensor]:
 def test_sharded_training_equals_replicated_training_and_resumes(root_dir, tmp_path):
     base = root_dir / 'configs/stablemtl/tiny_diorama_single.py'
     sharded, replicated = tmp_path / 'sharded.py', tmp_path / 'replicated.py'
-    sharded.write_text(CONFIG.format(
-        base=base, wrapper="type='ShardedOptimWrapper', ",
-        more="runner_type = 'FlexibleRunner'\nstrategy = dict(type='ShardingStrategy')"))  # fmt: skip
+    sharded.write_text(
+        CONFIG.format(
+            base=base,
+            wrapper="type='ShardedOptimWrapper', ",
+            more="runner_type = 'FlexibleRunner'\nstrategy = dict(type='ShardingStrategy')",
+        )
+    )
     replicated.write_text(CONFIG.format(base=base, wrapper='', more=''))
     norms = train(root_dir, tmp_path / 'a', sharded)
     assert len(norms) == 4

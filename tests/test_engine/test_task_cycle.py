@@ -140,13 +140,16 @@ def test_seeds_and_order_of_tasks():
     assert len(sampler()) == 5 + 5 + 3 + 3 + 2
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(order='circle'), "order must be 'cycle' or 'uniform'.*Did you mean 'cycle'"),
-    (dict(batch_size=0), 'must be at least 1'),
-    (dict(tasks=['d']), "'d' is not a task of the dataset"),
-    (dict(shares=dict(b=[1])), r"shares\['b'\] = \[1\], but 2 datasets label it"),
-    (dict(shares=dict(b=[0, 0])), 'give one weight >= 0 for each'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(order='circle'), "order must be 'cycle' or 'uniform'.*Did you mean 'cycle'"),
+        (dict(batch_size=0), 'must be at least 1'),
+        (dict(tasks=['d']), "'d' is not a task of the dataset"),
+        (dict(shares=dict(b=[1])), r"shares\['b'\] = \[1\], but 2 datasets label it"),
+        (dict(shares=dict(b=[0, 0])), 'give one weight >= 0 for each'),
+    ],
+)
 def test_mistakes(options, message):
     with pytest.raises(ConfigError, match=message):
         sampler(**options)
@@ -173,8 +176,12 @@ def diorama(tasks, **options):
 
 
 def test_only_the_wanted_label_and_frames_are_loaded(monkeypatch):
-    dataset = MixedDataset([diorama({**DEPTH, 'semseg': dict(type='SemanticSegmentation', classes=8)}, scene_seed=3),
-                            diorama({**DEPTH, **FLOW})])  # fmt: skip
+    dataset = MixedDataset(
+        [
+            diorama({**DEPTH, 'semseg': dict(type='SemanticSegmentation', classes=8)}, scene_seed=3),
+            diorama({**DEPTH, **FLOW}),
+        ]
+    )
     opened = Counter()
     for name in ('depth', 'semseg', 'optical_flow'):
         function = getattr(Diorama, f'load_{name}')
@@ -201,22 +208,46 @@ def test_only_the_wanted_label_and_frames_are_loaded(monkeypatch):
 def config(work_dir, iters, **changes):
     """A small latent model, in updates of three batches."""
     tasks = {**DEPTH, 'normals': dict(type='SurfaceNormals'), **FLOW}
-    channels = dict(block_out_channels=(8, 16), layers_per_block=1, attention_head_dim=2, cross_attention_dim=8,
-                    norm_num_groups=4, sample_size=4, down_block_types=('CrossAttnDownBlock2D', 'DownBlock2D'),
-                    up_block_types=('UpBlock2D', 'CrossAttnUpBlock2D'))  # fmt: skip
-    cfg = Config(dict(
-        default_scope='mmmtl', work_dir=str(work_dir), experiment_name=f'cycle_{next(_NUMBERS)}', log_level='WARNING',
-        model=dict(type='LatentMultiTaskModel', tasks=tasks, autoencoder=dict(type='DCTAutoencoder', block=4, kept=2),
-                   unet=channels, tokens=dict(type='LearnedTokens'), exchange=dict(heads=2, query_width=8, hide=0.5)),
-        train_dataloader=dict(
-            batch_size=2, num_workers=0, dataset=diorama(tasks), sampler=dict(type='ResumableSampler'),
-            batch_sampler=dict(type='TaskCycleBatchSampler', accumulation=3, seed=1)),
-        train_cfg=dict(type='ResumableTrainLoop', max_iters=iters, val_interval=100),
-        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3), accumulative_counts=3),
-        param_scheduler=[dict(type='WarmupExponentialLR', warmup=2, decay_end=10, by_epoch=False)],
-        default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', interval=100)),
-        custom_hooks=[dict(type='RandomStateHook'), dict(type='AccumulationHook')],
-        randomness=dict(seed=5), visualizer=None))  # fmt: skip
+    channels = dict(
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        attention_head_dim=2,
+        cross_attention_dim=8,
+        norm_num_groups=4,
+        sample_size=4,
+        down_block_types=('CrossAttnDownBlock2D', 'DownBlock2D'),
+        up_block_types=('UpBlock2D', 'CrossAttnUpBlock2D'),
+    )
+    cfg = Config(
+        dict(
+            default_scope='mmmtl',
+            work_dir=str(work_dir),
+            experiment_name=f'cycle_{next(_NUMBERS)}',
+            log_level='WARNING',
+            model=dict(
+                type='LatentMultiTaskModel',
+                tasks=tasks,
+                autoencoder=dict(type='DCTAutoencoder', block=4, kept=2),
+                unet=channels,
+                tokens=dict(type='LearnedTokens'),
+                exchange=dict(heads=2, query_width=8, hide=0.5),
+            ),
+            train_dataloader=dict(
+                batch_size=2,
+                num_workers=0,
+                dataset=diorama(tasks),
+                sampler=dict(type='ResumableSampler'),
+                batch_sampler=dict(type='TaskCycleBatchSampler', accumulation=3, seed=1),
+            ),
+            train_cfg=dict(type='ResumableTrainLoop', max_iters=iters, val_interval=100),
+            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3), accumulative_counts=3),
+            param_scheduler=[dict(type='WarmupExponentialLR', warmup=2, decay_end=10, by_epoch=False)],
+            default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', interval=100)),
+            custom_hooks=[dict(type='RandomStateHook'), dict(type='AccumulationHook')],
+            randomness=dict(seed=5),
+            visualizer=None,
+        )
+    )
     cfg.merge_from_dict({key.replace('__', '.'): value for key, value in changes.items()})
     return cfg
 

@@ -35,8 +35,13 @@ class Thing:
 class ToyModel(BaseModel):
     """Draws from every generator that RandomStateHook keeps: dropout, own noise, numpy, Python."""
 
-    def __init__(self, data_preprocessor: dict | None = None, poison: tuple = (), poison_one: tuple = (),
-                 poison_gradient: tuple = ()):
+    def __init__(
+        self,
+        data_preprocessor: dict | None = None,
+        poison: tuple = (),
+        poison_one: tuple = (),
+        poison_gradient: tuple = (),
+    ):
         super().__init__(data_preprocessor=BaseDataPreprocessor())
         self.body = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.Linear(16, 2))
         self.noise_source = Noise()
@@ -99,17 +104,30 @@ class ToyMetric(BaseMetric):
 def config(work_dir, iters: int = 8, **changes) -> Config:
     """Return a run of ``iters`` iterations; ``changes`` are merged into it, with dots in the keys as ``__``."""
     loader = dict(batch_size=3, num_workers=0, dataset=dict(type='ToyDataset'))
-    cfg = Config(dict(
-        default_scope='mmmtl', work_dir=str(work_dir), experiment_name='toy', model=dict(type='ToyModel'),
-        train_dataloader=dict(**loader, sampler=dict(type='ResumableSampler')),
-        val_dataloader=dict(**loader, sampler=dict(type='ExactSampler')), val_evaluator=dict(type='ToyMetric'),
-        train_cfg=dict(type='ResumableTrainLoop', max_iters=iters, val_interval=3), val_cfg=dict(),
-        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01)),
-        param_scheduler=[dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=8, by_epoch=False)],
-        default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', interval=2, max_keep_ckpts=2,
-                                           save_best='score', rule='less')),
-        custom_hooks=[dict(type='RandomStateHook'), dict(type='NonFiniteLossHook')],
-        randomness=dict(seed=5), log_level='WARNING', visualizer=None))
+    cfg = Config(
+        dict(
+            default_scope='mmmtl',
+            work_dir=str(work_dir),
+            experiment_name='toy',
+            model=dict(type='ToyModel'),
+            train_dataloader=dict(**loader, sampler=dict(type='ResumableSampler')),
+            val_dataloader=dict(**loader, sampler=dict(type='ExactSampler')),
+            val_evaluator=dict(type='ToyMetric'),
+            train_cfg=dict(type='ResumableTrainLoop', max_iters=iters, val_interval=3),
+            val_cfg=dict(),
+            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01)),
+            param_scheduler=[dict(type='PolyLR', power=0.9, eta_min=0, begin=0, end=8, by_epoch=False)],
+            default_hooks=dict(
+                checkpoint=dict(
+                    type='AtomicCheckpointHook', interval=2, max_keep_ckpts=2, save_best='score', rule='less'
+                )
+            ),
+            custom_hooks=[dict(type='RandomStateHook'), dict(type='NonFiniteLossHook')],
+            randomness=dict(seed=5),
+            log_level='WARNING',
+            visualizer=None,
+        )
+    )
     cfg.merge_from_dict({key.replace('__', '.'): value for key, value in changes.items()})
     return cfg
 

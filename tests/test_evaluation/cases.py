@@ -13,12 +13,10 @@ TASKS = dict(
     semseg=dict(type='SemanticSegmentation', classes=5),
     human_parts=dict(type='HumanParts'),
     saliency=dict(
-        type='Saliency',
-        metric=[dict(type='SaliencyMeasure', protocol=p) for p in ('clean', 'upstream', 'toolkit')],
+        type='Saliency', metric=[dict(type='SaliencyMeasure', protocol=p) for p in ('clean', 'upstream', 'toolkit')]
     ),
     normals=dict(
-        type='SurfaceNormals',
-        metric=[dict(type='NormalsError'), dict(type='NormalsError', protocol='upstream')],
+        type='SurfaceNormals', metric=[dict(type='NormalsError'), dict(type='NormalsError', protocol='upstream')]
     ),
     boundary=dict(
         type='Boundary',
@@ -28,17 +26,13 @@ TASKS = dict(
         ],
     ),
     depth=dict(
-        type='Depth',
-        metric=[dict(type='DepthError', max_depth=9.0), dict(type='DepthError', protocol='upstream')],
+        type='Depth', metric=[dict(type='DepthError', max_depth=9.0), dict(type='DepthError', protocol='upstream')]
     ),
     optical_flow=dict(
-        type='OpticalFlow',
-        metric=[dict(type='EndPointError'), dict(type='EndPointError', protocol='upstream')],
+        type='OpticalFlow', metric=[dict(type='EndPointError'), dict(type='EndPointError', protocol='upstream')]
     ),
     scene_flow=dict(type='SceneFlow'),
-    albedo=dict(
-        type='Albedo', metric=[dict(type='ImageError'), dict(type='ImageError', protocol='upstream')]
-    ),
+    albedo=dict(type='Albedo', metric=[dict(type='ImageError'), dict(type='ImageError', protocol='upstream')]),
     shading=dict(type='Shading'),
 )
 

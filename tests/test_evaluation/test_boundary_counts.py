@@ -10,12 +10,7 @@ import pytest
 from scipy.io import loadmat
 
 from mmmtl.evaluation.functional.boundary import counts as figures
-from mmmtl.evaluation.functional.boundary.evaluate import (
-    even_thresholds,
-    image_counts,
-    protocol_settings,
-    quantised,
-)
+from mmmtl.evaluation.functional.boundary.evaluate import even_thresholds, image_counts, protocol_settings, quantised
 from mmmtl.evaluation.functional.boundary.labels import segmentation_boundary
 from mmmtl.evaluation.functional.boundary.nms import orientation, suppress, triangle_filter
 from mmmtl.evaluation.functional.boundary.thinning import thin
@@ -30,16 +25,23 @@ def literal_suppress(edges, angle, radius, tolerance, border):
         x, y = min(max(x, 0.0), width - 1.001), min(max(y, 0.0), height - 1.001)
         c, r = int(x), int(y)
         a, b = x - c, y - r
-        return ((1 - a) * (1 - b) * edges[r, c] + a * (1 - b) * edges[r, c + 1]
-                + (1 - a) * b * edges[r + 1, c] + a * b * edges[r + 1, c + 1])  # fmt: skip
+        return (
+            (1 - a) * (1 - b) * edges[r, c]
+            + a * (1 - b) * edges[r, c + 1]
+            + (1 - a) * b * edges[r + 1, c]
+            + a * b * edges[r + 1, c + 1]
+        )
 
     out = np.zeros_like(edges)
     margins = []
     reach = min(border, width // 2, height // 2)
     for r in range(height):
         for c in range(width):
-            across = [sample(c + d * math.cos(angle[r, c]), r + d * math.sin(angle[r, c]))
-                      for d in range(-radius, radius + 1) if d]  # fmt: skip
+            across = [
+                sample(c + d * math.cos(angle[r, c]), r + d * math.sin(angle[r, c]))
+                for d in range(-radius, radius + 1)
+                if d
+            ]
             margins.append(min(abs(edges[r, c] * tolerance - v) for v in across))
             if all(edges[r, c] * tolerance >= v for v in across):
                 fade = 1.0
@@ -50,9 +52,7 @@ def literal_suppress(edges, angle, radius, tolerance, border):
     return out, np.array(margins).reshape(edges.shape)
 
 
-@pytest.mark.parametrize(
-    'shape, radius, border', [((19, 24), 1, 5), ((16, 9), 2, 5), ((7, 30), 1, 5), ((2, 2), 1, 5)]
-)
+@pytest.mark.parametrize('shape, radius, border', [((19, 24), 1, 5), ((16, 9), 2, 5), ((7, 30), 1, 5), ((2, 2), 1, 5)])
 def test_suppression_equals_the_definition(shape, radius, border):
     rng = np.random.default_rng(shape[0])
     edges = cv2.GaussianBlur(rng.random(shape).astype(np.float32), (0, 0), 1.0)
@@ -86,12 +86,8 @@ def test_triangle_filter_in_closed_form():
     impulse = np.zeros((21, 21))
     impulse[10, 10] = 1
     weights = np.array([1, 2, 3, 4, 5, 4, 3, 2, 1]) / 25
-    np.testing.assert_allclose(
-        triangle_filter(impulse, 4)[6:15, 6:15], np.outer(weights, weights), atol=1e-15
-    )
-    np.testing.assert_allclose(
-        triangle_filter(np.full((9, 7), 0.3), 4), 0.3
-    )  # mirrored edges keep a constant
+    np.testing.assert_allclose(triangle_filter(impulse, 4)[6:15, 6:15], np.outer(weights, weights), atol=1e-15)
+    np.testing.assert_allclose(triangle_filter(np.full((9, 7), 0.3), 4), 0.3)  # mirrored edges keep a constant
     slope = np.tile(np.arange(30.0), (12, 1))
     np.testing.assert_allclose(triangle_filter(slope, 4)[:, 4:-4], slope[:, 4:-4])
     corner = np.zeros((12, 12))
@@ -125,28 +121,13 @@ def test_quantised_rounds_down():
 
 def test_protocols():
     atrc, mti, bsds = (protocol_settings(name) for name in ('atrc', 'mti', 'bsds'))
-    assert (
-        len(atrc.thresholds) == 101
-        and atrc.thresholds[:3] == (0.001, 0.01, 0.02)
-        and atrc.thresholds[-1] == 0.999
-    )
+    assert len(atrc.thresholds) == 101 and atrc.thresholds[:3] == (0.001, 0.01, 0.02) and atrc.thresholds[-1] == 0.999
     assert atrc.nms and not atrc.inclusive and atrc.thin_label
     assert len(mti.thresholds) == 99 and not mti.nms and mti.inclusive and mti.thin_label
-    assert (
-        len(bsds.thresholds) == 99
-        and not bsds.nms
-        and bsds.inclusive
-        and not bsds.thin_label
-        and bsds.interpolate
-    )
+    assert len(bsds.thresholds) == 99 and not bsds.nms and bsds.inclusive and not bsds.thin_label and bsds.interpolate
     np.testing.assert_allclose(bsds.thresholds, mti.thresholds, atol=1e-15)
     assert protocol_settings('bsds', thresholds=[0.7, 0.2], nms=True).thresholds == (0.2, 0.7)
-    for wrong in (
-        dict(protocol='seism'),
-        dict(max_dist=0.0),
-        dict(thresholds=[]),
-        dict(thresholds=[0.0, 0.5]),
-    ):
+    for wrong in (dict(protocol='seism'), dict(max_dist=0.0), dict(thresholds=[]), dict(thresholds=[0.0, 0.5])):
         with pytest.raises(ValueError):
             protocol_settings(**wrong)
 
@@ -219,11 +200,7 @@ def test_empty_and_full_maps():
 # ---- figures ---------------------------------------------------------------------------------------------------------
 def test_precision_and_recall_of_nothing():
     nothing_predicted, nothing_labelled, nothing = [0, 7, 0, 0], [0, 0, 0, 7], [0, 0, 0, 0]
-    for counts, wanted in (
-        (nothing_predicted, (1.0, 0.0)),
-        (nothing_labelled, (0.0, 1.0)),
-        (nothing, (0.0, 1.0)),
-    ):
+    for counts, wanted in ((nothing_predicted, (1.0, 0.0)), (nothing_labelled, (0.0, 1.0)), (nothing, (0.0, 1.0))):
         precision, recall = figures.precision_recall(np.array(counts)[:, None])
         assert (precision[0], recall[0]) == wanted
         assert figures.f_curve(precision, recall)[0] == 0.0
@@ -237,11 +214,7 @@ def test_best_f_and_average_precision_by_hand():
     assert index == 1 and best == pytest.approx(curve.max())
     assert figures.best_point(counts, [0.2, 0.5, 0.8]) == pytest.approx((0.5, 0.5, 5 / 6, curve.max()))
     # between the first two thresholds the F of the straight line is larger
-    line = [
-        (p, r)
-        for t in np.linspace(0, 1, 100)
-        for p, r in [((1 - t) * 0.5 + t * 5 / 6, (1 - t) * 0.8 + t * 0.5)]
-    ]
+    line = [(p, r) for t in np.linspace(0, 1, 100) for p, r in [((1 - t) * 0.5 + t * 5 / 6, (1 - t) * 0.8 + t * 0.5)]]
     assert figures.best_point(counts, [0.2, 0.5, 0.8], interpolate=True)[3] == pytest.approx(
         max(2 * p * r / (p + r) for p, r in line)
     )
@@ -260,10 +233,7 @@ def test_official_output_of_the_berkeley_benchmark(shared_dir):
     total, best = np.zeros((4, 5), np.int64), np.zeros((4, 1), np.int64)
     official = np.loadtxt(folder / 'test_2' / 'eval_bdry_img.txt')
     for row, path in zip(official, sorted((folder / 'png').glob('*.png'), key=lambda p: p.stem)):
-        labels = [
-            g['Boundaries'][0, 0]
-            for g in loadmat(folder / 'groundTruth' / f'{path.stem}.mat')['groundTruth'][0]
-        ]
+        labels = [g['Boundaries'][0, 0] for g in loadmat(folder / 'groundTruth' / f'{path.stem}.mat')['groundTruth'][0]]
         counts = image_counts(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), labels, settings)
         index = figures.best_f(counts)[0]
         assert settings.thresholds[index] == pytest.approx(row[1], abs=1e-6)

@@ -62,8 +62,7 @@ def test_label_formats(tmp_path):
         {'groundTruth': cell({'Boundaries': a.astype(np.uint8)}, {'Boundaries': b.astype(np.uint8)})},
     )
     savemat(
-        tmp_path / 'sbd.mat',
-        {'GTcls': {'Boundaries': cell(csc_matrix(a), csc_matrix(b)).T, 'Segmentation': a * 1}},
+        tmp_path / 'sbd.mat', {'GTcls': {'Boundaries': cell(csc_matrix(a), csc_matrix(b)).T, 'Segmentation': a * 1}}
     )
     savemat(tmp_path / 'pascal.mat', {'LabelMap': segments})
     savemat(tmp_path / 'other.mat', {'something': a})
@@ -134,8 +133,14 @@ def test_a_folder_is_the_sum_of_its_images(folders, processes):
 
 def test_the_metric_gives_the_same_figures(folders):
     """The registered metric, on floats, against the files, in 8 bits."""
-    tasks = build_tasks(dict(boundary=dict(type='Boundary', metric=dict(
-        type='BoundaryMeasure', protocol='mti', max_dist=0.03, thresholds=[0.3, 0.5, 0.7]))))  # fmt: skip
+    tasks = build_tasks(
+        dict(
+            boundary=dict(
+                type='Boundary',
+                metric=dict(type='BoundaryMeasure', protocol='mti', max_dist=0.03, thresholds=[0.3, 0.5, 0.7]),
+            )
+        )
+    )
     metric = MultiTaskMetric()
     metric.dataset_meta = dict(tasks=tasks)
     for i in range(5):
@@ -174,8 +179,14 @@ def test_options_of_the_metric(tmp_path):
 
 
 def test_an_image_list_in_an_evaluation(capsys):
-    tasks = build_tasks(dict(boundary=dict(type='Boundary', metric=dict(
-        type='BoundaryMeasure', thresholds=[0.3, 0.5], image_list=['im1', 'im3', 'im9']))))  # fmt: skip
+    tasks = build_tasks(
+        dict(
+            boundary=dict(
+                type='Boundary',
+                metric=dict(type='BoundaryMeasure', thresholds=[0.3, 0.5], image_list=['im1', 'im3', 'im9']),
+            )
+        )
+    )
 
     def evaluate(chosen):
         metric = MultiTaskMetric()
@@ -183,15 +194,12 @@ def test_an_image_list_in_an_evaluation(capsys):
         for i in chosen:
             value, label = make_pair(i)
             metric.process(
-                {},
-                [dict(sample_id=f'im{i}', gt={'boundary': label * 1}, pred={'boundary': value[None] / 255})],
+                {}, [dict(sample_id=f'im{i}', gt={'boundary': label * 1}, pred={'boundary': value[None] / 255})]
             )
         return metric.evaluate(len(chosen))
 
     assert evaluate([0, 1, 2, 3]) == evaluate([1, 3])
-    assert (
-        "task 'boundary' measured 2 of the 3 images in its image_list: sample ids" in capsys.readouterr().out
-    )
+    assert "task 'boundary' measured 2 of the 3 images in its image_list: sample ids" in capsys.readouterr().out
 
 
 def test_counts_are_kept_and_merged(folders, tmp_path):
@@ -208,9 +216,7 @@ def test_counts_are_kept_and_merged(folders, tmp_path):
     # what is known is not computed again
     marked = {'im0': np.full((4, 3), 7)}
     assert (evaluate_folder(*folders, SETTINGS, known=marked, progress=False).images['im0'] == 7).all()
-    with pytest.raises(
-        ValueError, match=r"different settings cannot be merged: \{'max_dist': \(0.03, 0.0075\)"
-    ):
+    with pytest.raises(ValueError, match=r"different settings cannot be merged: \{'max_dist': \(0.03, 0.0075\)"):
         merged.merge(BoundaryCounts(protocol_settings('mti', thresholds=SETTINGS.thresholds)))
     with pytest.raises(ValueError, match="disagree about 1 images, for example 'im0'"):
         whole.merge(BoundaryCounts(SETTINGS, marked))
@@ -231,9 +237,7 @@ def test_gaps_and_sizes_are_errors(folders):
     with pytest.raises(FileNotFoundError, match='there is no folder'):
         evaluate_folder(pred / 'x', gt, SETTINGS)
     cv2.imwrite(str(pred / 'im3.png'), make_pair(3)[0].T)
-    with pytest.raises(
-        ValueError, match=r'im3.png is 44 x 32, .*im3.png is 32 x 44 .*one of them is rotated'
-    ):
+    with pytest.raises(ValueError, match=r'im3.png is 44 x 32, .*im3.png is 32 x 44 .*one of them is rotated'):
         evaluate_folder(pred, gt, SETTINGS, progress=False)
 
 
@@ -252,8 +256,14 @@ def test_the_command_keeps_counts_and_writes_figures(folders, tmp_path):
     assert float(re.search(r'^ODS .* (\S+)$', text, re.M)[1]) == pytest.approx(figures['ODS']['F'], abs=1e-6)
     # two sets of images can be added
     (tmp_path / 'one.txt').write_text('im4\n')
-    both = evaluate_command(*map(str, folders), image_list=str(tmp_path / 'one.txt'), merge=[str(tmp_path / 'c.json')],
-                            protocol='mti', max_dist=0.03, thresholds=3)  # fmt: skip
+    both = evaluate_command(
+        *map(str, folders),
+        image_list=str(tmp_path / 'one.txt'),
+        merge=[str(tmp_path / 'c.json')],
+        protocol='mti',
+        max_dist=0.03,
+        thresholds=3,
+    )
     assert both == text
 
 

@@ -79,11 +79,7 @@ def test_a_run_against_itself(depth_runs):
 
 def test_resampling_repeats_with_its_seed(depth_runs):
     records = [[Records.load(os.path.join(run, RECORDS_FILE))] for run in depth_runs]
-    assert (
-        bootstrap(*records, 150, seed=1)
-        == bootstrap(*records, 150, seed=1)
-        != bootstrap(*records, 150, seed=2)
-    )
+    assert bootstrap(*records, 150, seed=1) == bootstrap(*records, 150, seed=1) != bootstrap(*records, 150, seed=2)
 
 
 @pytest.fixture(scope='module')

@@ -25,9 +25,7 @@ OFF = {('pascal_r18_one', 'without diffusion'), ('pascal_vitb', 'scale 0.04')}
 
 def test_delta_m_by_hand():
     reference = {'a/x': 50.0, 'b/y': 2.0}
-    found = delta_m(
-        {'a/x': 55.0, 'b/y': 2.5, 'c/z': 1.0}, reference, {'a/x': True, 'b/y': False, 'c/z': True}
-    )
+    found = delta_m({'a/x': 55.0, 'b/y': 2.5, 'c/z': 1.0}, reference, {'a/x': True, 'b/y': False, 'c/z': True})
     assert found.gains == {'a/x': pytest.approx(10.0), 'b/y': pytest.approx(-25.0)}
     assert found.value == pytest.approx(-7.5)
     assert mean_and_std([1.0, 2.0, 3.0]) == (2.0, 1.0) and mean_and_std([4.0]) == (4.0, 0.0)
@@ -80,11 +78,7 @@ def test_the_papers_rows_recompute(path):
             assert path.stem == 'stablemtl'
             continue
         slack = 0.005 + rounding(content, content['rows'][name])
-        assert (abs(value - printed) <= slack + 1e-9) == ((path.stem, name) not in OFF), (
-            name,
-            value,
-            printed,
-        )
+        assert (abs(value - printed) <= slack + 1e-9) == ((path.stem, name) not in OFF), (name, value, printed)
         assert abs(value - printed) < 0.25
     for name, value in reference.figures.items():  # in the units of the metrics
         assert 0 < value < 1 or name.endswith(('mErr', 'mErr_upstream')) or 'EPE' in name
@@ -96,9 +90,7 @@ def test_most_rows_agree_to_the_printed_digits():
     for path in FILES:
         reference = read_reference(str(path))
         directions = directions_of(list(reference.figures))
-        rows = {
-            n: (delta_m(f, reference.figures, directions).value, p) for n, (f, p) in reference.rows.items()
-        }
+        rows = {n: (delta_m(f, reference.figures, directions).value, p) for n, (f, p) in reference.rows.items()}
         off += [abs(value - printed) for value, printed in rows.values() if printed is not None]
     assert len(off) > 45 and sum(o < 0.0151 for o in off) >= len(off) - 6
 
@@ -106,9 +98,7 @@ def test_most_rows_agree_to_the_printed_digits():
 def test_directions_come_from_the_metrics():
     known = known_directions()
     assert known['mIoU'] and known['maxF_upstream'] and known['delta1'] and known['odsF']
-    assert not (
-        known['mErr'] or known['RMSE'] or known['EPE'] or known['LMSE_upstream'] or known['MAE_toolkit']
-    )
+    assert not (known['mErr'] or known['RMSE'] or known['EPE'] or known['LMSE_upstream'] or known['MAE_toolkit'])
     assert directions_of(['x/mIoU', 'y/RMSE', 'z/unheard']) == {'x/mIoU': True, 'y/RMSE': False}
     for name, task in make_tasks().items():
         assert task.headline in known, name

@@ -62,11 +62,7 @@ def test_sums_compare_and_travel():
 
 def random_states(rng, count):
     return [
-        dict(
-            n=rng.integers(0, 9, 4),
-            x=rng.standard_normal((2, 3)) * 10.0 ** rng.integers(-20, 20),
-            c=np.int64(1),
-        )
+        dict(n=rng.integers(0, 9, 4), x=rng.standard_normal((2, 3)) * 10.0 ** rng.integers(-20, 20), c=np.int64(1))
         for _ in range(count)
     ]
 

@@ -91,9 +91,7 @@ def test_counts_equal_a_loop_over_thresholds(rng, double):
 def test_max_f_by_hand():
     # at the best threshold 3 of 4 salient pixels are found and 1 of the positives is wrong
     counts = np.array([[3, 4], [1, 6], [1, 0]])
-    assert saliency.max_f(counts) == pytest.approx(
-        max(1.3 * 0.75 * 0.75 / (0.3 * 0.75 + 0.75), 1.3 * 0.4 / (0.12 + 1))
-    )
+    assert saliency.max_f(counts) == pytest.approx(max(1.3 * 0.75 * 0.75 / (0.3 * 0.75 + 0.75), 1.3 * 0.4 / (0.12 + 1)))
     assert saliency.max_f(np.zeros((3, 2))) == 0.0
 
 
@@ -166,9 +164,7 @@ def test_depth_sums_pool(rng):
     gt, pred = rng.uniform(0.5, 9, 500), rng.uniform(0.3, 9, 500)
     parts = [depth.depth_sums(pred[s], gt[s]) for s in (slice(0, 100), slice(100, 500))]
     pooled = {key: parts[0][key] + parts[1][key] for key in parts[0]}
-    assert depth.depth_figures(pooled) == pytest.approx(
-        depth.depth_figures(depth.depth_sums(pred, gt)), rel=1e-12
-    )
+    assert depth.depth_figures(pooled) == pytest.approx(depth.depth_figures(depth.depth_sums(pred, gt)), rel=1e-12)
 
 
 # ---- flow ------------------------------------------------------------------------------------------------------------
@@ -177,9 +173,7 @@ def test_flow_by_hand():
     pred = np.array([[104.0, 0.0], [10.0, 3.5], [0.0, -2.0]]).T
     figures = flow.flow_figures(flow.flow_sums(pred, gt), 2)
     assert figures['EPE'] == pytest.approx((4 + 3.5 + 4) / 3)
-    assert figures['Fl'] == pytest.approx(
-        2 / 3
-    )  # the first is off by more than 3 pixels but by less than 5 %
+    assert figures['Fl'] == pytest.approx(2 / 3)  # the first is off by more than 3 pixels but by less than 5 %
     assert figures['angle'] == pytest.approx((0 + math.degrees(math.atan2(3.5, 10)) + 180) / 3)
 
 
@@ -198,9 +192,7 @@ def test_image_errors_by_hand(rng):
     assert images.image_rmse(gt + error, gt, valid) == pytest.approx(0.1)
     assert images.image_rmse(gt + error, gt, valid, per_pixel=True) == pytest.approx(0.1 * math.sqrt(3))
     assert images.structural_similarity(gt, gt) == pytest.approx(1.0)
-    assert images.local_mse(0.5 * gt, gt, valid) == pytest.approx(
-        0.0, abs=1e-15
-    )  # every window finds its scale
+    assert images.local_mse(0.5 * gt, gt, valid) == pytest.approx(0.0, abs=1e-15)  # every window finds its scale
     assert images.local_mse(np.zeros_like(gt), gt, valid) == pytest.approx(1.0)
 
 
@@ -209,9 +201,7 @@ def test_fits_equal_least_squares_solvers(rng):
     pred, gt = rng.standard_normal(300), rng.standard_normal(300)
     solution = np.linalg.lstsq(np.stack([pred, np.ones(300)], 1), gt, rcond=None)[0]
     np.testing.assert_allclose(alignment.fit_scale_shift(pred, gt), solution, rtol=1e-9)
-    assert alignment.fit_scale(pred, gt) == pytest.approx(
-        np.linalg.lstsq(pred[:, None], gt, rcond=None)[0][0]
-    )
+    assert alignment.fit_scale(pred, gt) == pytest.approx(np.linalg.lstsq(pred[:, None], gt, rcond=None)[0][0])
     pair, truth = rng.standard_normal((2, 300)), rng.standard_normal((2, 300))
     truth[0] += 2 * pair[0]
     truth[1] -= pair[1]
@@ -250,9 +240,7 @@ def test_recorded_saliency_needs_the_second_sigmoid(meters):
 
     def score(double):
         counts = sum(
-            saliency.threshold_counts(
-                u['post'].numpy() / np.float32(255), u['gt'].numpy(), double_sigmoid=double
-            )
+            saliency.threshold_counts(u['post'].numpy() / np.float32(255), u['gt'].numpy(), double_sigmoid=double)
             for u in record['updates']
         )
         return 100 * saliency.max_f(counts)
@@ -279,13 +267,7 @@ def test_recorded_depth(meters):
         sums = depth.depth_sums(pred[gt != 255], gt[gt != 255])
         pooled = {key: pooled.get(key, 0) + value for key, value in sums.items()}
     figures, score = depth.depth_figures(pooled), meters['depth']['score']
-    names = {
-        'RMSE': 'rmse',
-        'logRMSE': 'log_rmse',
-        'relErr': 'abs_rel',
-        'sqRel': 'sq_rel',
-        'absErr': 'abs_err',
-    }
+    names = {'RMSE': 'rmse', 'logRMSE': 'log_rmse', 'relErr': 'abs_rel', 'sqRel': 'sq_rel', 'absErr': 'abs_err'}
     for ours, theirs in names.items():
         assert figures[ours] == pytest.approx(score[theirs], rel=2e-7), ours
 
@@ -303,10 +285,17 @@ def test_recorded_aligned_depth(latent):
     aligned = np.clip(scale * pred[valid].astype(np.float64) + shift, 1e-5, 80)
     figures = depth.depth_figures(depth.depth_sums(aligned, gt[valid]))
     names = {
-        'relErr': 'abs_relative_difference', 'sqRel': 'squared_relative_difference', 'RMSE': 'rmse_linear',
-        'logRMSE': 'rmse_log', 'log10': 'log10', 'delta1': 'delta1_acc', 'delta2': 'delta2_acc',
-        'delta3': 'delta3_acc', 'iRMSE': 'i_rmse', 'siLog': 'silog_rmse',
-    }  # fmt: skip
+        'relErr': 'abs_relative_difference',
+        'sqRel': 'squared_relative_difference',
+        'RMSE': 'rmse_linear',
+        'logRMSE': 'rmse_log',
+        'log10': 'log10',
+        'delta1': 'delta1_acc',
+        'delta2': 'delta2_acc',
+        'delta3': 'delta3_acc',
+        'iRMSE': 'i_rmse',
+        'siLog': 'silog_rmse',
+    }
     for ours, theirs in names.items():
         assert figures[ours] == pytest.approx(record['metrics'][theirs], rel=3e-7), ours
 
@@ -329,9 +318,7 @@ def test_recorded_aligned_flow(latent, key, names):
     np.testing.assert_allclose(scales, record['scale'].numpy(), rtol=1e-12)
     figures = flow.flow_figures(flow.flow_sums(scales[:, None] * pred, gt), len(pred))
     for ours, theirs in names.items():  # the angle is theirs in float32, whose arc cosine is good to 1e-5
-        assert figures[ours] == pytest.approx(
-            record['metrics'][theirs], rel=1e-5 if ours == 'angle' else 1e-7
-        ), ours
+        assert figures[ours] == pytest.approx(record['metrics'][theirs], rel=1e-5 if ours == 'angle' else 1e-7), ours
 
 
 def test_recorded_normals_of_the_latent_model(latent):

@@ -58,12 +58,7 @@ def test_every_task_and_protocol_reports(tasks, reference):
     assert {name.split('/')[0] for name in reference} == set(tasks)
     for name, task in tasks.items():
         assert f'{name}/{task.headline}' in reference, name
-    for name in (
-        'saliency/maxF_upstream',
-        'saliency/maxF_toolkit',
-        'boundary/odsF_mti',
-        'depth/relErr_upstream',
-    ):
+    for name in ('saliency/maxF_upstream', 'saliency/maxF_toolkit', 'boundary/odsF_mti', 'depth/relErr_upstream'):
         assert 0 < reference[name] < 1
     assert all(type(value) is float and math.isfinite(value) for value in reference.values())
 
@@ -91,8 +86,9 @@ def shards(world, kind):
 
 def rank_main(rank, world, port, kind, batch, folder):
     """One process of a distributed evaluation."""
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world),
-                      LOCAL_RANK=str(rank))  # fmt: skip
+    os.environ.update(
+        MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank)
+    )
     torch.set_num_threads(1)
     torch.distributed.init_process_group('gloo', rank=rank, world_size=world)
     tasks = make_tasks()
@@ -101,9 +97,7 @@ def rank_main(rank, world, port, kind, batch, folder):
     for case in kind.split('+'):
         metric = metric_of(tasks, records=os.path.join(folder, f'{case}.npz'))
         mine = shards(world, case)[rank]
-        if (
-            case == 'unlabelled'
-        ):  # this rank's samples carry no label at all; the whole set's labels are elsewhere
+        if case == 'unlabelled':  # this rank's samples carry no label at all; the whole set's labels are elsewhere
             mine = list(range(COUNT)) if rank == 0 else []
             blank = MTLDataSample(metainfo=dict(sample_id=f'blank {rank}'))
             blank.pred, blank.gt = everything[0].pred, {}
@@ -122,9 +116,7 @@ def test_ranks_do_not_matter(tmp_path, reference, world, batch):
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     kinds = 'padded+exact+empty+unlabelled'
-    mp.start_processes(
-        rank_main, args=(world, port, kinds, batch, str(tmp_path)), nprocs=world, start_method='spawn'
-    )
+    mp.start_processes(rank_main, args=(world, port, kinds, batch, str(tmp_path)), nprocs=world, start_method='spawn')
     for rank in range(world):
         found = json.loads((tmp_path / f'{rank}.json').read_text())
         assert set(found) == set(kinds.split('+'))
@@ -203,10 +195,7 @@ def test_memory_does_not_hold_states(tasks, samples):
     'change, text',
     [
         (lambda p: p.pop('depth'), "label of task 'depth' is there but no prediction; the model predicts"),
-        (
-            lambda p: p.update(semseg=torch.full((1, *SIZE), 7)),
-            r"task 'semseg': prediction holds \[7\], expected",
-        ),
+        (lambda p: p.update(semseg=torch.full((1, *SIZE), 7)), r"task 'semseg': prediction holds \[7\], expected"),
         (lambda p: p.update(depth=torch.zeros(1, 3, 4)), r'prediction is \(3, 4\) and label \(40, 52\)'),
     ],
 )
@@ -239,9 +228,7 @@ def test_wrong_configs():
     def depth(metric):
         return build_tasks(dict(depth=dict(type='Depth', metric=metric)))
 
-    with pytest.raises(
-        ConfigError, match=r"metric of task 'depth': .*protocol='upstrem'.*Did you mean 'upstream'"
-    ):
+    with pytest.raises(ConfigError, match=r"metric of task 'depth': .*protocol='upstrem'.*Did you mean 'upstream'"):
         metric_of(depth(dict(type='DepthError', protocol='upstrem')))
     with pytest.raises(ConfigError, match=r"metric of task 'depth': .*'DepthEror'.*Did you mean"):
         metric_of(depth(dict(type='DepthEror')))

@@ -77,9 +77,7 @@ def test_probabilities_are_also_written_as_published_tools_read_them(written):
     assert sorted(p.name for p in (root / 'out' / 'uint8').iterdir()) == ['boundary', 'saliency']
     for name in ('boundary', 'saliency'):
         for path in (root / 'out' / name).glob('*.npy'):
-            eight_bits = cv2.imread(
-                str(root / 'out' / 'uint8' / name / f'{path.stem}.png'), cv2.IMREAD_UNCHANGED
-            )
+            eight_bits = cv2.imread(str(root / 'out' / 'uint8' / name / f'{path.stem}.png'), cv2.IMREAD_UNCHANGED)
             np.testing.assert_array_equal(eight_bits, np.floor(np.float32(255) * np.load(path)[0]))
     # boundary figures rest on these eight bits, so they are the same from them
     config = load_config(str(root / 'ten.py'))
@@ -90,15 +88,25 @@ def test_probabilities_are_also_written_as_published_tools_read_them(written):
 def test_the_script_and_some_of_the_tasks(written, root_dir, tmp_path):
     root, metrics = written
     done = subprocess.run(
-        [sys.executable, 'tools/analysis_tools/eval_predictions.py', str(root / 'ten.py'), str(root / 'out'),
-         '--tasks', 'depth', 'semseg', '--work-dir', str(tmp_path)],
-        cwd=root_dir, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [
+            sys.executable,
+            'tools/analysis_tools/eval_predictions.py',
+            str(root / 'ten.py'),
+            str(root / 'out'),
+            '--tasks',
+            'depth',
+            'semseg',
+            '--work-dir',
+            str(tmp_path),
+        ],
+        cwd=root_dir,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / 'metrics.json').read_text())
-    assert found == {
-        name: value for name, value in metrics.items() if name.split('/')[0] in ('depth', 'semseg')
-    }
+    assert found == {name: value for name, value in metrics.items() if name.split('/')[0] in ('depth', 'semseg')}
     assert 'RMSE' in done.stdout
 
 
@@ -118,15 +126,9 @@ def test_options_on_the_command_line(written, root_dir, tmp_path):
     del options['tasks.semseg.metric.type'], options['tasks.semseg.metric.num_classes']
     options.pop('tasks.semseg.metric.protocol')
     options['test_evaluator.reference'] = str(tmp_path / 'metrics.json')
-    (tmp_path / 'metrics.json').write_text(
-        json.dumps({'semseg/mIoU': 2 * metrics['semseg/mIoU'], 'depth/delta1': 0.5})
-    )
-    found = evaluate_predictions(
-        load_config(str(root / 'ten.py'), options), str(root / 'out'), str(tmp_path / 'b')
-    )
-    assert found['delta_m'] == pytest.approx(
-        -50.0
-    )  # depth is compared by its headline, which the reference lacks
+    (tmp_path / 'metrics.json').write_text(json.dumps({'semseg/mIoU': 2 * metrics['semseg/mIoU'], 'depth/delta1': 0.5}))
+    found = evaluate_predictions(load_config(str(root / 'ten.py'), options), str(root / 'out'), str(tmp_path / 'b'))
+    assert found['delta_m'] == pytest.approx(-50.0)  # depth is compared by its headline, which the reference lacks
 
 
 def test_mistakes(written, tmp_path):
@@ -170,9 +172,7 @@ def test_class_maps(tasks, tmp_path):
         found = read_prediction(str(tmp_path / name), tasks['semseg'])
         assert found.dtype == np.int64
         np.testing.assert_array_equal(found, ids)
-    np.testing.assert_array_equal(
-        read_prediction(str(tmp_path / 'grey.png'), tasks['semseg'], offset=-1), ids - 1.0
-    )
+    np.testing.assert_array_equal(read_prediction(str(tmp_path / 'grey.png'), tasks['semseg'], offset=-1), ids - 1.0)
     np.save(tmp_path / 'soft.npy', np.zeros((3, 6, 8)))
     with pytest.raises(FileError, match=r"soft.npy: task 'semseg' expects class ids \(H, W\), found float64"):
         read_prediction(str(tmp_path / 'soft.npy'), tasks['semseg'])
@@ -184,9 +184,7 @@ def test_probability_maps(tasks, tmp_path):
     cv2.imwrite(str(tmp_path / 'wide.png'), value.astype(np.uint16) * 257)
     cv2.imwrite(str(tmp_path / 'colour.png'), np.repeat(value[..., None], 3, 2))
     for name in ('a.png', 'wide.png', 'colour.png'):
-        np.testing.assert_array_equal(
-            read_prediction(str(tmp_path / name), tasks['saliency'])[0], value / 255
-        )
+        np.testing.assert_array_equal(read_prediction(str(tmp_path / name), tasks['saliency'])[0], value / 255)
 
 
 def test_values(tasks, tmp_path):
@@ -200,20 +198,14 @@ def test_values(tasks, tmp_path):
     Image.fromarray(picture).save(tmp_path / 'picture.png')
     stored = picture.transpose(2, 0, 1) / 255
     np.testing.assert_allclose(read_prediction(str(tmp_path / 'picture.png'), tasks['albedo']), stored)
-    np.testing.assert_allclose(
-        read_prediction(str(tmp_path / 'picture.png'), tasks['normals']), 2 * stored - 1
-    )
+    np.testing.assert_allclose(read_prediction(str(tmp_path / 'picture.png'), tasks['normals']), 2 * stored - 1)
     millimetres = rng.integers(0, 65536, (6, 8)).astype(np.uint16)
     cv2.imwrite(str(tmp_path / 'depth.png'), millimetres)
     found = read_prediction(str(tmp_path / 'depth.png'), tasks['depth'], scale=0.001)
     np.testing.assert_allclose(found[0], millimetres / 1000)
-    with pytest.raises(
-        FileError, match='what the numbers of a picture mean must be said .*formats.depth.scale'
-    ):
+    with pytest.raises(FileError, match='what the numbers of a picture mean must be said .*formats.depth.scale'):
         read_prediction(str(tmp_path / 'depth.png'), tasks['depth'])
-    with pytest.raises(
-        FileError, match=r"planes.npy: task 'depth' expects 1 channel\(s\), found shape \(3, 6, 8\)"
-    ):
+    with pytest.raises(FileError, match=r"planes.npy: task 'depth' expects 1 channel\(s\), found shape \(3, 6, 8\)"):
         read_prediction(str(tmp_path / 'planes.npy'), tasks['depth'])
 
 
@@ -235,9 +227,7 @@ def test_real_middlebury_files(tasks, shared_dir, name):
     wanted = np.frombuffer(raw[12:], '<f4').reshape(height, width, 2)
     found = read_prediction(str(path), tasks['optical_flow'])
     np.testing.assert_array_equal(found, wanted.transpose(2, 0, 1))
-    off = flow_figures(
-        flow_sums((found + np.float32([[[3]], [[4]]])).reshape(2, -1), found.reshape(2, -1)), 2
-    )
+    off = flow_figures(flow_sums((found + np.float32([[[3]], [[4]]])).reshape(2, -1), found.reshape(2, -1)), 2)
     assert off['EPE'] == pytest.approx(5.0, rel=1e-6)
 
 

@@ -8,11 +8,17 @@ from mmmtl.evaluation.references import headline_figure
 from mmmtl.registry import TASKS
 
 
-@pytest.mark.parametrize(('task', 'expected'), [
-    (dict(type='Depth'), 'RMSE'), (dict(type='Boundary'), 'odsF'), (dict(type='Saliency'), 'maxF'),
-    (dict(type='Depth', metric=dict(type='DepthError', protocol='upstream')), 'RMSE_upstream'),
-    (dict(type='Albedo', metric=dict(type='ImageError', protocol='upstream')), 'RMSE_upstream'),
-    (dict(type='OpticalFlow', metric=[dict(type='EndPointError', protocol='upstream')]), 'EPE_upstream')])  # fmt: skip
+@pytest.mark.parametrize(
+    ('task', 'expected'),
+    [
+        (dict(type='Depth'), 'RMSE'),
+        (dict(type='Boundary'), 'odsF'),
+        (dict(type='Saliency'), 'maxF'),
+        (dict(type='Depth', metric=dict(type='DepthError', protocol='upstream')), 'RMSE_upstream'),
+        (dict(type='Albedo', metric=dict(type='ImageError', protocol='upstream')), 'RMSE_upstream'),
+        (dict(type='OpticalFlow', metric=[dict(type='EndPointError', protocol='upstream')]), 'EPE_upstream'),
+    ],
+)
 def test_headline_names_the_protocol(task, expected):
     assert headline_figure(TASKS.build(task)) == expected
 

@@ -11,11 +11,7 @@ from torch import nn
 from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
 from mmmtl.models.layers.recompute import recomputed
 from mmmtl.models.layers.winograd import use_winograd
-from mmmtl.models.layers.winograd_train import (
-    TrainedWinogradConv2d,
-    _pays,
-    conv3x3_gradients,
-)
+from mmmtl.models.layers.winograd_train import TrainedWinogradConv2d, _pays, conv3x3_gradients
 
 
 def branch_of(channels=6, count=2) -> ResidualBranch:
@@ -107,7 +103,8 @@ def test_gradients_by_winograd_are_those_of_the_convolution(shape):
     assert _pays(x, weight)
     wide = [t.double() for t in (x, weight, dy)]
     dx, dweight, _ = torch.ops.aten.convolution_backward(
-        wide[2], wide[0], wide[1], None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False])  # fmt: skip
+        wide[2], wide[0], wide[1], None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
+    )
     for found, wanted in zip(conv3x3_gradients(dy, x, weight, (True, True)), (dx, dweight)):
         assert ((found - wanted).norm() / wanted.norm()).item() < 2e-5
     assert conv3x3_gradients(dy, x, weight, (False, False)) == (None, None)
@@ -118,7 +115,8 @@ def test_small_convolutions_stay_as_they_are():
     assert not _pays(x, weight)
     dy = torch.randn_like(x)
     wanted = torch.ops.aten.convolution_backward(
-        dy, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False])[:2]  # fmt: skip
+        dy, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
+    )[:2]
     for found, expected in zip(conv3x3_gradients(dy, x, weight, (True, True)), wanted):
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
@@ -160,8 +158,9 @@ def test_recomputed_part_is_the_part(norm):
             y = x.clone().requires_grad_()
             out = call(y)
             out.square().sum().backward()
-        results.append((out.detach(), y.grad, {n: p.grad for n, p in module.named_parameters()},
-                        dict(module.named_buffers())))  # fmt: skip
+        results.append(
+            (out.detach(), y.grad, {n: p.grad for n, p in module.named_parameters()}, dict(module.named_buffers()))
+        )
     for found, expected in zip(*results):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
     assert int(part[1].num_batches_tracked) == 2

@@ -59,10 +59,7 @@ def test_normalising_here_or_in_the_pipeline_is_the_same():
 
 
 def test_sizes_are_made_equal_at_the_right_and_bottom():
-    samples = [
-        sample('a', (6, 8), (1, 1, 0, 0), depth=depth((6, 8), 1)),
-        sample('b', (9, 5), depth=depth((9, 5), 2)),
-    ]
+    samples = [sample('a', (6, 8), (1, 1, 0, 0), depth=depth((6, 8), 1)), sample('b', (9, 5), depth=depth((9, 5), 2))]
     inputs = [torch.ones(2, 3, 6, 8), torch.ones(2, 3, 9, 5)]
     batch = MTLDataPreprocessor(size_divisor=4)(dict(inputs=inputs, data_samples=samples), training=True)
     assert batch['inputs'].shape == (2, 2, 3, 12, 8)

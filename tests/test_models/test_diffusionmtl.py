@@ -17,11 +17,18 @@ from tests.parity.record_diffusionmtl import PASCAL, record
 from tests.parity.replay import replay_file
 
 DATA = Path(__file__).parents[1] / 'data'
-TASKS = dict(semseg=dict(type='SemanticSegmentation', classes=4), depth=dict(type='Depth', loss_weight=2.0),
-             normals=dict(type='SurfaceNormals', loss_weight=3.0))  # fmt: skip
+TASKS = dict(
+    semseg=dict(type='SemanticSegmentation', classes=4),
+    depth=dict(type='Depth', loss_weight=2.0),
+    normals=dict(type='SurfaceNormals', loss_weight=3.0),
+)
 PUBLISHED = dict(
-    semseg=dict(type='SemanticSegmentation', classes=21), human_parts=dict(type='HumanParts'),
-    saliency=dict(type='Saliency'), normals=dict(type='SurfaceNormals'), boundary=dict(type='Boundary'))  # fmt: skip
+    semseg=dict(type='SemanticSegmentation', classes=21),
+    human_parts=dict(type='HumanParts'),
+    saliency=dict(type='Saliency'),
+    normals=dict(type='SurfaceNormals'),
+    boundary=dict(type='Boundary'),
+)
 
 
 def model_of(tasks=TASKS, width=16, backbone='resnet18', neck=True, **options) -> MultiTaskModel:
@@ -33,9 +40,11 @@ def model_of(tasks=TASKS, width=16, backbone='resnet18', neck=True, **options) -
 
 def targets_of(rows: dict[str, list[int]], size=(64, 64)) -> dict:
     generator = torch.Generator().manual_seed(1)
-    made = dict(semseg=lambda n: torch.randint(0, 4, (n, *size), generator=generator),
-                depth=lambda n: torch.rand(n, 1, *size, generator=generator) + 1,
-                normals=lambda n: torch.nn.functional.normalize(torch.randn(n, 3, *size, generator=generator), dim=1))
+    made = dict(
+        semseg=lambda n: torch.randint(0, 4, (n, *size), generator=generator),
+        depth=lambda n: torch.rand(n, 1, *size, generator=generator) + 1,
+        normals=lambda n: torch.nn.functional.normalize(torch.randn(n, 3, *size, generator=generator), dim=1),
+    )
     return {name: (torch.tensor(index), made[name](len(index))) for name, index in rows.items()}
 
 
@@ -51,9 +60,16 @@ def test_small_recording_of_the_clone(variant):
     assert not failures(results)
 
 
-@pytest.mark.parametrize(('variant', 'options'), [
-    ('feature', dict(steps=3)), ('prediction', dict(steps=1)), ('prediction', dict(steps=3)),
-    ('feature', dict(tasks={'semseg': 4})), ('prediction', dict(tasks={'depth': 1, 'normals': 3}))])  # fmt: skip
+@pytest.mark.parametrize(
+    ('variant', 'options'),
+    [
+        ('feature', dict(steps=3)),
+        ('prediction', dict(steps=1)),
+        ('prediction', dict(steps=3)),
+        ('feature', dict(tasks={'semseg': 4})),
+        ('prediction', dict(tasks={'depth': 1, 'normals': 3})),
+    ],
+)
 def test_equals_the_transcription(variant, options):
     setting = Setting(**{'tasks': PASCAL, 'variant': variant, 'width': 8, 'hidden': 12, **options})
     results = diffusionmtl.replay(record(setting, size=(32, 64), seed=5, dtype=torch.float64))
@@ -90,11 +106,15 @@ def test_losses_of_the_published_program(shared_dir):
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(('options', 'count'), [
-    (dict(mode='feature'), 132_913_284), (dict(mode='prediction'), 132_913_284),
-    (dict(mode='prediction', condition='both'), 133_069_956),
-    (dict(mode='prediction', condition='predictions'), 121_273_476),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('options', 'count'),
+    [
+        (dict(mode='feature'), 132_913_284),
+        (dict(mode='prediction'), 132_913_284),
+        (dict(mode='prediction', condition='both'), 133_069_956),
+        (dict(mode='prediction', condition='predictions'), 121_273_476),
+    ],
+)
 def test_parameter_counts_of_the_paper(options, count):
     with torch.device('meta'):
         model = model_of(PUBLISHED, width=512, hidden=512, **options)
@@ -104,9 +124,11 @@ def test_parameter_counts_of_the_paper(options, count):
 def test_multitask_baseline_of_the_paper():
     with torch.device('meta'):
         model = MultiTaskModel(
-            PUBLISHED, dict(type='TimmBackbone', model_name='resnet18'),
+            PUBLISHED,
+            dict(type='TimmBackbone', model_name='resnet18'),
             dict(type='PlainDecoder', channels=512, num_blocks=6),
-            neck=dict(type='ConcatFusion', channels=512))  # fmt: skip
+            neck=dict(type='ConcatFusion', channels=512),
+        )
     assert sum(p.numel() for p in model.parameters()) == 157_237_346
 
 
@@ -137,8 +159,15 @@ def test_pairs_in_one_batch_are_pairs_one_by_one(mode):
     noise = {f'{k}.{n}': torch.randn(3, c, 8, 8, dtype=torch.float64) for k in ('q', 'p1') for n, c in shapes.items()}
     together = decoder.loss(feats, targets, RecordedNoise(noise), (64, 64))
     for name, index in rows.items():
-        alone = [decoder.loss(feats, {name: (targets[name][0][i : i + 1], targets[name][1][i : i + 1])},
-                              RecordedNoise(noise), (64, 64)) for i in range(len(index))]  # fmt: skip
+        alone = [
+            decoder.loss(
+                feats,
+                {name: (targets[name][0][i : i + 1], targets[name][1][i : i + 1])},
+                RecordedNoise(noise),
+                (64, 64),
+            )
+            for i in range(len(index))
+        ]
         for key in (f'loss_{name}', f'aux.loss_{name}'):
             assert together[key].item() == pytest.approx(sum(a[key] for a in alone).item(), rel=1e-6)
 
@@ -162,8 +191,10 @@ def test_every_image_weighs_the_same():
 
 def test_intermediate_weight_scales_the_initial_losses():
     images, targets = torch.randn(2, 3, 64, 64), targets_of({'depth': [0, 1]})
-    values = [model_of(intermediate_weight=w).eval()(images, mode='loss', targets=targets)['aux.loss_depth'].item()
-              for w in (0.5, 2.0)]  # fmt: skip
+    values = [
+        model_of(intermediate_weight=w).eval()(images, mode='loss', targets=targets)['aux.loss_depth'].item()
+        for w in (0.5, 2.0)
+    ]
     assert values[1] == pytest.approx(4 * values[0], rel=1e-6)
 
 
@@ -212,14 +243,17 @@ def gradient_reaches(model, module, loss_key='loss_depth') -> bool:
     return any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
 
 
-@pytest.mark.parametrize(('options', 'head', 'branch'), [
-    (dict(mode='feature'), False, False),
-    (dict(mode='feature', detach_predictions=False), True, True),
-    (dict(mode='feature', condition='features'), False, True),
-    (dict(mode='prediction'), False, True),
-    (dict(mode='prediction', detach_features=True), False, False),
-    (dict(mode='prediction', detach_features=True, condition='both', detach_predictions=False), True, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('options', 'head', 'branch'),
+    [
+        (dict(mode='feature'), False, False),
+        (dict(mode='feature', detach_predictions=False), True, True),
+        (dict(mode='feature', condition='features'), False, True),
+        (dict(mode='prediction'), False, True),
+        (dict(mode='prediction', detach_features=True), False, False),
+        (dict(mode='prediction', detach_features=True, condition='both', detach_predictions=False), True, True),
+    ],
+)
 def test_what_the_condition_lets_through(options, head, branch):
     """Gradients of one task's final loss in another task's preliminary head and branch."""
     model = model_of(**options).train()
@@ -252,18 +286,29 @@ def test_without_condition_tasks_do_not_see_each_other():
 
 
 def test_any_backbone_and_any_size():
-    vit = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(48, 64), embed_dim=24, depth=4,
-               num_heads=2)  # fmt: skip
-    model = MultiTaskModel(TASKS, vit, dict(type='DiffusionMTLDecoder', hidden=16, token_scale=2),
-                           neck=dict(type='ConcatFusion', channels=16, stride=16)).train()  # fmt: skip
+    vit = dict(
+        type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(48, 64), embed_dim=24, depth=4, num_heads=2
+    )
+    model = MultiTaskModel(
+        TASKS,
+        vit,
+        dict(type='DiffusionMTLDecoder', hidden=16, token_scale=2),
+        neck=dict(type='ConcatFusion', channels=16, stride=16),
+    ).train()
     losses = model(torch.randn(2, 3, 48, 64), mode='loss', targets=targets_of({'depth': [0]}, (48, 64)))
     assert all(torch.isfinite(v) for v in losses.values())
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(mode='features'), "Did you mean 'feature'"), (dict(condition='prediction'), "Did you mean 'predictions'"),
-    (dict(composition='balance'), "Did you mean 'balanced'"), (dict(neck=False), "neck=dict.type='ConcatFusion'"),
-    (dict(heads=3), 'cannot be split into 3 heads')])  # fmt: skip
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(mode='features'), "Did you mean 'feature'"),
+        (dict(condition='prediction'), "Did you mean 'predictions'"),
+        (dict(composition='balance'), "Did you mean 'balanced'"),
+        (dict(neck=False), "neck=dict.type='ConcatFusion'"),
+        (dict(heads=3), 'cannot be split into 3 heads'),
+    ],
+)
 def test_mistakes(options, message):
     with pytest.raises((ConfigError, ValueError), match=message):
         model_of(**options)

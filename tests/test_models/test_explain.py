@@ -11,10 +11,19 @@ from mmmtl.models import MultiTaskModel
 from mmmtl.registry import ConfigError
 from mmmtl.structures import Exhibit, MTLDataSample
 
-TASKS = dict(semseg=dict(type='SemanticSegmentation', classes=4), depth=dict(type='Depth'),
-             normals=dict(type='SurfaceNormals'))  # fmt: skip
-BACKBONE = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(32, 48), patch_size=8, embed_dim=24,
-                depth=2, num_heads=2, out_indices=(0, 1))  # fmt: skip
+TASKS = dict(
+    semseg=dict(type='SemanticSegmentation', classes=4), depth=dict(type='Depth'), normals=dict(type='SurfaceNormals')
+)
+BACKBONE = dict(
+    type='TimmBackbone',
+    model_name='vit_tiny_patch16_224',
+    img_size=(32, 48),
+    patch_size=8,
+    embed_dim=24,
+    depth=2,
+    num_heads=2,
+    out_indices=(0, 1),
+)
 
 
 def build(**decoder):
@@ -82,8 +91,12 @@ def test_padding_is_cut_off():
 
 
 def test_a_decoder_without_a_story_says_so():
-    model = MultiTaskModel(TASKS, BACKBONE, dict(type='PlainDecoder', channels=8, num_blocks=1),
-                           neck=dict(type='LevelProjection', channels=16))  # fmt: skip
+    model = MultiTaskModel(
+        TASKS,
+        BACKBONE,
+        dict(type='PlainDecoder', channels=8, num_blocks=1),
+        neck=dict(type='LevelProjection', channels=16),
+    )
     with pytest.raises(ConfigError, match='model.decoder: PlainDecoder cannot explain'):
         model.explain(torch.zeros(1, 3, 32, 48))
 

@@ -50,7 +50,8 @@ def counted(model):
     for name in ('unet', 'auxiliary'):
         if getattr(model, name) is not None:
             getattr(model, name).register_forward_pre_hook(
-                lambda m, args, name=name: counts.__setitem__(name, counts[name] + len(args[0])))  # fmt: skip
+                lambda m, args, name=name: counts.__setitem__(name, counts[name] + len(args[0]))
+            )
     for layer in model.task_attention.values():
         for role in ('key', 'value', 'query'):
             for part in getattr(layer, role).values():
@@ -159,8 +160,13 @@ def test_loss_is_the_mean_square_over_valid_cells():
     image, valid = model.tasks['depth'].to_image(label)
     target = model.autoencoder.encode(image)
     pred = model.main_latents(model.encode_frames(frames(pair=False)), tasks=['depth'])['depth']
-    cells = [((pred - target)[k, :, i, j] ** 2) for k in range(2) for i in range(4) for j in range(6)
-             if valid[k, 0, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].all()]  # fmt: skip
+    cells = [
+        ((pred - target)[k, :, i, j] ** 2)
+        for k in range(2)
+        for i in range(4)
+        for j in range(6)
+        if valid[k, 0, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].all()
+    ]
     assert len(cells) == 48 - 4
     torch.testing.assert_close(loss['loss_depth'], torch.stack(cells).mean())
 
@@ -190,7 +196,8 @@ def test_batch_without_a_valid_cell_contributes_zero(exchange):
 def test_a_step_trains_the_parameters_of_its_task_alone():
     model = make({**EXCHANGE, 'hide': 0.0}).train()
     model(frames(), mode='loss', targets={'scene_flow': (torch.arange(2), labels(model, 'scene_flow'))})[
-        'loss_scene_flow'].backward()  # fmt: skip
+        'loss_scene_flow'
+    ].backward()
     for layer in model.task_attention.values():
         for name in TASKS:
             own = name == 'scene_flow'
@@ -266,8 +273,10 @@ def test_nothing_is_hidden_in_evaluation():
 # ---- predictions -----------------------------------------------------------------------------------------------------
 def test_predictions_have_the_original_size():
     model = make(EXCHANGE)
-    samples = [MTLDataSample(metainfo=dict(sample_id='a', ori_shape=(11, 19), padding=(1, 3, 2, 2))),
-               MTLDataSample(metainfo=dict(sample_id='b', ori_shape=(16, 24)))]  # fmt: skip
+    samples = [
+        MTLDataSample(metainfo=dict(sample_id='a', ori_shape=(11, 19), padding=(1, 3, 2, 2))),
+        MTLDataSample(metainfo=dict(sample_id='b', ori_shape=(16, 24))),
+    ]
     found = model(frames(), samples, mode='predict')
     for sample in found:
         for name, task in model.tasks.items():
@@ -373,8 +382,12 @@ def test_pretrained_folders_in_diffusers_form(tmp_path):
     unet.save_pretrained(tmp_path / 'unet')
     vae.save_pretrained(tmp_path / 'vae')
     model = LatentMultiTaskModel(
-        TASKS, dict(type='KLAutoencoder', config=VAE, pretrained=str(tmp_path)), UNET, dict(type='LearnedTokens'),
-        pretrained_unet=str(tmp_path))  # fmt: skip
+        TASKS,
+        dict(type='KLAutoencoder', config=VAE, pretrained=str(tmp_path)),
+        UNET,
+        dict(type='LearnedTokens'),
+        pretrained_unet=str(tmp_path),
+    )
     model.init_weights()
     assert torch.equal(model.unet.conv_out.weight, unet.conv_out.weight)
     assert torch.equal(model.autoencoder.network.quant_conv.weight, vae.quant_conv.weight)
@@ -392,8 +405,13 @@ def test_a_checkpoint_is_complete(tmp_path):
     model = make(EXCHANGE, **options)
     expected = model(frames(), mode='tensor')
     (tmp_path / 'tokens.pt').unlink()
-    again = LatentMultiTaskModel(TASKS, dict(type='KLAutoencoder', config=model.autoencoder.config), UNET,
-                                 dict(type='TokenFile', path='gone.pt'), EXCHANGE).eval()  # fmt: skip
+    again = LatentMultiTaskModel(
+        TASKS,
+        dict(type='KLAutoencoder', config=model.autoencoder.config),
+        UNET,
+        dict(type='TokenFile', path='gone.pt'),
+        EXCHANGE,
+    ).eval()
     with pytest.raises(RuntimeError, match="tokens of task 'albedo' are not there yet"):
         again(frames(), mode='tensor')
     again.load_state_dict(model.state_dict())
@@ -401,15 +419,18 @@ def test_a_checkpoint_is_complete(tmp_path):
     assert all(torch.equal(found[name], expected[name]) for name in TASKS)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(exchange=dict(head=2)), r"model\.exchange\.head: unknown argument.*'heads'"),
-    (dict(exchange=dict(places='decoders')), r"model\.exchange\.places must be 'all' or 'decoder'"),
-    (dict(exchange=dict(heads=3)), '3 heads do not divide the 16 channels'),
-    (dict(second_frame='dublicate'), "model.second_frame must be.*'duplicate'"),
-    (dict(empty='noise'), 'model.empty must be'),
-    (dict(unet={**UNET, 'block_out_channel': 3}), r"model\.unet\.block_out_channel.*'block_out_channels'"),
-    (dict(unet={**UNET, 'in_channels': 4}), r'model\.unet\.in_channels = 4, but the autoencoder needs 27'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(exchange=dict(head=2)), r"model\.exchange\.head: unknown argument.*'heads'"),
+        (dict(exchange=dict(places='decoders')), r"model\.exchange\.places must be 'all' or 'decoder'"),
+        (dict(exchange=dict(heads=3)), '3 heads do not divide the 16 channels'),
+        (dict(second_frame='dublicate'), "model.second_frame must be.*'duplicate'"),
+        (dict(empty='noise'), 'model.empty must be'),
+        (dict(unet={**UNET, 'block_out_channel': 3}), r"model\.unet\.block_out_channel.*'block_out_channels'"),
+        (dict(unet={**UNET, 'in_channels': 4}), r'model\.unet\.in_channels = 4, but the autoencoder needs 27'),
+    ],
+)
 def test_mistakes_in_the_config(options, message):
     with pytest.raises((ConfigError, ValueError), match=message):
         make(**options)
@@ -456,8 +477,7 @@ def test_published_size_on_the_meta_device(root_dir):
         assert sum(p.numel() for p in model.auxiliary.parameters()) == 865_933_764
         assert sum(p.numel() for p in model.task_attention.parameters()) == 390_528_320
         assert sum(p.numel() for p in model.autoencoder.parameters()) == 83_653_863
-        model.tokens.put({name: torch.zeros(length, 1024) for name, length in
-                          zip(TASKS, (5, 3, 3, 3, 4, 4, 4))})  # fmt: skip
+        model.tokens.put({name: torch.zeros(length, 1024) for name, length in zip(TASKS, (5, 3, 3, 3, 4, 4, 4))})
         with FlopCounterMode(display=False) as flops:
             model(torch.zeros(1, 2, 3, 176, 608), mode='tensor')
     assert flops.get_total_flops() < 13.1e12

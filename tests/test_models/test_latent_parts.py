@@ -104,9 +104,9 @@ def test_token_file(tmp_path):
     assert torch.equal(again('normals'), table['normal'])
     with pytest.raises(ValueError, match="no tokens for task 'normals' or prompt 'normels'.*Did you mean 'normal'"):
         TokenFile({'normals': 'normal'}, 6, str(path), prompts={'normals': 'normels'}).init_weights()
-    with pytest.raises(ValueError, match=r"expected \(1 to 16, 5\), found \(4, 6\)"):
+    with pytest.raises(ValueError, match=r'expected \(1 to 16, 5\), found \(4, 6\)'):
         TokenFile({'optical_flow': 'optical flow'}, 5, str(path)).init_weights()
-    with pytest.raises(ValueError, match=r"expected \(1 to 3, 6\), found \(4, 6\)"):
+    with pytest.raises(ValueError, match=r'expected \(1 to 3, 6\), found \(4, 6\)'):
         TokenFile({'optical_flow': 'optical flow'}, 6, str(path), max_length=3).init_weights()
     with pytest.raises(FileNotFoundError, match='no such file'):
         again.init_weights()
@@ -131,8 +131,14 @@ def test_text_tokens_are_encoded_once_and_without_padding(tmp_path):
     (tmp_path / 'tokenizer/vocab.json').write_text(json.dumps(table))
     (tmp_path / 'tokenizer/merges.txt').write_text('#version: 0.2\nl o\nlo w</w>\n')
     config = transformers.CLIPTextConfig(
-        vocab_size=len(table), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        bos_token_id=4, eos_token_id=5)  # fmt: skip
+        vocab_size=len(table),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        bos_token_id=4,
+        eos_token_id=5,
+    )
     transformers.CLIPTextModel(config).save_pretrained(tmp_path / 'text_encoder')
     tokens.init_weights()
     assert tokens('optical_flow').shape == (2 + 7 + 2, 16) and tokens('depth').shape == (2 + 5, 16)
@@ -176,8 +182,10 @@ def test_scores_are_mean_shares():
     values = torch.eye(4)[:, None, None, :, None].expand(4, 2, 5, 4, 3).flatten(-2)  # source s shows s in every head
     shares = pixel_attention(query.repeat(1, 1, 1), key, values[..., :12], 3)
     assert shares.shape == (2, 5, 12)
-    expected = [naive_attention(query, key, torch.zeros_like(key).index_fill_(0, torch.tensor(s), 1.0), 3).mean()
-                for s in range(4)]  # fmt: skip
+    expected = [
+        naive_attention(query, key, torch.zeros_like(key).index_fill_(0, torch.tensor(s), 1.0), 3).mean()
+        for s in range(4)
+    ]
     torch.testing.assert_close(scores, torch.stack(expected), atol=1e-6, rtol=1e-5)
 
 
@@ -209,9 +217,14 @@ def test_places_are_those_of_the_network_in_the_order_of_execution():
     unet(torch.randn(1, 6, 8, 8), 999, torch.randn(1, 2, 12), cross_attention_kwargs=dict(exchange=exchange))
     assert seen == list(widths.items())
     assert list(self_attentions(unet)) == [
-        'down_blocks_0_attentions_0', 'down_blocks_1_attentions_0', 'mid_block_attentions_0',
-        'up_blocks_0_attentions_0', 'up_blocks_0_attentions_1', 'up_blocks_1_attentions_0',
-        'up_blocks_1_attentions_1']  # fmt: skip
+        'down_blocks_0_attentions_0',
+        'down_blocks_1_attentions_0',
+        'mid_block_attentions_0',
+        'up_blocks_0_attentions_0',
+        'up_blocks_0_attentions_1',
+        'up_blocks_1_attentions_0',
+        'up_blocks_1_attentions_1',
+    ]
     deep = build_unet({**UNET, 'transformer_layers_per_block': 2}, 6, 2)
     assert list(self_attentions(deep))[:2] == ['down_blocks_0_attentions_0_0', 'down_blocks_0_attentions_0_1']
 
@@ -228,8 +241,9 @@ def test_attention_equals_that_of_diffusers():
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     with torch.no_grad():
         for options in ({}, dict(encoder_attention_mask=mask)):
-            torch.testing.assert_close(ours(*inputs, **options).sample, theirs(*inputs, **options).sample,
-                                       atol=1e-6, rtol=0)  # fmt: skip
+            torch.testing.assert_close(
+                ours(*inputs, **options).sample, theirs(*inputs, **options).sample, atol=1e-6, rtol=0
+            )
         open_attention(ours, half=True)
         half = ours(*inputs).sample - theirs(*inputs).sample
     assert 1e-7 < half.abs().max() < 5e-3

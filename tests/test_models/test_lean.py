@@ -68,10 +68,21 @@ def block_of(kind: str) -> tuple[nn.Module, tuple]:
     }[kind]
 
 
-@pytest.mark.parametrize('kind', [
-    'resnet', 'wider resnet', 'resnet without time', 'scaled resnet', 'modulated resnet', 'enlarging resnet', 'gate',
-    'enlargement', 'enlargement to a size', 'enlargement alone',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'resnet',
+        'wider resnet',
+        'resnet without time',
+        'scaled resnet',
+        'modulated resnet',
+        'enlarging resnet',
+        'gate',
+        'enlargement',
+        'enlargement to a size',
+        'enlargement alone',
+    ],
+)
 def test_lean_block_is_the_block(kind):
     block, inputs = block_of(kind)
     block.eval()

@@ -19,8 +19,13 @@ def two_class():
 
 
 def pixels(label):
-    return [(b, y, x) for b in range(label.shape[0]) for y in range(label.shape[1]) for x in range(label.shape[2])
-            if label[b, y, x] != 255]  # fmt: skip
+    return [
+        (b, y, x)
+        for b in range(label.shape[0])
+        for y in range(label.shape[1])
+        for x in range(label.shape[2])
+        if label[b, y, x] != 255
+    ]
 
 
 def test_cross_entropy(two_class):
@@ -29,9 +34,7 @@ def test_cross_entropy(two_class):
     nll = [-math.log(torch.softmax(logits[b, :, y, x], 0)[label[b, y, x]]) for b, y, x in known]
     assert CrossEntropy()(logits, label).item() == pytest.approx(sum(nll) / len(known), rel=1e-5)
     weighted = [n * (1.0, 3.0)[label[i]] for n, i in zip(nll, known)]
-    assert CrossEntropy([1.0, 3.0])(logits, label).item() == pytest.approx(
-        sum(weighted) / len(known), rel=1e-5
-    )
+    assert CrossEntropy([1.0, 3.0])(logits, label).item() == pytest.approx(sum(weighted) / len(known), rel=1e-5)
 
 
 def test_balanced_cross_entropy(two_class):
@@ -40,7 +43,8 @@ def test_balanced_cross_entropy(two_class):
     share = sum(label[i] == 0 for i in known).item() / len(known)
     total = sum(
         -math.log(torch.softmax(logits[b, :, y, x], 0)[label[b, y, x]]) * (share if label[b, y, x] else 1 - share)
-        for b, y, x in known)  # fmt: skip
+        for b, y, x in known
+    )
     assert BalancedCrossEntropy()(logits, label).item() == pytest.approx(total / len(known), rel=1e-5)
 
 
@@ -58,9 +62,7 @@ def test_masked_l1_divides_by_pixels_and_normalises():
     torch.manual_seed(0)
     prediction, label = torch.randn(1, 3, 2, 2), torch.randn(1, 3, 2, 2)
     label[0, :, 0, 0] = math.nan
-    expected = (
-        sum((prediction[0, :, y, x] - label[0, :, y, x]).abs().sum() for y, x in ((0, 1), (1, 0), (1, 1))) / 3
-    )
+    expected = sum((prediction[0, :, y, x] - label[0, :, y, x]).abs().sum() for y, x in ((0, 1), (1, 0), (1, 1))) / 3
     torch.testing.assert_close(MaskedL1()(prediction, label), expected)
     unit = prediction / prediction.norm(dim=1, keepdim=True)
     torch.testing.assert_close(MaskedL1(normalize=True)(prediction * 5, label), MaskedL1()(unit, label))

@@ -11,10 +11,12 @@ from mmmtl.models.backbones.timm_backbone import TimmBackbone, resample_position
 from mmmtl.registry import ConfigError
 from mmmtl.structures import MTLDataSample
 
-TASKS = dict(semseg=dict(type='SemanticSegmentation', classes=4), depth=dict(type='Depth'),
-             normals=dict(type='SurfaceNormals'))  # fmt: skip
-VIT = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(32, 48), embed_dim=24, depth=4,
-           num_heads=2)  # fmt: skip
+TASKS = dict(
+    semseg=dict(type='SemanticSegmentation', classes=4), depth=dict(type='Depth'), normals=dict(type='SurfaceNormals')
+)
+VIT = dict(
+    type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=(32, 48), embed_dim=24, depth=4, num_heads=2
+)
 
 
 def model_of(tasks=TASKS, backbone=VIT, decoder=None, **kwargs) -> MultiTaskModel:
@@ -26,9 +28,7 @@ def model_of(tasks=TASKS, backbone=VIT, decoder=None, **kwargs) -> MultiTaskMode
 def targets_of(size=(32, 48)) -> dict:
     depth = torch.rand(1, 1, *size) + 1
     depth[..., :4] = float('nan')
-    return dict(
-        semseg=(torch.tensor([0, 1]), torch.randint(0, 4, (2, *size))), depth=(torch.tensor([1]), depth)
-    )
+    return dict(semseg=(torch.tensor([0, 1]), torch.randint(0, 4, (2, *size))), depth=(torch.tensor([1]), depth))
 
 
 def test_losses_have_a_key_per_task_and_zero_where_nobody_is_labelled():
@@ -54,8 +54,10 @@ def test_a_batch_without_any_label_trains_nothing_but_keeps_the_graph():
 
 def test_predictions_are_unpadded_and_at_the_original_size():
     model = model_of()
-    samples = [MTLDataSample(metainfo=dict(sample_id='a', ori_shape=(30, 45), padding=(1, 2, 1, 1))),
-               MTLDataSample(metainfo=dict(sample_id='b', ori_shape=(60, 90), padding=(1, 2, 1, 1)))]  # fmt: skip
+    samples = [
+        MTLDataSample(metainfo=dict(sample_id='a', ori_shape=(30, 45), padding=(1, 2, 1, 1))),
+        MTLDataSample(metainfo=dict(sample_id='b', ori_shape=(60, 90), padding=(1, 2, 1, 1))),
+    ]
     inputs = torch.randn(2, 3, 32, 48)
     out = model(inputs, samples, mode='predict')
     raw = model(inputs, samples, mode='tensor')
@@ -71,8 +73,9 @@ def test_one_by_one_gives_the_same_digits_for_every_batch():
     ids = [MTLDataSample(metainfo=dict(sample_id=str(i), ori_shape=(32, 48))) for i in range(3)]
     together = [s.pred.depth.clone() for s in model(inputs, ids, mode='predict')]
     for i in range(3):
-        torch.testing.assert_close(model(inputs[i : i + 1], ids[i : i + 1], mode='predict')[0].pred.depth, together[i],
-                                   rtol=0, atol=0)  # fmt: skip
+        torch.testing.assert_close(
+            model(inputs[i : i + 1], ids[i : i + 1], mode='predict')[0].pred.depth, together[i], rtol=0, atol=0
+        )
 
 
 def test_motion_tasks_see_both_frames():
@@ -87,15 +90,16 @@ def test_motion_tasks_see_both_frames():
     torch.testing.assert_close(single(pair)['depth'], single(pair[:, 0])['depth'])
 
 
-@pytest.mark.parametrize('backbone', [
-    dict(type='TimmBackbone', model_name='resnet10t'), dict(type='TimmBackbone', model_name='test_convnext'),
-    dict(type='mmseg.ResNetV1c', depth=18, base_channels=8, out_indices=(0, 1, 2, 3))])  # fmt: skip
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(type='TimmBackbone', model_name='resnet10t'),
+        dict(type='TimmBackbone', model_name='test_convnext'),
+        dict(type='mmseg.ResNetV1c', depth=18, base_channels=8, out_indices=(0, 1, 2, 3)),
+    ],
+)
 def test_any_backbone_goes_with_any_neck(backbone):
-    for neck in (
-        None,
-        dict(type='LevelProjection', channels=8),
-        dict(type='ConcatFusion', channels=8, stride=8),
-    ):
+    for neck in (None, dict(type='LevelProjection', channels=8), dict(type='ConcatFusion', channels=8, stride=8)):
         raw = model_of(backbone=backbone, neck=neck)(torch.randn(1, 3, 64, 96))
         assert raw['semseg'].shape == (1, 4, 64, 96)
 
@@ -125,14 +129,12 @@ def test_position_embedding_is_resampled_without_antialias():
     grid = torch.randn(1, 16, 3)
     same = resample_position_embedding(grid, (4, 4), (4, 4))
     assert same is grid
-    expected = torch.nn.functional.interpolate(
-        grid.reshape(1, 4, 4, 3).permute(0, 3, 1, 2), (2, 6), mode='bicubic'
+    expected = torch.nn.functional.interpolate(grid.reshape(1, 4, 4, 3).permute(0, 3, 1, 2), (2, 6), mode='bicubic')
+    torch.testing.assert_close(resample_position_embedding(grid, (4, 4), (2, 6)), expected.flatten(2).transpose(1, 2))
+    assert not torch.allclose(
+        resample_position_embedding(grid, (4, 4), (2, 2)),
+        resample_position_embedding(grid, (4, 4), (2, 2), antialias=True),
     )
-    torch.testing.assert_close(
-        resample_position_embedding(grid, (4, 4), (2, 6)), expected.flatten(2).transpose(1, 2)
-    )
-    assert not torch.allclose(resample_position_embedding(grid, (4, 4), (2, 2)),
-                              resample_position_embedding(grid, (4, 4), (2, 2), antialias=True))  # fmt: skip
 
 
 @pytest.mark.parametrize('suffix', ['.safetensors', '.pth'])
@@ -149,17 +151,10 @@ def test_local_weights_with_class_token_are_loaded(tmp_path, suffix):
     vit = TimmBackbone('vit_tiny_patch16_224', img_size=(32, 48), checkpoint=str(path), **options)
     vit.init_weights()
     torch.testing.assert_close(vit.body.blocks[2].attn.qkv.weight, full.blocks[2].attn.qkv.weight)
-    torch.testing.assert_close(
-        vit.body.pos_embed, resample_position_embedding(full.pos_embed[:, 1:], (4, 4), (2, 3))
-    )
+    torch.testing.assert_close(vit.body.pos_embed, resample_position_embedding(full.pos_embed[:, 1:], (4, 4), (2, 3)))
     with pytest.raises(ValueError, match='missing'):
         TimmBackbone(
-            'vit_tiny_patch16_224',
-            img_size=(32, 48),
-            checkpoint=str(path),
-            embed_dim=24,
-            depth=5,
-            num_heads=2,
+            'vit_tiny_patch16_224', img_size=(32, 48), checkpoint=str(path), embed_dim=24, depth=5, num_heads=2
         ).init_weights()
 
 
@@ -171,9 +166,7 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="no model 'vit_tny_patch16_224'.*vit_tiny_patch16_224"):
         TimmBackbone('vit_tny_patch16_224')
     with pytest.raises(FileNotFoundError, match='nowhere.pth'):
-        TimmBackbone(
-            **{**{k: v for k, v in VIT.items() if k != 'type'}, 'checkpoint': 'nowhere.pth'}
-        ).init_weights()
+        TimmBackbone(**{**{k: v for k, v in VIT.items() if k != 'type'}, 'checkpoint': 'nowhere.pth'}).init_weights()
     with pytest.raises(ValueError, match='basic'):
         model_of(decoder=dict(type='PlainDecoder', channels=16, block='basik'))
     with pytest.raises(ValueError, match="'tensor'"):

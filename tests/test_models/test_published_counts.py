@@ -9,10 +9,16 @@ from mmmtl.apis import load_config
 from mmmtl.registry import ConfigError
 
 
-@pytest.mark.parametrize(('config', 'parameters', 'operations'), [
-    ('diffusionmtl/r18_pascal_feature', 132_913_284, 675.8), ('diffusionmtl/r18_pascal_prediction', 132_913_284, 628.1),
-    ('baselines/r18_pascal', 157_237_346, 607.8), ('diffusionmtl/r50_pascal_feature', 158_515_844, 742.1),
-    ('diffusionmtl/r50_pascal_prediction', 158_515_844, 694.4)])  # fmt: skip
+@pytest.mark.parametrize(
+    ('config', 'parameters', 'operations'),
+    [
+        ('diffusionmtl/r18_pascal_feature', 132_913_284, 675.8),
+        ('diffusionmtl/r18_pascal_prediction', 132_913_284, 628.1),
+        ('baselines/r18_pascal', 157_237_346, 607.8),
+        ('diffusionmtl/r50_pascal_feature', 158_515_844, 742.1),
+        ('diffusionmtl/r50_pascal_prediction', 158_515_844, 694.4),
+    ],
+)
 def test_counts_of_the_tables(root_dir, config, parameters, operations):
     found = count_published(load_config(str(root_dir / 'configs' / f'{config}.py')), (512, 512))
     assert found[0] == parameters

@@ -14,10 +14,17 @@ from mmmtl.registry import ConfigError
 from mmmtl.tasks import build_tasks
 
 ALL = dict(
-    semseg=dict(type='SemanticSegmentation', classes=5), human_parts=dict(type='HumanParts'), saliency=dict(type='Saliency'),
-    normals=dict(type='SurfaceNormals'), boundary=dict(type='Boundary'), depth=dict(type='Depth'),
-    optical_flow=dict(type='OpticalFlow'), scene_flow=dict(type='SceneFlow'), albedo=dict(type='Albedo'),
-    shading=dict(type='Shading'))  # fmt: skip
+    semseg=dict(type='SemanticSegmentation', classes=5),
+    human_parts=dict(type='HumanParts'),
+    saliency=dict(type='Saliency'),
+    normals=dict(type='SurfaceNormals'),
+    boundary=dict(type='Boundary'),
+    depth=dict(type='Depth'),
+    optical_flow=dict(type='OpticalFlow'),
+    scene_flow=dict(type='SceneFlow'),
+    albedo=dict(type='Albedo'),
+    shading=dict(type='Shading'),
+)
 SIZE, WIDTH, GRID = (48, 64), 16, (3, 4)
 EXPERTS = dict(
     conditions=dict(type='MLoREConditions', grid=GRID, ranks=(2, 3, 4), topk=2, own_rank=4), aux='level_mask'
@@ -48,9 +55,7 @@ def label(task, count, seed):
 
 def targets(decoder, rows):
     """Labels of the given rows of the batch, per task."""
-    return {
-        n: (torch.tensor(index), label(decoder.tasks[n], len(index), 5)) for n, index in rows.items() if index
-    }
+    return {n: (torch.tensor(index), label(decoder.tasks[n], len(index), 5)) for n, index in rows.items() if index}
 
 
 SETS = [['semseg', 'depth', 'normals'], ['optical_flow', 'scene_flow'], ['saliency'], ['albedo'], list(ALL)]
@@ -100,9 +105,7 @@ def test_missing_labels_equal_labels_that_are_unknown_everywhere():
         labels[1] = 255 if decoder.tasks[name].categorical else float('nan')
         blank[name] = (index, labels)
     partial = {n: (torch.tensor([2, 0]), labels[[2, 0]]) for n, (_, labels) in full.items()}
-    assert torch.allclose(
-        encoder.encode_labels(blank, 3, GRID), encoder.encode_labels(partial, 3, GRID), atol=1e-9
-    )
+    assert torch.allclose(encoder.encode_labels(blank, 3, GRID), encoder.encode_labels(partial, 3, GRID), atol=1e-9)
 
 
 def test_order_of_the_labelled_rows_does_not_matter():
@@ -122,19 +125,27 @@ def test_encoded_labels_are_bounded_by_the_scale():
 
 
 SWITCHES = [
-    dict(interaction='cross_attention'), dict(interaction='concat'), dict(interaction='task_specific'),
-    dict(level_interaction=False), dict(level_act='sigmoid'), dict(post_interact=False), dict(times='discrete'),
-    dict(separate_codes=['semseg', 'depth']), dict(steps=1), dict(steps=4, time_difference=0), dict(upsample=2), dict(aux=None),
-    dict(upsample=1), dict(repeats=2),
-]  # fmt: skip
+    dict(interaction='cross_attention'),
+    dict(interaction='concat'),
+    dict(interaction='task_specific'),
+    dict(level_interaction=False),
+    dict(level_act='sigmoid'),
+    dict(post_interact=False),
+    dict(times='discrete'),
+    dict(separate_codes=['semseg', 'depth']),
+    dict(steps=1),
+    dict(steps=4, time_difference=0),
+    dict(upsample=2),
+    dict(aux=None),
+    dict(upsample=1),
+    dict(repeats=2),
+]
 
 
 @pytest.mark.parametrize('switch', SWITCHES, ids=str)
 def test_switches_change_the_result_and_leave_no_parameter_idle(switch):
     decoder = make(['semseg', 'depth'], **switch)
-    losses = decoder.loss(
-        features(), targets(decoder, {'semseg': [0, 1, 2], 'depth': [1]}), GeneratorNoise(0), SIZE
-    )
+    losses = decoder.loss(features(), targets(decoder, {'semseg': [0, 1, 2], 'depth': [1]}), GeneratorNoise(0), SIZE)
     sum(losses.values()).backward()
     assert not [n for n, p in decoder.named_parameters() if p.grad is None]
     plain, decoder = make(['semseg', 'depth']).eval(), decoder.eval()
@@ -157,11 +168,18 @@ def test_discrete_times_are_those_of_the_steps():
     assert set(drawn.tolist()) == {0.0, 0.25, 0.5, 0.75, 1.0}
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(interaction='masks'), "Did you mean 'mask'"), (dict(level_act='relu'), 'softmax'), (dict(times='never'), 'discrete'),
-    (dict(aux='convs'), "Did you mean 'conv'"), (dict(separate_codes=['detph']), "Did you mean 'depth'"),
-    (dict(repeats=0), 'at least 1'), (dict(conditions=dict(type='MLoREConditions', grid=GRID, ranks=(2,), topk=2)), 'topk'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(interaction='masks'), "Did you mean 'mask'"),
+        (dict(level_act='relu'), 'softmax'),
+        (dict(times='never'), 'discrete'),
+        (dict(aux='convs'), "Did you mean 'conv'"),
+        (dict(separate_codes=['detph']), "Did you mean 'depth'"),
+        (dict(repeats=0), 'at least 1'),
+        (dict(conditions=dict(type='MLoREConditions', grid=GRID, ranks=(2,), topk=2)), 'topk'),
+    ],
+)
 def test_mistakes_are_named(options, message):
     with pytest.raises(ConfigError, match=message):
         make(['semseg', 'depth'], **options)
@@ -310,8 +328,12 @@ def test_copies_are_independent_and_keep_the_memory_layout():
 
 def test_works_under_any_backbone():
     tasks = {n: ALL[n] for n in ('semseg', 'depth')}
-    model = MultiTaskModel(tasks, dict(type='TimmBackbone', model_name='resnet18'), dict(type='TaskDiffusionDecoder'),
-                           neck=dict(type='LevelProjection', channels=16)).eval()  # fmt: skip
+    model = MultiTaskModel(
+        tasks,
+        dict(type='TimmBackbone', model_name='resnet18'),
+        dict(type='TaskDiffusionDecoder'),
+        neck=dict(type='LevelProjection', channels=16),
+    ).eval()
     with torch.no_grad():
         raw = model(torch.randn(1, 3, 64, 96))
     assert raw['semseg'].shape == (1, 5, 64, 96)
@@ -322,9 +344,7 @@ def test_exchange_between_tasks_as_one_product_equals_the_written_sum():
     from mmmtl.models.layers.convolution import stack_maps
 
     relation = torch.rand(2, 3, 3, *GRID)
-    conditions = [
-        torch.randn(2, WIDTH, *GRID).contiguous(memory_format=torch.channels_last) for _ in range(3)
-    ]
+    conditions = [torch.randn(2, WIDTH, *GRID).contiguous(memory_format=torch.channels_last) for _ in range(3)]
     together = mix_tasks(relation, stack_maps(conditions))
     for found, expected in zip(mix_tasks(relation, conditions), together):
         assert torch.allclose(found, expected, atol=1e-5)

@@ -17,10 +17,17 @@ from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import build_tasks
 
 TASKS = dict(
-    semseg=dict(type='SemanticSegmentation', classes=5), human_parts=dict(type='HumanParts'),
-    saliency=dict(type='Saliency'), normals=dict(type='SurfaceNormals'), boundary=dict(type='Boundary'),
-    depth=dict(type='Depth'), optical_flow=dict(type='OpticalFlow'), scene_flow=dict(type='SceneFlow'),
-    albedo=dict(type='Albedo'), shading=dict(type='Shading'))  # fmt: skip
+    semseg=dict(type='SemanticSegmentation', classes=5),
+    human_parts=dict(type='HumanParts'),
+    saliency=dict(type='Saliency'),
+    normals=dict(type='SurfaceNormals'),
+    boundary=dict(type='Boundary'),
+    depth=dict(type='Depth'),
+    optical_flow=dict(type='OpticalFlow'),
+    scene_flow=dict(type='SceneFlow'),
+    albedo=dict(type='Albedo'),
+    shading=dict(type='Shading'),
+)
 ALL_FLIPS = ['none', 'horizontal', 'vertical', 'both']
 
 
@@ -107,8 +114,11 @@ def test_motion_in_pixels_is_scaled_back():
     def moving(view):  # everything moves by a tenth of the width and a fifth of the height
         height, width = view.shape[-2:]
         seen.append((height, width))
-        return {'optical_flow': torch.stack([torch.full((2, height, width), 0.1 * width),
-                                             torch.full((2, height, width), 0.2 * height)], 1)}  # fmt: skip
+        return {
+            'optical_flow': torch.stack(
+                [torch.full((2, height, width), 0.1 * width), torch.full((2, height, width), 0.2 * height)], 1
+            )
+        }
 
     tasks = build_tasks(dict(optical_flow=TASKS['optical_flow']))
     views = TestTimeAugmentation(['none'], [1.0, 0.5, 1.4])(moving, image((64, 64)), tasks)['optical_flow']

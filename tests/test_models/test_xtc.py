@@ -17,23 +17,29 @@ from mmmtl.tasks import build_tasks
 from tests.parity import xtc
 
 NARROW = (4, 4, 6, 8, 8)
-TASKS = dict(semseg=dict(type='SemanticSegmentation', classes=4), depth=dict(type='Depth'),
-             normals=dict(type='SurfaceNormals'))  # fmt: skip
+TASKS = dict(
+    semseg=dict(type='SemanticSegmentation', classes=4), depth=dict(type='Depth'), normals=dict(type='SurfaceNormals')
+)
 ALL = dict(TASKS, boundary=dict(type='Boundary'), flow=dict(type='OpticalFlow'), albedo=dict(type='Albedo'))
 SIZE = (64, 96)
 
 
 def model_of(tasks=TASKS, inner=None, backbone=None, **options) -> MultiTaskModel:
     torch.manual_seed(0)
-    return MultiTaskModel(tasks, backbone or dict(type='SegNet', filters=NARROW),
-                          dict(type='XTC', filters=NARROW, decoder=inner or dict(type='ConvHeads'), **options))
+    return MultiTaskModel(
+        tasks,
+        backbone or dict(type='SegNet', filters=NARROW),
+        dict(type='XTC', filters=NARROW, decoder=inner or dict(type='ConvHeads'), **options),
+    )
 
 
 def labels(rows: dict[str, list[int]], seed=0, size=SIZE) -> dict:
     generator = torch.Generator().manual_seed(seed)
-    made = dict(semseg=lambda n: torch.randint(0, 4, (n, *size), generator=generator),
-                depth=lambda n: torch.rand(n, 1, *size, generator=generator) + 1,
-                normals=lambda n: F.normalize(torch.randn(n, 3, *size, generator=generator), dim=1))
+    made = dict(
+        semseg=lambda n: torch.randint(0, 4, (n, *size), generator=generator),
+        depth=lambda n: torch.rand(n, 1, *size, generator=generator) + 1,
+        normals=lambda n: F.normalize(torch.randn(n, 3, *size, generator=generator), dim=1),
+    )
     return {name: (torch.tensor(index), made[name](len(index))) for name, index in rows.items()}
 
 
@@ -57,13 +63,23 @@ def test_parameters_of_the_published_mapping_network(classes, tasks, count):
 def test_parameters_of_the_published_hosts():
     host = SegNet()
     assert sum(p.numel() for p in host.parameters()) == 25_055_188 - 3 - 3 * (64 * 64 * 9 + 64) - 65 * 17
-    pascal = dict(semseg=dict(type='SemanticSegmentation', classes=21), human_parts=dict(type='HumanParts'),
-                  saliency=dict(type='Saliency'), normals=dict(type='SurfaceNormals'), boundary=dict(type='Boundary'))
+    pascal = dict(
+        semseg=dict(type='SemanticSegmentation', classes=21),
+        human_parts=dict(type='HumanParts'),
+        saliency=dict(type='Saliency'),
+        normals=dict(type='SurfaceNormals'),
+        boundary=dict(type='Boundary'),
+    )
     with torch.device('meta'):
         model = MultiTaskModel(
-            pascal, dict(type='TimmBackbone', model_name='resnet18'),
-            dict(type='XTC', neck=dict(type='ConcatFusion', channels=512),
-                 decoder=dict(type='PlainDecoder', channels=512, num_blocks=6)))  # fmt: skip
+            pascal,
+            dict(type='TimmBackbone', model_name='resnet18'),
+            dict(
+                type='XTC',
+                neck=dict(type='ConcatFusion', channels=512),
+                decoder=dict(type='PlainDecoder', channels=512, num_blocks=6),
+            ),
+        )
     assert sum(p.numel() for p in model.decoder.mapping.parameters()) == 14_947_776
     assert sum(p.numel() for p in model.parameters()) == 157_237_346 + 14_947_776
 
@@ -119,8 +135,10 @@ def test_one_batch_equals_one_by_one(rows, recompute):
     shapes = dict(semseg=4, depth=1, normals=3)
     start = {n: torch.randn(2, c, 16, 24, generator=generator, dtype=torch.float64) for n, c in shapes.items()}
     anchors = torch.randn(2, 8, 2, 3, generator=generator, dtype=torch.float64)
-    draws = {f'gumbel.semseg.{t}': torch.rand(2, 4, *SIZE, generator=generator, dtype=torch.float64)
-             for t in ('depth', 'normals')}  # fmt: skip
+    draws = {
+        f'gumbel.semseg.{t}': torch.rand(2, 4, *SIZE, generator=generator, dtype=torch.float64)
+        for t in ('depth', 'normals')
+    }
     targets, found = labels(rows), []
     for fast in (True, False):
         decoder = model_of(recompute=recompute).double().train().decoder
@@ -129,12 +147,21 @@ def test_one_batch_equals_one_by_one(rows, recompute):
         maps = {n: x.clone().requires_grad_() for n, x in start.items()}
         # labels are single precision in training; the comparison needs them in double
         exact = {n: (i, y.double() if y.is_floating_point() else y) for n, (i, y) in targets.items()}
-        loss = (decoder.consistency(maps, exact, anchors, RecordedNoise(draws), SIZE) if fast
-                else one_by_one(decoder, maps, exact, anchors, draws))  # fmt: skip
+        loss = (
+            decoder.consistency(maps, exact, anchors, RecordedNoise(draws), SIZE)
+            if fast
+            else one_by_one(decoder, maps, exact, anchors, draws)
+        )
         loss.backward()
         gradients = {n: p.grad for n, p in decoder.mapping.named_parameters()}
-        found.append((loss.detach(), gradients, {n: x.grad for n, x in maps.items()},
-                      {n: b.clone() for n, b in decoder.mapping.named_buffers() if 'running' in n}))  # fmt: skip
+        found.append(
+            (
+                loss.detach(),
+                gradients,
+                {n: x.grad for n, x in maps.items()},
+                {n: b.clone() for n, b in decoder.mapping.named_buffers() if 'running' in n},
+            )
+        )
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-6, atol=0)
     assert set(found[0][1]) == set(found[1][1])
     for fast, slow in zip(found[0][1:], found[1][1:]):
@@ -189,8 +216,11 @@ def test_a_class_is_drawn_from_its_predicted_distribution():
 @pytest.mark.parametrize(('pairs', 'count'), [('auto', 2 + 6), ('unlabelled', 2), ('all', 2 + 6)])
 def test_which_pairs_are_compared(pairs, count):
     decoder = model_of(pairs=pairs).decoder
-    given = {'semseg': (torch.tensor([0, 1]), None), 'depth': (torch.tensor([0]), None),
-             'normals': (torch.tensor([0]), None)}  # fmt: skip
+    given = {
+        'semseg': (torch.tensor([0, 1]), None),
+        'depth': (torch.tensor([0]), None),
+        'normals': (torch.tensor([0]), None),
+    }
     found = decoder.find_pairs(given, 3, torch.device('cpu'))
     assert len(found) == count and all(s != t for _, s, t in found)
     assert {(s, t) for b, s, t in found if b == 1} == {('depth', 'semseg'), ('normals', 'semseg')}
@@ -226,8 +256,10 @@ def test_consistency_alone_reaches_the_host_through_unlabelled_tasks():
     model = model_of().train()
     losses = model(torch.randn(2, 3, *SIZE), mode='loss', targets=labels({'depth': [0, 1]}))
     losses['loss_consistency'].backward()
-    heads = {n: sum(p.grad.abs().sum().item() for p in h.parameters() if p.grad is not None)
-             for n, h in model.decoder.decoder.heads.items()}  # fmt: skip
+    heads = {
+        n: sum(p.grad.abs().sum().item() for p in h.parameters() if p.grad is not None)
+        for n, h in model.decoder.decoder.heads.items()
+    }
     assert heads['depth'] == 0 and heads['semseg'] > 0 and heads['normals'] > 0
 
 
@@ -239,15 +271,23 @@ def test_mapping_network_is_no_part_of_prediction():
     assert 'mapping' in model.decoder.aux_modules
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(pairs='unlabeled'), "Did you mean 'unlabelled'"), (dict(views=3), 'views must be 1 or 2, got 3'),
-    (dict(tasks=dict(depth=dict(type='Depth'))), 'at least two tasks'),
-    (dict(filters=(4, 8)), '5 levels')])  # fmt: skip
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(pairs='unlabeled'), "Did you mean 'unlabelled'"),
+        (dict(views=3), 'views must be 1 or 2, got 3'),
+        (dict(tasks=dict(depth=dict(type='Depth'))), 'at least two tasks'),
+        (dict(filters=(4, 8)), '5 levels'),
+    ],
+)
 def test_mistakes(options, message):
     with pytest.raises((ConfigError, ValueError), match=message):
         filters = options.pop('filters', NARROW)
-        MultiTaskModel(options.pop('tasks', TASKS), dict(type='SegNet', filters=NARROW),
-                       dict(type='XTC', filters=filters, decoder=dict(type='ConvHeads'), **options))
+        MultiTaskModel(
+            options.pop('tasks', TASKS),
+            dict(type='SegNet', filters=NARROW),
+            dict(type='XTC', filters=filters, decoder=dict(type='ConvHeads'), **options),
+        )
 
 
 def test_segnet_says_which_size_it_takes():

@@ -7,16 +7,7 @@ import pytest
 import torch
 
 from mmmtl.registry import TASKS
-from mmmtl.tasks import (
-    Albedo,
-    Boundary,
-    Depth,
-    OpticalFlow,
-    Saliency,
-    SceneFlow,
-    SemanticSegmentation,
-    SurfaceNormals,
-)
+from mmmtl.tasks import Albedo, Boundary, Depth, OpticalFlow, Saliency, SceneFlow, SemanticSegmentation, SurfaceNormals
 from mmmtl.tasks.picture_code import nearest_colour
 
 NAN = float('nan')

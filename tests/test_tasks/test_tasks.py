@@ -12,11 +12,17 @@ from mmmtl.registry import TASKS, ConfigError
 from mmmtl.tasks import IGNORE, CategoricalTask, ContinuousTask, LabelError, Task, VectorTask, build_tasks
 
 SHIPPED = {
-    'semseg': dict(type='SemanticSegmentation', classes=5), 'human_parts': dict(type='HumanParts'),
-    'saliency': dict(type='Saliency'), 'normals': dict(type='SurfaceNormals'), 'boundary': dict(type='Boundary'),
-    'depth': dict(type='Depth'), 'optical_flow': dict(type='OpticalFlow'), 'scene_flow': dict(type='SceneFlow'),
-    'albedo': dict(type='Albedo'), 'shading': dict(type='Shading'),
-}  # fmt: skip
+    'semseg': dict(type='SemanticSegmentation', classes=5),
+    'human_parts': dict(type='HumanParts'),
+    'saliency': dict(type='Saliency'),
+    'normals': dict(type='SurfaceNormals'),
+    'boundary': dict(type='Boundary'),
+    'depth': dict(type='Depth'),
+    'optical_flow': dict(type='OpticalFlow'),
+    'scene_flow': dict(type='SceneFlow'),
+    'albedo': dict(type='Albedo'),
+    'shading': dict(type='Shading'),
+}
 TEN = build_tasks(SHIPPED)
 
 
@@ -33,9 +39,7 @@ def label_of(task: Task, size=(18, 26), seed=0, unknown=0.2) -> np.ndarray:
     if np.isfinite(high) and task.label_channels == 3 and low < 0:
         label /= np.linalg.norm(label, axis=0)
     elif np.isfinite(low):
-        label = np.abs(label).clip(0, high if np.isfinite(high) else None) + np.float32(
-            0.01 if high > 1 else 0
-        )
+        label = np.abs(label).clip(0, high if np.isfinite(high) else None) + np.float32(0.01 if high > 1 else 0)
     label[:, hidden] = np.nan
     return label
 
@@ -46,9 +50,7 @@ def task(request) -> Task:
 
 
 def test_ten_tasks_are_shipped():
-    concrete = [
-        c for c in vars(rooms).values() if isinstance(c, type) and issubclass(c, Task) and c.default_name
-    ]
+    concrete = [c for c in vars(rooms).values() if isinstance(c, type) and issubclass(c, Task) and c.default_name]
     assert len(concrete) == len(TEN) == 10
     for name, cfg in SHIPPED.items():
         assert TASKS.get(cfg['type']).default_name == name
@@ -85,9 +87,7 @@ def test_flip_twice_is_identity_and_torch_agrees(task, direction):
     np.testing.assert_array_equal(task.flip(torch.from_numpy(label), direction).numpy(), once)
     if isinstance(task, VectorTask):
         axis = 0 if direction == 'horizontal' else 1
-        np.testing.assert_array_equal(
-            once[axis], -np.flip(label[axis], -1 if direction == 'horizontal' else -2)
-        )
+        np.testing.assert_array_equal(once[axis], -np.flip(label[axis], -1 if direction == 'horizontal' else -2))
 
 
 def test_resize_picks_the_pixels_of_cv2(task):
@@ -119,9 +119,7 @@ def test_invalid_never_becomes_valid(task):
 def test_depth_and_motion_follow_the_zoom():
     np.testing.assert_allclose(TEN['depth'].zoom(np.full((1, 2, 2), 6, np.float32), 1.5), 4)
     np.testing.assert_allclose(TEN['scene_flow'].zoom(np.full((3, 2, 2), 3, np.float32), 1.5), 2)
-    np.testing.assert_allclose(
-        TEN['optical_flow'].resize(np.ones((2, 4, 4), np.float32), (8, 12))[:, 0, 0], [3, 2]
-    )
+    np.testing.assert_allclose(TEN['optical_flow'].resize(np.ones((2, 4, 4), np.float32), (8, 12))[:, 0, 0], [3, 2])
 
 
 def test_parts_without_people_are_unknown():
@@ -201,11 +199,7 @@ def test_picture_and_legend(task):
 
 def test_metrics_are_configs(task):
     assert all('type' in m for m in task.metrics)
-    own = (
-        type(task)(classes=5, metric=dict(type='X'))
-        if task.name == 'semseg'
-        else type(task)(metric=dict(type='X'))
-    )
+    own = type(task)(classes=5, metric=dict(type='X')) if task.name == 'semseg' else type(task)(metric=dict(type='X'))
     assert own.metrics == [dict(type='X')]
 
 

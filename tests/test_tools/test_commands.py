@@ -19,9 +19,7 @@ from tests.test_apis.conftest import write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted(
-    p.relative_to(ROOT / 'tools').as_posix()
-    for p in (ROOT / 'tools').rglob('*.py')
-    if p.name != '__init__.py'
+    p.relative_to(ROOT / 'tools').as_posix() for p in (ROOT / 'tools').rglob('*.py') if p.name != '__init__.py'
 )
 
 
@@ -84,40 +82,17 @@ def test_train_test_infer(monkeypatch, capsys, trained, tmp_path):
     assert 'semseg/mIoU' in metrics and len(list((tmp_path / 'out' / 'depth').iterdir())) == 3
     assert len(list((tmp_path / 'show').iterdir())) == 1
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((40, 48, 3), np.uint8))
-    run(
-        monkeypatch,
-        'infer.py',
-        config,
-        checkpoint,
-        tmp_path / 'a.png',
-        '--out',
-        tmp_path / 'seen',
-        '--device',
-        'cpu',
-    )
+    run(monkeypatch, 'infer.py', config, checkpoint, tmp_path / 'a.png', '--out', tmp_path / 'seen', '--device', 'cpu')
     assert 'mIoU' in (printed := capsys.readouterr().out) and '1 images, 4 files' in printed
-    assert (tmp_path / 'seen/predictions/semseg/a.png').is_file() and (
-        tmp_path / 'seen/panels/a.png'
-    ).is_file()
+    assert (tmp_path / 'seen/predictions/semseg/a.png').is_file() and (tmp_path / 'seen/panels/a.png').is_file()
 
 
 def test_train_resumes(monkeypatch, trained, tmp_path):
     shutil.copytree(trained, tmp_path / 'work')
     (tmp_path / 'work' / 'last_checkpoint').write_text(str(tmp_path / 'work' / 'iter_2.pth'))
     (tmp_path / 'work' / 'iter_4.pth').unlink()
-    run(
-        monkeypatch,
-        'train.py',
-        trained.parent / 'tiny.py',
-        '--work-dir',
-        tmp_path / 'work',
-        '--resume',
-        '--seed',
-        1,
-    )
-    ours, theirs = (
-        torch.load(f / 'iter_4.pth', weights_only=True)['state_dict'] for f in (tmp_path / 'work', trained)
-    )
+    run(monkeypatch, 'train.py', trained.parent / 'tiny.py', '--work-dir', tmp_path / 'work', '--resume', '--seed', 1)
+    ours, theirs = (torch.load(f / 'iter_4.pth', weights_only=True)['state_dict'] for f in (tmp_path / 'work', trained))
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
 
 
@@ -146,10 +121,7 @@ def test_looking_at_things(monkeypatch, capsys, trained, tmp_path):
 @pytest.mark.parametrize(
     'options, words',
     [
-        (
-            ['model.decoder.type=PlanDecoder'],
-            ["model.decoder.type='PlanDecoder'", "Did you mean 'PlainDecoder'"],
-        ),
+        (['model.decoder.type=PlanDecoder'], ["model.decoder.type='PlanDecoder'", "Did you mean 'PlainDecoder'"]),
         (['model.decoder.chanels=3'], ["there is no 'chanels' in model.decoder", "'channels'"]),
         (['tasks.depth.max_dept=3'], ["no 'max_dept' in tasks.depth", "'max_depth'"]),
         (['only_tasks=[dept]'], ["only_tasks=['dept']", "'depth'"]),
@@ -157,9 +129,7 @@ def test_looking_at_things(monkeypatch, capsys, trained, tmp_path):
     ],
 )
 def test_mistakes_in_options(monkeypatch, capsys, tiny, tmp_path, options, words):
-    text = failure(
-        monkeypatch, capsys, 'train.py', tiny, '--work-dir', tmp_path / 'w', '--cfg-options', *options
-    )
+    text = failure(monkeypatch, capsys, 'train.py', tiny, '--work-dir', tmp_path / 'w', '--cfg-options', *options)
     assert all(word in text for word in words), text
     assert not (tmp_path / 'w').exists()  # nothing was started
 
@@ -171,9 +141,7 @@ def test_missing_files(monkeypatch, capsys, trained, tmp_path):
     assert "iter_40.pth' does not exist" in text and 'iter_4.pth' in text
     (tmp_path / 'broken.png').write_bytes(b'\x89PNG no more')
     for place, word in (('none.png', 'does not exist'), ('broken.png', 'found a file that cannot be read')):
-        assert word in failure(
-            monkeypatch, capsys, 'infer.py', config, checkpoint, tmp_path / place, '--out', tmp_path
-        )
+        assert word in failure(monkeypatch, capsys, 'infer.py', config, checkpoint, tmp_path / place, '--out', tmp_path)
 
 
 def test_a_checkpoint_of_another_architecture(monkeypatch, capsys, trained, tmp_path):
@@ -203,16 +171,10 @@ def folder_dataset(folder: Path, damage) -> Path:
         np.save(folder / 'data/depth' / f'{name}.npy', rng.uniform(1, 5, (32, 32)).astype(np.float32))
     damage(folder / 'data')
     config = write_config(folder)
-    replace(
-        folder / 'tasks.py',
-        "'wall', 'floor', 'ceiling', 'rug', 'table', 'box', 'ball', 'figure'",
-        "'x', 'y', 'z'",
-    )
+    replace(folder / 'tasks.py', "'wall', 'floor', 'ceiling', 'rug', 'table', 'box', 'ball', 'figure'", "'x', 'y', 'z'")
     replace(folder / 'tasks.py', "    boundary=dict(type='Boundary', loss_weight=2.0))", ')')
     replace(
-        folder / 'data.py',
-        "type='Diorama', length=6, size=size",
-        f"type='FolderDataset', data_root='{folder}/data'",
+        folder / 'data.py', "type='Diorama', length=6, size=size", f"type='FolderDataset', data_root='{folder}/data'"
     )
     return Path(config)
 
@@ -257,9 +219,7 @@ def write_map(path, array):
     ],
 )
 def test_bad_data_files(monkeypatch, capsys, tmp_path, damage, words):
-    text = failure(
-        monkeypatch, capsys, 'train.py', folder_dataset(tmp_path, damage), '--work-dir', tmp_path / 'work'
-    )
+    text = failure(monkeypatch, capsys, 'train.py', folder_dataset(tmp_path, damage), '--work-dir', tmp_path / 'work')
     assert all(word in text for word in words), text
 
 

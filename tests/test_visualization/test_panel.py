@@ -120,10 +120,7 @@ def test_a_long_legend_is_cut_and_counted():
     )
     label = np.arange(60, dtype=np.int64).reshape(6, 10)
     block = LegendBlock(tasks['semseg'].legend(label), 200, 11)
-    assert (
-        len(block.entries) <= 7
-        and block.entries[-1][0][1] == f'and {60 - sum(map(len, block.entries[:-1]))} more'
-    )
+    assert len(block.entries) <= 7 and block.entries[-1][0][1] == f'and {60 - sum(map(len, block.entries[:-1]))} more'
 
 
 def test_unknown_pixels_get_a_legend_entry(tasks, maps):
@@ -132,11 +129,7 @@ def test_unknown_pixels_get_a_legend_entry(tasks, maps):
     label = maps['semseg'].copy()
     assert [n for n, _ in read_legend(tasks['semseg'], label, label).entries] == ['ground', 'thing']
     label[0] = 255
-    assert [n for n, _ in read_legend(tasks['semseg'], label, label).entries] == [
-        'ground',
-        'thing',
-        'unknown',
-    ]
+    assert [n for n, _ in read_legend(tasks['semseg'], label, label).entries] == ['ground', 'thing', 'unknown']
 
 
 @pytest.mark.parametrize(
@@ -172,8 +165,7 @@ def sample_of(maps):
 def test_panels_of_data_samples_equal_those_of_arrays(tasks, maps):
     gt = {k: v for k, v in maps.items() if k != 'normals'}
     np.testing.assert_array_equal(
-        panel_of_sample(photograph(), sample_of(maps), tasks),
-        draw_panel(photograph(), tasks, gt, maps, title='s/1'),
+        panel_of_sample(photograph(), sample_of(maps), tasks), draw_panel(photograph(), tasks, gt, maps, title='s/1')
     )
     np.testing.assert_array_equal(
         panel_of_sample(photograph(), sample_of(maps), tasks, draw_pred=False),
@@ -192,6 +184,4 @@ def test_the_visualizer_writes_panels_and_feeds_its_backends(tasks, maps, tmp_pa
     expected = panel_of_sample(photograph(), sample_of(maps), tasks)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'panel.png'))[..., ::-1], expected)
     visualizer.add_datasample('a', photograph(), sample_of(maps), step=3)
-    np.testing.assert_array_equal(
-        cv2.imread(str(tmp_path / 'vis_data/vis_image/a_3.png'))[..., ::-1], expected
-    )
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'vis_data/vis_image/a_3.png'))[..., ::-1], expected)

@@ -7,15 +7,9 @@ import argparse
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Plot losses and figures by task; print first, last and best values.'
-    )
-    parser.add_argument(
-        'runs', nargs='+', help='work dirs or scalars.json files; several are drawn over each other'
-    )
-    parser.add_argument(
-        '--out', default='curves.png', metavar='FILE', help='.png, .pdf or .svg (default: curves.png)'
-    )
+    parser = argparse.ArgumentParser(description='Plot losses and figures by task; print first, last and best values.')
+    parser.add_argument('runs', nargs='+', help='work dirs or scalars.json files; several are drawn over each other')
+    parser.add_argument('--out', default='curves.png', metavar='FILE', help='.png, .pdf or .svg (default: curves.png)')
     parser.add_argument(
         '--smooth', type=float, default=0.0, metavar='W', help='exponential smoothing of losses, 0 to 0.99'
     )

@@ -22,11 +22,7 @@ def parse_args() -> argparse.Namespace:
         '--mode', choices=['predict', 'train'], default='predict', help='one prediction, or one training step'
     )
     parser.add_argument(
-        '--shape',
-        nargs='+',
-        type=int,
-        metavar='N',
-        help="HEIGHT [WIDTH] of the input (default: the config's)",
+        '--shape', nargs='+', type=int, metavar='N', help="HEIGHT [WIDTH] of the input (default: the config's)"
     )
     parser.add_argument('--batch', type=int, default=1, metavar='N', help='images (default: 1)')
     parser.add_argument('--one-label', action='store_true', help='train with one label for every image')
@@ -35,17 +31,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--amp', action='store_true', help='bfloat16 autocast')
     parser.add_argument('--compile', action='store_true', help='torch.compile')
-    parser.add_argument('--reference', action='store_true',
-                        help="measure the literal transcription of the method's data flow in turns with it, and compare the "
-                             'numbers (always fp32, on the CPU)')  # fmt: skip
+    parser.add_argument(
+        '--reference',
+        action='store_true',
+        help="measure the literal transcription of the method's data flow in turns with it, and compare the "
+        'numbers (always fp32, on the CPU)',
+    )
     parser.add_argument(
         '--winograd',
         action='store_true',
         help="also measure prediction by Winograd's convolutions (CPU; four times the weights' memory, in bfloat16 1.3 times)",
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
-    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes HEIGHT [WIDTH]')
@@ -73,10 +70,11 @@ def measure(args: argparse.Namespace) -> None:
         if args.reference:  # it drops no paths, and neither must what is compared with it
             options.setdefault('model.backbone.drop_path_rate', 0.0)
     cfg = load_config(args.config, options)
-    bench = Benchmark(cfg, args.mode, size, args.batch, args.device, args.amp, args.compile,
-                      one_label=args.one_label)  # fmt: skip
-    print(f'{args.config}, {args.mode}, {args.batch} x {bench.size[0]} x {bench.size[1]}, {args.device}, '
-          f'{torch.get_num_threads()} threads{", bfloat16 autocast" if args.amp else ""}')  # fmt: skip
+    bench = Benchmark(cfg, args.mode, size, args.batch, args.device, args.amp, args.compile, one_label=args.one_label)
+    print(
+        f'{args.config}, {args.mode}, {args.batch} x {bench.size[0]} x {bench.size[1]}, {args.device}, '
+        f'{torch.get_num_threads()} threads{", bfloat16 autocast" if args.amp else ""}'
+    )
     others, noise, pair, memory = {}, None, None, None
     variant = bench.with_winograd() if args.winograd else None
     if args.reference:
@@ -126,10 +124,13 @@ def print_ratios(args: argparse.Namespace, pair, speed, seconds, memory: int) ->
     """The reference over everything else: time, and this model's peak memory over the reference's."""
     reference = seconds.pop('reference')
     for name, times in {'this model': speed.seconds, **seconds}.items():
-        print(f'ratio, {name}: {statistics.median(reference) / statistics.median(times):.2f} x by medians, '
-              f'{min(reference) / min(times):.2f} x by the best')  # fmt: skip
-    print(f'peak memory of the reference {memory / 2**20:.0f} MiB, this model {speed.memory / max(memory, 1):.2f} x '
-          f'of it')  # fmt: skip
+        print(
+            f'ratio, {name}: {statistics.median(reference) / statistics.median(times):.2f} x by medians, '
+            f'{min(reference) / min(times):.2f} x by the best'
+        )
+    print(
+        f'peak memory of the reference {memory / 2**20:.0f} MiB, this model {speed.memory / max(memory, 1):.2f} x of it'
+    )
     if args.mode == 'predict':
         print(f'the reference: {pair.work()}')
 

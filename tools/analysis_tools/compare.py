@@ -14,9 +14,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('run_a', metavar='RUN_A', help='work dir of the first run')
     parser.add_argument('run_b', metavar='RUN_B', help='work dir of the second run')
-    parser.add_argument(
-        '--resamples', type=int, default=1000, metavar='N', help='of the images (default: 1000)'
-    )
+    parser.add_argument('--resamples', type=int, default=1000, metavar='N', help='of the images (default: 1000)')
     parser.add_argument('--seed', type=int, default=0, help='of the resampling (default: 0)')
     parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON')
     return parser.parse_args()

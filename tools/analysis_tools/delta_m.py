@@ -10,9 +10,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Mean relative gain over single-task networks, by figure; several runs give mean and deviation.'
     )
-    parser.add_argument(
-        'runs', nargs='*', help='work dirs or metrics.json files, the seeds of one experiment'
-    )
+    parser.add_argument('runs', nargs='*', help='work dirs or metrics.json files, the seeds of one experiment')
     parser.add_argument(
         '--reference',
         required=True,
@@ -20,10 +18,7 @@ def parse_args() -> argparse.Namespace:
         help="a paper's rows (configs/_base_/references/*.py), or metrics.json of single-task runs, comma-separated",
     )
     parser.add_argument(
-        '--figures',
-        nargs='+',
-        metavar='TASK/FIGURE',
-        help='use these figures only (default: all of the reference)',
+        '--figures', nargs='+', metavar='TASK/FIGURE', help='use these figures only (default: all of the reference)'
     )
     parser.add_argument('--rows', action='store_true', help="recompute the paper's own rows too")
     return parser.parse_args()

@@ -24,11 +24,7 @@ def parse_args() -> argparse.Namespace:
         help="what the numbers of other code's pictures mean: depth.scale=0.001 depth.offset=0",
     )
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change the config: data_root=DIR',
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config: data_root=DIR'
     )
     return parser.parse_args()
 

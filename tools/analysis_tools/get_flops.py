@@ -13,20 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ lies
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Count parameters and multiply-accumulates of a model, by part.'
-    )
+    parser = argparse.ArgumentParser(description='Count parameters and multiply-accumulates of a model, by part.')
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--shape',
-        nargs='+',
-        type=int,
-        metavar='N',
-        help="HEIGHT [WIDTH] of the input (default: the config's)",
+        '--shape', nargs='+', type=int, metavar='N', help="HEIGHT [WIDTH] of the input (default: the config's)"
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
-    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes HEIGHT [WIDTH]')

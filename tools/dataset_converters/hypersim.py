@@ -25,8 +25,9 @@ def main() -> None:
     from mmmtl.apis import run_command
     from mmmtl.datasets.preparation.hypersim import prepare_hypersim
 
-    made, before = run_command(lambda: prepare_hypersim(args.source, args.target, args.split, args.split_csv,
-                                                        args.camera_csv, args.workers))  # fmt: skip
+    made, before = run_command(
+        lambda: prepare_hypersim(args.source, args.target, args.split, args.split_csv, args.camera_csv, args.workers)
+    )
     print(f'{made} frames made, {before} were there')
 
 

@@ -11,9 +11,7 @@ def parse_args() -> argparse.Namespace:
         description='From the .npy and .pth files of MTPSL and DiffusionMTL to JSON or CSV.'
     )
     parser.add_argument('source', help='.npy or .pth file; its pickle is read without running anything in it')
-    parser.add_argument(
-        'target', help='.json or .csv file, for label_sampler=dict(type="LabelMap", path=...)'
-    )
+    parser.add_argument('target', help='.json or .csv file, for label_sampler=dict(type="LabelMap", path=...)')
     parser.add_argument(
         '--dataset', required=True, choices=['pascal', 'nyud', 'cityscapes'], help='which data set it is for'
     )

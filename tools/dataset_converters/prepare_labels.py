@@ -9,16 +9,17 @@ from mmengine.config import DictAction
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Compute boundaries, parts and normal masks once, before training.'
-    )
+    parser = argparse.ArgumentParser(description='Compute boundaries, parts and normal masks once, before training.')
     parser.add_argument('config', help='config file whose data sets are prepared')
-    parser.add_argument('--splits', nargs='+', default=['train', 'val', 'test'], choices=['train', 'val', 'test'],
-                        help="which of the config's data loaders")  # fmt: skip
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
+        '--splits',
+        nargs='+',
+        default=['train', 'val', 'test'],
+        choices=['train', 'val', 'test'],
+        help="which of the config's data loaders",
     )
+    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 
@@ -28,9 +29,7 @@ def main() -> None:
     from mmmtl.apis import load_config, run_command
     from mmmtl.datasets.prepare import prepare_command
 
-    run_command(
-        lambda: prepare_command(load_config(args.config, args.cfg_options), args.splits, args.workers)
-    )
+    run_command(lambda: prepare_command(load_config(args.config, args.cfg_options), args.splits, args.workers))
 
 
 if __name__ == '__main__':

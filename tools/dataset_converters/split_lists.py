@@ -11,8 +11,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('dataset', help='vkitti2, hypersim, flyingthings3d, cityscapes, diode, kitti2015 or mid')
     parser.add_argument('root', help='root folder of the prepared data set')
     parser.add_argument('target', help='folder for the lists')
-    parser.add_argument('--percent', type=float, nargs='+', default=[], metavar='P',
-                        help='also random parts of P percent')  # fmt: skip
+    parser.add_argument(
+        '--percent', type=float, nargs='+', default=[], metavar='P', help='also random parts of P percent'
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the random parts (default: 0)')
     return parser.parse_args()
 

@@ -12,13 +12,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Print a config with the source of each value.')
     parser.add_argument('config', help='config file')
     parser.add_argument('--plain', action='store_true', help='print it as one config file, without sources')
-    parser.add_argument(
-        '--section', metavar='PATH', help='only what is below PATH, for example model.decoder'
-    )
+    parser.add_argument('--section', metavar='PATH', help='only what is below PATH, for example model.decoder')
     parser.add_argument('--out', metavar='FILE', help='write it as one config file')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
-    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 
@@ -38,9 +34,7 @@ def main() -> None:
         rows = config_with_sources(args.config, args.cfg_options)
         prefix = args.section or ''
         rows = [r for r in rows if not prefix or r[0] == prefix or r[0].startswith(prefix + '.')]
-        short = [
-            (path, value if len(value) <= 60 else value[:57] + '...', source) for path, value, source in rows
-        ]
+        short = [(path, value if len(value) <= 60 else value[:57] + '...', source) for path, value, source in rows]
         print(format_table(['key', 'value', 'source'], short))
 
     run_command(show)

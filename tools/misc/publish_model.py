@@ -7,9 +7,7 @@ import argparse
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Write the weights of a checkpoint, with their hash in the name.'
-    )
+    parser = argparse.ArgumentParser(description='Write the weights of a checkpoint, with their hash in the name.')
     parser.add_argument('source', help='checkpoint of a training (.pth)')
     parser.add_argument('target', help='NAME.safetensors or NAME.pth; the hash is added to the name')
     parser.add_argument(

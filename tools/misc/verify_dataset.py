@@ -11,13 +11,16 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Report every bad file with task, expected and found.')
     parser.add_argument('config', help='config file whose data sets are verified')
-    parser.add_argument('--splits', nargs='+', default=['train', 'val', 'test'], choices=['train', 'val', 'test'],
-                        help="which of the config's data loaders")  # fmt: skip
+    parser.add_argument(
+        '--splits',
+        nargs='+',
+        default=['train', 'val', 'test'],
+        choices=['train', 'val', 'test'],
+        help="which of the config's data loaders",
+    )
     parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
     parser.add_argument('--out', help='write the faults to this JSON file')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config'
-    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 
@@ -27,8 +30,9 @@ def main() -> None:
     from mmmtl.apis import load_config, run_command
     from mmmtl.datasets.verify import verify_command
 
-    faults = run_command(lambda: verify_command(load_config(args.config, args.cfg_options), args.splits, args.workers,
-                                                args.out))  # fmt: skip
+    faults = run_command(
+        lambda: verify_command(load_config(args.config, args.cfg_options), args.splits, args.workers, args.out)
+    )
     raise SystemExit(1 if faults else 0)
 
 

@@ -7,8 +7,10 @@ import argparse
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Convert a checkpoint of a method's authors into one of this package; every "
-                                     'key is used or named as dropped.')  # fmt: skip
+    parser = argparse.ArgumentParser(
+        description="Convert a checkpoint of a method's authors into one of this package; every "
+        'key is used or named as dropped.'
+    )
     parser.add_argument('method', help='taskdiffusion, diffusionmtl or stablemtl')
     parser.add_argument('source', metavar='SRC', help='published checkpoint (.pth, .pth.tar, .safetensors)')
     parser.add_argument('target', metavar='DST', help='.pth or .safetensors to write')

@@ -17,16 +17,40 @@ test_pipeline = [dict(type='Normalize'), dict(type='CentredPad', size=crop_size)
 
 label_setting = 'full'  # or 'onelabel', 'random'
 label_map = None  # a file that says which labels there are, instead of a setting
-label_sampler = (dict(type='LabelMap', path=label_map) if label_map else
-                 dict(type=dict(full='FullLabels', onelabel='OneLabel', random='RandomLabels')[label_setting]))
+label_sampler = (
+    dict(type='LabelMap', path=label_map)
+    if label_map
+    else dict(type=dict(full='FullLabels', onelabel='OneLabel', random='RandomLabels')[label_setting])
+)
 train_dataloader = dict(
-    batch_size=2, num_workers=8, persistent_workers=True, sampler=dict(type='ResumableSampler'),
-    dataset=dict(type='PascalContext', data_root=data_root, split='train', tasks=_base_.tasks, pipeline=train_pipeline,
-                 label_sampler=label_sampler))  # fmt: skip
+    batch_size=2,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='ResumableSampler'),
+    dataset=dict(
+        type='PascalContext',
+        data_root=data_root,
+        split='train',
+        tasks=_base_.tasks,
+        pipeline=train_pipeline,
+        label_sampler=label_sampler,
+    ),
+)
 val_dataloader = dict(
-    batch_size=6, num_workers=8, persistent_workers=True, sampler=dict(type='ExactSampler'),
-    dataset=dict(type='PascalContext', data_root=data_root, split='val', tasks=_base_.tasks, pipeline=test_pipeline,
-                 boundaries='partition', test_mode=True))  # fmt: skip
+    batch_size=6,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='ExactSampler'),
+    dataset=dict(
+        type='PascalContext',
+        data_root=data_root,
+        split='val',
+        tasks=_base_.tasks,
+        pipeline=test_pipeline,
+        boundaries='partition',
+        test_mode=True,
+    ),
+)
 test_dataloader = val_dataloader
 val_evaluator = dict(type='MultiTaskMetric')
 test_evaluator = val_evaluator

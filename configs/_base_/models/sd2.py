@@ -8,5 +8,11 @@ model = dict(
     autoencoder=dict(type='KLAutoencoder', pretrained=stable_diffusion),
     tokens=dict(type='TextTokens', pretrained=stable_diffusion),
     unet=dict(
-        sample_size=96, block_out_channels=(320, 640, 1280, 1280), layers_per_block=2,
-        attention_head_dim=(5, 10, 20, 20), cross_attention_dim=1024, use_linear_projection=True))  # fmt: skip
+        sample_size=96,
+        block_out_channels=(320, 640, 1280, 1280),
+        layers_per_block=2,
+        attention_head_dim=(5, 10, 20, 20),
+        cross_attention_dim=1024,
+        use_linear_projection=True,
+    ),
+)

@@ -9,8 +9,7 @@ Rows: the figures as printed, then the printed Δm in percent; ``units`` makes t
 single_task_reference = dict(
     name='single-task ViT-B, PASCAL-Context',
     source=(
-        'Yang et al., Multi-Task Dense Predictions via Unleashing the Power of Diffusion, ICLR 2025, '
-        'Tables 3 to 7'
+        'Yang et al., Multi-Task Dense Predictions via Unleashing the Power of Diffusion, ICLR 2025, Tables 3 to 7'
     ),
     columns=['semseg/mIoU', 'human_parts/mIoU', 'saliency/maxF', 'normals/mErr', 'boundary/odsF'],
     units=[0.01, 0.01, 0.01, 1, 0.01],

@@ -7,5 +7,6 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=2e-5, weight_decay=1e-6),
-    clip_grad=dict(max_norm=10, norm_type=2))  # fmt: skip
+    clip_grad=dict(max_norm=10, norm_type=2),
+)
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, begin=0, end=max_iters, by_epoch=False)]

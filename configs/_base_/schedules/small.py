@@ -7,7 +7,8 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
-    clip_grad=dict(max_norm=10, norm_type=2))  # fmt: skip
+    clip_grad=dict(max_norm=10, norm_type=2),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=max_iters // 20 + 1, by_epoch=False),
     dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=max_iters // 20 + 1, end=max_iters, by_epoch=False),

@@ -12,9 +12,16 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=1e-4),
     accumulative_counts=accumulation,
-    clip_grad=dict(max_norm=5.0, norm_type=2))  # fmt: skip
+    clip_grad=dict(max_norm=5.0, norm_type=2),
+)
 param_scheduler = [
-    dict(type='WarmupExponentialLR', decay_end=25000 * accumulation, final=0.01, warmup=100 * accumulation,
-         by_epoch=False)]  # fmt: skip
+    dict(
+        type='WarmupExponentialLR',
+        decay_end=25000 * accumulation,
+        final=0.01,
+        warmup=100 * accumulation,
+        by_epoch=False,
+    )
+]
 # a step trains the parameters of one task
 model_wrapper_cfg = dict(type='MMDistributedDataParallel', find_unused_parameters=True)

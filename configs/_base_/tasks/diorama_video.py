@@ -8,7 +8,17 @@ tasks = dict(
     semseg=dict(
         type='SemanticSegmentation',
         classes=['wall', 'floor', 'ceiling', 'rug', 'table', 'box', 'ball', 'figure'],
-        palette=[[158, 172, 186], [150, 118, 92], [222, 218, 206], [176, 82, 88], [196, 150, 84], [86, 128, 176],
-                 [226, 138, 72], [98, 158, 112]]),
+        palette=[
+            [158, 172, 186],
+            [150, 118, 92],
+            [222, 218, 206],
+            [176, 82, 88],
+            [196, 150, 84],
+            [86, 128, 176],
+            [226, 138, 72],
+            [98, 158, 112],
+        ],
+    ),
     optical_flow=dict(type='OpticalFlow', metric=dict(type='EndPointError', protocol='upstream')),
-    scene_flow=dict(type='SceneFlow', metric=dict(type='EndPointError', protocol='upstream')))  # fmt: skip
+    scene_flow=dict(type='SceneFlow', metric=dict(type='EndPointError', protocol='upstream')),
+)

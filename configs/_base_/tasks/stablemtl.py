@@ -9,7 +9,17 @@ tasks = dict(
     semseg=dict(
         type='SemanticSegmentation',
         classes=['road', 'building', 'pole', 'traffic light', 'traffic sign', 'vegetation', 'sky', 'vehicle'],
-        palette=[[128, 64, 128], [70, 70, 70], [153, 153, 153], [250, 170, 30], [220, 220, 0], [107, 142, 35],
-                 [70, 130, 180], [0, 0, 142]]),
+        palette=[
+            [128, 64, 128],
+            [70, 70, 70],
+            [153, 153, 153],
+            [250, 170, 30],
+            [220, 220, 0],
+            [107, 142, 35],
+            [70, 130, 180],
+            [0, 0, 142],
+        ],
+    ),
     optical_flow=dict(type='OpticalFlow', metric=dict(type='EndPointError', protocol='upstream')),
-    scene_flow=dict(type='SceneFlow', metric=dict(type='EndPointError', protocol='upstream')))  # fmt: skip
+    scene_flow=dict(type='SceneFlow', metric=dict(type='EndPointError', protocol='upstream')),
+)

@@ -20,13 +20,15 @@ RULES: list[tuple[str, str]] = [
     (r'preliminary_dec\.<task>\.(.+)', r'decoder.preliminary.<task>.\1'),
     (r'preliminary_head\.<task>\.0\.(.+)', r'decoder.preliminary_heads.<task>.\1'),
     (r'diffusion_model\.pred_combinator\.out_layer\.(.+)', r'decoder.combine.\1'),
-    *((rf'{_DENOISER}\.crossblocks\.(\d)\.{re.escape(old)}\.(weight|bias)', rf'decoder.denoiser.blocks.\1.{new}.\2')
-      for old, new in _BLOCK.items()),
+    *(
+        (rf'{_DENOISER}\.crossblocks\.(\d)\.{re.escape(old)}\.(weight|bias)', rf'decoder.denoiser.blocks.\1.{new}.\2')
+        for old, new in _BLOCK.items()
+    ),
     (rf'{_DENOISER}\.pre_layer\.<task>\.(.+)', r'decoder.denoiser.encoders.<task>.\1'),
     (rf'{_DENOISER}\.task_heads\.<task>\.(.+)', r'decoder.denoiser.refiners.<task>.\1'),
     (rf'{_DENOISER}\.final_task_heads\.<task>\.linear_pred\.(.+)', r'decoder.denoiser.heads.<task>.\1'),
     (rf'{_DENOISER}\.t_embedder\.mlp\.(.+)', r'decoder.denoiser.step_embedding.layers.\1'),
-]  # fmt: skip
+]
 """``(pattern of the whole published key, replacement)``; ``<task>`` is a task's published name, then this package's."""
 
 DROPPED = (

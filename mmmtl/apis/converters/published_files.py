@@ -16,10 +16,18 @@ __all__ = ['read_published']
 
 _STATES = ('model', 'state_dict', 'net', 'model_state_dict')
 _ALLOWED = {
-    ('collections', 'OrderedDict'), ('collections', 'defaultdict'), ('builtins', 'set'), ('builtins', 'frozenset'),
-    ('builtins', 'slice'), ('builtins', 'complex'), ('builtins', 'bytearray'), ('_codecs', 'encode'),
-    ('torch', 'Size'), ('torch', 'device'), ('torch.serialization', '_get_layout'),
-}  # fmt: skip
+    ('collections', 'OrderedDict'),
+    ('collections', 'defaultdict'),
+    ('builtins', 'set'),
+    ('builtins', 'frozenset'),
+    ('builtins', 'slice'),
+    ('builtins', 'complex'),
+    ('builtins', 'bytearray'),
+    ('_codecs', 'encode'),
+    ('torch', 'Size'),
+    ('torch', 'device'),
+    ('torch.serialization', '_get_layout'),
+}
 
 
 class Inert:
@@ -47,9 +55,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED or (module == 'torch._utils' and name.startswith('_rebuild_')):
             return super().find_class(module, name)
-        if module == 'torch' and (
-            name.endswith('Storage') or isinstance(getattr(torch, name, None), torch.dtype)
-        ):
+        if module == 'torch' and (name.endswith('Storage') or isinstance(getattr(torch, name, None), torch.dtype)):
             return super().find_class(module, name)
         if (module, name) == ('torch.storage', 'UntypedStorage'):
             return super().find_class(module, name)
@@ -81,24 +87,12 @@ def read_published(path: str) -> dict[str, Tensor]:
         return load_file(path)
     try:
         content = torch.load(path, map_location='cpu', pickle_module=_PICKLE, weights_only=False)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-    ) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise CheckpointError(
             f"checkpoint '{path}' can't be read ({type(error).__name__}: {str(error)[:200]})"
         ) from error
     for candidate in [content.get(key) for key in _STATES] + [content] if isinstance(content, dict) else []:
-        if (
-            isinstance(candidate, dict)
-            and candidate
-            and all(isinstance(v, Tensor) for v in candidate.values())
-        ):
+        if isinstance(candidate, dict) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
             return dict(candidate)
     found = sorted(map(str, content))[:8] if isinstance(content, dict) else type(content).__name__
     raise CheckpointError(f"checkpoint '{path}' has no state dict under any of {_STATES}; it holds {found}")

@@ -11,8 +11,14 @@ __all__ = ['RULES', 'convert']
 
 _TIMED = [('conv_1', 'conv3'), ('conv_2', 'conv1'), ('norm', 'norm.norm'), (r'time_mlp\.1', 'norm.film')]
 _POINTWISE = [('conv_1', 'conv1'), ('conv_2', 'conv3'), *_TIMED[2:]]
-_ROUTER = [('conv1', 'local'), ('ln', 'local_norm'), ('conv3', 'local_out'), ('convsp', 'spatial'),
-           ('ln_sp', 'spatial_norm'), ('conv2', 'spatial_out')]  # fmt: skip
+_ROUTER = [
+    ('conv1', 'local'),
+    ('ln', 'local_norm'),
+    ('conv3', 'local_out'),
+    ('convsp', 'spatial'),
+    ('ln_sp', 'spatial_norm'),
+    ('conv2', 'spatial_out'),
+]
 _FPN = r'heads\.fpn_encoder'
 _MOE = rf'{_FPN}\.feat_task\.(\d+)\.(\d+)'
 _OURS = 'decoder.denoiser'
@@ -35,16 +41,23 @@ RULES: list[tuple[str, str]] = [
     (r'heads\.pred_heads\.(.+)', r'decoder.heads.\1'),
     *_each(r'heads\.encoders\.(\d+)\.(\w+)', r'decoder.refine.\1.\2', _TIMED),
     *_each(rf'{_FPN}\.share_fpn\.fpn_conv\.(\d+)\.(\d+)', rf'{_OURS}.shared.\1.blocks.\2', _TIMED),
-    *_each(rf'{_FPN}\.mask_task\.(\d+)', rf'{_OURS}.shared.\1',
-           [('conv_1', 'relation'), ('norm', 'relation_norm.norm'), (r'time_mlp\.1', 'relation_norm.film')]),
+    *_each(
+        rf'{_FPN}\.mask_task\.(\d+)',
+        rf'{_OURS}.shared.\1',
+        [('conv_1', 'relation'), ('norm', 'relation_norm.norm'), (r'time_mlp\.1', 'relation_norm.film')],
+    ),
     *_each(rf'{_FPN}\.specific_head\.(\d+)\.(\w+)', rf'{_OURS}.specific.\1.\2', _POINTWISE),
     *_each(rf'{_FPN}\.fpn_mask\.(\w+)', rf'{_OURS}.level_mask.\1', _POINTWISE),
     # conditions of the MLoRE variant: level, block, then the part
     (rf'{_MOE}\.share_conv\.(\w+)', r'decoder.conditions.levels.\1.\2.shared.\3'),
-    *((rf'{_MOE}\.lora_list_1\.(\d+)\.{a}\.(\w+)', rf'decoder.conditions.levels.\1.\2.experts.\3.{b}.\4')
-      for a, b in (('W', 'down'), ('M', 'up'))),
-    *((rf'{_MOE}\.conv2\.(\w+)\.{a}\.(\w+)', rf'decoder.conditions.levels.\1.\2.own.\3.{b}.\4')
-      for a, b in (('W', 'down'), ('M', 'up'))),
+    *(
+        (rf'{_MOE}\.lora_list_1\.(\d+)\.{a}\.(\w+)', rf'decoder.conditions.levels.\1.\2.experts.\3.{b}.\4')
+        for a, b in (('W', 'down'), ('M', 'up'))
+    ),
+    *(
+        (rf'{_MOE}\.conv2\.(\w+)\.{a}\.(\w+)', rf'decoder.conditions.levels.\1.\2.own.\3.{b}.\4')
+        for a, b in (('W', 'down'), ('M', 'up'))
+    ),
     (rf'{_MOE}\.conv1\.(.+)', r'decoder.conditions.levels.\1.\2.enter.\3'),
     (rf'{_MOE}\.conv3\.(.+)', r'decoder.conditions.levels.\1.\2.leave.\3'),
     (rf'{_MOE}\.bn\.(\w+)\.(\w+)', r'decoder.conditions.levels.\1.\2.norm.\3.norm.\4'),
@@ -52,14 +65,28 @@ RULES: list[tuple[str, str]] = [
     *_each(rf'{_MOE}\.router_1\.(\w+)\.0', r'decoder.conditions.levels.\1.\2.router.\3', _ROUTER),
     (rf'{_MOE}\.router_1\.(\w+)\.1\.(\w+)', r'decoder.conditions.levels.\1.\2.router.\3.gate.\4'),
     # conditions of the plain variant: level, task, then the place in a sequence of two blocks
-    *((rf'{_FPN}\.feat_task\.(\d+)\.(\w+)\.{n}\.(\w+)',
-       rf'decoder.conditions.levels.\1.\2.{n // 4}.{("conv3", "norm.norm", "", "conv1")[n % 4]}.\3')
-      for n in (0, 1, 3, 4, 5, 7)),
-    *_each(r'heads\.aux_heads\.(\w+)\.0', r'decoder.aux_heads.\1',
-           [('conv_1', 'conv3'), ('conv_2', 'conv1'), ('conv_3', 'skip'), ('norm', 'norm.norm'),
-            (r'task_mask\.0', 'conv1'), (r'task_mask\.1', 'norm.norm'), (r'task_mask\.3', 'conv3')]),
+    *(
+        (
+            rf'{_FPN}\.feat_task\.(\d+)\.(\w+)\.{n}\.(\w+)',
+            rf'decoder.conditions.levels.\1.\2.{n // 4}.{("conv3", "norm.norm", "", "conv1")[n % 4]}.\3',
+        )
+        for n in (0, 1, 3, 4, 5, 7)
+    ),
+    *_each(
+        r'heads\.aux_heads\.(\w+)\.0',
+        r'decoder.aux_heads.\1',
+        [
+            ('conv_1', 'conv3'),
+            ('conv_2', 'conv1'),
+            ('conv_3', 'skip'),
+            ('norm', 'norm.norm'),
+            (r'task_mask\.0', 'conv1'),
+            (r'task_mask\.1', 'norm.norm'),
+            (r'task_mask\.3', 'conv3'),
+        ],
+    ),
     (r'heads\.aux_heads\.(\w+)\.1\.(\w+)', r'decoder.aux_heads.\1.head.\2'),
-]  # fmt: skip
+]
 """``(pattern of the whole published key, replacement)``, tried in order; task names are translated afterwards."""
 
 _COMPILED = [(re.compile(pattern), replacement) for pattern, replacement in RULES]
@@ -70,17 +97,11 @@ def _rename(key: str, names: Mapping[str, str]) -> str | None:
         match = pattern.fullmatch(key)
         if match:
             new = match.expand(replacement)
-            return (
-                '.'.join(names.get(part, part) for part in new.split('.'))
-                if new.startswith('decoder.')
-                else new
-            )
+            return '.'.join(names.get(part, part) for part in new.split('.')) if new.startswith('decoder.') else new
     return None
 
 
-def convert(
-    state: Mapping[str, Tensor], names: Mapping[str, str]
-) -> tuple[dict[str, Tensor], list[str], list[str]]:
+def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
     """Rename a published state dict (with or without the ``module.`` of distributed training).
 
     Two entries also change their form: the position embedding loses its dead slot 0, and the entry convolution of each

@@ -30,9 +30,7 @@ __all__ = [
     'published_names',
 ]
 
-ConvertFunction = Callable[
-    [Mapping[str, Tensor], Mapping[str, str]], 'tuple[dict[str, Tensor], list[str], list[str]]'
-]
+ConvertFunction = Callable[[Mapping[str, Tensor], Mapping[str, str]], 'tuple[dict[str, Tensor], list[str], list[str]]']
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,7 @@ def method_of(name: str) -> Method:
         ConfigError: Unknown name, with near ones.
     """
     if name not in METHODS:
-        raise ConfigError(
-            f"no converter for method '{name}'.{suggest(name, METHODS)} There are {', '.join(METHODS)}."
-        )
+        raise ConfigError(f"no converter for method '{name}'.{suggest(name, METHODS)} There are {', '.join(METHODS)}.")
     return METHODS[name]
 
 
@@ -117,9 +113,7 @@ def try_config(method: Method, state: Mapping[str, Tensor], config: str) -> tupl
     return Conversion(renamed, dropped, str(config)), summary, wrong
 
 
-def nearest_config(
-    method: Method, state: Mapping[str, Tensor], folder: Path
-) -> tuple[Conversion, str, int] | None:
+def nearest_config(method: Method, state: Mapping[str, Tensor], folder: Path) -> tuple[Conversion, str, int] | None:
     """The config of ``folder`` that fits best; None when there is none to try."""
     best = None
     for path in sorted(folder.glob('*.py')):
@@ -154,11 +148,7 @@ def convert_state(method_name: str, state: Mapping[str, Tensor], config: str | N
             return conversion
         best = nearest_config(method, state, configs_folder() / method.folder)
         hint = (
-            f' It fits {best[0].config}.'
-            if best and not best[2]
-            else f' Nearest is {best[0].config}.'
-            if best
-            else ''
+            f' It fits {best[0].config}.' if best and not best[2] else f' Nearest is {best[0].config}.' if best else ''
         )
         raise CheckpointError(f'the checkpoint does not fit {config}: {summary}\n{hint}')
     best = nearest_config(method, state, configs_folder() / method.folder)
@@ -186,11 +176,7 @@ def convert_checkpoint(method_name: str, source: str, target: str, config: str |
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    meta = {
-        'converted_from': Path(source).name,
-        'method': method_name,
-        'config': Path(conversion.config).name,
-    }
+    meta = {'converted_from': Path(source).name, 'method': method_name, 'config': Path(conversion.config).name}
     try:
         if path.suffix == '.safetensors':
             from safetensors.torch import save_file

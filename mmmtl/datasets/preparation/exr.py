@@ -46,8 +46,10 @@ def read_exr(path: str | Path, channels: Sequence[str] = ('R', 'G', 'B')) -> np.
     except (struct.error, zlib.error, ValueError, IndexError, KeyError) as error:
         if isinstance(error, FileError):
             raise
-        raise FileError(f'{path}: expected an OpenEXR picture, found a damaged or other file '
-                        f'({len(data)} bytes; {type(error).__name__}: {error})') from error  # fmt: skip
+        raise FileError(
+            f'{path}: expected an OpenEXR picture, found a damaged or other file '
+            f'({len(data)} bytes; {type(error).__name__}: {error})'
+        ) from error
     return np.stack([planes[name] for name in channels], -1)
 
 
@@ -141,7 +143,9 @@ def _by_package(path: Path, channels: Sequence[str], form: str) -> np.ndarray:
     try:
         import OpenEXR
     except ImportError as error:
-        raise FileError(f'{path}: expected scan lines with the compression NONE, RLE, ZIPS or ZIP, found {form}: '
-                        f'pip install OpenEXR') from error  # fmt: skip
+        raise FileError(
+            f'{path}: expected scan lines with the compression NONE, RLE, ZIPS or ZIP, found {form}: '
+            f'pip install OpenEXR'
+        ) from error
     with OpenEXR.File(str(path), separate_channels=True) as file:
         return np.stack([np.asarray(file.channels()[name].pixels, np.float32) for name in channels], -1)

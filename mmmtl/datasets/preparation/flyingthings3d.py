@@ -29,9 +29,13 @@ def _points(disparity: np.ndarray, camera: tuple[float, float, float], flow: np.
         return np.stack([(columns - cx) * depth / focal, (rows - cy) * depth / focal, depth], -1)
 
 
-def scene_flow_of_disparity(disparity: np.ndarray, change: np.ndarray, flow: np.ndarray,
-                            camera: tuple[float, float, float] = CAMERA,
-                            max_depth: float = 35.0) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def scene_flow_of_disparity(
+    disparity: np.ndarray,
+    change: np.ndarray,
+    flow: np.ndarray,
+    camera: tuple[float, float, float] = CAMERA,
+    max_depth: float = 35.0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Where the points of a frame are and how they move.
 
     A pixel at ``x`` with disparity ``d`` is seen at ``x + flow`` with disparity ``d + change`` in the next frame; the
@@ -61,8 +65,10 @@ def _frame(outputs: dict[str, Path], source: str, number: str, camera: tuple[flo
     change = read_pfm(root / 'disparity_change' / 'left' / 'into_future' / f'{number}.pfm')
     flow = read_flo(root / 'flow' / 'left' / 'into_future' / f'{number}.flo')
     if not disparity.shape == change.shape == flow.shape[:2]:
-        raise FileError(f'expected maps of one size, found disparity {disparity.shape}, its change {change.shape} and '
-                        f'flow {flow.shape[:2]}')  # fmt: skip
+        raise FileError(
+            f'expected maps of one size, found disparity {disparity.shape}, its change {change.shape} and '
+            f'flow {flow.shape[:2]}'
+        )
     points, motion = scene_flow_of_disparity(disparity, change, flow, camera)
     with np.errstate(invalid='ignore'):
         slow = (np.abs(flow) < 500).all(-1)  # the code ends at 512 pixels; False for NaN
@@ -79,9 +85,14 @@ def _copy(outputs: dict[str, Path], source: str) -> None:
     write_atomic(outputs['image'], write)
 
 
-def prepare_flyingthings3d(source: str | Path, target: str | Path, splits: tuple[str, ...] = ('train', 'val'),
-                           workers: int = 0, progress: bool = True,
-                           camera: tuple[float, float, float] = CAMERA) -> tuple[int, int]:  # fmt: skip
+def prepare_flyingthings3d(
+    source: str | Path,
+    target: str | Path,
+    splits: tuple[str, ...] = ('train', 'val'),
+    workers: int = 0,
+    progress: bool = True,
+    camera: tuple[float, float, float] = CAMERA,
+) -> tuple[int, int]:
     """The downloaded subset → ``target/SPLIT/{image_clean,flow_2d,flow_3d,pc}``.
 
     Flow of 500 pixels or more in a direction is unknown in ``flow_2d``; points 35 units away or farther, and those
@@ -106,11 +117,22 @@ def prepare_flyingthings3d(source: str | Path, target: str | Path, splits: tuple
     for split in splits:
         start, end = Path(source, split), Path(target, split)
         numbers = sorted(path.stem for path in (start / 'flow' / 'left' / 'into_future').glob('*.flo'))
-        frames = [Job(f'{split}/{n}', dict(points=end / 'pc' / f'{n}.npz', motion=end / 'flow_3d' / f'{n}.npy',
-                                           flow=end / 'flow_2d' / f'{n}.png'),
-                      dict(source=str(start), number=n, camera=tuple(camera))) for n in numbers]  # fmt: skip
-        images = [Job(f'{split}/{path.name}', dict(image=end / 'image_clean' / path.name), dict(source=str(path)))
-                  for path in sorted((start / 'image_clean' / 'left').glob('*.png'))]  # fmt: skip
+        frames = [
+            Job(
+                f'{split}/{n}',
+                dict(
+                    points=end / 'pc' / f'{n}.npz',
+                    motion=end / 'flow_3d' / f'{n}.npy',
+                    flow=end / 'flow_2d' / f'{n}.png',
+                ),
+                dict(source=str(start), number=n, camera=tuple(camera)),
+            )
+            for n in numbers
+        ]
+        images = [
+            Job(f'{split}/{path.name}', dict(image=end / 'image_clean' / path.name), dict(source=str(path)))
+            for path in sorted((start / 'image_clean' / 'left').glob('*.png'))
+        ]
         for work, jobs, title in ((_frame, frames, 'points'), (_copy, images, 'photographs')):
             new, old = convert(work, jobs, workers, progress, f'FlyingThings3D {split}: {title}')
             made, before = made + new, before + old

@@ -18,8 +18,14 @@ __all__ = ['FILTERED', 'frames_of_csv', 'frames_of_folders', 'plane_depth', 'pre
 
 FOCAL = 886.81
 """Pixels at a width of 1024, of a camera without shift."""
-FILTERED = {'ai_004_009/cam_01_fr0000', 'ai_008_001/cam_01_fr0000', 'ai_008_001/cam_02_fr0000',
-            'ai_011_005/cam_01_fr0000', 'ai_016_009/cam_00_fr0000', 'ai_052_002/cam_01_fr0021'}  # fmt: skip
+FILTERED = {
+    'ai_004_009/cam_01_fr0000',
+    'ai_008_001/cam_01_fr0000',
+    'ai_008_001/cam_02_fr0000',
+    'ai_011_005/cam_01_fr0000',
+    'ai_016_009/cam_00_fr0000',
+    'ai_052_002/cam_01_fr0021',
+}
 """Frames StableMTL leaves out."""
 
 
@@ -76,15 +82,20 @@ def frames_of_csv(path: Path, split: str) -> list[tuple[str, str, int]]:
     if not rows or not columns <= set(rows[0]):
         found = sorted(rows[0]) if rows else 'no rows'
         raise FileError(f'{path}: expected the columns {sorted(columns)}, found {found}')
-    return [(row['scene_name'], row['camera_name'], int(row['frame_id'])) for row in rows
-            if row['included_in_public_release'] == 'True' and row['split_partition_name'] == split]  # fmt: skip
+    return [
+        (row['scene_name'], row['camera_name'], int(row['frame_id']))
+        for row in rows
+        if row['included_in_public_release'] == 'True' and row['split_partition_name'] == split
+    ]
 
 
 def _camera_matrices(path: Path) -> dict[str, np.ndarray]:
     with path.open(newline='', encoding='utf-8') as file:
-        return {row['scene_name']: np.array([[float(row[f'M_cam_from_uv_{i}{j}']) for j in range(3)]
-                                             for i in range(3)])
-                for row in csv.DictReader(file) if row.get('M_cam_from_uv_00')}  # fmt: skip
+        return {
+            row['scene_name']: np.array([[float(row[f'M_cam_from_uv_{i}{j}']) for j in range(3)] for i in range(3)])
+            for row in csv.DictReader(file)
+            if row.get('M_cam_from_uv_00')
+        }
 
 
 def _facing_normals(normals: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,9 +131,15 @@ def _frame(outputs: dict[str, Path], scene: str, camera: str, frame: int, matrix
     save_png(outputs['rgb'], to_bytes(tone_map(color, scale)))
 
 
-def prepare_hypersim(source: str | Path, target: str | Path, split: str = 'train', split_csv: str | Path | None = None,
-                     camera_csv: str | Path | None = None, workers: int = 0,
-                     progress: bool = True) -> tuple[int, int]:  # fmt: skip
+def prepare_hypersim(
+    source: str | Path,
+    target: str | Path,
+    split: str = 'train',
+    split_csv: str | Path | None = None,
+    camera_csv: str | Path | None = None,
+    workers: int = 0,
+    progress: bool = True,
+) -> tuple[int, int]:
     """Frames of a split: ``source/ai_VVV_NNN/{images,_detail}`` → ``target/SPLIT/ai_VVV_NNN/*``.
 
     The photograph is tone-mapped so that the 90th percentile of its luminance becomes 0.8 (over pixels with an
@@ -158,6 +175,11 @@ def prepare_hypersim(source: str | Path, target: str | Path, split: str = 'train
         if camera_csv is not None and scene not in matrices:
             raise FileError(f"{camera_csv}: expected the camera of scene '{scene}', found none")
         outputs = {kind: target / split / scene / file for kind, file in hypersim_files(name).items()}
-        jobs.append(Job(f'{scene}/{name}', outputs, dict(scene=str(source / scene), camera=camera, frame=frame,
-                                                         matrix=matrices.get(scene))))  # fmt: skip
+        jobs.append(
+            Job(
+                f'{scene}/{name}',
+                outputs,
+                dict(scene=str(source / scene), camera=camera, frame=frame, matrix=matrices.get(scene)),
+            )
+        )
     return convert(_frame, jobs, workers, progress, f'Hypersim {split}')

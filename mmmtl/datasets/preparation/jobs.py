@@ -46,8 +46,9 @@ def _do(work: Callable[..., None], job: Job) -> str | None:
     return None
 
 
-def convert(work: Callable[..., None], jobs: Sequence[Job], workers: int = 0, progress: bool = True,
-            title: str = 'converting') -> tuple[int, int]:  # fmt: skip
+def convert(
+    work: Callable[..., None], jobs: Sequence[Job], workers: int = 0, progress: bool = True, title: str = 'converting'
+) -> tuple[int, int]:
     """Do the jobs that are not done.
 
     A job that fails does not stop the others: all failures are told at the end. Start again to resume.

@@ -38,8 +38,14 @@ def _save(path: Path, picture: np.ndarray) -> None:
     write_atomic(path, lambda file: file.write(buffer.getvalue()))
 
 
-def prepare_mid(source: str | Path, target: str | Path, split: str = 'test', jpeg: bool = False, workers: int = 0,
-                progress: bool = True) -> tuple[int, int]:  # fmt: skip
+def prepare_mid(
+    source: str | Path,
+    target: str | Path,
+    split: str = 'test',
+    jpeg: bool = False,
+    workers: int = 0,
+    progress: bool = True,
+) -> tuple[int, int]:
     """``source/SPLIT/SCENE/{dir_K_mip2,albedo}.exr`` → ``target/SPLIT/SCENE_dir_K_mip2[_albedo,_shading].png``.
 
     The photograph is tone-mapped so that the 90th percentile of its luminance becomes 0.8, gamma 2.2; the shading is
@@ -62,7 +68,9 @@ def prepare_mid(source: str | Path, target: str | Path, split: str = 'test', jpe
     suffix, jobs = 'jpg' if jpeg else 'png', []
     for path in sorted(Path(source, split).glob('*/*mip2.exr')):
         stem = f'{path.parent.name}_{path.name.split(".")[0]}'
-        outputs = {kind: Path(target, split, f'{stem}{tail}.{suffix}')
-                   for kind, tail in (('rgb', ''), ('albedo', '_albedo'), ('shading', '_shading'))}  # fmt: skip
+        outputs = {
+            kind: Path(target, split, f'{stem}{tail}.{suffix}')
+            for kind, tail in (('rgb', ''), ('albedo', '_albedo'), ('shading', '_shading'))
+        }
         jobs.append(Job(stem, outputs, dict(radiance=str(path), albedo=str(path.parent / 'albedo.exr'))))
     return convert(_light, jobs, workers, progress, f'MID {split}')

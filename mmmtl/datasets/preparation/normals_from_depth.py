@@ -23,7 +23,7 @@ def _slopes(inverse: np.ndarray, axis: int) -> np.ndarray:
     values = np.moveaxis(inverse, axis, 0)
     step = np.diff(values, axis=0)
     ends = [(1, 1)] + [(0, 0)] * (values.ndim - 1)
-    bend = np.pad(np.abs(np.diff(step, axis=0)), ends, mode='edge')          # at each pixel, the ends repeat
+    bend = np.pad(np.abs(np.diff(step, axis=0)), ends, mode='edge')  # at each pixel, the ends repeat
     before = np.concatenate([step[:1], step])
     after = np.concatenate([step, step[-1:]])
     bend_before = np.concatenate([bend[:1], bend[:-1]])
@@ -49,8 +49,7 @@ def _straightest(normals: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     return normals[:, source[0], source[1]]
 
 
-def normals_from_depth(depth: np.ndarray, camera: tuple[float, float, float, float],
-                       refine: bool = True) -> np.ndarray:  # fmt: skip
+def normals_from_depth(depth: np.ndarray, camera: tuple[float, float, float, float], refine: bool = True) -> np.ndarray:
     """Normals by the translation of D2NT (Feng et al., ICRA 2023, equation 4), on slopes of the inverse depth.
 
     A plane has ``n ∝ (fx ∂z/∂u, fy ∂z/∂v, -(z + (u - cx) ∂z/∂u + (v - cy) ∂z/∂v))``. With ``w = 1 / z`` and
@@ -93,8 +92,12 @@ def _vkitti2_frame(outputs: dict[str, Path], depth: str, camera: tuple[float, fl
     save_array(outputs['normals'], np.ascontiguousarray(left.transpose(1, 2, 0)))
 
 
-def prepare_vkitti2_normals(root: str | Path, workers: int = 0, progress: bool = True,
-                            camera: tuple[float, float, float, float] = VKITTI2_CAMERA) -> tuple[int, int]:  # fmt: skip
+def prepare_vkitti2_normals(
+    root: str | Path,
+    workers: int = 0,
+    progress: bool = True,
+    camera: tuple[float, float, float, float] = VKITTI2_CAMERA,
+) -> tuple[int, int]:
     """Normals of every depth picture: ``root/original/...`` → ``root/normal_estimated/.../normal_N.npy``.
 
     The files are float32 (H, W, 3), x to the **left**, y up, z towards the viewer, as the published ones.
@@ -117,8 +120,13 @@ def prepare_vkitti2_normals(root: str | Path, workers: int = 0, progress: bool =
         relative = path.relative_to(root / 'original')
         scene, variant, _, _, side, name = relative.parts
         target = root / 'normal_estimated' / scene / variant / 'frames' / 'normal' / side
-        jobs.append(Job(str(relative), dict(normals=target / name.replace('depth_', 'normal_').replace('.png', '.npy')),
-                        dict(depth=str(path), camera=tuple(camera))))  # fmt: skip
+        jobs.append(
+            Job(
+                str(relative),
+                dict(normals=target / name.replace('depth_', 'normal_').replace('.png', '.npy')),
+                dict(depth=str(path), camera=tuple(camera)),
+            )
+        )
     if not jobs:
         raise FileError(f'{root}: expected original/SceneNN/VARIANT/frames/depth/Camera_C/depth_N.png, found none')
     return convert(_vkitti2_frame, jobs, workers, progress, 'normals of VKITTI2')

@@ -15,10 +15,18 @@ from ..vkitti2 import FILES, SCENES, VARIANTS
 
 __all__ = ['RULES', 'PUBLISHED', 'subset', 'write_split_lists']
 
-PUBLISHED = {'vkitti_depth_train': 20148, 'vkitti_normal_train': 20148, 'vkitti_semantic_train': 20148,
-             'vkitti_optical_flow_train': 20100, 'vkitti_scene_flow_train': 20100, 'flying_things_3D_train': 19640,
-             'cityscapes_val_full': 500, 'diode_val_all': 771, 'kitti_flow_training': 200,
-             'mid_intrinsics_test': 750}  # fmt: skip
+PUBLISHED = {
+    'vkitti_depth_train': 20148,
+    'vkitti_normal_train': 20148,
+    'vkitti_semantic_train': 20148,
+    'vkitti_optical_flow_train': 20100,
+    'vkitti_scene_flow_train': 20100,
+    'flying_things_3D_train': 19640,
+    'cityscapes_val_full': 500,
+    'diode_val_all': 771,
+    'kitti_flow_training': 200,
+    'mid_intrinsics_test': 750,
+}
 """Lines of the published lists."""
 
 
@@ -29,14 +37,22 @@ def _relative(root: Path, pattern: str) -> list[str]:
 def _vkitti2(root: Path) -> dict[str, list[str]]:
     """A list per label; motion does not go beyond the last frame but one."""
     lists: dict[str, list[str]] = {}
-    for name, source in (('depth', 'depth'), ('normal', 'normals'), ('semantic', 'semseg'),
-                         ('optical_flow', 'optical_flow'), ('scene_flow', 'scene_flow')):  # fmt: skip
+    for name, source in (
+        ('depth', 'depth'),
+        ('normal', 'normals'),
+        ('semantic', 'semseg'),
+        ('optical_flow', 'optical_flow'),
+        ('scene_flow', 'scene_flow'),
+    ):
         folder, form = FILES[source]
         top = 'normal_estimated' if source == 'normals' else 'original'
         lists[f'vkitti_{name}_train'] = [
-            line for scene in SCENES['train'] for variant in VARIANTS
+            line
+            for scene in SCENES['train']
+            for variant in VARIANTS
             for line in _relative(root, f'{top}/{scene}/{variant}/frames/{folder}/Camera_[01]/{form.format("*")}')
-            if not name.endswith('flow') or _followed(root, line, folder)]  # fmt: skip
+            if not name.endswith('flow') or _followed(root, line, folder)
+        ]
     return lists
 
 
@@ -57,8 +73,12 @@ def _hypersim(root: Path) -> dict[str, list[str]]:
         if not all((root / scene / files[key]).is_file() for key in ('depth', 'normals', 'normals_known')):
             continue
         picture = files['normals'].replace('.npy', '.png')  # a column of the published lists that nothing reads
-        line = ' '.join([photograph, *(f'{scene}/{file}' for file in (
-            files['depth'], files['normals'], picture, files['normals_known']))])  # fmt: skip
+        line = ' '.join(
+            [
+                photograph,
+                *(f'{scene}/{file}' for file in (files['depth'], files['normals'], picture, files['normals_known'])),
+            ]
+        )
         everything.append(line)
         if read_map(root / scene / files['depth']).all():
             whole.append(line)
@@ -70,8 +90,10 @@ def _flyingthings3d(root: Path) -> dict[str, list[str]]:
     for split in ('train', 'val'):
         images = {Path(p).stem for p in _relative(root, f'{split}/image_clean/*.png')}
         lists[f'flying_things_3D_{split}'] = [
-            line for line in _relative(root, f'{split}/flow_2d/*.png')
-            if f'{int(Path(line).stem) + 1:0{len(Path(line).stem)}d}' in images]  # fmt: skip
+            line
+            for line in _relative(root, f'{split}/flow_2d/*.png')
+            if f'{int(Path(line).stem) + 1:0{len(Path(line).stem)}d}' in images
+        ]
     return lists
 
 
@@ -94,9 +116,14 @@ def _mid(root: Path) -> dict[str, list[str]]:
 
 
 RULES: dict[str, Callable[[Path], dict[str, list[str]]]] = {
-    'vkitti2': _vkitti2, 'hypersim': _hypersim, 'flyingthings3d': _flyingthings3d, 'cityscapes': _cityscapes,
-    'diode': _diode, 'kitti2015': _kitti2015, 'mid': _mid,
-}  # fmt: skip
+    'vkitti2': _vkitti2,
+    'hypersim': _hypersim,
+    'flyingthings3d': _flyingthings3d,
+    'cityscapes': _cityscapes,
+    'diode': _diode,
+    'kitti2015': _kitti2015,
+    'mid': _mid,
+}
 """Rules by data set. KITTI's Eigen split is a published list and not a rule: read it as it is."""
 
 
@@ -109,8 +136,9 @@ def subset(lines: Sequence[str], percent: float, seed: int = 0) -> list[str]:
     return [lines[i] for i in sorted(order[: max(1, round(len(lines) * percent / 100))])]
 
 
-def write_split_lists(dataset: str, root: str | Path, target: str | Path, percents: Sequence[float] = (),
-                      seed: int = 0) -> dict[str, int]:  # fmt: skip
+def write_split_lists(
+    dataset: str, root: str | Path, target: str | Path, percents: Sequence[float] = (), seed: int = 0
+) -> dict[str, int]:
     """Write the lists of a data set, and random parts of them.
 
     Args:
@@ -134,8 +162,10 @@ def write_split_lists(dataset: str, root: str | Path, target: str | Path, percen
     for name, lines in RULES[dataset](Path(root)).items():
         if not lines:
             raise FileError(f"{root}: expected files for the list '{name}', found none")
-        for part, chosen in ((name, list(lines)), *((f'{name}_subset_{p:g}percent', subset(lines, p, seed))
-                                                    for p in percents)):  # fmt: skip
+        for part, chosen in (
+            (name, list(lines)),
+            *((f'{name}_subset_{p:g}percent', subset(lines, p, seed)) for p in percents),
+        ):
             write_text_atomic(Path(target, f'{part}.txt'), '\n'.join(chosen) + '\n')
             counts[part] = len(chosen)
     return counts

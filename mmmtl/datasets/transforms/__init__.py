@@ -9,6 +9,18 @@ from .photometric import Normalize, PhotoMetricDistortion
 from .resample import PrefixSampleId, RandomVerticalFlip, ResampleNearest
 
 __all__ = [
-    'CentredPad', 'ColorJitter', 'Normalize', 'PackMTLInputs', 'PhotoMetricDistortion', 'PrefixSampleId', 'RandomCrop',
-    'RandomFlip', 'RandomScale', 'RandomScaleCrop', 'RandomVerticalFlip', 'ResampleNearest', 'Resize', 'Transform',
-]  # fmt: skip
+    'CentredPad',
+    'ColorJitter',
+    'Normalize',
+    'PackMTLInputs',
+    'PhotoMetricDistortion',
+    'PrefixSampleId',
+    'RandomCrop',
+    'RandomFlip',
+    'RandomScale',
+    'RandomScaleCrop',
+    'RandomVerticalFlip',
+    'ResampleNearest',
+    'Resize',
+    'Transform',
+]

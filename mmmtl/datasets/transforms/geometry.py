@@ -81,9 +81,7 @@ class RandomCrop(Transform):
 
     tries = 10
 
-    def __init__(
-        self, size: tuple[int, int], category_task: str | None = None, max_ratio: float = 0.75
-    ) -> None:
+    def __init__(self, size: tuple[int, int], category_task: str | None = None, max_ratio: float = 0.75) -> None:
         self.size = size_pair(size, 'RandomCrop')
         self.category_task, self.max_ratio = category_task, float(max_ratio)
 
@@ -169,9 +167,15 @@ class Resize(Transform):
         labels: Whether labels follow; default: except in test mode.
     """
 
-    def __init__(self, size: tuple[int, int] | None = None, keep_ratio: bool = False, multiple: int | None = None,
-                 shrink_only: bool = False, interpolation: str = 'linear',
-                 labels: bool | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        size: tuple[int, int] | None = None,
+        keep_ratio: bool = False,
+        multiple: int | None = None,
+        shrink_only: bool = False,
+        interpolation: str = 'linear',
+        labels: bool | None = None,
+    ) -> None:
         if size is None and multiple is None:
             raise ValueError('Resize: give size=(height, width), multiple=N, or both')
         if interpolation not in INTERPOLATION:
@@ -186,9 +190,7 @@ class Resize(Transform):
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Size an image of ``height`` x ``width`` is brought to."""
         target = (height, width)
-        if self.size is not None and not (
-            self.shrink_only and height <= self.size[0] and width <= self.size[1]
-        ):
+        if self.size is not None and not (self.shrink_only and height <= self.size[0] and width <= self.size[1]):
             target = self.size
             if self.keep_ratio:
                 factor = min(self.size[0] / height, self.size[1] / width)
@@ -222,8 +224,13 @@ class CentredPad(Transform):
         labels: Whether labels are padded; default: except in test mode.
     """
 
-    def __init__(self, size: tuple[int, int] | None = None, multiple: int | None = None, value: float = 0.0,
-                 labels: bool | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        size: tuple[int, int] | None = None,
+        multiple: int | None = None,
+        value: float = 0.0,
+        labels: bool | None = None,
+    ) -> None:
         if size is None and multiple is None:
             raise ValueError('CentredPad: give size=(height, width), multiple=N, or both')
         self.size = None if size is None else size_pair(size, 'CentredPad')

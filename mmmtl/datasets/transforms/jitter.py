@@ -30,17 +30,26 @@ class ColorJitter(Transform):
     def __init__(
         self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
     ) -> None:
-        for name, value, top in (('brightness', brightness, 1), ('contrast', contrast, 1),
-                                 ('saturation', saturation, 1), ('hue', hue, 0.5)):  # fmt: skip
+        for name, value, top in (
+            ('brightness', brightness, 1),
+            ('contrast', contrast, 1),
+            ('saturation', saturation, 1),
+            ('hue', hue, 0.5),
+        ):
             if not 0 <= value <= top:
                 raise ValueError(f'ColorJitter: {name} must lie in [0, {top}], got {value}')
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
 
     def transform(self, results: Results) -> Results:
         rng = results['rng']
-        steps = [(change, rng.uniform(1 - spread, 1 + spread)) for change, spread in (
-            (F.adjust_brightness, self.brightness), (F.adjust_contrast, self.contrast),
-            (F.adjust_saturation, self.saturation))]  # fmt: skip
+        steps = [
+            (change, rng.uniform(1 - spread, 1 + spread))
+            for change, spread in (
+                (F.adjust_brightness, self.brightness),
+                (F.adjust_contrast, self.contrast),
+                (F.adjust_saturation, self.saturation),
+            )
+        ]
         steps.append((F.adjust_hue, rng.uniform(-self.hue, self.hue)))
         rng.shuffle(steps)
 

@@ -60,9 +60,7 @@ class RandomScaleCrop(Transform):
         top = rng.randint(0, height - part[0])
         left = rng.randint(0, width - part[1])
         crop_results(results, top, left, *part)
-        map_images(
-            results, lambda image: _bilinear(image.transpose(2, 0, 1), size)[0].permute(1, 2, 0).numpy()
-        )
+        map_images(results, lambda image: _bilinear(image.transpose(2, 0, 1), size)[0].permute(1, 2, 0).numpy())
         map_labels(results, lambda task, label: self._enlarge(task, label, size, factor))
         across, down = results['scale_factor']
         results['scale_factor'] = (across * width / part[1], down * height / part[0])

@@ -46,8 +46,13 @@ class PhotoMetricDistortion(Transform):
         hue_delta: Hue turns by -``hue_delta`` .. ``hue_delta`` - 1.
     """
 
-    def __init__(self, brightness_delta: float = 32, contrast_range: tuple[float, float] = (0.5, 1.5),
-                 saturation_range: tuple[float, float] = (0.5, 1.5), hue_delta: int = 18) -> None:  # fmt: skip
+    def __init__(
+        self,
+        brightness_delta: float = 32,
+        contrast_range: tuple[float, float] = (0.5, 1.5),
+        saturation_range: tuple[float, float] = (0.5, 1.5),
+        hue_delta: int = 18,
+    ) -> None:
         self.brightness_delta, self.hue_delta = brightness_delta, int(hue_delta)
         self.contrast_range, self.saturation_range = tuple(contrast_range), tuple(saturation_range)
 
@@ -101,9 +106,7 @@ class Normalize(Transform):
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         if len(mean) != 3 or len(std) != 3 or not all(v > 0 for v in std):
-            raise ValueError(
-                f'Normalize: mean and positive std of three channels are needed, got {mean} and {std}'
-            )
+            raise ValueError(f'Normalize: mean and positive std of three channels are needed, got {mean} and {std}')
         self.mean, self.std = tuple(float(v) for v in mean), tuple(float(v) for v in std)
 
     def _apply(self, values: np.ndarray) -> np.ndarray:

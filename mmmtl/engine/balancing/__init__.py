@@ -7,5 +7,13 @@ from .torchjd_adapter import TorchJD
 from .weightings import DWA, GLS, RLW, FixedWeights, Uncertainty
 
 __all__ = [
-    'DWA', 'GLS', 'RLW', 'Balancer', 'BalancingOptimWrapper', 'FixedWeights', 'GradNorm', 'TorchJD', 'Uncertainty',
-]  # fmt: skip
+    'DWA',
+    'GLS',
+    'RLW',
+    'Balancer',
+    'BalancingOptimWrapper',
+    'FixedWeights',
+    'GradNorm',
+    'TorchJD',
+    'Uncertainty',
+]

@@ -48,8 +48,9 @@ def group_losses(losses: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[
     return grouped, rest
 
 
-def shared_parameters(model: nn.Module, names: Sequence[str],
-                      shared: Sequence[str] | None = None) -> dict[str, nn.Parameter]:  # fmt: skip
+def shared_parameters(
+    model: nn.Module, names: Sequence[str], shared: Sequence[str] | None = None
+) -> dict[str, nn.Parameter]:
     """Trainable parameters that several tasks use.
 
     Args:

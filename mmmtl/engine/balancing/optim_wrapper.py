@@ -39,8 +39,13 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
         **kwargs: ``optimizer``, ``accumulative_counts`` and ``clip_grad`` of ``OptimWrapper``.
     """
 
-    def __init__(self, balancer: Mapping[str, Any] | Balancer, shared: Sequence[str] | None = None,
-                 dtype: str | torch.dtype = 'float32', **kwargs: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        balancer: Mapping[str, Any] | Balancer,
+        shared: Sequence[str] | None = None,
+        dtype: str | torch.dtype = 'float32',
+        **kwargs: Any,
+    ) -> None:
         super().__init__(dtype=dtype, **kwargs)
         self.balancer: Balancer = BALANCERS.build(balancer) if isinstance(balancer, Mapping) else balancer
         self.shared = shared
@@ -66,15 +71,19 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
             self._restore(self._loaded)
         self._shared = shared_parameters(network, names, self.shared)
         if self.balancer.aggregates and not self._shared:
-            raise ConfigError(f'BalancingOptimWrapper: no parameter starts with {self.shared}; there are '
-                              f'{sorted({n.partition(".")[0] for n, _ in network.named_parameters()})}')
+            raise ConfigError(
+                f'BalancingOptimWrapper: no parameter starts with {self.shared}; there are '
+                f'{sorted({n.partition(".")[0] for n, _ in network.named_parameters()})}'
+            )
         self._layer = self._find_layer(getattr(self.balancer, 'layer', None)) if self.balancer.wants_norms else None
 
     def _find_layer(self, wanted: str | None) -> nn.Parameter:
         chosen = {n: p for n, p in self._shared.items() if (p.ndim > 1 if wanted is None else n.startswith(wanted))}
         if not chosen:
-            raise ConfigError(f"{type(self.balancer).__name__}: no shared parameter starts with '{wanted}'."
-                              f'{suggest(str(wanted), self._shared)}')
+            raise ConfigError(
+                f"{type(self.balancer).__name__}: no shared parameter starts with '{wanted}'."
+                f'{suggest(str(wanted), self._shared)}'
+            )
         return list(chosen.values())[-1]
 
     @property
@@ -104,8 +113,10 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
         """
         named, self._named = self._named, None
         if named is None:
-            raise RuntimeError('BalancingOptimWrapper saw no losses: the forward pass must run inside optim_context, '
-                               'and the model must call parse_losses')
+            raise RuntimeError(
+                'BalancingOptimWrapper saw no losses: the forward pass must run inside optim_context, '
+                'and the model must call parse_losses'
+            )
         grouped, rest = group_losses(named, self.balancer.names)
         device = loss.device
         losses = [grouped.get(n, torch.zeros((), device=device)) for n in self.balancer.names]
@@ -204,8 +215,9 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
         try:
             self.balancer.load_state_dict(loaded['balancer'])
         except RuntimeError as error:
-            raise ConfigError(f'the checkpoint was trained with another balancing method than '
-                              f'{type(self.balancer).__name__}: {error}') from error
+            raise ConfigError(
+                f'the checkpoint was trained with another balancing method than {type(self.balancer).__name__}: {error}'
+            ) from error
         device = next(unwrap(self._model).parameters()).device
         self._gathered = {k: v.to(device) for k, v in loaded.get('gathered', {}).items()}
 

@@ -8,5 +8,13 @@ from mmmtl.engine.hooks.prediction_hook import PredictionHook
 from mmmtl.engine.hooks.random_state_hook import RandomStateHook
 from mmmtl.engine.hooks.schedule_hook import ScheduleHook
 
-__all__ = ['AccumulationHook', 'AtomicCheckpointHook', 'NonFiniteLossError', 'NonFiniteLossHook', 'PanelHook',
-           'PredictionHook', 'RandomStateHook', 'ScheduleHook']  # fmt: skip
+__all__ = [
+    'AccumulationHook',
+    'AtomicCheckpointHook',
+    'NonFiniteLossError',
+    'NonFiniteLossHook',
+    'PanelHook',
+    'PredictionHook',
+    'RandomStateHook',
+    'ScheduleHook',
+]

@@ -43,9 +43,11 @@ class AccumulationHook(Hook):
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         planned = getattr(runner.train_dataloader.batch_sampler, 'accumulation', None)
         if planned is not None and planned != counts:
-            raise ConfigError(f'train_dataloader.batch_sampler.accumulation = {planned}, but '
-                              f'optim_wrapper.accumulative_counts = {counts}: an update would mix tasks. Give both the '
-                              f'same number')
+            raise ConfigError(
+                f'train_dataloader.batch_sampler.accumulation = {planned}, but '
+                f'optim_wrapper.accumulative_counts = {counts}: an update would mix tasks. Give both the '
+                f'same number'
+            )
 
     def before_train_epoch(self, runner: Any) -> None:
         """Put the loaded gradients back, once."""
@@ -53,8 +55,10 @@ class AccumulationHook(Hook):
         if not loaded or runner.iter == 0:
             return
         if len(loaded) != runner.world_size:
-            runner.logger.warning(f'The checkpoint holds gathered gradients of {len(loaded)} rank(s), this run has '
-                                  f'{runner.world_size}: they are left out.')
+            runner.logger.warning(
+                f'The checkpoint holds gathered gradients of {len(loaded)} rank(s), this run has '
+                f'{runner.world_size}: they are left out.'
+            )
             return
         parameters = dict(unwrapped(runner).named_parameters())
         for name, gradient in loaded[runner.rank].items():

@@ -77,8 +77,10 @@ class AtomicCheckpointHook(CheckpointHook):
             if named is None:
                 self._repair_pointer(runner)
             elif Path(named).exists() and damage(named):
-                raise RuntimeError(f'cannot resume from {named}: {damage(named)}. '
-                                   f'Resume from another file, or with --resume alone from the newest whole one.')
+                raise RuntimeError(
+                    f'cannot resume from {named}: {damage(named)}. '
+                    f'Resume from another file, or with --resume alone from the newest whole one.'
+                )
         barrier()
 
     def _repair_pointer(self, runner: Any) -> None:
@@ -99,8 +101,10 @@ class AtomicCheckpointHook(CheckpointHook):
                 return
             runner.logger.warning(f'Passing over the checkpoint {path}: {wrong}.')
         if candidates:
-            raise RuntimeError(f'none of the {len(candidates)} checkpoint(s) in {folder} is whole: '
-                               f'{", ".join(path.name for path in candidates)}. To start anew, leave out --resume.')
+            raise RuntimeError(
+                f'none of the {len(candidates)} checkpoint(s) in {folder} is whole: '
+                f'{", ".join(path.name for path in candidates)}. To start anew, leave out --resume.'
+            )
 
     def _folder(self, runner: Any) -> Path:
         """Return where this run's checkpoints go, before ``before_train`` has settled it."""
@@ -117,7 +121,8 @@ class AtomicCheckpointHook(CheckpointHook):
         if not self.by_epoch and self.interval > 0 and self.interval % counts:
             runner.logger.warning(
                 f'Checkpoints every {self.interval} iterations fall between updates (accumulative_counts={counts}); '
-                f'a run resumed from such a one loses the gradients gathered so far. Use a multiple of {counts}.')
+                f'a run resumed from such a one loses the gradients gathered so far. Use a multiple of {counts}.'
+            )
 
     @contextmanager
     def _removals_after(self) -> Iterator[_LateRemovals]:

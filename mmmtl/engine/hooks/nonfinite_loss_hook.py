@@ -57,8 +57,10 @@ class NonFiniteLossHook(Hook):
         """Attach to the model's forward pass and to the optimiser's step."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if self.mode == 'skip' and isinstance(runner.optim_wrapper, AmpOptimWrapper):
-            raise ValueError("NonFiniteLossHook: mode='skip' cannot drop a batch from AmpOptimWrapper, whose loss "
-                             "scaling skips steps itself. Use mode='raise', or AutocastOptimWrapper (bfloat16).")
+            raise ValueError(
+                "NonFiniteLossHook: mode='skip' cannot drop a batch from AmpOptimWrapper, whose loss "
+                "scaling skips steps itself. Use mode='raise', or AutocastOptimWrapper (bfloat16)."
+            )
         self._runner = runner
         self._handles = [model.register_forward_hook(self._after_forward, with_kwargs=True)]
         if self.mode == 'skip':
@@ -120,8 +122,9 @@ class NonFiniteLossHook(Hook):
             return
         names = {id(p): name for name, p in self._runner.model.named_parameters()}
         bad = [names.get(id(p), '?') for p, ok in zip(parameters, finite.tolist()) if not ok]
-        self._report(f'the gradients of {len(bad)} of {len(parameters)} weights are not finite (first: {bad[0]})',
-                     samples)
+        self._report(
+            f'the gradients of {len(bad)} of {len(parameters)} weights are not finite (first: {bad[0]})', samples
+        )
         for parameter in parameters:
             parameter.grad = None
 
@@ -141,7 +144,8 @@ class NonFiniteLossHook(Hook):
                 f'{place}{row} The weights are as before this step. Check the labels of these samples '
                 f'(tools/misc/verify_dataset.py) and lower the learning rate or clip the gradients '
                 f"(optim_wrapper.clip_grad); custom_hooks=[dict(type='NonFiniteLossHook', mode='skip')] drops such "
-                f'batches.')
+                f'batches.'
+            )
         count = hub.runtime_info.get(COUNT_KEY, 0) + 1
         hub.update_info(COUNT_KEY, count)
         if get_rank() == 0:

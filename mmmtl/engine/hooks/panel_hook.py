@@ -88,9 +88,7 @@ class PanelHook(Hook):
             image, *rest = input_photograph(inputs, sample.metainfo, **normalisation_of(dataset))
             image_next = rest[0] if rest else None
         if image is None:
-            raise ValueError(
-                f"sample '{sample.sample_id}': neither a photograph on disk nor inputs to draw a panel on"
-            )
+            raise ValueError(f"sample '{sample.sample_id}': neither a photograph on disk nor inputs to draw a panel on")
         return panel_of_sample(
             image,
             sample,

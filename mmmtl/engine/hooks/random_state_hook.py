@@ -57,8 +57,11 @@ class RandomStateHook(Hook):
         if loaded is None:
             self._warn(runner, 'the checkpoint holds no random state')
         elif runner.rank >= len(loaded['ranks']):
-            self._warn(runner, f'the checkpoint holds the random state of {len(loaded["ranks"])} rank(s), this is '
-                               f'rank {runner.rank} of {runner.world_size}')
+            self._warn(
+                runner,
+                f'the checkpoint holds the random state of {len(loaded["ranks"])} rank(s), this is '
+                f'rank {runner.rank} of {runner.world_size}',
+            )
         else:
             unknown = random_state.restore(loaded['ranks'][runner.rank], unwrapped(runner))
             if unknown:
@@ -66,8 +69,10 @@ class RandomStateHook(Hook):
 
     @staticmethod
     def _warn(runner: Any, reason: str) -> None:
-        runner.logger.warning(f'Resuming with fresh random numbers: {reason}. Training goes on correctly, but not as '
-                              f'the unbroken run would have.')
+        runner.logger.warning(
+            f'Resuming with fresh random numbers: {reason}. Training goes on correctly, but not as '
+            f'the unbroken run would have.'
+        )
 
     def before_val(self, runner: Any) -> None:
         """Remember the state that training will go on with."""

@@ -57,11 +57,7 @@ class ExactSum:
             return math.inf if self.units > 0 else -math.inf
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, ExactSum)
-            and self.units == other.units
-            and repr(self.special) == repr(other.special)
-        )
+        return isinstance(other, ExactSum) and self.units == other.units and repr(self.special) == repr(other.special)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -89,9 +85,7 @@ class StateSum:
             if array.dtype.kind in 'iub':
                 self._add_integers(key, array.astype(np.int64))
             elif array.dtype.kind == 'f':
-                shape, sums = self._floats.setdefault(
-                    key, (array.shape, [ExactSum() for _ in range(array.size)])
-                )
+                shape, sums = self._floats.setdefault(key, (array.shape, [ExactSum() for _ in range(array.size)]))
                 self._check(key, shape, array.shape)
                 for total, number in zip(sums, array.astype(np.float64).ravel().tolist()):
                     total.add(number)

@@ -31,8 +31,11 @@ def flow_sums(pred: np.ndarray, gt: np.ndarray) -> dict[str, np.ndarray]:
         (error < 0.1) & (share < 0.1),
         (error > 0.3) & (share > 0.1),
     ]
-    return dict(count=np.int64(error.size), sums=np.array([error.sum(), angle.sum()]),
-                hits=np.array([int(h.sum()) for h in hits], np.int64))  # fmt: skip
+    return dict(
+        count=np.int64(error.size),
+        sums=np.array([error.sum(), angle.sum()]),
+        hits=np.array([int(h.sum()) for h in hits], np.int64),
+    )
 
 
 def flow_figures(state: dict[str, np.ndarray], channels: int) -> dict[str, float]:

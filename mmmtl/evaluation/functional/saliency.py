@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 __all__ = [
-    'BETA_SQUARED', 'THRESHOLDS', 'adaptive_f', 'f_measure', 'max_f', 'mean_absolute_error', 'stretch',
-    'threshold_counts', 'toolkit_f_curve',
-]  # fmt: skip
+    'BETA_SQUARED',
+    'THRESHOLDS',
+    'adaptive_f',
+    'f_measure',
+    'max_f',
+    'mean_absolute_error',
+    'stretch',
+    'threshold_counts',
+    'toolkit_f_curve',
+]
 
 BETA_SQUARED = 0.3
 CHUNK = 16384
@@ -15,8 +22,9 @@ THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
 """0.05, 0.10, .. 0.95 (InvPT, TaskPrompter, DiffusionMTL, TaskDiffusion)."""
 
 
-def threshold_counts(probability: np.ndarray, gt: np.ndarray, thresholds: tuple[float, ...] = THRESHOLDS,
-                     double_sigmoid: bool = False) -> np.ndarray:  # fmt: skip
+def threshold_counts(
+    probability: np.ndarray, gt: np.ndarray, thresholds: tuple[float, ...] = THRESHOLDS, double_sigmoid: bool = False
+) -> np.ndarray:
     """Pixels counted by label and decision, for all thresholds in one pass.
 
     A pixel is positive where ``probability >= threshold``, compared in float32; NaN is never positive.
@@ -89,9 +97,7 @@ def f_measure(precision: np.ndarray, recall: np.ndarray, beta_squared: float = B
     """Weighted harmonic mean (1 + b²) P R / (b² P + R); 0 where it is undefined."""
     precision, recall = np.asarray(precision, np.float64), np.asarray(recall, np.float64)
     below = beta_squared * precision + recall
-    return np.divide(
-        (1 + beta_squared) * precision * recall, below, out=np.zeros_like(below), where=below > 0
-    )
+    return np.divide((1 + beta_squared) * precision * recall, below, out=np.zeros_like(below), where=below > 0)
 
 
 def max_f(counts: np.ndarray, beta_squared: float = BETA_SQUARED) -> float:

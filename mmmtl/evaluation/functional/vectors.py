@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = [
-    'ANGLE_BINS',
-    'LIMITS',
-    'angle_histogram',
-    'angle_sums',
-    'angular_error',
-    'histogram_quantile',
-    'normalised',
-]
+__all__ = ['ANGLE_BINS', 'LIMITS', 'angle_histogram', 'angle_sums', 'angular_error', 'histogram_quantile', 'normalised']
 
 CHUNK = 16384
 LIMITS = (11.25, 22.5, 30.0)
@@ -56,9 +48,7 @@ def angle_sums(pred: np.ndarray, gt: np.ndarray) -> dict[str, np.ndarray]:
     """
     sums, within = np.zeros(2), np.zeros(len(LIMITS), np.int64)
     histogram = np.zeros(ANGLE_BINS, np.int64)
-    for start in range(
-        0, pred.shape[1], CHUNK
-    ):  # small enough to stay in the cache from one step to the next
+    for start in range(0, pred.shape[1], CHUNK):  # small enough to stay in the cache from one step to the next
         angle = angular_error(pred[:, start : start + CHUNK], gt[:, start : start + CHUNK])
         sums += (angle.sum(), (angle * angle).sum())
         within += [int(np.count_nonzero(angle < limit)) for limit in LIMITS]

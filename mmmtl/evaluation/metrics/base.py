@@ -96,9 +96,7 @@ class TaskMetric(ABC):
 
     def accumulate(self, states: Iterable[State]) -> State:
         """Add states in the order given; only asked of a metric that is :attr:`ordered`."""
-        raise TypeError(
-            f'{type(self).__name__} says it is ordered, so it must say how its states are accumulated'
-        )
+        raise TypeError(f'{type(self).__name__} says it is ordered, so it must say how its states are accumulated')
 
     def named(self, figures: Mapping[str, float]) -> dict[str, float]:
         """The figures under their names with the protocol."""

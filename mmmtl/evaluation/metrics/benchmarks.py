@@ -32,8 +32,13 @@ class BenchmarkMetric(BaseMetric):
 
     default_prefix = ''
 
-    def __init__(self, benchmarks: Mapping[str, Mapping[str, Any]], reference: Mapping[str, float] | None = None,
-                 collect_device: str = 'cpu', prefix: str | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        benchmarks: Mapping[str, Mapping[str, Any]],
+        reference: Mapping[str, float] | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if not benchmarks:
             raise ConfigError('BenchmarkMetric: benchmarks is empty')
@@ -48,16 +53,15 @@ class BenchmarkMetric(BaseMetric):
         for figure in self.reference:
             if figure not in self.figures:
                 near = suggest(figure, self.figures)
-                raise ConfigError(
-                    f"BenchmarkMetric.reference: '{figure}' is no figure of the benchmarks.{near}"
-                )
+                raise ConfigError(f"BenchmarkMetric.reference: '{figure}' is no figure of the benchmarks.{near}")
         self._ids: dict[str, set[str]] = {name: set() for name in self.parts}
 
     @property
     def figures(self) -> dict[str, bool]:
         """``{'BENCHMARK/TASK/FIGURE': is a higher value better}``."""
-        found = {f'{name}/{figure}': higher for name, part in self.parts.items()
-                 for figure, higher in part.figures.items()}  # fmt: skip
+        found = {
+            f'{name}/{figure}': higher for name, part in self.parts.items() for figure, higher in part.figures.items()
+        }
         return dict(found, delta_m=True) if self.reference else found
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:

@@ -68,8 +68,10 @@ class BoundaryMeasure(TaskMetric):
     def compute(self, total: State) -> dict[str, float]:
         if not int(total['images']):
             return {}
-        return self.named({
-            'odsF': best_point(total['counts'], self.settings.thresholds, self.settings.interpolate)[3],
-            'oisF': best_f(total['best'][:, None])[1],
-            'AP': average_precision(total['counts']),
-        })  # fmt: skip
+        return self.named(
+            {
+                'odsF': best_point(total['counts'], self.settings.thresholds, self.settings.interpolate)[3],
+                'oisF': best_f(total['best'][:, None])[1],
+                'AP': average_precision(total['counts']),
+            }
+        )

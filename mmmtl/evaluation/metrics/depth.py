@@ -33,9 +33,18 @@ class DepthError(TaskMetric):
 
     protocols = ('clean', 'upstream')
     directions = {
-        'RMSE': False, 'absErr': False, 'relErr': False, 'sqRel': False, 'logRMSE': False, 'log10': False,
-        'siLog': False, 'iRMSE': False, 'delta1': True, 'delta2': True, 'delta3': True,
-    }  # fmt: skip
+        'RMSE': False,
+        'absErr': False,
+        'relErr': False,
+        'sqRel': False,
+        'logRMSE': False,
+        'log10': False,
+        'siLog': False,
+        'iRMSE': False,
+        'delta1': True,
+        'delta2': True,
+        'delta3': True,
+    }
 
     def __init__(
         self,
@@ -46,9 +55,7 @@ class DepthError(TaskMetric):
     ) -> None:
         super().__init__(protocol, image_list)
         if not 0.0 <= min_depth < max_depth:
-            raise ConfigError(
-                f'DepthError: expected 0 <= min_depth < max_depth, got {min_depth} and {max_depth}'
-            )
+            raise ConfigError(f'DepthError: expected 0 <= min_depth < max_depth, got {min_depth} and {max_depth}')
         self.min_depth, self.max_depth = float(min_depth), float(max_depth)
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
@@ -60,9 +67,7 @@ class DepthError(TaskMetric):
         if not truth.size:
             return image_state(list(self.directions), {})
         scale, shift = fit_scale_shift(value, truth)
-        aligned = np.clip(
-            scale * value.astype(np.float64) + shift, max(self.min_depth, DEPTH_FLOOR), self.max_depth
-        )
+        aligned = np.clip(scale * value.astype(np.float64) + shift, max(self.min_depth, DEPTH_FLOOR), self.max_depth)
         return image_state(list(self.directions), depth_figures(depth_sums(aligned, truth, floor=1e-6)))
 
     def compute(self, total: State) -> dict[str, float]:

@@ -30,9 +30,7 @@ class EndPointError(TaskMetric):
     """
 
     protocols = ('clean', 'upstream')
-    directions = {
-        'EPE': False, 'Fl': False, 'angle': False, 'accStrict': True, 'accRelax': True, 'outliers': False,
-    }  # fmt: skip
+    directions = {'EPE': False, 'Fl': False, 'angle': False, 'accStrict': True, 'accRelax': True, 'outliers': False}
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         valid = valid_pixels(gt)

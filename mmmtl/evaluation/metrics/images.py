@@ -39,9 +39,7 @@ class ImageError(TaskMetric):
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         valid = valid_pixels(gt)
         if self.protocol == 'upstream':
-            return image_state(
-                ('RMSE', 'SSIM', 'LMSE'), self._aligned(pred, gt, valid) if valid.any() else {}
-            )
+            return image_state(('RMSE', 'SSIM', 'LMSE'), self._aligned(pred, gt, valid) if valid.any() else {})
         error = pred[:, valid].astype(np.float64) - gt[:, valid]
         return dict(count=np.int64(error.size), sums=np.array([(error * error).sum(), np.abs(error).sum()]))
 

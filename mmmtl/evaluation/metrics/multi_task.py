@@ -113,9 +113,7 @@ class MultiTaskMetric(BaseMetric):
             self._seen.add(sample_id)
             self._keep(self._measure(sample_id, _maps(sample, 'pred'), _maps(sample, 'gt')))
 
-    def _measure(
-        self, sample_id: str, pred: Mapping[str, Any], gt: Mapping[str, Any]
-    ) -> Iterator[tuple[str, dict]]:
+    def _measure(self, sample_id: str, pred: Mapping[str, Any], gt: Mapping[str, Any]) -> Iterator[tuple[str, dict]]:
         """Measure the labelled tasks of a sample; yields samples that are complete, this one or earlier ones."""
         states: dict[Key, State] = {}
         slow = []
@@ -228,8 +226,7 @@ class MultiTaskMetric(BaseMetric):
             short = count < len(metric.image_list)
             print_log(
                 f"{type(metric).__name__} of task '{name}' measured {count} of the {len(metric.image_list)} images "
-                f'in its image_list'
-                + (': sample ids that are not in the data, or not labelled, are missing' * short),
+                f'in its image_list' + (': sample ids that are not in the data, or not labelled, are missing' * short),
                 logger='current',
                 level=logging.WARNING if short else logging.INFO,
             )
@@ -273,9 +270,7 @@ def build_metrics(name: str, configs: Sequence[Mapping[str, Any]]) -> list[TaskM
             raise ConfigError(f"metric of task '{name}': {config['type']} is not a TaskMetric")
         twice = seen & set(metric.figures)
         if twice:
-            raise ConfigError(
-                f"metrics of task '{name}': {sorted(twice)} would be reported twice; give one a protocol"
-            )
+            raise ConfigError(f"metrics of task '{name}': {sorted(twice)} would be reported twice; give one a protocol")
         seen |= set(metric.figures)
         metrics.append(metric)
     return metrics

@@ -28,14 +28,7 @@ class NormalsError(TaskMetric):
 
     protocols = ('clean', 'upstream')
     bulky = ('histogram',)
-    directions = {
-        'mErr': False,
-        'median': False,
-        'rmsErr': False,
-        'within11': True,
-        'within22': True,
-        'within30': True,
-    }
+    directions = {'mErr': False, 'median': False, 'rmsErr': False, 'within11': True, 'within22': True, 'within30': True}
 
     @classmethod
     def plain_figures(cls, protocol: str) -> dict[str, bool]:
@@ -60,6 +53,4 @@ class NormalsError(TaskMetric):
         if 'histogram' in total:
             figures['median'] = histogram_quantile(total['histogram'], 0.5, 180.0 / ANGLE_BINS)
         figures['rmsErr'] = np.sqrt(square)
-        return self.named(
-            {**figures, **dict(zip(('within11', 'within22', 'within30'), total['within'] / count))}
-        )
+        return self.named({**figures, **dict(zip(('within11', 'within22', 'within30'), total['within'] / count))})

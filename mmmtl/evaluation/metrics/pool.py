@@ -42,9 +42,7 @@ class MeasurePool:
         self._executor: ProcessPoolExecutor | None = None
         self._waiting: deque[tuple[Any, list[tuple[Any, Any]]]] = deque()
 
-    def submit(
-        self, name: Any, calls: list[tuple[Any, Callable[..., Any], tuple]]
-    ) -> Iterator[tuple[Any, dict]]:
+    def submit(self, name: Any, calls: list[tuple[Any, Callable[..., Any], tuple]]) -> Iterator[tuple[Any, dict]]:
         """Hand in the calls ``(key, function, arguments)`` of a sample; yields samples that are complete by now.
 
         Args:

@@ -40,9 +40,7 @@ class ImageTable:
     def take(self, rows: Sequence[int] | np.ndarray) -> ImageTable:
         """The table with these rows only."""
         chosen = np.asarray(rows, np.int64)
-        return ImageTable(
-            [self.ids[i] for i in chosen], {n: array[chosen] for n, array in self.fields.items()}
-        )
+        return ImageTable([self.ids[i] for i in chosen], {n: array[chosen] for n, array in self.fields.items()})
 
 
 @dataclass
@@ -58,9 +56,7 @@ class Records:
     configs: dict[str, list[dict]] = field(default_factory=dict)
 
     @classmethod
-    def collect(
-        cls, records: Iterable[tuple[str, Mapping[Key, State]]], metrics: Mapping[str, Sequence[TaskMetric]]
-    ):
+    def collect(cls, records: Iterable[tuple[str, Mapping[Key, State]]], metrics: Mapping[str, Sequence[TaskMetric]]):
         """Gather the states of single samples."""
         rows: dict[Key, list[tuple[str, State]]] = {}
         for sample_id, states in records:
@@ -105,9 +101,7 @@ class Records:
             ConfigError: When it is not a file of records.
         """
         if not os.path.isfile(path):
-            raise FileNotFoundError(
-                f'no records of images at {path}: evaluate the run again with this version'
-            )
+            raise FileNotFoundError(f'no records of images at {path}: evaluate the run again with this version')
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -149,11 +143,7 @@ class Records:
 
     def directions(self) -> dict[str, bool]:
         """``{'TASK/FIGURE': is a higher value better}``."""
-        return {
-            f'{key[0]}/{name}': higher
-            for key in self.tables
-            for name, higher in self.metric(key).figures.items()
-        }
+        return {f'{key[0]}/{name}': higher for key in self.tables for name, higher in self.metric(key).figures.items()}
 
     def image_figures(self) -> dict[str, dict[str, float]]:
         """``{sample id: {'TASK/FIGURE': value of this image alone}}``."""
@@ -176,9 +166,7 @@ def _small(array: np.ndarray) -> np.ndarray:
     """The same counts in as few bytes as they need; floats stay as they are."""
     if array.dtype.kind not in 'iub':
         return array
-    return array.astype(
-        np.min_scalar_type(int(array.max(initial=0))) if array.min(initial=0) >= 0 else np.int64
-    )
+    return array.astype(np.min_scalar_type(int(array.max(initial=0))) if array.min(initial=0) >= 0 else np.int64)
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:

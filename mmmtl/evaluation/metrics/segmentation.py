@@ -52,8 +52,10 @@ class MeanIoU(TaskMetric):
         if not confusion.any():
             return {}
         absent = 'zero' if self.protocol == 'upstream' else 'skip'
-        return self.named({
-            'mIoU': mean_iou(confusion, absent),
-            'mAcc': float(np.nanmean(class_accuracy(confusion))),
-            'aAcc': pixel_accuracy(confusion),
-        })  # fmt: skip
+        return self.named(
+            {
+                'mIoU': mean_iou(confusion, absent),
+                'mAcc': float(np.nanmean(class_accuracy(confusion))),
+                'aAcc': pixel_accuracy(confusion),
+            }
+        )

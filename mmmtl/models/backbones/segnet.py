@@ -25,9 +25,7 @@ class SegNet(BaseModule):
         filters: Channels of the five levels.
     """
 
-    def __init__(
-        self, filters: Sequence[int] = (64, 128, 256, 512, 512), init_cfg: dict | None = None
-    ) -> None:
+    def __init__(self, filters: Sequence[int] = (64, 128, 256, 512, 512), init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if len(filters) != len(ENCODER_UNITS):
             raise ValueError(f'SegNet has {len(ENCODER_UNITS)} levels, filters names {len(filters)}')
@@ -51,9 +49,7 @@ class SegNet(BaseModule):
             ValueError: For another size.
         """
         if x.shape[-1] % 32 or x.shape[-2] % 32:
-            raise ValueError(
-                f'SegNet takes images whose sides are multiples of 32, got {x.shape[-2]}x{x.shape[-1]}'
-            )
+            raise ValueError(f'SegNet takes images whose sides are multiples of 32, got {x.shape[-2]}x{x.shape[-1]}')
         places = []
         for level in self.encoder:
             x, place = F.max_pool2d(level(x), 2, return_indices=True)

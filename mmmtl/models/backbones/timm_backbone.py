@@ -21,8 +21,9 @@ from ..layers.gemm import use_fast_linear
 __all__ = ['TimmBackbone', 'resample_position_embedding']
 
 
-def resample_position_embedding(embedding: Tensor, old: Sequence[int], new: Sequence[int],
-                                antialias: bool = False) -> Tensor:  # fmt: skip
+def resample_position_embedding(
+    embedding: Tensor, old: Sequence[int], new: Sequence[int], antialias: bool = False
+) -> Tensor:
     """Position embedding (1, h·w, C) of an ``old`` = (h, w) grid on a ``new`` one, bicubic.
 
     Without ``antialias`` (timm's modern resampler antialiases) the result is the one the published multi-task ViTs were
@@ -57,9 +58,18 @@ class TimmBackbone(BaseModule):
         ValueError: For an unknown model name (with near ones), or an input size that the patches do not divide.
     """
 
-    def __init__(self, model_name: str, img_size: Sequence[int] | None = None, out_indices: Sequence[int] | None = None,
-                 pretrained: bool = False, checkpoint: str | None = None, antialias: bool = False,
-                 norm_all: bool = False, init_cfg: dict | None = None, **timm_options: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        model_name: str,
+        img_size: Sequence[int] | None = None,
+        out_indices: Sequence[int] | None = None,
+        pretrained: bool = False,
+        checkpoint: str | None = None,
+        antialias: bool = False,
+        norm_all: bool = False,
+        init_cfg: dict | None = None,
+        **timm_options: Any,
+    ) -> None:
         super().__init__(init_cfg)
         import timm
 
@@ -71,17 +81,13 @@ class TimmBackbone(BaseModule):
         if self.is_vit:
             if img_size is not None:
                 options['img_size'] = tuple(img_size)
-            self.body = timm.create_model(
-                model_name, num_classes=0, global_pool='', class_token=False, **options
-            )
+            self.body = timm.create_model(model_name, num_classes=0, global_pool='', class_token=False, **options)
             self.is_vit = type(self.body).__name__ == 'VisionTransformer'
         if self.is_vit:
             total = len(self.body.blocks)
             self.out_indices = tuple(out_indices or [total * (i + 1) // 4 - 1 for i in range(4)])
             if max(self.out_indices) >= total:
-                raise ValueError(
-                    f'{model_name} has {total} blocks, out_indices {self.out_indices} asks for more'
-                )
+                raise ValueError(f'{model_name} has {total} blocks, out_indices {self.out_indices} asks for more')
             # blocks after the last level asked for would be computed for nothing
             self.body.blocks = nn.Sequential(*list(self.body.blocks)[: max(self.out_indices) + 1])
             self.out_channels = [self.body.embed_dim] * len(self.out_indices)
@@ -92,9 +98,7 @@ class TimmBackbone(BaseModule):
             self.body = timm.create_model(model_name, features_only=True, **options)
             if out_indices is None:  # the stem's half-resolution map is of no use to a dense decoder
                 keep = [i for i, r in enumerate(self.body.feature_info.reduction()) if r >= 4]
-                self.body = timm.create_model(
-                    model_name, features_only=True, **{**options, 'out_indices': tuple(keep)}
-                )
+                self.body = timm.create_model(model_name, features_only=True, **{**options, 'out_indices': tuple(keep)})
             self.out_channels = list(self.body.feature_info.channels())
             self.strides = list(self.body.feature_info.reduction())
         use_fast_linear(self.body)
@@ -148,9 +152,7 @@ class TimmBackbone(BaseModule):
         grid = (height // patch[0], width // patch[1])
         # contiguous: otherwise every sum in the blocks keeps the convolution's layout, and every norm copies it
         tokens = body.patch_embed.proj(x).flatten(2).transpose(1, 2).contiguous()
-        positions = resample_position_embedding(
-            body.pos_embed, body.patch_embed.grid_size, grid, self.antialias
-        )
+        positions = resample_position_embedding(body.pos_embed, body.patch_embed.grid_size, grid, self.antialias)
         tokens = body.norm_pre(body.pos_drop(body.patch_embed.norm(tokens) + positions))
         levels, last = [], len(body.blocks) - 1
         plain = plain_is_faster(tokens, tokens.shape[1])
@@ -189,9 +191,11 @@ def _pretrained_state(model_name: str, checkpoint: str | None, is_vit: bool) -> 
         try:
             return timm.create_model(model_name, pretrained=True, num_classes=0).state_dict()
         except Exception as error:  # the hub client raises many kinds
-            raise RuntimeError(f"timm's weights of '{model_name}' could not be fetched ({type(error).__name__}). Give "
-                               f'a local file, model.backbone.checkpoint=PATH, or start from scratch, '
-                               f'model.backbone.pretrained=False') from error  # fmt: skip
+            raise RuntimeError(
+                f"timm's weights of '{model_name}' could not be fetched ({type(error).__name__}). Give "
+                f'a local file, model.backbone.checkpoint=PATH, or start from scratch, '
+                f'model.backbone.pretrained=False'
+            ) from error
     path = Path(checkpoint)
     if not path.is_file():
         raise FileNotFoundError(f"backbone checkpoint '{path}' does not exist")

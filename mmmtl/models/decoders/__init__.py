@@ -10,6 +10,12 @@ from .taskdiffusion_conditions import ConvConditions
 from .xtc import XTC
 
 __all__ = [
-    'ConvConditions', 'ConvHeads', 'Decoder', 'DiffusionMTLDecoder', 'MLoREConditions',
-    'PlainDecoder', 'TaskDiffusionDecoder', 'XTC',
-]  # fmt: skip
+    'ConvConditions',
+    'ConvHeads',
+    'Decoder',
+    'DiffusionMTLDecoder',
+    'MLoREConditions',
+    'PlainDecoder',
+    'TaskDiffusionDecoder',
+    'XTC',
+]

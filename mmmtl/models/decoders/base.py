@@ -39,8 +39,14 @@ class Decoder(BaseModule):
     aux_modules: tuple[str, ...] = ()
     """Names of submodules that work in training alone."""
 
-    def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int],
-                 init_cfg: dict | None = None, composition: str = 'batch') -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        init_cfg: dict | None = None,
+        composition: str = 'batch',
+    ) -> None:
         super().__init__(init_cfg)
         if composition not in COMPOSITIONS:
             raise ConfigError(
@@ -52,9 +58,7 @@ class Decoder(BaseModule):
         self.in_channels, self.strides = list(in_channels), list(strides)
 
     @abstractmethod
-    def loss(
-        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]
-    ) -> dict[str, Tensor]:
+    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         """Weighted losses, ``loss_<task>`` for every task (an exact zero that keeps the graph where nobody is
         labelled).
 
@@ -69,8 +73,9 @@ class Decoder(BaseModule):
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         """Raw maps ``{task: (B, C, h, w)}`` of any grid; the model brings them to ``size``."""
 
-    def loss_and_maps(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int],
-                      batch: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses, and the raw maps of all tasks and samples with their gradients, for a loss put on top.
 
         Decoders that can give both in one pass override it.
@@ -82,9 +87,16 @@ class Decoder(BaseModule):
             raise ValueError(f'{type(self).__name__} averages losses over the batch and cannot take several views')
         return self.loss(feats, targets, noise, size), self.predict(feats, noise, size)
 
-    def task_losses(self, raw: Mapping[str, Tensor], targets: Targets, size: tuple[int, int], prefix: str = '',
-                    weight: float = 1.0, gathered: bool = False,
-                    batch: int | None = None) -> dict[str, Tensor]:  # fmt: skip
+    def task_losses(
+        self,
+        raw: Mapping[str, Tensor],
+        targets: Targets,
+        size: tuple[int, int],
+        prefix: str = '',
+        weight: float = 1.0,
+        gathered: bool = False,
+        batch: int | None = None,
+    ) -> dict[str, Tensor]:
         """Losses of raw maps: gather the labelled samples, bring them to the label's grid, apply each task's
         loss.
 
@@ -123,8 +135,6 @@ class Decoder(BaseModule):
         index = torch.cat([i for i, _ in targets.values()])
         shares = torch.full((batch,), 1.0 / batch, device=index.device)
         if self.composition == 'balanced':
-            labelled = torch.zeros_like(shares).index_add_(
-                0, index, torch.ones_like(index, dtype=shares.dtype)
-            )
+            labelled = torch.zeros_like(shares).index_add_(0, index, torch.ones_like(index, dtype=shares.dtype))
             shares = shares * len(self.tasks) / labelled.clamp_min(1)
         return shares

@@ -24,13 +24,23 @@ class ConvHeads(Decoder):
         composition: See :class:`~mmmtl.models.decoders.base.Decoder`.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int], level: int = 0,
-                 composition: str = 'batch', init_cfg: dict | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        level: int = 0,
+        composition: str = 'batch',
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
         self.level, width = level, self.in_channels[level]
-        self.heads = nn.ModuleDict({
-            name: nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, task.out_channels, 1))
-            for name, task in self.tasks.items()})  # fmt: skip
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, task.out_channels, 1))
+                for name, task in self.tasks.items()
+            }
+        )
         xavier_(self.heads)
 
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
@@ -39,7 +49,8 @@ class ConvHeads(Decoder):
     def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         return self.loss_and_maps(feats, targets, noise, size)[0]
 
-    def loss_and_maps(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int],
-                      batch: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         raw = self.predict(feats, noise, size)
         return self.task_losses(raw, targets, size, batch=batch), raw

@@ -73,22 +73,45 @@ class DiffusionMTLDecoder(Decoder):
         recompute: In training compute the attention blocks a second time instead of keeping their maps.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int],
-                 mode: str = 'feature', num_blocks: int = 2, hidden: int = 512, depth: int = 4, heads: int = 4,
-                 mlp_ratio: float = 4.0, token_scale: int = 4, num_steps: int = 2, beta_rule: str = 'sqrt_linear',
-                 beta_range: Sequence[float] = (1e-3, 1e-2), condition: str | None = None,
-                 detach_predictions: bool = True, detach_features: bool = False, intermediate_weight: float = 0.5,
-                 composition: str = 'balanced', diffusion: bool = True, multitask_condition: bool = True,
-                 winograd: bool = False, recompute: bool = False, init_cfg: dict | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        mode: str = 'feature',
+        num_blocks: int = 2,
+        hidden: int = 512,
+        depth: int = 4,
+        heads: int = 4,
+        mlp_ratio: float = 4.0,
+        token_scale: int = 4,
+        num_steps: int = 2,
+        beta_rule: str = 'sqrt_linear',
+        beta_range: Sequence[float] = (1e-3, 1e-2),
+        condition: str | None = None,
+        detach_predictions: bool = True,
+        detach_features: bool = False,
+        intermediate_weight: float = 0.5,
+        composition: str = 'balanced',
+        diffusion: bool = True,
+        multitask_condition: bool = True,
+        winograd: bool = False,
+        recompute: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
         for value, known, what in ((mode, MODES, 'mode'), (condition, (None, *CONDITIONS), 'condition')):
             if value not in known:
-                raise ConfigError(f"DiffusionMTLDecoder: {what} must be one of {known}, got '{value}'."
-                                  f'{suggest(str(value), map(str, known))}')  # fmt: skip
+                raise ConfigError(
+                    f"DiffusionMTLDecoder: {what} must be one of {known}, got '{value}'."
+                    f'{suggest(str(value), map(str, known))}'
+                )
         if len(self.in_channels) != 1:
-            raise ConfigError(f'DiffusionMTLDecoder works on one fused map, the backbone gives '
-                              f'{len(self.in_channels)}: '
-                              "add neck=dict(type='ConcatFusion', channels=512) to the model")  # fmt: skip
+            raise ConfigError(
+                f'DiffusionMTLDecoder works on one fused map, the backbone gives '
+                f'{len(self.in_channels)}: '
+                "add neck=dict(type='ConcatFusion', channels=512) to the model"
+            )
         self.mode, self.intermediate_weight, self.diffusion = mode, intermediate_weight, diffusion
         self.condition = condition or ('predictions' if mode == 'feature' else 'features')
         self.detach_predictions, self.detach_features = detach_predictions, detach_features
@@ -104,8 +127,18 @@ class DiffusionMTLDecoder(Decoder):
             nn.init.kaiming_normal_(self.combine.weight, mode='fan_out', nonlinearity='relu')
             nn.init.zeros_(self.combine.bias)
         states = dict.fromkeys(outputs, width) if mode == 'feature' else outputs
-        self.denoiser = CrossDenoiser(states, outputs, width, hidden, depth, heads, mlp_ratio, token_scale,
-                                      conditioned=multitask_condition, recompute=recompute)  # fmt: skip
+        self.denoiser = CrossDenoiser(
+            states,
+            outputs,
+            width,
+            hidden,
+            depth,
+            heads,
+            mlp_ratio,
+            token_scale,
+            conditioned=multitask_condition,
+            recompute=recompute,
+        )
         use_fast_linear(self.denoiser.blocks)
         if winograd:
             use_winograd(self, TrainedWinogradConv2d)
@@ -121,8 +154,11 @@ class DiffusionMTLDecoder(Decoder):
         """
         features, predictions = {}, {}
         through_condition = self.combine is not None and (
-            self.condition != 'predictions' and not self.detach_features
-            or self.condition != 'features' and not self.detach_predictions)  # fmt: skip
+            self.condition != 'predictions'
+            and not self.detach_features
+            or self.condition != 'features'
+            and not self.detach_predictions
+        )
         for name in self.tasks:
             keep = learned is None or name in learned or through_condition
             with torch.set_grad_enabled(torch.is_grad_enabled() and keep):
@@ -144,8 +180,13 @@ class DiffusionMTLDecoder(Decoder):
         return (features if self.mode == 'feature' else predictions), condition
 
     # ---- the chain ---------------------------------------------------------------------------------------------------
-    def denoise(self, start: Mapping[str, Tensor], condition: Condition | None, noise: Any,
-                index: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:  # fmt: skip
+    def denoise(
+        self,
+        start: Mapping[str, Tensor],
+        condition: Condition | None,
+        noise: Any,
+        index: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Decay ``start`` and bring it back.
 
         Args:
@@ -157,6 +198,7 @@ class DiffusionMTLDecoder(Decoder):
         Returns:
             Raw maps ``{task: (n, out_channels, h, w)}``.
         """
+
         def drawn(kind: str, name: str) -> Tensor:
             like = start[name]
             return noise.normal(f'{kind}.{name}', like.shape, like=like, index=None if index is None else index[name])
@@ -175,8 +217,9 @@ class DiffusionMTLDecoder(Decoder):
         return {n: self.denoiser.heads[n](x) for n, x in self.denoiser(states, condition, 0).items()}
 
     # ---- contract ----------------------------------------------------------------------------------------------------
-    def forward_train(self, feats: Sequence[Tensor], index: Mapping[str, Tensor], noise: Any,
-                      learned: Sequence[str] | None = ()) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+    def forward_train(
+        self, feats: Sequence[Tensor], index: Mapping[str, Tensor], noise: Any, learned: Sequence[str] | None = ()
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Initial predictions {task: (B, C, h, w)} of all tasks, and final raw maps {task: (n, C, h, w)} of
         those in ``index``, one per labelled sample. ``learned`` names more tasks whose initial maps need
         gradients; None: all."""
@@ -194,15 +237,23 @@ class DiffusionMTLDecoder(Decoder):
         initial, final = self.forward_train(feats, {n: i for n, (i, _) in targets.items()}, noise)
         return self._losses(feats, initial, final, targets, size)
 
-    def loss_and_maps(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int],
-                      batch: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """As the base; the maps are the initial predictions, which training has for all tasks and samples."""
         index = {n: i for n, (i, _) in targets.items()}
         initial, final = self.forward_train(feats, index, noise, learned=None)
         return self._losses(feats, initial, final, targets, size, batch), initial
 
-    def _losses(self, feats: Sequence[Tensor], initial: dict, final: dict, targets: Targets, size: tuple[int, int],
-                batch: int | None = None) -> dict[str, Tensor]:  # fmt: skip
+    def _losses(
+        self,
+        feats: Sequence[Tensor],
+        initial: dict,
+        final: dict,
+        targets: Targets,
+        size: tuple[int, int],
+        batch: int | None = None,
+    ) -> dict[str, Tensor]:
         batch = batch or len(feats[0])
         losses = self.task_losses(final, targets, size, gathered=True, batch=batch)
         losses.update(self.task_losses(initial, targets, size, 'aux.', self.intermediate_weight, batch=batch))
@@ -211,8 +262,16 @@ class DiffusionMTLDecoder(Decoder):
             shared.append(self.combine)
         for name in self.tasks:
             if name not in targets:
-                parts = [m[name] for m in (self.denoiser.encoders, self.denoiser.refiners, self.denoiser.heads,
-                                           self.preliminary, self.preliminary_heads)]  # fmt: skip
+                parts = [
+                    m[name]
+                    for m in (
+                        self.denoiser.encoders,
+                        self.denoiser.refiners,
+                        self.denoiser.heads,
+                        self.preliminary,
+                        self.preliminary_heads,
+                    )
+                ]
                 losses[f'loss_{name}'] = losses[f'loss_{name}'] + idle(*parts, *shared) + feats[0].flatten()[:0].sum()
         return losses
 

@@ -121,17 +121,37 @@ class CrossDenoiser(nn.Module):
         recompute: In training keep only the attention blocks' inputs (about 1 % more time).
     """
 
-    def __init__(self, in_channels: Mapping[str, int], out_channels: Mapping[str, int], width: int, hidden: int = 512,
-                 depth: int = 4, heads: int = 4, mlp_ratio: float = 4.0, token_scale: int = 4,
-                 conditioned: bool = True, recompute: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        in_channels: Mapping[str, int],
+        out_channels: Mapping[str, int],
+        width: int,
+        hidden: int = 512,
+        depth: int = 4,
+        heads: int = 4,
+        mlp_ratio: float = 4.0,
+        token_scale: int = 4,
+        conditioned: bool = True,
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
         self.token_scale, self.conditioned, self.recompute = token_scale, conditioned, recompute
         self.blocks = nn.ModuleList(CrossBlock(width, heads, mlp_ratio, conditioned) for _ in range(depth))
         self.encoders = nn.ModuleDict({n: nn.Conv2d(c, width, 3, padding=1) for n, c in in_channels.items()})
-        self.refiners = nn.ModuleDict({n: nn.Sequential(
-            nn.Conv2d(width, width, 1), nn.Conv2d(width, hidden, 3, padding=1), nn.ReLU(inplace=True),
-            nn.Conv2d(hidden, width, 3, padding=1), nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True)) for n in in_channels})  # fmt: skip
+        self.refiners = nn.ModuleDict(
+            {
+                n: nn.Sequential(
+                    nn.Conv2d(width, width, 1),
+                    nn.Conv2d(width, hidden, 3, padding=1),
+                    nn.ReLU(inplace=True),
+                    nn.Conv2d(hidden, width, 3, padding=1),
+                    nn.ReLU(inplace=True),
+                    nn.Conv2d(width, width, 3, padding=1),
+                    nn.ReLU(inplace=True),
+                )
+                for n in in_channels
+            }
+        )
         self.heads = nn.ModuleDict({n: nn.Conv2d(width, c, 1) for n, c in out_channels.items()})
         self.step_embedding = StepEmbedding(width)
 

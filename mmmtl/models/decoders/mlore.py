@@ -88,8 +88,9 @@ class MLoREBlock(nn.Module):
         own_rank: Rank of each task's own convolution.
     """
 
-    def __init__(self, tasks: Sequence[str], width: int, positions: int, ranks: Sequence[int], topk: int,
-                 own_rank: int) -> None:  # fmt: skip
+    def __init__(
+        self, tasks: Sequence[str], width: int, positions: int, ranks: Sequence[int], topk: int, own_rank: int
+    ) -> None:
         super().__init__()
         self.ranks = list(ranks)
         self.experts = nn.ModuleList(_LowRank(width, rank) for rank in ranks)
@@ -100,10 +101,7 @@ class MLoREBlock(nn.Module):
         self.router = nn.ModuleDict({n: _Router(width, positions, len(self.ranks), topk) for n in tasks})
         self.expert_norm = nn.ModuleDict({n: FilmNorm(width, act=False) for n in tasks})
         self.norm = nn.ModuleDict({n: FilmNorm(width) for n in tasks})
-        for module in [
-            self.shared,
-            *(m for e in [*self.experts, *self.own.values()] for m in (e.down, e.up)),
-        ]:
+        for module in [self.shared, *(m for e in [*self.experts, *self.own.values()] for m in (e.down, e.up))]:
             nn.init.kaiming_uniform_(module.weight, a=5**0.5)
             nn.init.zeros_(module.bias)
 
@@ -113,8 +111,10 @@ class MLoREBlock(nn.Module):
         routes = [router(x, noise) for router, x, noise in zip(self.router.values(), entered, noises)]
         collapses = not self.training and not torch.is_grad_enabled() and self._collapse_pays(entered[0])
         mixed = self._collapsed(entered, routes) if collapses else self._dense(entered, routes)
-        left = [conv1x1(norm(x), conv.weight, conv.bias)
-                for x, norm, conv in zip(mixed, self.norm.values(), self.leave.values())]  # fmt: skip
+        left = [
+            conv1x1(norm(x), conv.weight, conv.bias)
+            for x, norm, conv in zip(mixed, self.norm.values(), self.leave.values())
+        ]
         return left, torch.stack([route.gates for route in routes])
 
     @staticmethod
@@ -125,8 +125,12 @@ class MLoREBlock(nn.Module):
     def _dense(self, entered: list[Tensor], routes: list[Route]) -> list[Tensor]:
         """All experts as one pair of convolutions, over the maps of all tasks at once."""
         batch, x = len(entered[0]), torch.cat(entered)
-        down = F.conv2d(x, torch.cat([e.down.weight for e in self.experts]), torch.cat([e.down.bias for e in self.experts]),
-                        padding=1)  # fmt: skip
+        down = F.conv2d(
+            x,
+            torch.cat([e.down.weight for e in self.experts]),
+            torch.cat([e.down.bias for e in self.experts]),
+            padding=1,
+        )
         gates = torch.cat([route.gates for route in routes]).to(x.dtype)
         ranks = torch.tensor(self.ranks, device=x.device)
         down = down * gates.repeat_interleave(ranks, 1)[:, :, None, None]
@@ -188,22 +192,28 @@ class MLoREConditions(BaseModule):
             of variation of the experts' mean gates.
     """
 
-    def __init__(self, tasks: Sequence[str], levels: int, width: int, grid: Sequence[int], ranks: Sequence[int],
-                 topk: int, own_rank: int = 72, balance_weight: float = 3e-4) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        levels: int,
+        width: int,
+        grid: Sequence[int],
+        ranks: Sequence[int],
+        topk: int,
+        own_rank: int = 72,
+        balance_weight: float = 3e-4,
+    ) -> None:
         super().__init__()
         if not 0 < topk <= len(ranks):
-            raise ConfigError(
-                f'MLoREConditions: topk must be 1 to {len(ranks)} (the number of ranks), got {topk}'
-            )
+            raise ConfigError(f'MLoREConditions: topk must be 1 to {len(ranks)} (the number of ranks), got {topk}')
         self.tasks, self.grid, self.balance_weight = list(tasks), tuple(grid), balance_weight
         self.levels = nn.ModuleList(
             nn.ModuleList(MLoREBlock(tasks, width, grid[0] * grid[1], ranks, topk, own_rank) for _ in range(2))
-            for _ in range(levels))  # fmt: skip
+            for _ in range(levels)
+        )
         self.num_experts = len(ranks)
 
-    def forward(
-        self, levels: Sequence[Tensor], noise: Any = None
-    ) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
+    def forward(self, levels: Sequence[Tensor], noise: Any = None) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
         """Levels (B, E, h, w) → per level a condition (B, E, h, w) for every task; in training also ``loss_balance``."""
         if tuple(levels[0].shape[-2:]) != self.grid:
             raise ValueError(
@@ -228,5 +238,7 @@ class MLoREConditions(BaseModule):
         shape, like = (len(like), self.num_experts), like.new_empty(0, dtype=torch.float32)
         return {
             (level, task, block): noise.normal(f'router.{level}.{task}.{block}', shape, like=like)
-            for level in range(len(self.levels)) for task in self.tasks for block in range(2)
-        }  # fmt: skip
+            for level in range(len(self.levels))
+            for task in self.tasks
+            for block in range(2)
+        }

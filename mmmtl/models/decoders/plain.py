@@ -49,22 +49,31 @@ class PlainDecoder(Decoder):
         composition: See :class:`~mmmtl.models.decoders.base.Decoder`.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int],
-                 channels: int = 256, num_blocks: int = 2, block: str = 'basic', upsample: int = 1,
-                 head_kernel: int = 1, composition: str = 'batch', init_cfg: dict | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        channels: int = 256,
+        num_blocks: int = 2,
+        block: str = 'basic',
+        upsample: int = 1,
+        head_kernel: int = 1,
+        composition: str = 'batch',
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
         if block not in _BLOCKS:
             raise ValueError(f"PlainDecoder: block must be one of {sorted(_BLOCKS)}, got '{block}'")
         self.upsample = upsample
-        self.mix = (
-            nn.Identity() if self.in_channels == [channels] else nn.Conv2d(sum(self.in_channels), channels, 1)
-        )
-        self.branches = nn.ModuleDict(
-            {name: self._branch(block, channels, num_blocks) for name in self.tasks}
-        )
+        self.mix = nn.Identity() if self.in_channels == [channels] else nn.Conv2d(sum(self.in_channels), channels, 1)
+        self.branches = nn.ModuleDict({name: self._branch(block, channels, num_blocks) for name in self.tasks})
         self.heads = nn.ModuleDict(
-            {n: nn.Conv2d(channels, t.out_channels, head_kernel, padding=head_kernel // 2)
-             for n, t in self.tasks.items()})  # fmt: skip
+            {
+                n: nn.Conv2d(channels, t.out_channels, head_kernel, padding=head_kernel // 2)
+                for n, t in self.tasks.items()
+            }
+        )
 
     def _branch(self, block: str, channels: int, count: int) -> nn.Module:
         if block == 'basic' and self.upsample == 1:
@@ -74,8 +83,9 @@ class PlainDecoder(Decoder):
     def forward(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
         """Features → raw maps on the finest level's grid, times ``upsample``."""
         size = max((f.shape[-2:] for f in feats), key=lambda s: s[0])
-        maps = [f if f.shape[-2:] == size else F.interpolate(f, size, mode='bilinear', align_corners=False)
-                for f in feats]  # fmt: skip
+        maps = [
+            f if f.shape[-2:] == size else F.interpolate(f, size, mode='bilinear', align_corners=False) for f in feats
+        ]
         shared = self.mix(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
         raw = {}
         for name, branch in self.branches.items():
@@ -87,13 +97,12 @@ class PlainDecoder(Decoder):
             raw[name] = self.heads[name](x)
         return raw
 
-    def loss(
-        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]
-    ) -> dict[str, Tensor]:
+    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         return self.loss_and_maps(feats, targets, noise, size)[0]
 
-    def loss_and_maps(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int],
-                      batch: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         raw = self(feats)
         return self.task_losses(raw, targets, size, batch=batch), raw
 

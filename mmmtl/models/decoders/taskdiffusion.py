@@ -71,12 +71,29 @@ class TaskDiffusionDecoder(Decoder):
 
     aux_modules = ('aux_heads',)
 
-    def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int],
-                 conditions: dict | None = None, interaction: str = 'mask', level_interaction: bool = True,
-                 level_act: str = 'softmax', post_interact: bool = True, separate_codes: Sequence[str] = (),
-                 scale: float = 0.01, steps: int = 3, time_difference: int = 1, repeats: int = 1, times: str = 'continuous',
-                 upsample: int = 4, aux: str | None = 'conv', aux_weight: float = 0.25, recompute_tails: bool = True,
-                 winograd: bool = False, init_cfg: dict | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        conditions: dict | None = None,
+        interaction: str = 'mask',
+        level_interaction: bool = True,
+        level_act: str = 'softmax',
+        post_interact: bool = True,
+        separate_codes: Sequence[str] = (),
+        scale: float = 0.01,
+        steps: int = 3,
+        time_difference: int = 1,
+        repeats: int = 1,
+        times: str = 'continuous',
+        upsample: int = 4,
+        aux: str | None = 'conv',
+        aux_weight: float = 0.25,
+        recompute_tails: bool = True,
+        winograd: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(tasks, in_channels, strides, init_cfg)
         if len(set(self.in_channels)) != 1 or len(set(self.strides)) != 1:
             raise ConfigError(
@@ -86,9 +103,7 @@ class TaskDiffusionDecoder(Decoder):
         if times not in ('continuous', 'discrete'):
             raise ConfigError(f"times must be 'continuous' or 'discrete', got '{times}'")
         if aux is not None and aux not in AUX_HEADS:
-            raise ConfigError(
-                f"aux must be None or one of {sorted(AUX_HEADS)}, got '{aux}'.{suggest(aux, AUX_HEADS)}"
-            )
+            raise ConfigError(f"aux must be None or one of {sorted(AUX_HEADS)}, got '{aux}'.{suggest(aux, AUX_HEADS)}")
         if repeats < 1 or upsample < 1:
             raise ConfigError(f'repeats and upsample must be at least 1, got {repeats} and {upsample}')
         names, width, levels = list(self.tasks), self.in_channels[0], len(self.in_channels)
@@ -100,14 +115,16 @@ class TaskDiffusionDecoder(Decoder):
         self.conditions = MODELS.build(
             {'type': 'ConvConditions', 'tasks': names, 'levels': levels, 'width': width, **(conditions or {})}
         )
-        self.denoiser = CrossTaskDenoiser(names, levels, width, self.label_encoder.channels, interaction,
-                                          level_interaction, level_act, post_interact)  # fmt: skip
-        self.refine = nn.ModuleList(
-            nn.ModuleDict({n: TimedBlock(width, TapMajorConv2d if j == 2 and upsample > 1 else nn.Conv2d) for n in names})
-            for j in range(3))  # fmt: skip
-        self.heads = nn.ModuleDict(
-            {n: nn.Conv2d(width, t.out_channels, 3, padding=1) for n, t in self.tasks.items()}
+        self.denoiser = CrossTaskDenoiser(
+            names, levels, width, self.label_encoder.channels, interaction, level_interaction, level_act, post_interact
         )
+        self.refine = nn.ModuleList(
+            nn.ModuleDict(
+                {n: TimedBlock(width, TapMajorConv2d if j == 2 and upsample > 1 else nn.Conv2d) for n in names}
+            )
+            for j in range(3)
+        )
+        self.heads = nn.ModuleDict({n: nn.Conv2d(width, t.out_channels, 3, padding=1) for n, t in self.tasks.items()})
         self.aux_heads = None
         if aux is not None:
             self.aux_heads = nn.ModuleDict(
@@ -162,13 +179,9 @@ class TaskDiffusionDecoder(Decoder):
         if self.times == 'continuous':
             return noise.uniform('time', (batch,), 0.0, MAX_TIME, like=like)
         steps = len(self.step_times)
-        return (noise.uniform('time', (batch,), 0.0, 1.0, like=like) * (steps + 1)).floor().clamp(
-            max=steps
-        ) / steps
+        return (noise.uniform('time', (batch,), 0.0, 1.0, like=like) * (steps + 1)).floor().clamp(max=steps) / steps
 
-    def train_maps(
-        self, feats: Sequence[Tensor], targets: Targets, noise: NoiseSource
-    ) -> tuple[dict, dict, dict]:
+    def train_maps(self, feats: Sequence[Tensor], targets: Targets, noise: NoiseSource) -> tuple[dict, dict, dict]:
         """Raw maps of the decoder and of the auxiliary heads (empty without), and the conditions' own losses."""
         batch, grid = feats[0].shape[0], tuple(feats[0].shape[-2:])
         clean = self.label_encoder.encode_labels(targets, batch, grid)
@@ -188,8 +201,9 @@ class TaskDiffusionDecoder(Decoder):
         return losses
 
     # ---- prediction ------------------------------------------------------------------------------------------------
-    def step(self, z: Tensor, image: _Image, rows: FilmRows, log_snr: Tensor, log_snr_next: Tensor,
-             trace: dict | None = None) -> Tensor:  # fmt: skip
+    def step(
+        self, z: Tensor, image: _Image, rows: FilmRows, log_snr: Tensor, log_snr_next: Tensor, trace: dict | None = None
+    ) -> Tensor:
         """One sampling step but the last: predict on the small grid, encode the predictions, move z."""
         clean = self.label_encoder.encode_logits(self.denoise(z, image, rows, 1, trace))
         return ddim_step(z, clean, log_snr, log_snr_next)
@@ -210,22 +224,19 @@ class TaskDiffusionDecoder(Decoder):
         if trace is not None:
             trace.extend(seen)
         for k in range(last):
-            z = self.step(
-                z, image, rows_of_step(rows, k), log_snr[k : k + 1], log_snr_next[k : k + 1], seen[k]
-            )
+            z = self.step(z, image, rows_of_step(rows, k), log_snr[k : k + 1], log_snr_next[k : k + 1], seen[k])
         raw = self.denoise(z, image, rows_of_step(rows, last), self.upsample, seen[last])
         return {name: self.tasks[name].bound(wide(x)) for name, x in raw.items()}
 
-    def predict(self, feats: Sequence[Tensor], noise: NoiseSource, size: tuple[int, int],
-                trace: list[list[dict]] | None = None) -> dict[str, Tensor]:  # fmt: skip
+    def predict(
+        self, feats: Sequence[Tensor], noise: NoiseSource, size: tuple[int, int], trace: list[list[dict]] | None = None
+    ) -> dict[str, Tensor]:
         """See :class:`Decoder`; ``trace`` takes, per repeat, what :meth:`sample` traces."""
         image, _ = self.look(feats, noise)
         shape = (feats[0].shape[0], self.label_encoder.channels, *feats[0].shape[-2:])
         total: dict[str, Tensor] = {}
         for repeat in range(self.repeats):
-            start = noise.normal(
-                'start' if repeat == 0 else f'start.{repeat}', shape, like=wide(feats[0].new_empty(0))
-            )
+            start = noise.normal('start' if repeat == 0 else f'start.{repeat}', shape, like=wide(feats[0].new_empty(0)))
             steps: list[dict] = []
             raw = self.sample(start, image, None if trace is None else steps)
             if trace is not None:
@@ -238,6 +249,4 @@ class TaskDiffusionDecoder(Decoder):
         (figures 3, 5 and 6); of several ``repeats`` the first. Arguments as in :meth:`predict`."""
         trace: list[list[dict]] = []
         self.predict(feats, noise, size, trace)
-        return exhibits_of_trace(
-            trace[0], [time for time, _ in self.step_times], self.tasks, self.label_encoder
-        )
+        return exhibits_of_trace(trace[0], [time for time, _ in self.step_times], self.tasks, self.label_encoder)

@@ -43,10 +43,9 @@ class ConvConditions(BaseModule):
         super().__init__()
         self.levels = nn.ModuleList(
             nn.ModuleDict({name: nn.Sequential(_ConvBlock(width), _ConvBlock(width)) for name in tasks})
-            for _ in range(levels))  # fmt: skip
+            for _ in range(levels)
+        )
 
-    def forward(
-        self, levels: Sequence[Tensor], noise: Any = None
-    ) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
+    def forward(self, levels: Sequence[Tensor], noise: Any = None) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
         """Levels (B, E, h, w) → per level a condition (B, E, h, w) for every task, and extra losses (none)."""
         return [[branch(x) for branch in row.values()] for row, x in zip(self.levels, levels)], {}

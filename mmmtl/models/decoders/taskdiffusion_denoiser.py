@@ -44,11 +44,7 @@ def mix_tasks(relation: Tensor, conditions: TaskMaps) -> TaskMaps:
     for row in weights:
         total = row[0] * conditions[0]
         for weight, source in zip(row[1:], conditions[1:]):
-            total = (
-                torch.addcmul(total, weight, source)
-                if torch.is_grad_enabled()
-                else total.addcmul_(weight, source)
-            )
+            total = torch.addcmul(total, weight, source) if torch.is_grad_enabled() else total.addcmul_(weight, source)
         mixed.append(total)
     return mixed
 
@@ -161,13 +157,21 @@ class CrossTaskDenoiser(BaseModule):
         post_interact: 1x1 convolution with FiLM per level and task after the interaction (published code only).
     """
 
-    def __init__(self, tasks: Sequence[str], levels: int, width: int, noisy_channels: int, interaction: str = 'mask',
-                 level_interaction: bool = True, level_act: str = 'softmax', post_interact: bool = True) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        levels: int,
+        width: int,
+        noisy_channels: int,
+        interaction: str = 'mask',
+        level_interaction: bool = True,
+        level_act: str = 'softmax',
+        post_interact: bool = True,
+    ) -> None:
         super().__init__()
         if interaction not in INTERACTIONS:
             raise ConfigError(
-                f"interaction must be one of {INTERACTIONS}, got '{interaction}'."
-                f'{suggest(interaction, INTERACTIONS)}'
+                f"interaction must be one of {INTERACTIONS}, got '{interaction}'.{suggest(interaction, INTERACTIONS)}"
             )
         if level_act not in ('softmax', 'sigmoid'):
             raise ConfigError(f"level_act must be 'softmax' or 'sigmoid', got '{level_act}'")
@@ -175,9 +179,7 @@ class CrossTaskDenoiser(BaseModule):
         self.image = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(levels))
         self.noisy = nn.ModuleList(nn.Conv2d(noisy_channels, width, 1, bias=False) for _ in range(levels))
         if interaction != 'task_specific':
-            self.shared = nn.ModuleList(
-                _SharedBranch(width, len(tasks), interaction == 'mask') for _ in range(levels)
-            )
+            self.shared = nn.ModuleList(_SharedBranch(width, len(tasks), interaction == 'mask') for _ in range(levels))
         if interaction == 'cross_attention':
             heads = next(n for n in (8, 4, 2, 1) if width % n == 0)
             self.attention = nn.ModuleList(CrossAttention(width, heads=heads) for _ in range(levels))
@@ -192,12 +194,8 @@ class CrossTaskDenoiser(BaseModule):
             )
         self.specific = None
         if post_interact:
-            self.specific = nn.ModuleList(
-                nn.ModuleDict({n: _Specific(width) for n in tasks}) for _ in range(levels)
-            )
-        self.level_mask = (
-            nn.ModuleDict({n: _LevelMask(width, levels) for n in tasks}) if level_interaction else None
-        )
+            self.specific = nn.ModuleList(nn.ModuleDict({n: _Specific(width) for n in tasks}) for _ in range(levels))
+        self.level_mask = nn.ModuleDict({n: _LevelMask(width, levels) for n in tasks}) if level_interaction else None
 
     def prepare(self, levels: Sequence[Tensor]) -> Prepared:
         """Everything that does not depend on the noisy map; levels (B, E, h, w)."""
@@ -208,15 +206,14 @@ class CrossTaskDenoiser(BaseModule):
         relation = [s.prepare(x) for s, x in zip(self.shared, levels)] if self.interaction == 'mask' else []
         return Prepared(image, noisy, relation)
 
-    def interact(self, level: int, noisy: Tensor, prepared: Prepared, conditions: TaskMaps, rows: FilmRows,
-                 trace: list | None) -> TaskMaps:  # fmt: skip
+    def interact(
+        self, level: int, noisy: Tensor, prepared: Prepared, conditions: TaskMaps, rows: FilmRows, trace: list | None
+    ) -> TaskMaps:
         """Conditions of one level after the exchange between tasks."""
         if self.interaction == 'task_specific':
             image = self.image[level]
             starts = [conv1x1(c, image.weight, image.bias) + noisy for c in conditions]
-            return [
-                second(first(x, rows), rows) for x, (first, second) in zip(starts, self.own[level].values())
-            ]
+            return [second(first(x, rows), rows) for x, (first, second) in zip(starts, self.own[level].values())]
         shared, entry = self.shared[level], prepared.image[level] + noisy
         if self.interaction == 'mask':
             relation = shared.relate(entry, prepared.relation[level], rows)
@@ -231,8 +228,9 @@ class CrossTaskDenoiser(BaseModule):
         attended = [self.attention[level](query, c.flatten(2).transpose(1, 2)) for c in conditions]
         return [c + a.transpose(1, 2).reshape(cross.shape) for c, a in zip(conditions, attended)]
 
-    def forward(self, z: Tensor, prepared: Prepared, conditions: Sequence[TaskMaps], rows: FilmRows,
-                trace: list | None = None) -> list[Tensor]:  # fmt: skip
+    def forward(
+        self, z: Tensor, prepared: Prepared, conditions: Sequence[TaskMaps], rows: FilmRows, trace: list | None = None
+    ) -> list[Tensor]:
         """One pass.
 
         Args:

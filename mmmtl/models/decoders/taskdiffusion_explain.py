@@ -15,8 +15,9 @@ from ..label_encoders import CrossTaskLabelEncoder
 __all__ = ['exhibits_of_trace']
 
 
-def exhibits_of_trace(trace: Sequence[Mapping], times: Sequence[float], tasks: Mapping[str, Task],
-                      encoder: CrossTaskLabelEncoder) -> list[Exhibit]:  # fmt: skip
+def exhibits_of_trace(
+    trace: Sequence[Mapping], times: Sequence[float], tasks: Mapping[str, Task], encoder: CrossTaskLabelEncoder
+) -> list[Exhibit]:
     """Cross-task maps and predictions per step, and the task-relation masks of every level.
 
     Args:
@@ -31,23 +32,42 @@ def exhibits_of_trace(trace: Sequence[Mapping], times: Sequence[float], tasks: M
     grid = tuple(trace[0]['noisy'].shape[-2:])
     small = [{n: _on_grid(tasks[n].bound(x.float()), grid) for n, x in step['raw'].items()} for step in trace]
     exhibits = [
-        Exhibit('cross_task_map', 'Cross-task map', 'features',
-                ['noisy map', 'from predictions'], columns,
-                [[step['noisy'] for step in trace], [encoder.encode_logits(raw) for raw in small]],
-                note='above what a step starts from, below what the label encoder makes of its predictions; '
-                     'colours: three principal components, common to a row, every map at the same spread'),
-        Exhibit('step_predictions', 'Predictions while denoising', 'prediction', names, columns,
-                [[task.predict(step['raw'][name].float()) for step in trace] for name, task in tasks.items()],
-                note='on the decoder\'s small grid in all steps but the last'),
-    ]  # fmt: skip
+        Exhibit(
+            'cross_task_map',
+            'Cross-task map',
+            'features',
+            ['noisy map', 'from predictions'],
+            columns,
+            [[step['noisy'] for step in trace], [encoder.encode_logits(raw) for raw in small]],
+            note='above what a step starts from, below what the label encoder makes of its predictions; '
+            'colours: three principal components, common to a row, every map at the same spread',
+        ),
+        Exhibit(
+            'step_predictions',
+            'Predictions while denoising',
+            'prediction',
+            names,
+            columns,
+            [[task.predict(step['raw'][name].float()) for step in trace] for name, task in tasks.items()],
+            note="on the decoder's small grid in all steps but the last",
+        ),
+    ]
     count = range(len(names))
     for level in range(len(trace[0]['relation'])):
         masks = [step['relation'][level] for step in trace]
         cells = [[mask[:, target, source, None] for source in count for mask in masks] for target in count]
-        exhibits.append(Exhibit(
-            f'task_relation_level_{level + 1}', f'Task-relation masks, level {level + 1}', 'share', names, short, cells,
-            groups=[f'from {name}' for name in names],
-            note='how much a task (row) takes from another (group of columns) at every place'))  # fmt: skip
+        exhibits.append(
+            Exhibit(
+                f'task_relation_level_{level + 1}',
+                f'Task-relation masks, level {level + 1}',
+                'share',
+                names,
+                short,
+                cells,
+                groups=[f'from {name}' for name in names],
+                note='how much a task (row) takes from another (group of columns) at every place',
+            )
+        )
     return exhibits
 
 

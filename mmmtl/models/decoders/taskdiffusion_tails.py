@@ -26,7 +26,7 @@ from ..layers.convolution import (
     interpolate_taps,
     merge_pointwise,
     tap_products,
-)  # fmt: skip
+)
 from ..layers.film import FilmNorm, FilmRows
 from ..layers.norm_act import frozen_statistics
 from .taskdiffusion_denoiser import TimedBlock
@@ -41,8 +41,13 @@ def recomputed(function: Callable[..., Tensor], *args: Tensor) -> Tensor:
     """``function(*args)`` whose intermediate maps are computed again in the backward pass instead of being kept."""
     if not torch.is_grad_enabled():
         return function(*args)
-    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False,
-                      context_fn=lambda: (nullcontext(), frozen_statistics()))  # fmt: skip
+    return checkpoint(
+        function,
+        *args,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), frozen_statistics()),
+    )
 
 
 def _bands(height: int, row_bytes: int, device: torch.device) -> list[tuple[int, int]]:
@@ -51,8 +56,16 @@ def _bands(height: int, row_bytes: int, device: torch.device) -> list[tuple[int,
     return [(first, min(first + rows, height)) for first in range(0, height, rows)]
 
 
-def _enlarged_tail(x: Tensor, skip: Tensor, conv3: nn.Conv2d, norm: FilmNorm, conv1: nn.Conv2d, head: nn.Conv2d, scale: int,
-                   rows: FilmRows | None) -> Tensor:  # fmt: skip
+def _enlarged_tail(
+    x: Tensor,
+    skip: Tensor,
+    conv3: nn.Conv2d,
+    norm: FilmNorm,
+    conv1: nn.Conv2d,
+    head: nn.Conv2d,
+    scale: int,
+    rows: FilmRows | None,
+) -> Tensor:
     """``head(up(skip) + conv1(act(norm(conv3(up(x))))))``, up = bilinear enlargement by ``scale``."""
     # enlarging leaves a constant alone, so conv1's bias may join the small skip map
     base = conv3x3_after_upsample(skip + conv1.bias[:, None, None].to(skip), head.weight, head.bias, scale)
@@ -61,9 +74,7 @@ def _enlarged_tail(x: Tensor, skip: Tensor, conv3: nn.Conv2d, norm: FilmNorm, co
     height = grid[0] * scale
     bands = [(0, height)]
     if not torch.is_grad_enabled() and not norm.norm.training:
-        bands = _bands(
-            height, base[0, 0, 0].numel() * len(x) * conv3.out_channels * x.element_size(), x.device
-        )
+        bands = _bands(height, base[0, 0, 0].numel() * len(x) * conv3.out_channels * x.element_size(), x.device)
     if len(bands) == 1:
         return base + F.conv2d(norm(interpolate_taps(products, grid, scale), rows), kernel, padding=1)
     for first, last in bands:

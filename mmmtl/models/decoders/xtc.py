@@ -60,11 +60,22 @@ class XTC(Decoder):
 
     aux_modules = ('mapping', 'adapt')
 
-    def __init__(self, tasks: Mapping[str, Any], in_channels: Sequence[int], strides: Sequence[int],
-                 decoder: Mapping[str, Any], neck: Mapping[str, Any] | None = None, feature_level: int = -1,
-                 weight: float = 2.0, feature_weight: float = 0.5, pairs: str = 'auto', views: int = 1,
-                 filters: Sequence[int] = (64, 128, 256, 512, 512), recompute: bool = False,
-                 init_cfg: dict | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        decoder: Mapping[str, Any],
+        neck: Mapping[str, Any] | None = None,
+        feature_level: int = -1,
+        weight: float = 2.0,
+        feature_weight: float = 0.5,
+        pairs: str = 'auto',
+        views: int = 1,
+        filters: Sequence[int] = (64, 128, 256, 512, 512),
+        recompute: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(tasks, in_channels, strides, init_cfg)
         if pairs not in PAIRS:
             raise ConfigError(f"XTC: pairs must be one of {PAIRS}, got '{pairs}'.{suggest(pairs, PAIRS)}")
@@ -94,8 +105,10 @@ class XTC(Decoder):
         """The decoder's losses and ``loss_consistency``."""
         count = len(feats[0]) // self.views
         if self.views == 2 and len(feats[0]) % 2:
-            raise ValueError(f'XTC with two views needs an even batch, got {len(feats[0])}: '
-                             "use data_preprocessor=dict(type='TwoViews', ...)")  # fmt: skip
+            raise ValueError(
+                f'XTC with two views needs an even batch, got {len(feats[0])}: '
+                "use data_preprocessor=dict(type='TwoViews', ...)"
+            )
         first = {n: (i[i < count], y[i < count]) for n, (i, y) in targets.items()} if self.views == 2 else targets
         first = {n: pair for n, pair in first.items() if len(pair[0])}
         losses, raw = self.decoder.loss_and_maps(self._inner(feats), first, noise, size, batch=count)
@@ -122,8 +135,9 @@ class XTC(Decoder):
                 found += [(image, source, t) for t, there in zip(names, labelled) if there and t != source]
         return found
 
-    def consistency(self, maps: Mapping[str, Tensor], targets: Targets, anchors: Tensor, noise: Any,
-                    size: tuple[int, int]) -> Tensor:  # fmt: skip
+    def consistency(
+        self, maps: Mapping[str, Tensor], targets: Targets, anchors: Tensor, noise: Any, size: tuple[int, int]
+    ) -> Tensor:
         """The sum of l(s, t) over images and pairs.
 
         Args:
@@ -151,8 +165,14 @@ class XTC(Decoder):
         cosine = (source * target + self.feature_weight * (source + target) * anchor).sum(1).mean((1, 2))
         return (1 + 2 * self.feature_weight - cosine).sum()
 
-    def _rows(self, found: list[tuple[int, str, str]], maps: Mapping[str, Tensor], targets: Targets, noise: Any,
-              size: tuple[int, int]) -> tuple[dict[str, Tensor], dict[str, list[int]]]:  # fmt: skip
+    def _rows(
+        self,
+        found: list[tuple[int, str, str]],
+        maps: Mapping[str, Tensor],
+        targets: Targets,
+        noise: Any,
+        size: tuple[int, int],
+    ) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
         """Inputs of the mapping network per task, and their places: source and target of each pair in turn."""
         like = _single(next(iter(maps.values())))
         rows: dict[str, list[Tensor]] = {n: [] for n in self.tasks}
@@ -161,7 +181,9 @@ class XTC(Decoder):
             as_source = [k for k, (_, s, _) in enumerate(found) if s == name]
             if as_source:
                 images = torch.tensor([found[k][0] for k in as_source], device=maps[name].device)
-                logits = F.interpolate(_single(take_rows(maps[name], images)), size, mode='bilinear', align_corners=False)
+                logits = F.interpolate(
+                    _single(take_rows(maps[name], images)), size, mode='bilinear', align_corners=False
+                )
                 draws = None
                 if task.categorical and task.out_channels > 1:
                     draws = self._draws(name, found, as_source, logits, noise)
@@ -177,13 +199,15 @@ class XTC(Decoder):
         ordered = {n: sorted(range(len(p)), key=p.__getitem__) for n, p in places.items() if p}
         return {n: torch.cat(rows[n])[i] for n, i in ordered.items()}, {n: sorted(places[n]) for n in ordered}
 
-    def _draws(self, source: str, found: list[tuple[int, str, str]], chosen: list[int], logits: Tensor,
-               noise: Any) -> Tensor:  # fmt: skip
+    def _draws(
+        self, source: str, found: list[tuple[int, str, str]], chosen: list[int], logits: Tensor, noise: Any
+    ) -> Tensor:
         draws = torch.empty_like(logits)
         for target in self.tasks:
             mine = [i for i, k in enumerate(chosen) if found[k][2] == target]
             if mine:
                 images = torch.tensor([found[chosen[i]][0] for i in mine], device=logits.device)
-                draws[mine] = noise.uniform(f'gumbel.{source}.{target}', (len(mine), *logits.shape[1:]), 0.0, 1.0,
-                                            like=logits, index=images)  # fmt: skip
+                draws[mine] = noise.uniform(
+                    f'gumbel.{source}.{target}', (len(mine), *logits.shape[1:]), 0.0, 1.0, like=logits, index=images
+                )
         return draws

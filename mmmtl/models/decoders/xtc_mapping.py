@@ -107,8 +107,9 @@ class RowNorm(nn.Module):
             factor = (weight * torch.rsqrt(self.running_var + self.eps))[..., None, None]
             return (x - self.running_mean[:, None, None]) * factor + bias[..., None, None]
         mean, variance = x.new_zeros(2, rows * channels, dtype=self.running_mean.dtype)
-        out = F.batch_norm(x.reshape(1, -1, *x.shape[2:]), mean, variance, weight.reshape(-1), bias.reshape(-1),
-                           True, 1.0, self.eps)  # fmt: skip
+        out = F.batch_norm(
+            x.reshape(1, -1, *x.shape[2:]), mean, variance, weight.reshape(-1), bias.reshape(-1), True, 1.0, self.eps
+        )
         if not self.frozen:
             self._remember(mean.view(rows, -1), variance.view(rows, -1))
         return out.view(x.shape)
@@ -155,8 +156,9 @@ class MappingNetwork(nn.Module):
         recompute: Keep no activations for the backward pass, compute them again.
     """
 
-    def __init__(self, tasks: Mapping[str, Task], filters: Sequence[int] = (64, 128, 256, 512, 512),
-                 recompute: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self, tasks: Mapping[str, Task], filters: Sequence[int] = (64, 128, 256, 512, 512), recompute: bool = False
+    ) -> None:
         super().__init__()
         if len(filters) != len(ENCODER_UNITS):
             raise ValueError(f'the mapping network has {len(ENCODER_UNITS)} levels, filters names {len(filters)}')
@@ -165,8 +167,7 @@ class MappingNetwork(nn.Module):
         self.levels = nn.ModuleList()
         for level, (width, count) in enumerate(zip(filters, ENCODER_UNITS)):
             before = filters[max(level - 1, 0)]
-            self.levels.append(nn.ModuleList(
-                PairUnit(before if i == 0 else width, width, pairs) for i in range(count)))  # fmt: skip
+            self.levels.append(nn.ModuleList(PairUnit(before if i == 0 else width, width, pairs) for i in range(count)))
         xavier_(self)
 
     def forward(self, maps: Mapping[str, Tensor], order: Tensor, pair: Tensor) -> Tensor:
@@ -187,8 +188,9 @@ class MappingNetwork(nn.Module):
         return x
 
     def _recomputed(self, level: nn.ModuleList, x: Tensor, pair: Tensor) -> Any:
-        return checkpoint(_level, level, x, pair, use_reentrant=False,
-                          context_fn=lambda: (nullcontext(), _frozen(level)))  # fmt: skip
+        return checkpoint(
+            _level, level, x, pair, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen(level))
+        )
 
 
 def _level(units: nn.ModuleList, x: Tensor, pair: Tensor) -> Tensor:

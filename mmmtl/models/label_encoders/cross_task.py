@@ -39,8 +39,7 @@ class CrossTaskLabelEncoder(BaseModule):
         for name in separate:
             if name not in tasks:
                 raise ConfigError(
-                    f"separate_codes names '{name}', which is not among the tasks {list(tasks)}."
-                    f'{suggest(name, tasks)}'
+                    f"separate_codes names '{name}', which is not among the tasks {list(tasks)}.{suggest(name, tasks)}"
                 )
         if width < 4:
             raise ConfigError(f'the label encoder needs levels of at least 4 channels, got {width}')
@@ -79,18 +78,12 @@ class CrossTaskLabelEncoder(BaseModule):
         parts = [wide(codes[name]) for name in self.separate]
         if self.mix is not None:
             parts.append(
-                wide(
-                    conv1x1(
-                        torch.cat([codes[name] for name in self.mixed], 1), self.mix.weight, self.mix.bias
-                    )
-                )
+                wide(conv1x1(torch.cat([codes[name] for name in self.mixed], 1), self.mix.weight, self.mix.bias))
             )
         encoded = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         return (encoded.sigmoid() * 2 - 1) * self.scale
 
-    def encode_labels(
-        self, targets: Mapping[str, tuple[Tensor, Tensor]], batch: int, grid: tuple[int, int]
-    ) -> Tensor:
+    def encode_labels(self, targets: Mapping[str, tuple[Tensor, Tensor]], batch: int, grid: tuple[int, int]) -> Tensor:
         """Labels → clean map (``batch``, ``channels``, h, w) on ``grid``.
 
         Args:
@@ -117,6 +110,4 @@ class CrossTaskLabelEncoder(BaseModule):
 
     def encode_logits(self, raw: Mapping[str, Tensor]) -> Tensor:
         """Raw maps (B, C, h, w) → clean map (B, ``channels``, h, w) on the same grid."""
-        return self.combine(
-            {name: self._embed(name, task.code_logits(raw[name])) for name, task in self.tasks.items()}
-        )
+        return self.combine({name: self._embed(name, task.code_logits(raw[name])) for name, task in self.tasks.items()})

@@ -7,6 +7,16 @@ from .task_attention import TaskAttention
 from .task_tokens import LearnedTokens, TextTokens, TokenFile
 
 __all__ = [
-    'DCTAutoencoder', 'Exchange', 'FeatureBank', 'Hiding', 'KLAutoencoder', 'LearnedTokens', 'Recorder',
-    'TaskAttention', 'TextTokens', 'TokenFile', 'latent_valid', 'masked_mse',
-]  # fmt: skip
+    'DCTAutoencoder',
+    'Exchange',
+    'FeatureBank',
+    'Hiding',
+    'KLAutoencoder',
+    'LearnedTokens',
+    'Recorder',
+    'TaskAttention',
+    'TextTokens',
+    'TokenFile',
+    'latent_valid',
+    'masked_mse',
+]

@@ -24,9 +24,16 @@ from .unet import require_diffusers
 __all__ = ['DCTAutoencoder', 'KLAutoencoder', 'STABLE_DIFFUSION_VAE']
 
 STABLE_DIFFUSION_VAE = dict(
-    in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(128, 256, 512, 512), layers_per_block=2,
-    norm_num_groups=32, sample_size=768, down_block_types=('DownEncoderBlock2D',) * 4,
-    up_block_types=('UpDecoderBlock2D',) * 4)  # fmt: skip
+    in_channels=3,
+    out_channels=3,
+    latent_channels=4,
+    block_out_channels=(128, 256, 512, 512),
+    layers_per_block=2,
+    norm_num_groups=32,
+    sample_size=768,
+    down_block_types=('DownEncoderBlock2D',) * 4,
+    up_block_types=('UpDecoderBlock2D',) * 4,
+)
 """Arguments of the autoencoder of Stable Diffusion 1 and 2."""
 
 
@@ -42,8 +49,13 @@ class KLAutoencoder(nn.Module):
         tiling: Encode and decode in overlapping tiles: bounded memory for large images, slightly other seams.
     """
 
-    def __init__(self, config: Mapping[str, Any] | None = None, scale: float = 0.18215,
-                 pretrained: str | None = None, tiling: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        scale: float = 0.18215,
+        pretrained: str | None = None,
+        tiling: bool = False,
+    ) -> None:
         super().__init__()
         self.config = dict(config or STABLE_DIFFUSION_VAE)
         self.scale, self.pretrained = float(scale), pretrained

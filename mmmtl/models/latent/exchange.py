@@ -130,8 +130,15 @@ class Exchange:
         last: The bank is not asked again afterwards: it is emptied on the way.
     """
 
-    def __init__(self, bank: FeatureBank, tasks: Sequence[str], places: Mapping[str, TaskAttention],
-                 exclude_self: bool = True, hiding: Hiding | None = None, last: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        bank: FeatureBank,
+        tasks: Sequence[str],
+        places: Mapping[str, TaskAttention],
+        exclude_self: bool = True,
+        hiding: Hiding | None = None,
+        last: bool = False,
+    ) -> None:
         self.bank, self.tasks, self.places = bank, list(tasks), places
         self.exclude_self, self.hiding, self.last = exclude_self, hiding, last
 

@@ -27,7 +27,12 @@ class ExactGroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        if torch.is_grad_enabled() or not (last and self.affine) or x.device.type != 'cpu' or x.dtype is not torch.float32:
+        if (
+            torch.is_grad_enabled()
+            or not (last and self.affine)
+            or x.device.type != 'cpu'
+            or x.dtype is not torch.float32
+        ):
             return super().forward(x)
         count = x.shape[2] * x.shape[3]
         means = x.mean((2, 3))
@@ -80,14 +85,23 @@ def _lean_classes() -> dict[type, type]:
                 return super().forward(hidden_states, output_size, *args, **kwargs)
             return conv3x3_after_doubling(hidden_states, conv.weight, conv.bias)
 
-    return {nn.GroupNorm: ExactGroupNorm, GEGLU: LeanGEGLU, ResnetBlock2D: LeanResnetBlock2D,
-            Upsample2D: LeanUpsample2D}  # fmt: skip
+    return {
+        nn.GroupNorm: ExactGroupNorm,
+        GEGLU: LeanGEGLU,
+        ResnetBlock2D: LeanResnetBlock2D,
+        Upsample2D: LeanUpsample2D,
+    }
 
 
 def _plain(block: Any) -> bool:
     """Whether a ResnetBlock2D is of the kind that Stable Diffusion has."""
-    return (block.upsample is None and block.downsample is None and block.time_embedding_norm in ('default', 'group')
-            and block.output_scale_factor == 1 and type(block.nonlinearity) is nn.SiLU)  # fmt: skip
+    return (
+        block.upsample is None
+        and block.downsample is None
+        and block.time_embedding_norm in ('default', 'group')
+        and block.output_scale_factor == 1
+        and type(block.nonlinearity) is nn.SiLU
+    )
 
 
 def predict_leanly(module: nn.Module) -> nn.Module:

@@ -97,8 +97,15 @@ class TaskAttention(nn.Module):
         """Key and value (each (B, N, C)) of a source's feature (B, N, C); they do not depend on who looks."""
         return self.key[task](feature), self.value[task](feature)
 
-    def forward(self, x: Tensor, task: str, key: Tensor, value: Tensor, closed: Sequence[int] = (),
-                hide: Callable[[Tensor], int] | None = None) -> Tensor:  # fmt: skip
+    def forward(
+        self,
+        x: Tensor,
+        task: str,
+        key: Tensor,
+        value: Tensor,
+        closed: Sequence[int] = (),
+        hide: Callable[[Tensor], int] | None = None,
+    ) -> Tensor:
         """What is added to the self-attention's output of the main stream of ``task``.
 
         Args:

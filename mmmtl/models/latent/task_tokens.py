@@ -49,8 +49,10 @@ def encode_text(pretrained: str, prompts: Iterable[str]) -> list[Tensor]:
     try:
         from transformers import CLIPTextModel, CLIPTokenizer
     except ImportError as error:
-        raise ImportError("TextTokens needs transformers: pip install 'mmmtl[text]'; or give the tokens with "
-                          "tokens=dict(type='TokenFile', path=...)") from error
+        raise ImportError(
+            "TextTokens needs transformers: pip install 'mmmtl[text]'; or give the tokens with "
+            "tokens=dict(type='TokenFile', path=...)"
+        ) from error
     tokenizer = CLIPTokenizer.from_pretrained(pretrained, subfolder='tokenizer')
     encoder = CLIPTextModel.from_pretrained(pretrained, subfolder='text_encoder').eval()
     with torch.no_grad():
@@ -68,8 +70,9 @@ class TaskTokens(nn.Module):
         max_length: Room for this many tokens per task; what is not used costs nothing.
     """
 
-    def __init__(self, tasks: Mapping[str, str], width: int, prompts: Mapping[str, str] | None = None,
-                 max_length: int = 16) -> None:  # fmt: skip
+    def __init__(
+        self, tasks: Mapping[str, str], width: int, prompts: Mapping[str, str] | None = None, max_length: int = 16
+    ) -> None:
         super().__init__()
         prompts = dict(prompts or {})
         for name in prompts:
@@ -91,8 +94,10 @@ class TaskTokens(nn.Module):
         for task in self.prompts:
             value = tokens[task]
             if value.ndim != 2 or value.shape[1] != self.width or not 1 <= len(value) <= self.max_length:
-                raise ValueError(f"tokens of task '{task}': expected (1 to {self.max_length}, {self.width}), found "
-                                 f'{tuple(value.shape)}')
+                raise ValueError(
+                    f"tokens of task '{task}': expected (1 to {self.max_length}, {self.width}), found "
+                    f'{tuple(value.shape)}'
+                )
             self._known[task] = len(value)
             with torch.no_grad():
                 getattr(self, f'token_{task}').zero_()[: len(value)] = value
@@ -109,8 +114,9 @@ class TaskTokens(nn.Module):
             has_data = type(length) is Tensor and not length.is_meta
             self._known[task] = int(length) if has_data else 4  # without data: as long as most prompts
         if not self._known[task]:
-            raise RuntimeError(f"the tokens of task '{task}' are not there yet: load a checkpoint, or call "
-                               f'init_weights() to make them')
+            raise RuntimeError(
+                f"the tokens of task '{task}' are not there yet: load a checkpoint, or call init_weights() to make them"
+            )
         return getattr(self, f'token_{task}')[: self._known[task]]
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
@@ -127,8 +133,14 @@ class TextTokens(TaskTokens):
         tasks, width, prompts, max_length: See :class:`TaskTokens`.
     """
 
-    def __init__(self, tasks: Mapping[str, str], width: int, pretrained: str, prompts: Mapping[str, str] | None = None,
-                 max_length: int = 16) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, str],
+        width: int,
+        pretrained: str,
+        prompts: Mapping[str, str] | None = None,
+        max_length: int = 16,
+    ) -> None:
         super().__init__(tasks, width, prompts, max_length)
         self.pretrained = pretrained
 
@@ -146,8 +158,14 @@ class TokenFile(TaskTokens):
         tasks, width, prompts, max_length: See :class:`TaskTokens`.
     """
 
-    def __init__(self, tasks: Mapping[str, str], width: int, path: str, prompts: Mapping[str, str] | None = None,
-                 max_length: int = 16) -> None:  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, str],
+        width: int,
+        path: str,
+        prompts: Mapping[str, str] | None = None,
+        max_length: int = 16,
+    ) -> None:
         super().__init__(tasks, width, prompts, max_length)
         self.path = str(path)
 
@@ -160,8 +178,10 @@ class TokenFile(TaskTokens):
         for task, prompt in self.prompts.items():
             name = next((n for n in (task, prompt) if n in table), None)
             if name is None:
-                raise ValueError(f"token file {self.path}: no tokens for task '{task}' or prompt '{prompt}', only "
-                                 f'{sorted(table)}.{suggest(prompt, table)}')
+                raise ValueError(
+                    f"token file {self.path}: no tokens for task '{task}' or prompt '{prompt}', only "
+                    f'{sorted(table)}.{suggest(prompt, table)}'
+                )
             tokens[task] = table[name]
         self.put(tokens)
 

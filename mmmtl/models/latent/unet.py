@@ -18,9 +18,15 @@ from mmmtl.registry import ConfigError, suggest
 from .lean import predict_leanly
 
 __all__ = [
-    'StreamProcessor', 'build_unet', 'inflate_input', 'load_unet', 'open_attention', 'read_single_stream',
-    'require_diffusers', 'self_attentions',
-]  # fmt: skip
+    'StreamProcessor',
+    'build_unet',
+    'inflate_input',
+    'load_unet',
+    'open_attention',
+    'read_single_stream',
+    'require_diffusers',
+    'self_attentions',
+]
 
 
 def require_diffusers() -> Any:
@@ -47,9 +53,15 @@ class StreamProcessor:
     def __init__(self, place: str | None, half: bool = False) -> None:
         self.place, self.half = place, half
 
-    def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
-                 attention_mask: Tensor | None = None, temb: Tensor | None = None,
-                 exchange: Callable[[str, Tensor], Tensor] | None = None) -> Tensor:  # fmt: skip
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        exchange: Callable[[str, Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """See ``diffusers.models.attention_processor``; ``attention_mask`` (B, 1, L) is added to the logits."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = (
@@ -149,11 +161,16 @@ def load_unet(unet: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
         state['conv_in.weight'] = inflate_input(state['conv_in.weight'], unet.conv_in.weight.shape[1])
     own = unet.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    misfit = [f'{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}' for n in own
-              if n in state and state[n].shape != own[n].shape]  # fmt: skip
+    misfit = [
+        f'{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}'
+        for n in own
+        if n in state and state[n].shape != own[n].shape
+    ]
     if missing or unexpected or misfit:
-        raise ValueError(f'{where} does not hold the weights of this UNet: missing {missing[:3]} ({len(missing)}), '
-                         f'unexpected {unexpected[:3]} ({len(unexpected)}), of another shape {misfit[:3]}')
+        raise ValueError(
+            f'{where} does not hold the weights of this UNet: missing {missing[:3]} ({len(missing)}), '
+            f'unexpected {unexpected[:3]} ({len(unexpected)}), of another shape {misfit[:3]}'
+        )
     with torch.no_grad():
         unet.load_state_dict(state)
 

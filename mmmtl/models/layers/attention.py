@@ -15,8 +15,13 @@ LARGEST = 2**21
 
 def plain_is_faster(x: Tensor, tokens: int) -> bool:
     """Whether attention over ``tokens`` takes half the time as two matrix products (CPU, bfloat16, no gradients)."""
-    return (x.device.type == 'cpu' and torch.is_autocast_enabled('cpu') and tokens <= 2048
-            and not torch.is_grad_enabled() and not torch.compiler.is_compiling())  # fmt: skip
+    return (
+        x.device.type == 'cpu'
+        and torch.is_autocast_enabled('cpu')
+        and tokens <= 2048
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    )
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -42,9 +47,7 @@ class CrossAttention(nn.Module):
         bias: Biases of the three input projections.
     """
 
-    def __init__(
-        self, channels: int, context_channels: int | None = None, heads: int = 8, bias: bool = True
-    ) -> None:
+    def __init__(self, channels: int, context_channels: int | None = None, heads: int = 8, bias: bool = True) -> None:
         super().__init__()
         if channels % heads:
             raise ValueError(f'CrossAttention: channels {channels} is not a multiple of heads {heads}')

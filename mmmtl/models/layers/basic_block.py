@@ -95,7 +95,8 @@ class _Branch(torch.autograd.Function):
             weight, gain, offset = parameters[3 * i : 3 * i + 3]
             y, norm = F.conv2d(inner, weight, padding=1), layer.norm
             out, mean, inverse = torch.native_batch_norm(
-                y, gain, offset, norm.running_mean, norm.running_var, True, layer.momentum, norm.eps)  # fmt: skip
+                y, gain, offset, norm.running_mean, norm.running_var, True, layer.momentum, norm.eps
+            )
             if i % 2:
                 out.add_(current)
             inner = out.relu_()
@@ -130,7 +131,8 @@ class _Branch(torch.autograd.Function):
             else:
                 grad, inner = grad * (inner > 0), blocks[-1]
             dy, gradients[3 * i + 1], gradients[3 * i + 2] = torch.ops.aten.native_batch_norm_backward(
-                grad, y, gain, None, None, mean, inverse, True, layers[i].norm.eps, [True, True, True])  # fmt: skip
+                grad, y, gain, None, None, mean, inverse, True, layers[i].norm.eps, [True, True, True]
+            )
             needs = (i > 0 or ctx.needs_input_grad[0], ctx.needs_input_grad[2 + 3 * i])
             grad, gradients[3 * i] = layers[i].gradients(dy, inner, weight, needs)
             if i % 2 == 0:

@@ -19,9 +19,17 @@ from torch import Tensor, nn
 from .gemm import batched_matmul, linear, matmul
 
 __all__ = [
-    'TapMajorConv2d', 'as_channels_last', 'conv1x1', 'conv3x3_after_doubling', 'conv3x3_after_upsample', 'interpolate_taps',
-    'merge_pointwise', 'stack_maps', 'tap_products', 'use_channels_last',
-]  # fmt: skip
+    'TapMajorConv2d',
+    'as_channels_last',
+    'conv1x1',
+    'conv3x3_after_doubling',
+    'conv3x3_after_upsample',
+    'interpolate_taps',
+    'merge_pointwise',
+    'stack_maps',
+    'tap_products',
+    'use_channels_last',
+]
 
 
 def as_channels_last(x: Tensor) -> Tensor:
@@ -68,11 +76,7 @@ def use_channels_last(module: nn.Module) -> nn.Module:
     Otherwise a CPU reorders each of them in every call, which takes a fifth of the convolution's time.
     """
     for child in module.modules():
-        if (
-            isinstance(child, nn.Conv2d)
-            and not isinstance(child, TapMajorConv2d)
-            and child.kernel_size == (3, 3)
-        ):
+        if isinstance(child, nn.Conv2d) and not isinstance(child, TapMajorConv2d) and child.kernel_size == (3, 3):
             child.weight.data = child.weight.data.contiguous(memory_format=torch.channels_last)
     return module
 
@@ -86,9 +90,7 @@ def _make_taps(small: int, scale: int, like: Tensor) -> tuple[Tensor, Tensor]:
         (scale·small, 3·small) twice, with columns ordered (tap, sample) and (sample, tap).
     """
     size = small * scale
-    up = F.interpolate(
-        torch.eye(small, dtype=torch.float64)[None], size=size, mode='linear', align_corners=False
-    )[0].T
+    up = F.interpolate(torch.eye(small, dtype=torch.float64)[None], size=size, mode='linear', align_corners=False)[0].T
     padded = F.pad(up, (0, 0, 1, 1))
     taps = torch.stack([padded[k : k + size] for k in range(3)], 1)
     matrices = (taps.reshape(size, -1), taps.transpose(1, 2).reshape(size, -1))

@@ -73,9 +73,7 @@ class _BatchNormModulate(torch.autograd.Function):
         count = torch.tensor(x.numel() // x.shape[1], dtype=gain.dtype, device=x.device)
         if group is not None:
             exact = wide(x)
-            total, squares, count = _all_reduce(
-                group.group, exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), count
-            )
+            total, squares, count = _all_reduce(group.group, exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), count)
             mean = total / count
             inverse = torch.rsqrt((squares / count - mean.square()).clamp_min(0) + eps)
             out = (x - _per_channel(mean[None], x)) * _per_channel(inverse[None], x)

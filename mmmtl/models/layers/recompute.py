@@ -43,5 +43,6 @@ def recomputed(module: nn.Module, *args: Any, function: Callable | None = None) 
     call = function or module
     if not torch.is_grad_enabled():
         return call(*args)
-    return checkpoint(call, *args, use_reentrant=False,
-                      context_fn=lambda: (nullcontext(), unchanged_statistics(module)))  # fmt: skip
+    return checkpoint(
+        call, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), unchanged_statistics(module))
+    )

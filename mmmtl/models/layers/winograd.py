@@ -19,9 +19,16 @@ from .convolution import TapMajorConv2d
 from .gemm import linear, matmul
 
 __all__ = [
-    'FP32', 'WinogradConv2d', 'Filtering', 'samples_at_once', 'tiles_of', 'transform_weight', 'use_winograd', 'windows',
+    'FP32',
+    'WinogradConv2d',
+    'Filtering',
+    'samples_at_once',
+    'tiles_of',
+    'transform_weight',
+    'use_winograd',
+    'windows',
     'winograd_conv3x3',
-]  # fmt: skip
+]
 
 _POINTS = {2: (0, 1, -1), 4: (0, 0.75, -0.75, 1.5, -1.5)}
 """Interpolation points besides infinity, by the pixels of a block along one side. Those of 4 halve the rounding errors of
@@ -108,8 +115,10 @@ def windows(x: Tensor, side: tuple[int, int], step: tuple[int, int], border: int
     below, right = step[0] * rows + border - height, step[1] * columns + border - width
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, below)).contiguous()
     steps = padded.stride()
-    found = padded.as_strided((*side, batch, rows, columns, channels),
-                              (steps[1], steps[2], steps[0], step[0] * steps[1], step[1] * steps[2], steps[3]))  # fmt: skip
+    found = padded.as_strided(
+        (*side, batch, rows, columns, channels),
+        (steps[1], steps[2], steps[0], step[0] * steps[1], step[1] * steps[2], steps[3]),
+    )
     return found.reshape(side[0] * side[1], batch * rows * columns, channels)
 
 
@@ -179,11 +188,7 @@ def use_winograd(module: nn.Module, kind: type[WinogradConv2d] = WinogradConv2d)
     """Make every wide plain 3x3 convolution below ``module`` one of ``kind``, in place."""
     kinds = {nn.Conv2d: kind, TapMajorConv2d: _WinogradTapMajorConv2d}
     for child in module.modules():
-        if (
-            type(child) in kinds
-            and child.kernel_size == (3, 3)
-            and min(child.weight.shape[:2]) >= SMALLEST
-        ):
+        if type(child) in kinds and child.kernel_size == (3, 3) and min(child.weight.shape[:2]) >= SMALLEST:
             if (child.stride, child.padding, child.dilation, child.groups) == ((1, 1), (1, 1), (1, 1), 1):
                 child.__class__ = kinds[type(child)]
     return module

@@ -26,8 +26,13 @@ FEWEST_TILES = 192
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
     tiles = len(x) * tiles_of(x)
-    return (x.device.type == 'cpu' and x.dtype is torch.float32 and weight.dtype is torch.float32
-            and min(weight.shape[:2]) >= SMALLEST and tiles >= FEWEST_TILES)  # fmt: skip
+    return (
+        x.device.type == 'cpu'
+        and x.dtype is torch.float32
+        and weight.dtype is torch.float32
+        and min(weight.shape[:2]) >= SMALLEST
+        and tiles >= FEWEST_TILES
+    )
 
 
 def _transformed(weight: Tensor) -> Tensor:
@@ -37,16 +42,19 @@ def _transformed(weight: Tensor) -> Tensor:
     return (_KERNEL @ taps).view(36, into, out).transpose(1, 2)
 
 
-def direct_gradients(dy: Tensor, x: Tensor, weight: Tensor,
-                     needs: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+def direct_gradients(
+    dy: Tensor, x: Tensor, weight: Tensor, needs: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of ``conv2d(x, weight, padding=1)`` for x and weight, each where it is needed, by the library."""
     dx, dweight, _ = torch.ops.aten.convolution_backward(
-        dy, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [*needs, False])  # fmt: skip
+        dy, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [*needs, False]
+    )
     return dx, dweight
 
 
-def conv3x3_gradients(dy: Tensor, x: Tensor, weight: Tensor,
-                      needs: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+def conv3x3_gradients(
+    dy: Tensor, x: Tensor, weight: Tensor, needs: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
     """As :func:`direct_gradients`, by the cheaper route."""
     if not _pays(x, weight):
         return direct_gradients(dy, x, weight, needs)

@@ -28,8 +28,15 @@ class ConcatFusion(BaseModule):
         winograd: Convolve by Winograd's algorithm; for CPUs in fp32 alone, see :mod:`mmmtl.models.layers.winograd`.
     """
 
-    def __init__(self, in_channels: Sequence[int], strides: Sequence[int], channels: int, stride: int = 8,
-                 winograd: bool = False, init_cfg: dict | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        channels: int,
+        stride: int = 8,
+        winograd: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         self.first_stride, self.stride = strides[0], stride
         self.conv = nn.Conv2d(sum(in_channels), channels, 3, padding=1)

@@ -27,8 +27,14 @@ class LevelProjection(BaseModule):
             nearest to it.
     """
 
-    def __init__(self, in_channels: Sequence[int], strides: Sequence[int], channels: int,
-                 stride: int | None = None, init_cfg: dict | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        channels: int,
+        stride: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         self.stride = stride or min(strides, key=lambda s: abs(s - 16))
         self.projections = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)

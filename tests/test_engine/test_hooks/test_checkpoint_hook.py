@@ -74,8 +74,11 @@ class TestSaving:
         monkeypatch.setattr(LocalBackend, 'put', put)
         plain = dict(type='CheckpointHook', by_epoch=False, interval=2, max_keep_ckpts=1, _delete_=True)
         with pytest.raises(OSError, match='No space left'):
-            train(config(tmp_path, 8, default_hooks__checkpoint=plain, val_dataloader=None, val_cfg=None,
-                         val_evaluator=None))
+            train(
+                config(
+                    tmp_path, 8, default_hooks__checkpoint=plain, val_dataloader=None, val_cfg=None, val_evaluator=None
+                )
+            )
         assert names(tmp_path) == set()
 
     def test_objects_stay_out(self, tmp_path):
@@ -97,8 +100,9 @@ class TestSaving:
         train(config(tmp_path / 'run', 2, **{f'default_hooks__checkpoint__{k}': v for k, v in hook.items()}))
         assert 'iter_2.pth' in names(tmp_path / 'elsewhere' / 'run')
         (tmp_path / 'run' / 'last_checkpoint').unlink()
-        resumed = train(config(tmp_path / 'run', 4, resume=True,
-                               **{f'default_hooks__checkpoint__{k}': v for k, v in hook.items()}))
+        resumed = train(
+            config(tmp_path / 'run', 4, resume=True, **{f'default_hooks__checkpoint__{k}': v for k, v in hook.items()})
+        )
         assert len(resumed.model.consumed) == 2
 
     def test_leftovers_are_swept(self, tmp_path):
@@ -116,8 +120,9 @@ class TestSaving:
 class TestResuming:
     @pytest.fixture()
     def run(self, tmp_path):
-        train(config(tmp_path, 6, default_hooks__checkpoint__max_keep_ckpts=-1,
-                     default_hooks__checkpoint__save_best=None))
+        train(
+            config(tmp_path, 6, default_hooks__checkpoint__max_keep_ckpts=-1, default_hooks__checkpoint__save_best=None)
+        )
         return tmp_path
 
     def resume(self, folder, **changes) -> Runner:

@@ -36,8 +36,11 @@ class TestRaise:
             train(config(tmp_path, model__poison_one=(1,)))
 
     def test_an_infinite_derivative_of_a_finite_loss(self, tmp_path):
-        with pytest.raises(NonFiniteLossError, match=r'Iteration 4: the gradients of \d of \d+ weights are not finite '
-                                                     r'\(first: body\.\d\.\w+\) \(samples: s\d'):
+        with pytest.raises(
+            NonFiniteLossError,
+            match=r'Iteration 4: the gradients of \d of \d+ weights are not finite '
+            r'\(first: body\.\d\.\w+\) \(samples: s\d',
+        ):
             train(config(tmp_path, model__poison_gradient=(3,)))
 
     def test_gradients_can_be_left_unchecked(self, tmp_path):
@@ -63,11 +66,20 @@ class TestSkip:
         seen = []
         look = lambda self, runner, **_: seen.append(state(runner))  # noqa: E731
         monkeypatch.setattr(NonFiniteLossHook, 'before_train_iter', look)
-        runner = train(config(tmp_path, custom_hooks=hooks(mode='skip'), optim_wrapper__clip_grad=clip,
-                              **{f'model__{poison}': (3, 5)}))
-        changed = [any(not torch.equal(a[name], b[name]) for name in a if name.startswith(('model.', 'optimizer.'))
-                       and (poison == 'poison' or 'running' not in name and 'num_batches' not in name))
-                   for a, b in zip(seen, seen[1:])]
+        runner = train(
+            config(
+                tmp_path, custom_hooks=hooks(mode='skip'), optim_wrapper__clip_grad=clip, **{f'model__{poison}': (3, 5)}
+            )
+        )
+        changed = [
+            any(
+                not torch.equal(a[name], b[name])
+                for name in a
+                if name.startswith(('model.', 'optimizer.'))
+                and (poison == 'poison' or 'running' not in name and 'num_batches' not in name)
+            )
+            for a, b in zip(seen, seen[1:])
+        ]
         assert changed == [True, True, True, False, True, False, True]
         assert all(torch.isfinite(value).all() for value in runner.model.state_dict().values())
         assert runner.message_hub.get_info('nonfinite_skipped') == 2
@@ -95,8 +107,11 @@ class TestSkip:
 
         monkeypatch.setattr(NonFiniteLossHook, 'before_train_iter', before_train_iter)
         monkeypatch.setattr(NonFiniteLossHook, '_before_step', before_step)
-        train(config(tmp_path, 4, custom_hooks=hooks(mode='skip'), model__poison=(3,),
-                     optim_wrapper__accumulative_counts=2))
+        train(
+            config(
+                tmp_path, 4, custom_hooks=hooks(mode='skip'), model__poison=(3,), optim_wrapper__accumulative_counts=2
+            )
+        )
         assert set(used) == {1, 3} and len(gathered[3]) == len(used[3]) == 6
         assert all(torch.equal(one, other) for one, other in zip(gathered[3], used[3]))
         assert not all(torch.equal(one, other) for one, other in zip(gathered[1], used[1]))
@@ -127,8 +142,9 @@ def test_lists_of_losses_and_unnamed_samples():
 def poisoned_rank(folder: str, mode: str, unused: bool) -> dict:
     """Rank 1 alone meets a NaN."""
     poison = (3,) if os.environ['RANK'] == '1' else ()
-    return train_rank(config(folder, 6, custom_hooks=hooks(mode=mode), model__poison=poison,
-                             find_unused_parameters=unused))
+    return train_rank(
+        config(folder, 6, custom_hooks=hooks(mode=mode), model__poison=poison, find_unused_parameters=unused)
+    )
 
 
 @pytest.mark.parametrize('mode, unused', [('raise', False), ('skip', False), ('skip', True)])

@@ -28,8 +28,10 @@ def test_saved_by_mmengines_hook_too(tmp_path):
 
 
 def test_noise_is_seeded_by_the_run(tmp_path):
-    states = [train(config(tmp_path / str(n), 1, randomness__seed=seed)).model.noise_source.generator.get_state()
-              for n, seed in enumerate((1, 1, 2))]
+    states = [
+        train(config(tmp_path / str(n), 1, randomness__seed=seed)).model.noise_source.generator.get_state()
+        for n, seed in enumerate((1, 1, 2))
+    ]
     assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
 
 

@@ -19,8 +19,13 @@ def poly(end: int, begin: int = 0) -> dict:
 SCHEDULES = {
     'longer': [poly(12)],
     'warm-up added': [dict(type='LinearLR', start_factor=0.1, begin=0, end=3, by_epoch=False), poly(12, begin=3)],
-    'another kind between the same ends': [dict(type='LinearLR', start_factor=1, end_factor=0.1, end=4, by_epoch=False)],
-    'one more after it': [poly(4), dict(type='LinearLR', start_factor=0.5, end_factor=1, begin=1, end=9, by_epoch=False)],
+    'another kind between the same ends': [
+        dict(type='LinearLR', start_factor=1, end_factor=0.1, end=4, by_epoch=False)
+    ],
+    'one more after it': [
+        poly(4),
+        dict(type='LinearLR', start_factor=0.5, end_factor=1, begin=1, end=9, by_epoch=False),
+    ],
     'warm-up from zero': [dict(type='WarmupExponentialLR', decay_end=9, warmup=2, by_epoch=False)],
 }
 

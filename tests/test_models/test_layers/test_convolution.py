@@ -72,11 +72,7 @@ def test_pointwise_merges_into_the_following_3x3():
 
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 def test_pointwise_convolution_of_any_layout(layout):
-    x, weight, bias = (
-        draw(2, 5, 6, 7).contiguous(memory_format=layout),
-        draw(3, 5, 1, 1, seed=1),
-        draw(3, seed=2),
-    )
+    x, weight, bias = (draw(2, 5, 6, 7).contiguous(memory_format=layout), draw(3, 5, 1, 1, seed=1), draw(3, seed=2))
     assert torch.allclose(conv1x1(x, weight, bias), F.conv2d(x, weight, bias), atol=1e-12)
 
 

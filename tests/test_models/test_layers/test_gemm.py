@@ -154,9 +154,7 @@ def test_cross_attention_equals_softmax_attention():
     query = layer.query(x).reshape(2, 5, 2, 4).transpose(1, 2)
     key, value = (m.reshape(2, 7, 2, 4).transpose(1, 2) for m in layer.key_value(context).chunk(2, -1))
     weights = (query @ key.transpose(-2, -1) / 2).softmax(-1)
-    assert torch.allclose(
-        layer(x, context), layer.out((weights @ value).transpose(1, 2).reshape(2, 5, 8)), atol=1e-6
-    )
+    assert torch.allclose(layer(x, context), layer.out((weights @ value).transpose(1, 2).reshape(2, 5, 8)), atol=1e-6)
     with pytest.raises(ValueError, match='not a multiple'):
         CrossAttention(9, heads=2)
 

@@ -124,8 +124,13 @@ def _rank(rank, x, seen, time, state, path, queue):
     gradients = {n: p.grad for n, p in module.named_parameters()}
     for gradient in gradients.values():
         dist.all_reduce(gradient)
-    queue.put((rank, [t.detach().numpy() for t in (y, leaf.grad, module.norm.running_mean, module.norm.running_var)],
-               {n: g.numpy() for n, g in gradients.items()}))  # fmt: skip
+    queue.put(
+        (
+            rank,
+            [t.detach().numpy() for t in (y, leaf.grad, module.norm.running_mean, module.norm.running_var)],
+            {n: g.numpy() for n, g in gradients.items()},
+        )
+    )
     dist.destroy_process_group()
 
 
@@ -135,8 +140,10 @@ def test_statistics_across_processes_on_cpus(tmp_path):
     x, seen, time = draw(4, 6, 3, 3), draw(4, 6, 3, 3, seed=1), draw(4, 5, seed=2)
     context = mp.get_context('fork')
     queue = context.Queue()
-    ranks = [context.Process(target=_rank, args=(r, x, seen, time, module.state_dict(), tmp_path / 'group', queue))
-             for r in range(2)]  # fmt: skip
+    ranks = [
+        context.Process(target=_rank, args=(r, x, seen, time, module.state_dict(), tmp_path / 'group', queue))
+        for r in range(2)
+    ]
     for process in ranks:
         process.start()
     parts = [p[1:] for p in sorted((queue.get(timeout=60) for _ in ranks), key=lambda p: p[0])]

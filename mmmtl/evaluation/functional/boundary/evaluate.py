@@ -70,8 +70,9 @@ class BoundarySettings:
     interpolate: bool
 
 
-def protocol_settings(protocol: str = 'atrc', max_dist: float = 0.0075, thresholds: Sequence[float] | None = None,
-                      nms: bool | None = None) -> BoundarySettings:  # fmt: skip
+def protocol_settings(
+    protocol: str = 'atrc', max_dist: float = 0.0075, thresholds: Sequence[float] | None = None, nms: bool | None = None
+) -> BoundarySettings:
     """The settings of ``protocol`` (``atrc``, ``mti`` or ``bsds``), with some of them replaced.
 
     Raises:
@@ -81,9 +82,7 @@ def protocol_settings(protocol: str = 'atrc', max_dist: float = 0.0075, threshol
     if protocol not in _THRESHOLDS:
         raise ValueError(f'protocol must be one of {", ".join(_THRESHOLDS)}, got {protocol!r}')
     if not 0 < max_dist < 1:
-        raise ValueError(
-            f'max_dist is a share of the diagonal between 0 and 1, for example 0.0075; got {max_dist}'
-        )
+        raise ValueError(f'max_dist is a share of the diagonal between 0 and 1, for example 0.0075; got {max_dist}')
     chosen = tuple(sorted(float(t) for t in thresholds)) if thresholds is not None else _THRESHOLDS[protocol]
     if not chosen or not 0 < chosen[0] <= chosen[-1] <= 1:
         raise ValueError(f'thresholds must lie in (0, 1] and there must be one; got {chosen[:3]}..')
@@ -106,9 +105,7 @@ def quantised(probability: np.ndarray) -> np.ndarray:
     return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
-def image_counts(
-    probability: np.ndarray, labels: Sequence[np.ndarray], settings: BoundarySettings
-) -> np.ndarray:
+def image_counts(probability: np.ndarray, labels: Sequence[np.ndarray], settings: BoundarySettings) -> np.ndarray:
     """Counts of one image at every threshold.
 
     Args:

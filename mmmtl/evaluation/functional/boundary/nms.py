@@ -54,8 +54,9 @@ def _sample(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return upper * (1 - dy) + lower * dy
 
 
-def suppress(edges: np.ndarray, radius: int = 1, tolerance: float = 1.01, border: int = 5,
-             smoothing: int = 4) -> np.ndarray:  # fmt: skip
+def suppress(
+    edges: np.ndarray, radius: int = 1, tolerance: float = 1.01, border: int = 5, smoothing: int = 4
+) -> np.ndarray:
     """Keep a pixel only where no neighbour across the boundary is stronger, and fade out the image's border.
 
     Args:
@@ -71,9 +72,7 @@ def suppress(edges: np.ndarray, radius: int = 1, tolerance: float = 1.01, border
     edges = np.ascontiguousarray(edges, np.float32)
     height, width = edges.shape
     if min(height, width) < 2:
-        raise ValueError(
-            f'non-maximum suppression needs an image of at least 2 x 2 pixels, got {height} x {width}'
-        )
+        raise ValueError(f'non-maximum suppression needs an image of at least 2 x 2 pixels, got {height} x {width}')
     rows, columns = np.nonzero(edges)
     value = edges[rows, columns]
     angle = orientation(edges, smoothing)[rows, columns]
