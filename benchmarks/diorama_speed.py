@@ -16,8 +16,8 @@ from collections.abc import Sequence  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from mmmtl.datasets.diorama_render import CLASSES, PARTS, render  # noqa: E402
-from mmmtl.datasets.diorama_scene import describe  # noqa: E402
+from mmmtl.datasets.diorama.render import CLASSES, PARTS, render  # noqa: E402
+from mmmtl.datasets.diorama.scene import describe  # noqa: E402
 
 
 def measure(scenes: int, size: tuple[int, int], rounds: int) -> None:

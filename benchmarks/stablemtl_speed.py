@@ -117,8 +117,8 @@ def compare(size: str, repeats: int) -> dict[str, float]:
 
 def peak_of(size: str, who: str) -> float:
     """Peak memory in MB of one call beyond what the process holds before; run in a process of its own."""
-    from mmmtl.apis.allocator import live_memory
-    from mmmtl.apis.benchmark import peak_memory
+    from mmmtl.analysis.benchmark import peak_memory
+    from mmmtl.ops.allocator import live_memory
 
     run = programs(size)[1][who]
     with live_memory():

@@ -6,7 +6,6 @@ rooms that fill it the first time it is asked for a name.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 from mmengine import registry as _root
 from mmengine.config import ConfigDict
 from mmengine.registry import build_from_cfg
+
+from mmmtl.errors import ConfigError, suggest
 
 __all__ = [
     'BALANCERS',
@@ -33,25 +34,9 @@ __all__ = [
     'TRANSFORMS',
     'VISBACKENDS',
     'VISUALIZERS',
-    'ConfigError',
     'Registry',
-    'suggest',
     'unknown_arguments',
 ]
-
-
-class ConfigError(ValueError):
-    """A mistake in a configuration; the message names the place, the value and the nearest right one."""
-
-
-def suggest(name: str, candidates: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x' or 'y'?"`` for the nearest ``candidates`` of ``name``, or ``""``."""
-    candidates = sorted(set(candidates))
-    near = difflib.get_close_matches(str(name), candidates, n=3, cutoff=0.6)
-    if not near:
-        lowered = {c.lower(): c for c in candidates}
-        near = [lowered[n] for n in difflib.get_close_matches(str(name).lower(), list(lowered), n=3, cutoff=0.6)]
-    return f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else ''
 
 
 def _initialisers(factory: Any) -> list[Any]:

@@ -14,6 +14,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from mmengine.utils import ManagerMixin  # noqa: E402
 
+from tests.tiny_config import tiny_config, trained  # noqa: E402, F401 - fixtures of every room's tests
+
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)

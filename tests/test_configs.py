@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmmtl.apis import load_config
+from mmmtl.config import load_config
 from mmmtl.registry import MODELS
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import CategoricalTask, build_tasks

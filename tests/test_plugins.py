@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from mmmtl import apis
-from mmmtl.apis import Inferencer, load_config
-from mmmtl.models.decoders import Decoder
+from mmmtl.apis import Inferencer
+from mmmtl.config import load_config
+from mmmtl.models.decoder import Decoder
 from mmmtl.registry import DATASETS, MODELS, TASKS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,8 +6,8 @@ import argparse
 
 from mmengine.config import DictAction
 
+from mmmtl.analysis.demo import run_demo
 from mmmtl.apis import run_command
-from mmmtl.apis.demo import run_demo
 
 
 def main() -> None:

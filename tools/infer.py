@@ -38,7 +38,7 @@ def main() -> None:
     """Predict."""
     args = parse_args()
     from mmmtl.apis import Inferencer, run_command
-    from mmmtl.apis.allocator import keep_freed_memory
+    from mmmtl.ops.allocator import keep_freed_memory
 
     def predict() -> None:
         keep_freed_memory()

@@ -44,7 +44,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Evaluate."""
     args = parse_args()
-    from mmmtl.apis import load_config, run_command, test
+    from mmmtl.apis import run_command, test
+    from mmmtl.config import load_config
 
     run_command(
         lambda: test(

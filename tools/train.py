@@ -40,7 +40,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train."""
     args = parse_args()
-    from mmmtl.apis import load_config, run_command, train
+    from mmmtl.apis import run_command, train
+    from mmmtl.config import load_config
 
     run_command(
         lambda: train(

@@ -2,7 +2,7 @@
 shared.
 
 The slow, obvious derivation: it serves as the second derivation in tests (same numbers as
-:mod:`mmmtl.models.decoders.diffusionmtl`), writes the small golden file of the test suite, and is the
+:mod:`mmmtl.models.diffusionmtl.decoder`), writes the small golden file of the test suite, and is the
 baseline of timings. Parameter names are those of the published checkpoints; labels are float maps with 255 as
 unknown; ``task_w`` (B, T) says which are labelled. Prediction Diffusion was never published: it follows the
 reconstruction whose parameter count and cost match the paper's table, with the roles of feature maps and

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference import taskdiffusion
-from mmmtl.apis.converters.taskdiffusion import convert
 from mmmtl.apis.model import build_model
+from mmmtl.models.taskdiffusion.converter import convert
 
 PUBLISHED = ('semseg', 'depth', 'human_parts', 'sal', 'normals', 'edge')
 

@@ -12,8 +12,8 @@ from benchmarks.reference.diffusionmtl import BUFFERS, DiffusionMTL, Setting, to
 from benchmarks.reference.match import differences, gradient_differences, published_name
 from benchmarks.reference.published_counts import count_prediction
 from benchmarks.reference.taskdiffusion import DISCRETE, randomize
-from mmmtl.apis.converters.diffusionmtl import convert
-from mmmtl.registry import ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.models.diffusionmtl.converter import convert
 
 __all__ = ['DiffusionPair']
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.reference.stablemtl import Program, TaskLayer, blocks
-from mmmtl.apis.converters.stablemtl import export
-from mmmtl.registry import ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.models.stablemtl.converter import export
 
 __all__ = ['LatentPair', 'published_program']
 

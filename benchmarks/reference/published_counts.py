@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from mmengine.config import Config
 
-from mmmtl.registry import MODELS, ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.registry import MODELS
 from mmmtl.tasks import build_tasks
 
 from .counter import FvcoreCounter

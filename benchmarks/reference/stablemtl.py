@@ -3,7 +3,7 @@
 This is the slow, obvious derivation: for every main task the frames are encoded anew by each stream, the auxiliary
 stream runs once per other task, keys and values are projected again, and nothing is batched or kept. Attention is
 hooked onto diffusers' stock blocks, not written into them. It serves as the second derivation in tests (same numbers
-as :mod:`mmmtl.models.latent_model`) and is the baseline of ``tools/analysis_tools/benchmark.py``. Parameter names of
+as :mod:`mmmtl.models.stablemtl.model`) and is the baseline of ``tools/analysis_tools/benchmark.py``. Parameter names of
 the task attention are those of the published checkpoints.
 """
 

@@ -1,7 +1,7 @@
 """TaskDiffusion as its data flow is published: per-task loops, everything recomputed where the authors recompute it.
 
 This is the slow, obvious derivation: no tensor is shared, merged, cached or fused beyond what the authors' program does.
-It serves as the second derivation in tests (same numbers as :mod:`mmmtl.models.decoders.taskdiffusion`), writes the small
+It serves as the second derivation in tests (same numbers as :mod:`mmmtl.models.taskdiffusion.decoder`), writes the small
 golden file of the test suite, and is the baseline of ``tools/analysis_tools/benchmark.py``. Parameter names are those of
 the published checkpoints, so a published state dict loads as it is; labels are float maps with 255 (depth: 0) as unknown.
 """

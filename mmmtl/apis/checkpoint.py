@@ -13,13 +13,11 @@ import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-__all__ = ['CheckpointError', 'Fit', 'compare_state', 'load_checkpoint', 'read_checkpoint', 'state_of']
+from mmmtl.errors import CheckpointError
+
+__all__ = ['Fit', 'compare_state', 'load_checkpoint', 'read_checkpoint', 'state_of']
 
 _SHOWN = 3
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or is not of this network; the message says what to do."""
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:

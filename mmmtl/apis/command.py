@@ -8,12 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from mmmtl.datasets.label_files import FileError
-from mmmtl.registry import ConfigError
-from mmmtl.tasks import LabelError
-
-from .checkpoint import CheckpointError
-from .inputs import InputError
+from mmmtl.errors import CheckpointError, ConfigError, FileError, InputError, LabelError
 
 __all__ = ['run_command']
 

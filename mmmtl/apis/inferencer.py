@@ -15,9 +15,11 @@ from mmengine.config import Config
 from torch import nn
 from tqdm import tqdm
 
-from mmmtl.registry import TRANSFORMS, ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.registry import TRANSFORMS
 from mmmtl.structures import MTLDataSample
-from mmmtl.visualization import draw_exhibit, draw_panel, safe_name, write_png, write_raw
+from mmmtl.utils.files import safe_name, write_png
+from mmmtl.visualization import draw_exhibit, draw_panel, write_raw
 
 from .inputs import ImageInput, Source, gather_inputs
 from .model import init_model

@@ -12,18 +12,14 @@ from typing import Any, Union
 import numpy as np
 from PIL import Image, ImageOps
 
-from mmmtl.datasets.label_files import read_image
-from mmmtl.registry import suggest
+from mmmtl.datasets.io.label_files import read_image
+from mmmtl.errors import InputError, suggest
 
-__all__ = ['ImageInput', 'InputError', 'gather_inputs']
+__all__ = ['ImageInput', 'gather_inputs']
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 Source = Union[str, Path, np.ndarray]
-
-
-class InputError(ValueError):
-    """Something that is no image, or a place where there is none."""
 
 
 @dataclass
@@ -47,7 +43,7 @@ class ImageInput:
         """The frames as uint8 RGB (H, W, 3).
 
         Raises:
-            mmmtl.datasets.label_files.FileError: A file that is missing or no image.
+            mmmtl.datasets.io.label_files.FileError: A file that is missing or no image.
             InputError: An array that is no image, or frames of different sizes.
         """
         images = [check_array(f, self.sample_id) if isinstance(f, np.ndarray) else read_upright(f) for f in self.frames]

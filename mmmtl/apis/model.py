@@ -13,12 +13,13 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import nn
 
-from mmmtl.registry import MODELS, ConfigError
+from mmmtl.config.check import check_config
+from mmmtl.config.load import load_config
+from mmmtl.config.modules import register_all_modules
+from mmmtl.errors import ConfigError
+from mmmtl.registry import MODELS
 
-from .check import check_config
 from .checkpoint import load_checkpoint
-from .config import load_config
-from .modules import register_all_modules
 
 __all__ = ['build_model', 'init_model']
 

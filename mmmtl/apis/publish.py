@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from mmmtl.registry import ConfigError
-from mmmtl.visualization import write_atomically
+from mmmtl.errors import CheckpointError, ConfigError
+from mmmtl.utils.files import write_atomically
 
-from .checkpoint import CheckpointError, auxiliary_prefixes, plain_state, read_checkpoint
+from .checkpoint import auxiliary_prefixes, plain_state, read_checkpoint
 from .model import build_model, forget_pretrained
 
 __all__ = ['publish_model']

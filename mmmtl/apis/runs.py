@@ -11,8 +11,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from .allocator import keep_freed_memory
-from .modules import register_all_modules
+from mmmtl.config.modules import register_all_modules
+from mmmtl.ops.allocator import keep_freed_memory
 
 __all__ = ['TRAIN_SECTIONS', 'VAL_SECTIONS', 'default_work_dir', 'make_runner', 'prepare']
 

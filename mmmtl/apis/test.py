@@ -13,17 +13,18 @@ from mmengine.device import get_device
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
-from mmmtl.registry import MODELS, ConfigError
-from mmmtl.visualization import write_json
+from mmmtl.analysis.report import chosen_images, draw_chosen, make_report, record_images
+from mmmtl.analysis.report_tables import collect_report
+from mmmtl.config.check import check_config
+from mmmtl.config.signatures import accepted_arguments
+from mmmtl.errors import ConfigError
+from mmmtl.registry import MODELS
+from mmmtl.utils.files import write_json
+from mmmtl.utils.tables import format_table
 
-from .check import check_config
 from .checkpoint import load_checkpoint, state_of
 from .model import forget_pretrained
-from .report import chosen_images, draw_chosen, make_report, record_images
-from .report_tables import collect_report
 from .runs import TRAIN_SECTIONS, VAL_SECTIONS, drop_sections, make_runner, prepare, rename
-from .signatures import accepted_arguments
-from .tables import format_table
 
 __all__ = ['metrics_table', 'test']
 
@@ -61,7 +62,7 @@ def test(
         max_panels: Draw no more panels than this per process.
         tta: Average over mirrored (and enlarged) views, as ``model.tta`` of the config says; without one, over the
             image and its mirror image.
-        report: Write ``report/index.html`` into the work dir (:func:`mmmtl.apis.report.make_report`), with panels of
+        report: Write ``report/index.html`` into the work dir (:func:`mmmtl.analysis.report.make_report`), with panels of
             the worst and best images of every task.
 
     Returns:

@@ -11,10 +11,10 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
-from mmmtl.registry import ConfigError
+from mmmtl.config.check import check_config
+from mmmtl.errors import CheckpointError, ConfigError
 
-from .check import check_config
-from .checkpoint import CheckpointError, compare_state, read_checkpoint, state_of
+from .checkpoint import compare_state, read_checkpoint, state_of
 from .model import build_model, forget_pretrained
 from .runs import make_runner, prepare
 

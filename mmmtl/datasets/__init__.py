@@ -1,11 +1,12 @@
 """Datasets, their transforms and the samplers that decide which labels are used."""
 
+from mmmtl.datasets.diorama.dataset import Diorama
+
 from . import transforms
 from .base import MTLDataset
 from .camvid import CamVid
 from .cityscapes import Cityscapes
 from .diode import DIODE
-from .diorama import Diorama
 from .flyingthings3d import FlyingThings3D
 from .folder import FolderDataset
 from .hypersim import Hypersim

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from mmmtl.registry import LABEL_SAMPLERS, TRANSFORMS, ConfigError, suggest
-from mmmtl.tasks import LabelError, Task, build_tasks
+from mmmtl.datasets.io.label_files import read_image
+from mmmtl.errors import ConfigError, LabelError, suggest
+from mmmtl.registry import LABEL_SAMPLERS, TRANSFORMS
+from mmmtl.tasks import Task, build_tasks
+from mmmtl.utils.seeding import stable_hash
 
-from .label_files import read_image
 from .label_samplers import LabelSampler, save_label_map
-from .seeding import stable_hash
 
 __all__ = ['MTLDataset']
 

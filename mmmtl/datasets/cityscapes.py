@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.label_files import read_map
+from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
-from .label_files import FileError, read_map
 from .listed import ListedDataset
 from .street_classes import CITYSCAPES_IDS, STREET_CLASSES, STREET_PALETTE, ids_to_classes
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
+from mmmtl.datasets.io.label_files import read_npy
+from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
-from .derived import mask_invalid, unit_or_unknown
-from .label_files import FileError, read_npy
 from .listed import ListedDataset
 
 __all__ = ['DIODE']

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mmmtl.datasets.io.coded_files import decode_flow, read_colour16
+from mmmtl.datasets.io.derived import mask_invalid
+from mmmtl.datasets.io.label_files import read_image, read_npy
+from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
-from .coded_files import decode_flow, read_colour16
-from .derived import mask_invalid
-from .label_files import FileError, read_image, read_npy
 from .listed import ListedDataset
 
 __all__ = ['FlyingThings3D', 'scatter']

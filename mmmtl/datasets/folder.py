@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.registry import DATASETS, ConfigError, suggest
+from mmmtl.datasets.io.derived import mask_invalid
+from mmmtl.datasets.io.files import read_id_list
+from mmmtl.datasets.io.label_files import read_flo, read_map, read_npy, read_picture
+from mmmtl.errors import ConfigError, FileError, suggest
+from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE, Task
 
 from .base import MTLDataset
-from .derived import mask_invalid
-from .files import read_id_list
-from .label_files import FileError, read_flo, read_map, read_npy, read_picture
 
 __all__ = ['FolderDataset']
 

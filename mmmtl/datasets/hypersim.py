@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.coded_files import luminance
+from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
+from mmmtl.datasets.io.label_files import read_map, read_npy, read_picture
+from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
-from .coded_files import luminance
-from .derived import mask_invalid, unit_or_unknown
-from .label_files import FileError, read_map, read_npy, read_picture
 from .listed import ListedDataset
 
 __all__ = ['Hypersim', 'hypersim_files', 'intrinsic_unknown']

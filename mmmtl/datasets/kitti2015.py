@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.coded_files import decode_flow, read_colour16
+from mmmtl.datasets.io.derived import mask_invalid
+from mmmtl.datasets.io.label_files import read_image, read_map
+from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
-from .coded_files import decode_flow, read_colour16
-from .derived import mask_invalid
 from .kitti import benchmark_crop
-from .label_files import FileError, read_image, read_map
 from .listed import ListedDataset
 
 __all__ = ['KITTI2015', 'points_of_disparity', 'read_camera']

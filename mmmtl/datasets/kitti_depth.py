@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.registry import DATASETS, ConfigError, suggest
+from mmmtl.datasets.io.derived import mask_invalid
+from mmmtl.datasets.io.label_files import read_image, read_map
+from mmmtl.errors import ConfigError, FileError, suggest
+from mmmtl.registry import DATASETS
 
-from .derived import mask_invalid
 from .kitti import benchmark_crop
-from .label_files import FileError, read_image, read_map
 from .listed import ListedDataset
 
 __all__ = ['KITTIDepth', 'evaluation_window']

@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmmtl.registry import LABEL_SAMPLERS, suggest
-
-from .files import write_text_atomic
-from .seeding import stable_hash
+from mmmtl.datasets.io.files import write_text_atomic
+from mmmtl.errors import suggest
+from mmmtl.registry import LABEL_SAMPLERS
+from mmmtl.utils.seeding import stable_hash
 
 __all__ = ['FullLabels', 'LabelMap', 'LabelSampler', 'OneLabel', 'RandomLabels', 'save_label_map', 'read_label_map']
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmmtl.datasets.io.files import read_id_list
+from mmmtl.errors import FileError
+
 from .base import MTLDataset
-from .files import read_id_list
-from .label_files import FileError
 
 __all__ = ['ListedDataset']
 

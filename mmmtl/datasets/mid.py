@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.coded_files import luminance
+from mmmtl.datasets.io.derived import mask_invalid
+from mmmtl.datasets.io.label_files import read_picture
+from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
-from .coded_files import luminance
-from .derived import mask_invalid
 from .hypersim import intrinsic_unknown
-from .label_files import FileError, read_picture
 from .listed import ListedDataset
 
 __all__ = ['MIDIntrinsics']

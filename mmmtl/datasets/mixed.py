@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mmengine.dataset import ConcatDataset
 
-from mmmtl.registry import DATASETS, ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.registry import DATASETS
 from mmmtl.tasks import Task
 
 from .base import MTLDataset

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.registry import DATASETS, ConfigError
+from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
+from mmmtl.datasets.io.label_files import read_npy
+from mmmtl.errors import ConfigError, FileError
+from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE
 
 from .base import MTLDataset
-from .derived import mask_invalid, unit_or_unknown
-from .label_files import FileError, read_npy
 
 __all__ = ['CityscapesMTAN', 'NYUDMTAN']
 

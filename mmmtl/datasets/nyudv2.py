@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mmmtl.datasets.io.derived import decode_normals, mask_invalid
+from mmmtl.datasets.io.files import read_id_list
+from mmmtl.datasets.io.label_files import read_map, read_npy, read_picture
+from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE
 
 from .base import MTLDataset
-from .derived import decode_normals, mask_invalid
-from .files import read_id_list
-from .label_files import FileError, read_map, read_npy, read_picture
 
 __all__ = ['NYUDv2']
 

@@ -10,16 +10,17 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mmmtl.datasets.io.derived import boundary_of_classes, decode_normals, mask_invalid, unit_or_unknown
+from mmmtl.datasets.io.files import read_id_list
+from mmmtl.datasets.io.label_cache import LabelCache
+from mmmtl.datasets.io.label_files import read_map, read_mat, read_picture
+from mmmtl.errors import ConfigError, FileError
 from mmmtl.evaluation.functional.boundary.labels import segmentation_boundary
 from mmmtl.evaluation.functional.boundary.thinning import thin
-from mmmtl.registry import DATASETS, ConfigError
+from mmmtl.registry import DATASETS
 from mmmtl.tasks.base import resize_nearest
 
 from .base import MTLDataset
-from .derived import boundary_of_classes, decode_normals, mask_invalid, unit_or_unknown
-from .files import read_id_list
-from .label_cache import LabelCache
-from .label_files import FileError, read_map, read_mat, read_picture
 from .pascal_parts import PERSON, merge_parts, object_categories, read_part_index, write_part_index
 
 __all__ = ['NORMALS_CLASSES', 'PascalContext', 'compatible_classes']

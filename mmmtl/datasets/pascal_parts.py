@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .files import write_text_atomic
-from .label_files import FileError, read_mat
+from mmmtl.datasets.io.files import write_text_atomic
+from mmmtl.datasets.io.label_files import read_mat
+from mmmtl.errors import FileError
 
 __all__ = ['PERSON', 'merge_parts', 'object_categories', 'read_part_index', 'write_part_index']
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.files import write_text_atomic
+from mmmtl.datasets.preparation.prepare import data_sets, for_every_sample
+
 from .base import MTLDataset
-from .files import write_text_atomic
-from .prepare import data_sets, for_every_sample
 
 __all__ = ['Fault', 'Report', 'verify_command', 'verify_dataset']
 

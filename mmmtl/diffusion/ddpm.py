@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from mmmtl.registry import suggest
+from mmmtl.errors import suggest
 
 __all__ = ['BETA_RULES', 'DenoisingChain', 'make_betas']
 

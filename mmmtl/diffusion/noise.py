@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mmmtl.registry import suggest
+from mmmtl.errors import suggest
 
 __all__ = ['GeneratorNoise', 'NoiseSource', 'RecordedNoise', 'SampleNoise', 'seed_of']
 

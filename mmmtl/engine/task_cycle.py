@@ -16,7 +16,8 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import BatchSampler, RandomSampler, Sampler
 
-from mmmtl.registry import DATA_SAMPLERS, ConfigError, suggest
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import DATA_SAMPLERS
 
 from .samplers import SampleIndex
 

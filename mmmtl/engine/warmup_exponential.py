@@ -7,7 +7,8 @@ from typing import Any
 
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 
-from mmmtl.registry import PARAM_SCHEDULERS, ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.registry import PARAM_SCHEDULERS
 
 __all__ = ['WarmupExponentialLR']
 

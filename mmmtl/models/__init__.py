@@ -1,9 +1,9 @@
 """Networks: a model is a data preprocessor, a backbone, a neck and a decoder."""
 
-from . import backbones, decoders, label_encoders, latent, losses, necks
+from . import backbones, baselines, diffusionmtl, losses, necks, stablemtl, taskdiffusion, xtc
 from .data_preprocessor import MTLDataPreprocessor
-from .latent_model import LatentMultiTaskModel
 from .multitask_model import MultiTaskModel
+from .stablemtl import LatentMultiTaskModel
 from .two_views import TwoViews
 
 __all__ = [
@@ -12,9 +12,11 @@ __all__ = [
     'MultiTaskModel',
     'TwoViews',
     'backbones',
-    'decoders',
-    'label_encoders',
-    'latent',
+    'baselines',
+    'diffusionmtl',
     'losses',
     'necks',
+    'stablemtl',
+    'taskdiffusion',
+    'xtc',
 ]

@@ -11,12 +11,13 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise, SampleNoise
-from mmmtl.models.layers.recompute import recomputed
-from mmmtl.registry import MODELS, ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.ops.recompute import recomputed
+from mmmtl.registry import MODELS
 from mmmtl.structures import Exhibit, MTLDataSample
 from mmmtl.tasks import Task, build_tasks
 
-from .test_time import build_test_time
+from .tta import build_test_time
 
 __all__ = ['MultiTaskModel']
 
@@ -57,7 +58,7 @@ class MultiTaskModel(BaseModel):
         predict_one_by_one: In ``predict`` run every image by itself, so that no digit depends on how images were
             batched (convolution libraries choose other summation orders for other batch sizes).
         tta: In ``predict`` average over mirrored and enlarged views: ``dict(flips=..., scales=...)``, see
-            :class:`mmmtl.models.test_time.TestTimeAugmentation`; an empty dict for its defaults. Default: no views.
+            :class:`mmmtl.models.tta.TestTimeAugmentation`; an empty dict for its defaults. Default: no views.
         recompute_backbone: In training compute the backbone a second time instead of keeping its maps.
     """
 

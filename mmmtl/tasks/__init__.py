@@ -1,7 +1,9 @@
 """One file per task; :func:`build_tasks` turns the configs of an experiment into objects."""
 
+from mmmtl.errors import LabelError
+
 from .albedo import Albedo
-from .base import IGNORE, LabelError, Legend, Task, build_tasks
+from .base import IGNORE, Legend, Task, build_tasks
 from .boundary import Boundary
 from .categorical import CategoricalTask
 from .continuous import ContinuousTask, VectorTask

@@ -16,18 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmmtl.registry import MODELS, TASKS, suggest
+from mmmtl.errors import suggest
+from mmmtl.registry import MODELS, TASKS
 
-__all__ = ['IGNORE', 'LabelError', 'Legend', 'Task', 'build_tasks', 'flip_axis', 'resize_nearest']
+__all__ = ['IGNORE', 'Legend', 'Task', 'build_tasks', 'flip_axis', 'resize_nearest']
 
 IGNORE = 255
 """The value of an invalid pixel in a categorical map; an invalid pixel of a continuous map is NaN in all channels."""
 
 Array = Union[np.ndarray, Tensor]
-
-
-class LabelError(ValueError):
-    """A label that is not what its task declares; names the file or sample, the task, what was expected and found."""
 
 
 @dataclass

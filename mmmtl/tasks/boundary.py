@@ -9,9 +9,10 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmmtl.errors import LabelError
 from mmmtl.registry import TASKS
 
-from .base import IGNORE, LabelError, Legend, colour_ramp
+from .base import IGNORE, Legend, colour_ramp
 from .categorical import CategoricalTask
 from .continuous import coded
 

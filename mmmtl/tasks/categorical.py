@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import IGNORE, LabelError, Legend, Task
+from mmmtl.errors import LabelError
+
+from .base import IGNORE, Legend, Task
 from .picture_code import nearest_colour, scaled_palette, share_between
 
 __all__ = ['CategoricalTask', 'default_palette']

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import LabelError, Legend, Task, colour_ramp
+from mmmtl.errors import LabelError
+
+from .base import Legend, Task, colour_ramp
 from .picture_code import channels_to_image, fill_invalid, image_to_channels, known_pixels, peak, quantile_range
 
 __all__ = ['ContinuousTask', 'VectorTask']

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmmtl.errors import LabelError
 from mmmtl.registry import TASKS
 
-from .base import LabelError, Legend
+from .base import Legend
 from .continuous import VectorTask, as_channels
 from .picture_code import fill_invalid, known_pixels
 

@@ -1,7 +1,6 @@
 """Pictures: one panel per image with every task's ground truth and prediction, and predictions as files."""
 
 from .explanation import draw_exhibit, principal_colours
-from .files import safe_name, write_atomically, write_json, write_npy, write_png
 from .panel import draw_panel
 from .panel_visualizer import PanelVisualizer, maps_of, panel_of_sample
 from .photograph import input_photograph, normalisation_of, original_photograph
@@ -18,10 +17,5 @@ __all__ = [
     'panel_of_sample',
     'principal_colours',
     'read_raw',
-    'safe_name',
-    'write_atomically',
-    'write_json',
-    'write_npy',
-    'write_png',
     'write_raw',
 ]

@@ -12,8 +12,8 @@ from mmengine.visualization import Visualizer
 
 from mmmtl.registry import VISUALIZERS
 from mmmtl.structures import MTLDataSample
+from mmmtl.utils.files import write_png
 
-from .files import write_png
 from .panel import draw_panel
 
 __all__ = ['PanelVisualizer', 'maps_of', 'panel_of_sample']

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .files import safe_name, write_npy, write_png
+from mmmtl.utils.files import safe_name, write_npy, write_png
 
 __all__ = ['read_raw', 'write_raw']
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmmtl.datasets.diorama_render import CLASSES, render
+from mmmtl.datasets.diorama.render import CLASSES, render
 
 FIGURE = CLASSES.index('figure')
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmmtl.datasets.coded_files import encode_flow, png_bytes
-from mmmtl.datasets.diorama_render import render
+from mmmtl.datasets.diorama.render import render
+from mmmtl.datasets.io.coded_files import encode_flow, png_bytes
 
 from .scenes import save_picture
 

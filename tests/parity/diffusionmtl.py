@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmmtl.apis.converters.diffusionmtl import convert
 from mmmtl.models import MultiTaskModel
+from mmmtl.models.diffusionmtl.converter import convert
 
 from .common import GRADIENT, LOSS, OUTPUT, label_of, published_form, published_task, ratio, relative
 

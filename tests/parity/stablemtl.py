@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmmtl.apis.converters.stablemtl import convert
 from mmmtl.diffusion.noise import RecordedNoise
 from mmmtl.models import LatentMultiTaskModel
-from mmmtl.models.latent import FeatureBank, Hiding, masked_mse
-from mmmtl.models.latent.unet import inflate_input
+from mmmtl.models.stablemtl import FeatureBank, Hiding, masked_mse
+from mmmtl.models.stablemtl.converter import convert
+from mmmtl.models.stablemtl.unet import inflate_input
 from mmmtl.registry import TASKS
 
 Row = tuple[str, float, float]
@@ -114,7 +114,7 @@ def _small(config: dict) -> dict:
 
 
 def _unet(config: dict, state: dict, half: bool = False) -> Any:
-    from mmmtl.models.latent.unet import build_unet, open_attention
+    from mmmtl.models.stablemtl.unet import build_unet, open_attention
 
     unet = build_unet(_small(config), config['in_channels'], config['out_channels'])
     open_attention(unet, half)
@@ -323,7 +323,7 @@ def _encodings(data: dict) -> list[Row]:
         colours_to_classes,
         ids_to_classes,
     )
-    from mmmtl.models.latent import latent_valid
+    from mmmtl.models.stablemtl import latent_valid
     from mmmtl.tasks import Depth, OpticalFlow, SceneFlow, SemanticSegmentation
 
     depth, flow, semantic = data['depth_norm'], data['flow_norm'], data['semantic']
@@ -511,7 +511,7 @@ def _inventory(data: dict, folder: Path) -> list[Row]:
     """Names and counts at the published size, on the meta device."""
     from mmengine.config import Config
 
-    from mmmtl.apis.converters.stablemtl import export
+    from mmmtl.models.stablemtl.converter import export
 
     root = Path(__file__).resolve().parents[2]
     config = Config.fromfile(root / 'configs/stablemtl/sd2_multistream.py').model

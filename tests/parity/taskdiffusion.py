@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.reference.taskdiffusion import ReferenceTaskDiffusion, Setting, randomize
-from mmmtl.apis.converters.taskdiffusion import convert
 from mmmtl.models import MultiTaskModel
+from mmmtl.models.taskdiffusion.converter import convert
 
 from .common import GRADIENT, LOSS, OUTPUT, Result, label_of, published_form, published_task, ratio, relative
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmmtl.models import MultiTaskModel
-from mmmtl.models.decoders.xtc_mapping import joint_label, pair_index
+from mmmtl.models.xtc.mapping import joint_label, pair_index
 from mmmtl.tasks import IGNORE
 
 from .common import GRADIENT, LOSS, OUTPUT, relative

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mmmtl.apis import CheckpointError, init_model, load_checkpoint
+from mmmtl.apis import init_model, load_checkpoint
 from mmmtl.apis.checkpoint import compare_state, read_checkpoint
+from mmmtl.errors import CheckpointError
 
 
 @pytest.fixture

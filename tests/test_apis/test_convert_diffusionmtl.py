@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from benchmarks.reference.diffusionmtl import BUFFERS, DiffusionMTL, Setting
-from mmmtl.apis.checkpoint import CheckpointError
-from mmmtl.apis.converters.diffusionmtl import convert
-from mmmtl.apis.converters.upstream import convert_state
+from mmmtl.apis.convert import convert_state
+from mmmtl.errors import CheckpointError
+from mmmtl.models.diffusionmtl.converter import convert
 
 PASCAL = {'semseg': 21, 'human_parts': 7, 'sal': 2, 'normals': 3, 'edge': 1}
 

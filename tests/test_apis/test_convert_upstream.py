@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from benchmarks.reference.taskdiffusion import ReferenceTaskDiffusion, randomize
+from mmmtl.apis import convert as upstream
 from mmmtl.apis import init_model
-from mmmtl.apis.checkpoint import CheckpointError
-from mmmtl.apis.converters import upstream
-from mmmtl.registry import ConfigError
+from mmmtl.errors import CheckpointError, ConfigError
 from tests.parity.record_taskdiffusion import NYUD, small_setting
 
 SMALL = """

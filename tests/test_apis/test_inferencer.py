@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmmtl.apis import Inferencer, InputError, init_model, load_config
+from mmmtl.apis import Inferencer, init_model
 from mmmtl.apis.inputs import gather_inputs
-from mmmtl.datasets.label_files import FileError
-from mmmtl.registry import ConfigError
+from mmmtl.config import load_config
+from mmmtl.errors import ConfigError, FileError, InputError
 from mmmtl.visualization import read_raw
 
 

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.reference.stablemtl import TASKS as PUBLISHED
-from mmmtl.apis.checkpoint import CheckpointError
-from mmmtl.apis.converters import stablemtl
-from mmmtl.apis.converters.upstream import published_names
+from mmmtl.apis.convert import published_names
+from mmmtl.errors import CheckpointError
+from mmmtl.models.stablemtl import converter as stablemtl
 from tests.test_models.latent_toy import EXCHANGE, NAMES, UNET, make
 from tests.test_models.test_latent_model import frames
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from mmmtl import apis
-from mmmtl.apis import CheckpointError, init_model, load_config
+from mmmtl.apis import init_model
 from mmmtl.apis.test import ask_for_views, metrics_table
 from mmmtl.apis.train import use_amp
-from mmmtl.registry import ConfigError
+from mmmtl.config import load_config
+from mmmtl.errors import CheckpointError, ConfigError
 from mmmtl.visualization import read_raw
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets import CamVid
-from mmmtl.datasets.derived import boundary_of_classes
-from mmmtl.tasks import LabelError
+from mmmtl.datasets.io.derived import boundary_of_classes
+from mmmtl.errors import LabelError
 
 TASKS = dict(semseg=dict(type='SemanticSegmentation', classes=11), boundary=dict(type='Boundary'))
 

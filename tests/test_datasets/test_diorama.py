@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets import Diorama
-from mmmtl.datasets import diorama as module
-from mmmtl.datasets.diorama_render import render
-from mmmtl.registry import DATASETS, ConfigError
-from mmmtl.tasks import LabelError
+from mmmtl.datasets.diorama import dataset as module
+from mmmtl.datasets.diorama.render import render
+from mmmtl.errors import ConfigError, LabelError
+from mmmtl.registry import DATASETS
 
 PALETTE_LENGTH = len(Diorama.METAINFO['palette'])
 SINGLE = dict(

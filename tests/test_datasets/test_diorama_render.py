@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mmmtl.datasets.diorama_light import _cones, _lamp_share, _spheres
-from mmmtl.datasets.diorama_render import CLASSES, PARTS, RENDERER_VERSION, render, tone_map
-from mmmtl.datasets.diorama_scene import SURFACES, describe
-from mmmtl.datasets.diorama_trace import local_from_world, trace
+from mmmtl.datasets.diorama.light import _cones, _lamp_share, _spheres
+from mmmtl.datasets.diorama.render import CLASSES, PARTS, RENDERER_VERSION, render, tone_map
+from mmmtl.datasets.diorama.scene import SURFACES, describe
+from mmmtl.datasets.diorama.trace import local_from_world, trace
 
 SIZE = (96, 96)
 SCENES = (0, 3, 7, 11, 42)
@@ -54,7 +54,7 @@ def digest(result: dict) -> str:
 def test_the_same_bits_in_every_process_and_order():
     program = (
         'import json, sys; sys.path.insert(0, sys.argv[1]); import numpy as np, hashlib\n'
-        'from mmmtl.datasets.diorama_render import render\n'
+        'from mmmtl.datasets.diorama.render import render\n'
         'def digest(r):\n'
         '    return hashlib.sha256(b"".join(np.ascontiguousarray(r[k]).tobytes() for k in sorted(r))).hexdigest()\n'
         'print(json.dumps({i: digest(render(5, i, (40, 56), 2)) for i in (9, 2, 5)}))\n'

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmmtl.datasets.coded_files import decode_flow, encode_flow, read_pfm
 from mmmtl.datasets.flyingthings3d import FlyingThings3D, scatter
-from mmmtl.datasets.label_files import FileError, read_flo
+from mmmtl.datasets.io.coded_files import decode_flow, encode_flow, read_pfm
+from mmmtl.datasets.io.label_files import read_flo
 from mmmtl.datasets.preparation.flyingthings3d import prepare_flyingthings3d, scene_flow_of_disparity
+from mmmtl.errors import FileError
 from tests.miniatures.flyingthings3d import save_flo, write_flyingthings3d
 
 FLOWS = dict(optical_flow=dict(type='OpticalFlow'), scene_flow=dict(type='SceneFlow'))

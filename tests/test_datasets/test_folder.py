@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets import FolderDataset
-from mmmtl.registry import ConfigError
-from mmmtl.tasks import LabelError
+from mmmtl.errors import ConfigError, LabelError
 
 TASKS = dict(semseg=dict(type='SemanticSegmentation', classes=5), depth=dict(type='Depth'))
 MILLIMETRES = dict(depth=dict(scale=0.001))

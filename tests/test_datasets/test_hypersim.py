@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip('h5py')
 
 from mmmtl.datasets.hypersim import Hypersim  # noqa: E402
-from mmmtl.datasets.label_files import FileError  # noqa: E402
 from mmmtl.datasets.preparation.hypersim import plane_depth, prepare_hypersim, rays, read_hdf5  # noqa: E402
 from mmmtl.datasets.preparation.tone import tone_map, tone_scale  # noqa: E402
+from mmmtl.errors import FileError  # noqa: E402
 from tests.miniatures.hypersim import write_hypersim  # noqa: E402
 
 TASKS = dict(

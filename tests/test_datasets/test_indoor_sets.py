@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets.diode import DIODE
-from mmmtl.datasets.label_files import FileError
 from mmmtl.datasets.mid import MIDIntrinsics
 from mmmtl.datasets.preparation.exr import read_exr
 from mmmtl.datasets.preparation.mid import prepare_mid
-from mmmtl.tasks import LabelError
+from mmmtl.errors import FileError, LabelError
 from tests.miniatures.indoors import save_exr, write_diode, write_mid
 
 GEOMETRY = dict(depth=dict(type='Depth'), normals=dict(type='SurfaceNormals'))

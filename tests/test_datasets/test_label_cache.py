@@ -7,7 +7,7 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from mmmtl.datasets.label_cache import LabelCache
+from mmmtl.datasets.io.label_cache import LabelCache
 
 LABEL = np.random.default_rng(0).integers(0, 7, (30, 40)).astype(np.uint8)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmmtl.datasets.files import read_id_list, write_atomic
-from mmmtl.datasets.label_files import FileError, read_flo, read_image, read_map, read_mat, read_npy, read_picture
+from mmmtl.datasets.io.files import read_id_list, write_atomic
+from mmmtl.datasets.io.label_files import read_flo, read_image, read_map, read_mat, read_npy, read_picture
+from mmmtl.errors import FileError
 
 
 def test_grey_palette_and_alpha_photographs_become_rgb(tmp_path):

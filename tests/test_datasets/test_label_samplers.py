@@ -10,7 +10,7 @@ import pytest
 
 from mmmtl.datasets import FolderDataset, FullLabels, LabelMap, OneLabel, RandomLabels
 from mmmtl.datasets.label_samplers import read_label_map, save_label_map
-from mmmtl.registry import ConfigError
+from mmmtl.errors import ConfigError
 
 ONE = {'p': ('c',), 'q': ('a',), 'r': ('b',), 's': ('b',), 't': ('c',), 'u': ('a',)}
 RANDOM = {'p': ('c',), 'q': ('a',), 'r': ('a', 'b'), 's': ('a', 'c'), 't': ('a',), 'u': ('b', 'c')}

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 
 from mmmtl.datasets import NYUDMTAN, CityscapesMTAN
 from mmmtl.datasets.transforms import RandomFlip, RandomScaleCrop
-from mmmtl.registry import ConfigError
-from mmmtl.tasks import LabelError
+from mmmtl.errors import ConfigError, LabelError
 from tests.miniatures import write_mtan
 
 DEPTH = dict(type='Depth')

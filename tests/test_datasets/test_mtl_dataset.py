@@ -10,8 +10,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
-from mmmtl.registry import ConfigError
-from mmmtl.tasks import LabelError
+from mmmtl.errors import ConfigError, LabelError
 
 TASKS = dict(semseg=dict(type='SemanticSegmentation', classes=12), depth=dict(type='Depth'))
 PIPELINE = [

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mmmtl.datasets import LabelMap, OneLabel, RandomLabels
-from mmmtl.datasets.label_files import FileError
 from mmmtl.datasets.label_samplers import read_label_map
-from mmmtl.datasets.mtpsl_maps import COLUMNS, check_counts, convert_label_map, read_published_map
+from mmmtl.datasets.preparation.mtpsl_maps import COLUMNS, check_counts, convert_label_map, read_published_map
+from mmmtl.errors import FileError
 
 PASCAL = ('semseg', 'human_parts', 'sal', 'normals', 'edge')
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets import NYUDv2
-from mmmtl.tasks import LabelError
+from mmmtl.errors import LabelError
 from tests.miniatures import write_nyudv2
 
 TASKS = dict(

@@ -12,9 +12,8 @@ from scipy.io import loadmat
 from mmmtl.datasets import PascalContext
 from mmmtl.datasets.pascal_context import NORMALS_CLASSES, compatible_classes
 from mmmtl.datasets.pascal_parts import merge_parts, read_part_index
-from mmmtl.datasets.prepare import prepare_labels
-from mmmtl.registry import ConfigError
-from mmmtl.tasks import LabelError
+from mmmtl.datasets.preparation.prepare import prepare_labels
+from mmmtl.errors import ConfigError, LabelError
 from tests.miniatures import write_pascal_context
 
 TASKS = dict(

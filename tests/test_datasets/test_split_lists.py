@@ -8,12 +8,11 @@ import sys
 import pytest
 
 from mmmtl.datasets import DIODE, KITTI2015, VKITTI2, Cityscapes, FlyingThings3D, MIDIntrinsics
-from mmmtl.datasets.label_files import FileError
 from mmmtl.datasets.preparation.flyingthings3d import prepare_flyingthings3d
 from mmmtl.datasets.preparation.mid import prepare_mid
 from mmmtl.datasets.preparation.normals_from_depth import prepare_vkitti2_normals
 from mmmtl.datasets.preparation.split_lists import subset, write_split_lists
-from mmmtl.registry import ConfigError
+from mmmtl.errors import ConfigError, FileError
 from tests.miniatures.flyingthings3d import write_flyingthings3d
 from tests.miniatures.indoors import write_diode, write_mid
 from tests.miniatures.streets import write_cityscapes, write_kitti2015, write_vkitti2
@@ -47,8 +46,8 @@ def test_vkitti2(tmp_path):
 def test_hypersim(tmp_path):
     pytest.importorskip('h5py')
     from mmmtl.datasets import Hypersim
-    from mmmtl.datasets.coded_files import png_bytes
-    from mmmtl.datasets.label_files import read_map
+    from mmmtl.datasets.io.coded_files import png_bytes
+    from mmmtl.datasets.io.label_files import read_map
     from mmmtl.datasets.preparation.hypersim import prepare_hypersim
     from tests.miniatures.hypersim import write_hypersim
 

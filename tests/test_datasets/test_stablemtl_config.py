@@ -9,12 +9,13 @@ import pytest
 
 pytest.importorskip('h5py')
 
-from mmmtl.apis import load_config  # noqa: E402
+from mmmtl.config import load_config  # noqa: E402
 from mmmtl.datasets.preparation.flyingthings3d import prepare_flyingthings3d  # noqa: E402
 from mmmtl.datasets.preparation.hypersim import prepare_hypersim  # noqa: E402
 from mmmtl.datasets.preparation.mid import prepare_mid  # noqa: E402
 from mmmtl.datasets.preparation.normals_from_depth import prepare_vkitti2_normals  # noqa: E402
-from mmmtl.registry import DATASETS, METRICS, ConfigError  # noqa: E402
+from mmmtl.errors import ConfigError  # noqa: E402
+from mmmtl.registry import DATASETS, METRICS
 from tests.miniatures.flyingthings3d import write_flyingthings3d  # noqa: E402
 from tests.miniatures.hypersim import write_hypersim  # noqa: E402
 from tests.miniatures.indoors import write_diode, write_mid  # noqa: E402

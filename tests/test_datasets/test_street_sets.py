@@ -8,10 +8,8 @@ import pytest
 from mmmtl.datasets.cityscapes import Cityscapes
 from mmmtl.datasets.kitti2015 import KITTI2015, points_of_disparity, read_camera
 from mmmtl.datasets.kitti_depth import KITTIDepth, evaluation_window
-from mmmtl.datasets.label_files import FileError
 from mmmtl.datasets.street_classes import STREET_CLASSES
-from mmmtl.registry import ConfigError
-from mmmtl.tasks import LabelError
+from mmmtl.errors import ConfigError, FileError, LabelError
 from tests.miniatures.streets import write_cityscapes, write_kitti2015, write_kitti_depth
 
 SEMSEG = dict(semseg=dict(type='SemanticSegmentation', classes=STREET_CLASSES))
@@ -46,7 +44,7 @@ def test_cityscapes_from_a_list(tmp_path):
 
 def test_cityscapes_real_label(shared_dir):
     """A photograph of Frankfurt as OpenMMLab tests with it; the train ids beside it are a second derivation."""
-    from mmmtl.datasets.label_files import read_map
+    from mmmtl.datasets.io.label_files import read_map
 
     root = shared_dir / 'data/mmseg_pseudo/tests/data/pseudo_cityscapes_dataset'
     if not root.is_dir():

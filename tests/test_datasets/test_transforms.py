@@ -20,7 +20,7 @@ from mmmtl.datasets.transforms import (
     RandomScale,
     Resize,
 )
-from mmmtl.registry import ConfigError
+from mmmtl.errors import ConfigError
 
 
 def run(results, *steps):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets import NYUDv2, PascalContext
-from mmmtl.datasets.prepare import prepare_command
+from mmmtl.datasets.preparation.prepare import prepare_command
 from mmmtl.datasets.verify import verify_command, verify_dataset
+from mmmtl.errors import LabelError
 from mmmtl.registry import DATASETS
-from mmmtl.tasks import LabelError
 from tests.miniatures import plant_nyudv2_faults, plant_pascal_faults, write_nyudv2, write_pascal_context
 from tests.miniatures.scenes import save_picture
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmmtl.datasets.label_files import FileError
 from mmmtl.datasets.preparation.normals_from_depth import normals_from_depth, prepare_vkitti2_normals
 from mmmtl.datasets.street_classes import STREET_CLASSES
 from mmmtl.datasets.vkitti2 import VKITTI2
+from mmmtl.errors import FileError
 from tests.miniatures.streets import write_vkitti2
 
 SINGLE = dict(

@@ -12,8 +12,8 @@ from torch import nn
 
 from mmmtl.engine.balancing import BalancingOptimWrapper, FixedWeights
 from mmmtl.engine.balancing.losses import group_losses, shared_parameters
+from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
-from mmmtl.registry import ConfigError
 from tests.distributed import run_ranks
 
 PLACES = dict(near=torch.tensor([2.0, 0.0]), far=torch.tensor([-1.0, 3.0]))

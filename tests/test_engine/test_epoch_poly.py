@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmmtl.engine.epoch_poly import EpochPolyLR
-from mmmtl.registry import ConfigError
+from mmmtl.errors import ConfigError
 
 
 def test_the_rate_steps_at_epochs():

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmmtl.apis import load_config
-from mmmtl.apis.check import check_config
+from mmmtl.config import load_config
+from mmmtl.config.check import check_config
 from mmmtl.engine.sharding import ShardedOptimWrapper, wrap_blocks
 
 CONFIG = """

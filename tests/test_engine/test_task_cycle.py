@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from mmmtl.datasets import Diorama, MixedDataset
 from mmmtl.engine import TaskCycleBatchSampler, TaskIndex, task_cycle
-from mmmtl.registry import ConfigError
+from mmmtl.errors import ConfigError
 from tests.test_engine.toy import state
 
 _NUMBERS = itertools.count()

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmmtl.apis.comparison import delta_m_table
+from mmmtl.analysis.comparison_tables import delta_m_table
+from mmmtl.errors import ConfigError
 from mmmtl.evaluation import MultiTaskMetric
 from mmmtl.evaluation.functional.delta_m import delta_m, mean_and_std
-from mmmtl.evaluation.references import directions_of, known_directions, read_metrics, read_reference
-from mmmtl.registry import ConfigError
+from mmmtl.evaluation.metrics.references import directions_of, known_directions, read_metrics, read_reference
 
 from .cases import make_samples, make_tasks
 

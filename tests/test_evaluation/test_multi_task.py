@@ -14,8 +14,9 @@ import torch
 import torch.multiprocessing as mp
 from mmengine.evaluator import Evaluator
 
+from mmmtl.errors import ConfigError
 from mmmtl.evaluation import MultiTaskMetric, Records, TaskMetric
-from mmmtl.registry import METRICS, ConfigError
+from mmmtl.registry import METRICS
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import build_tasks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmmtl.evaluation.references import headline_figure
+from mmmtl.evaluation.metrics.references import headline_figure
 from mmmtl.registry import TASKS
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
-from mmmtl.models.layers.recompute import recomputed
-from mmmtl.models.layers.winograd import use_winograd
-from mmmtl.models.layers.winograd_train import TrainedWinogradConv2d, _pays, conv3x3_gradients
+from mmmtl.ops.recompute import recomputed
+from mmmtl.ops.winograd import use_winograd
+from mmmtl.ops.winograd_train import TrainedWinogradConv2d, _pays, conv3x3_gradients
 
 
 def branch_of(channels=6, count=2) -> ResidualBranch:
@@ -122,7 +122,7 @@ def test_small_convolutions_stay_as_they_are():
 
 
 def test_module_trains_and_predicts_by_winograd(monkeypatch):
-    from mmmtl.models.layers import winograd_train
+    from mmmtl.ops import winograd_train
 
     model = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 8, 3, padding=1))
     use_winograd(model, TrainedWinogradConv2d)

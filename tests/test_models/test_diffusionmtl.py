@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.reference.diffusionmtl import Setting
 from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise
+from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
-from mmmtl.registry import ConfigError
 from mmmtl.structures import MTLDataSample
 from tests.parity import diffusionmtl
 from tests.parity.record_diffusionmtl import PASCAL, record

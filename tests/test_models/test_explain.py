@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mmmtl.diffusion.schedules import cosine_log_snr, ddim_step
+from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
-from mmmtl.registry import ConfigError
 from mmmtl.structures import Exhibit, MTLDataSample
 
 TASKS = dict(

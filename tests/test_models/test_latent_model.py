@@ -12,9 +12,9 @@ from mmengine.config import Config
 
 from benchmarks.reference.match_latent import LatentPair, published_program
 from mmmtl.diffusion.noise import GeneratorNoise
+from mmmtl.errors import ConfigError
 from mmmtl.models import LatentMultiTaskModel
-from mmmtl.models.latent import Hiding
-from mmmtl.registry import ConfigError
+from mmmtl.models.stablemtl import Hiding
 from mmmtl.structures import MTLDataSample
 
 from .latent_toy import EXCHANGE, NAMES, TASKS, UNET, make

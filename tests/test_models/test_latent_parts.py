@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.fft import dctn
 
-from mmmtl.models.latent import (
+from mmmtl.models.stablemtl import (
     DCTAutoencoder,
     FeatureBank,
     KLAutoencoder,
@@ -20,9 +20,9 @@ from mmmtl.models.latent import (
     latent_valid,
     masked_mse,
 )
-from mmmtl.models.latent.task_attention import pixel_attention, source_scores
-from mmmtl.models.latent.task_tokens import batch_tokens
-from mmmtl.models.latent.unet import build_unet, inflate_input, open_attention, self_attentions
+from mmmtl.models.stablemtl.task_attention import pixel_attention, source_scores
+from mmmtl.models.stablemtl.task_tokens import batch_tokens
+from mmmtl.models.stablemtl.unet import build_unet, inflate_input, open_attention, self_attentions
 
 from .latent_toy import UNET, VAE
 
@@ -282,7 +282,7 @@ def test_inflated_convolution_sees_repeated_latents_as_one():
 def test_tokens_without_data_have_a_length():
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from mmmtl.models.latent.task_tokens import TaskTokens
+    from mmmtl.models.stablemtl.task_tokens import TaskTokens
 
     with pytest.raises(RuntimeError, match="'depth' are not there yet"):
         TaskTokens({'depth': 'depth'}, 8)('depth')

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
 from mmmtl.models.backbones import timm_backbone
 from mmmtl.models.backbones.timm_backbone import TimmBackbone, resample_position_embedding
-from mmmtl.registry import ConfigError
 from mmmtl.structures import MTLDataSample
 
 TASKS = dict(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.reference.published_counts import count_published
-from mmmtl.apis import load_config
-from mmmtl.registry import ConfigError
+from mmmtl.config import load_config
+from mmmtl.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise, SampleNoise
+from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
-from mmmtl.models.decoders import TaskDiffusionDecoder
-from mmmtl.registry import ConfigError
+from mmmtl.models.taskdiffusion import TaskDiffusionDecoder
 from mmmtl.tasks import build_tasks
 
 ALL = dict(
@@ -258,7 +258,7 @@ def test_the_last_raw_map_is_bounded_by_the_task():
 
 
 def test_bands_equal_the_whole_map(monkeypatch):
-    from mmmtl.models.decoders import taskdiffusion_tails
+    from mmmtl.models.taskdiffusion import heads as taskdiffusion_tails
 
     decoder = make(['semseg', 'depth']).eval()
     with torch.no_grad():
@@ -340,8 +340,8 @@ def test_works_under_any_backbone():
 
 
 def test_exchange_between_tasks_as_one_product_equals_the_written_sum():
-    from mmmtl.models.decoders.taskdiffusion_denoiser import mix_tasks
-    from mmmtl.models.layers.convolution import stack_maps
+    from mmmtl.models.taskdiffusion.denoiser import mix_tasks
+    from mmmtl.ops.convolution import stack_maps
 
     relation = torch.rand(2, 3, 3, *GRID)
     conditions = [torch.randn(2, WIDTH, *GRID).contiguous(memory_format=torch.channels_last) for _ in range(3)]

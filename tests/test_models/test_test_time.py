@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 
+from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
-from mmmtl.models.decoders import Decoder
-from mmmtl.models.test_time import TestTimeAugmentation, build_test_time
-from mmmtl.registry import MODELS, ConfigError
+from mmmtl.models.decoder import Decoder
+from mmmtl.models.tta import TestTimeAugmentation, build_test_time
+from mmmtl.registry import MODELS
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import build_tasks
 

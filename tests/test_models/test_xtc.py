@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise
+from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel, TwoViews
 from mmmtl.models.backbones import SegNet
-from mmmtl.models.decoders.xtc_mapping import MappingNetwork, joint_label, joint_prediction, pair_index
 from mmmtl.models.losses import CosineDistance
-from mmmtl.registry import ConfigError
+from mmmtl.models.xtc.mapping import MappingNetwork, joint_label, joint_prediction, pair_index
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import build_tasks
 from tests.parity import xtc

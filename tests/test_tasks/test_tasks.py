@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import mmmtl.tasks as rooms
-from mmmtl.registry import TASKS, ConfigError
-from mmmtl.tasks import IGNORE, CategoricalTask, ContinuousTask, LabelError, Task, VectorTask, build_tasks
+from mmmtl.errors import ConfigError, LabelError
+from mmmtl.registry import TASKS
+from mmmtl.tasks import IGNORE, CategoricalTask, ContinuousTask, Task, VectorTask, build_tasks
 
 SHIPPED = {
     'semseg': dict(type='SemanticSegmentation', classes=5),

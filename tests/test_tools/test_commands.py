@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.test_apis.conftest import write_config
+from tests.tiny_config import write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted(
@@ -102,7 +102,7 @@ def test_looking_at_things(monkeypatch, capsys, trained, tmp_path):
     printed = capsys.readouterr().out
     assert 'train_cfg.max_iters' in printed and '← max_iters' in printed and 'model' not in printed
     run(monkeypatch, 'misc/print_config.py', config, '--out', tmp_path / 'whole.py')
-    from mmmtl.apis import load_config
+    from mmmtl.config import load_config
 
     assert load_config(tmp_path / 'whole.py')._cfg_dict == load_config(config)._cfg_dict
     run(monkeypatch, 'misc/print_config.py', config, '--plain')
@@ -353,7 +353,8 @@ def test_shell_commands_say_how_they_are_used(script):
 
 def test_the_launcher_without_torchrun_is_explained(tiny, tmp_path, monkeypatch):
     monkeypatch.delenv('LOCAL_RANK', raising=False)
-    from mmmtl.apis import load_config, train
+    from mmmtl.apis import train
+    from mmmtl.config import load_config
 
     with pytest.raises(RuntimeError, match='not started by torchrun'):
         train(load_config(tiny), str(tmp_path), launcher='pytorch')

@@ -11,17 +11,8 @@ import torch
 from PIL import Image
 
 from mmmtl.structures import MTLDataSample
-from mmmtl.visualization import (
-    input_photograph,
-    normalisation_of,
-    original_photograph,
-    read_raw,
-    safe_name,
-    write_atomically,
-    write_json,
-    write_png,
-    write_raw,
-)
+from mmmtl.utils.files import safe_name, write_atomically, write_json, write_png
+from mmmtl.visualization import input_photograph, normalisation_of, original_photograph, read_raw, write_raw
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):

@@ -22,7 +22,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Plot and print."""
     args = parse_args()
-    from mmmtl.apis import plot_logs, read_log, run_command, summarize_log
+    from mmmtl.analysis import plot_logs, read_log, summarize_log
+    from mmmtl.apis import run_command
 
     def analyze() -> None:
         logs = [read_log(run) for run in args.runs]

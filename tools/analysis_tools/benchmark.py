@@ -55,9 +55,9 @@ def measure(args: argparse.Namespace) -> None:
     """Build, measure, print."""
     import torch
 
-    from mmmtl.apis import load_config
-    from mmmtl.apis.allocator import live_memory
-    from mmmtl.apis.benchmark import Benchmark, parts_table, peak_memory
+    from mmmtl.analysis.benchmark import Benchmark, parts_table, peak_memory
+    from mmmtl.config import load_config
+    from mmmtl.ops.allocator import live_memory
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -109,7 +109,7 @@ def pair_of(model):
     from benchmarks.reference.match import Pair
     from benchmarks.reference.match_diffusionmtl import DiffusionPair
     from benchmarks.reference.match_latent import LatentPair
-    from mmmtl.registry import ConfigError
+    from mmmtl.errors import ConfigError
 
     kinds = {'TaskDiffusionDecoder': Pair, 'DiffusionMTLDecoder': DiffusionPair}
     kind = type(getattr(model, 'decoder', None)).__name__

@@ -23,8 +23,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Compare and print."""
     args = parse_args()
+    from mmmtl.analysis.comparison_tables import comparison_table
     from mmmtl.apis import run_command
-    from mmmtl.apis.comparison import comparison_table
 
     run_command(lambda: print(comparison_table(args.run_a, args.run_b, args.resamples, args.seed, args.out)))
 

@@ -27,8 +27,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Compute and print."""
     args = parse_args()
+    from mmmtl.analysis.comparison_tables import delta_m_table
     from mmmtl.apis import run_command
-    from mmmtl.apis.comparison import delta_m_table
 
     run_command(lambda: print(delta_m_table(args.runs, args.reference, args.figures, args.rows)))
 

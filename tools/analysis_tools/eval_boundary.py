@@ -43,8 +43,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Evaluate and print."""
     args = parse_args()
+    from mmmtl.analysis.boundary_report import evaluate_command
     from mmmtl.apis import run_command
-    from mmmtl.evaluation.boundary_report import evaluate_command
 
     run_command(lambda: print(evaluate_command(**vars(args))))
 

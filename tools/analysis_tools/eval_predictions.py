@@ -32,8 +32,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Evaluate."""
     args = parse_args()
-    from mmmtl.apis import load_config, run_command
-    from mmmtl.apis.offline import evaluate_predictions
+    from mmmtl.analysis.offline import evaluate_predictions
+    from mmmtl.apis import run_command
+    from mmmtl.config import load_config
 
     run_command(
         lambda: evaluate_predictions(

@@ -27,7 +27,8 @@ def parse_args() -> argparse.Namespace:
 
 def count(args: argparse.Namespace) -> None:
     """Count and print; beside it, what the method's literal transcription in ``benchmarks/`` would compute."""
-    from mmmtl.apis import count_complexity, load_config
+    from mmmtl.analysis import count_complexity
+    from mmmtl.config import load_config
 
     size = None if not args.shape else (args.shape[0], args.shape[-1])
     cfg = load_config(args.config, args.cfg_options)

@@ -21,7 +21,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the report."""
     args = parse_args()
-    from mmmtl.apis import make_report, run_command
+    from mmmtl.analysis import make_report
+    from mmmtl.apis import run_command
 
     run_command(lambda: print(f'report: {make_report(args.work_dir, args.images)}'))
 

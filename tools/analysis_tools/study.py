@@ -28,7 +28,7 @@ def do(args: argparse.Namespace) -> None:
     """Run and tabulate."""
     from pathlib import Path
 
-    from mmmtl.apis.study import main_of_run, run_study, study_table
+    from mmmtl.analysis.study import main_of_run, run_study, study_table
 
     work_dir = args.work_dir or str(Path('work_dirs', 'studies', Path(args.study).stem))
     if args.run:

@@ -25,7 +25,7 @@ def main() -> None:
     """Convert."""
     args = parse_args()
     from mmmtl.apis import run_command
-    from mmmtl.datasets.mtpsl_maps import convert_label_map
+    from mmmtl.datasets.preparation.mtpsl_maps import convert_label_map
 
     print(run_command(lambda: convert_label_map(args.source, args.target, args.dataset, args.any_counts)))
 

@@ -26,8 +26,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Prepare."""
     args = parse_args()
-    from mmmtl.apis import load_config, run_command
-    from mmmtl.datasets.prepare import prepare_command
+    from mmmtl.apis import run_command
+    from mmmtl.config import load_config
+    from mmmtl.datasets.preparation.prepare import prepare_command
 
     run_command(lambda: prepare_command(load_config(args.config, args.cfg_options), args.splits, args.workers))
 

@@ -25,7 +25,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw."""
     args = parse_args()
-    from mmmtl.apis import browse_dataset, load_config, run_command
+    from mmmtl.analysis import browse_dataset
+    from mmmtl.apis import run_command
+    from mmmtl.config import load_config
 
     def draw() -> None:
         cfg = load_config(args.config, args.cfg_options)

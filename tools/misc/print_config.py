@@ -21,7 +21,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print."""
     args = parse_args()
-    from mmmtl.apis import config_with_sources, format_table, load_config, run_command
+    from mmmtl.apis import run_command
+    from mmmtl.config import config_with_sources, load_config
+    from mmmtl.utils.tables import format_table
 
     def show() -> None:
         if args.plain or args.out:

@@ -27,7 +27,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Verify; the exit status is 1 when a fault was found."""
     args = parse_args()
-    from mmmtl.apis import load_config, run_command
+    from mmmtl.apis import run_command
+    from mmmtl.config import load_config
     from mmmtl.datasets.verify import verify_command
 
     faults = run_command(

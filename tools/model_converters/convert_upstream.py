@@ -22,7 +22,7 @@ def main() -> None:
     """Convert, and say for which config."""
     args = parse_args()
     from mmmtl.apis import run_command
-    from mmmtl.apis.converters.upstream import convert_checkpoint
+    from mmmtl.apis.convert import convert_checkpoint
 
     done = run_command(lambda: convert_checkpoint(args.method, args.source, args.target, args.config))
     print(f'{args.target}: {len(done.state)} tensors for {done.config}')

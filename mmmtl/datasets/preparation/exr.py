@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..label_files import FileError
+from mmmtl.errors import FileError
 
 __all__ = ['read_exr']
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..coded_files import encode_flow, read_pfm
-from ..files import write_atomic
-from ..label_files import FileError, read_flo
+from mmmtl.datasets.io.coded_files import encode_flow, read_pfm
+from mmmtl.datasets.io.files import write_atomic
+from mmmtl.datasets.io.label_files import read_flo
+from mmmtl.errors import FileError
+
 from .jobs import Job, convert, save_array, save_png
 
 __all__ = ['prepare_flyingthings3d', 'scene_flow_of_disparity']

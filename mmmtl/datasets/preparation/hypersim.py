@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..hypersim import hypersim_files
-from ..label_files import FileError
+from mmmtl.datasets.hypersim import hypersim_files
+from mmmtl.errors import FileError
+
 from .jobs import Job, convert, save_array, save_png
 from .tone import to_bytes, tone_map, tone_scale
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..coded_files import png_bytes
-from ..files import write_atomic
-from ..label_files import FileError
+from mmmtl.datasets.io.coded_files import png_bytes
+from mmmtl.datasets.io.files import write_atomic
+from mmmtl.errors import FileError
 
 __all__ = ['Job', 'convert', 'save_array', 'save_png']
 

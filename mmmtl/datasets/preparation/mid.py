@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..files import write_atomic
+from mmmtl.datasets.io.files import write_atomic
+
 from .exr import read_exr
 from .jobs import Job, convert, save_png
 from .tone import to_bytes, tone_map, tone_scale

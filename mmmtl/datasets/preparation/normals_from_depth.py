@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..label_files import FileError, read_map
+from mmmtl.datasets.io.label_files import read_map
+from mmmtl.errors import FileError
+
 from .jobs import Job, convert, save_array
 
 __all__ = ['normals_from_depth', 'prepare_vkitti2_normals']

@@ -6,12 +6,11 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmmtl.registry import ConfigError, suggest
-
-from ..files import write_text_atomic
-from ..hypersim import hypersim_files
-from ..label_files import FileError, read_map
-from ..vkitti2 import FILES, SCENES, VARIANTS
+from mmmtl.datasets.hypersim import hypersim_files
+from mmmtl.datasets.io.files import write_text_atomic
+from mmmtl.datasets.io.label_files import read_map
+from mmmtl.datasets.vkitti2 import FILES, SCENES, VARIANTS
+from mmmtl.errors import ConfigError, FileError, suggest
 
 __all__ = ['RULES', 'PUBLISHED', 'subset', 'write_split_lists']
 

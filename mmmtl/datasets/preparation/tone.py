@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..coded_files import luminance
+from mmmtl.datasets.io.coded_files import luminance
 
 __all__ = ['to_bytes', 'tone_map', 'tone_scale']
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from mmmtl.registry import TRANSFORMS, ConfigError, suggest
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import TRANSFORMS
 
 from .base import Results, Transform, map_images, map_labels, size_pair
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mmmtl.registry import TRANSFORMS, ConfigError, suggest
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import TRANSFORMS
 from mmmtl.tasks import Task
 
 from .base import Results, Transform, map_images, map_labels

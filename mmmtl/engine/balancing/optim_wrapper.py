@@ -11,7 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mmmtl.engine.optim_wrappers import AutocastOptimWrapper
-from mmmtl.registry import BALANCERS, OPTIM_WRAPPERS, ConfigError, suggest
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import BALANCERS, OPTIM_WRAPPERS
 
 from .base import Balancer
 from .losses import group_losses, shared_parameters, task_names, unwrap

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmmtl.registry import BALANCERS, ConfigError, suggest, unknown_arguments
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import BALANCERS, unknown_arguments
 
 from .base import Balancer
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mmmtl.registry import BALANCERS, ConfigError, suggest
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import BALANCERS
 
 from .base import Balancer, adam_step
 

@@ -8,7 +8,8 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from mmmtl.registry import HOOKS, ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.registry import HOOKS
 
 from .random_state_hook import unwrapped
 

@@ -11,14 +11,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from mmmtl.registry import HOOKS
-from mmmtl.visualization import (
-    input_photograph,
-    normalisation_of,
-    original_photograph,
-    panel_of_sample,
-    safe_name,
-    write_png,
-)
+from mmmtl.utils.files import safe_name, write_png
+from mmmtl.visualization import input_photograph, normalisation_of, original_photograph, panel_of_sample
 
 __all__ = ['PanelHook']
 

@@ -10,7 +10,8 @@ from mmengine.hooks import Hook
 
 from mmmtl.evaluation.functional.boundary.evaluate import quantised
 from mmmtl.registry import HOOKS
-from mmmtl.visualization import safe_name, write_png, write_raw
+from mmmtl.utils.files import safe_name, write_png
+from mmmtl.visualization import write_raw
 
 __all__ = ['PredictionHook']
 

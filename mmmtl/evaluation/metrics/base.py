@@ -8,9 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from mmmtl.registry import ConfigError, suggest
-
-from ..functional.image_list import read_image_list
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.evaluation.functional.image_list import read_image_list
 
 __all__ = ['State', 'TaskMetric', 'image_mean', 'image_state', 'valid_pixels']
 

@@ -8,9 +8,10 @@ from typing import Any
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 
-from mmmtl.registry import METRICS, TASKS, ConfigError, suggest
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.evaluation.functional.delta_m import delta_m
+from mmmtl.registry import METRICS, TASKS
 
-from ..functional.delta_m import delta_m
 from .multi_task import MultiTaskMetric, _field
 
 __all__ = ['BenchmarkMetric']

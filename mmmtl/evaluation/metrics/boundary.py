@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmmtl.registry import METRICS, ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.evaluation.functional.boundary.counts import average_precision, best_f, best_point
+from mmmtl.evaluation.functional.boundary.evaluate import image_counts, protocol_settings
+from mmmtl.evaluation.functional.boundary.labels import LABEL_KINDS, segmentation_boundary
+from mmmtl.registry import METRICS
 
-from ..functional.boundary.counts import average_precision, best_f, best_point
-from ..functional.boundary.evaluate import image_counts, protocol_settings
-from ..functional.boundary.labels import LABEL_KINDS, segmentation_boundary
 from .base import State, TaskMetric
 
 __all__ = ['BoundaryMeasure']

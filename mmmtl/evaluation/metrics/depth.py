@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmmtl.registry import METRICS, ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.evaluation.functional.alignment import fit_scale_shift
+from mmmtl.evaluation.functional.depth import DEPTH_FLOOR, depth_figures, depth_sums
+from mmmtl.registry import METRICS
 
-from ..functional.alignment import fit_scale_shift
-from ..functional.depth import DEPTH_FLOOR, depth_figures, depth_sums
 from .base import State, TaskMetric, image_mean, image_state
 
 __all__ = ['DepthError']

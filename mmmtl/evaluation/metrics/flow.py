@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmmtl.evaluation.functional.alignment import fit_scales
+from mmmtl.evaluation.functional.flow import flow_figures, flow_sums
 from mmmtl.registry import METRICS
 
-from ..functional.alignment import fit_scales
-from ..functional.flow import flow_figures, flow_sums
 from .base import State, TaskMetric, valid_pixels
 
 __all__ = ['EndPointError']

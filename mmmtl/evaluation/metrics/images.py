@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmmtl.evaluation.functional.alignment import fit_scale
+from mmmtl.evaluation.functional.images import image_rmse, local_mse, structural_similarity
 from mmmtl.registry import METRICS
 
-from ..functional.alignment import fit_scale
-from ..functional.images import image_rmse, local_mse, structural_similarity
 from .base import State, TaskMetric, image_mean, image_state, valid_pixels
 
 __all__ = ['ImageError']

@@ -11,14 +11,15 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from mmmtl.registry import METRICS, ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.evaluation.functional.delta_m import delta_m
+from mmmtl.evaluation.functional.exact import StateSum
+from mmmtl.registry import METRICS
 
-from ..functional.delta_m import delta_m
-from ..functional.exact import StateSum
-from ..references import Reference, read_reference
 from .base import State, TaskMetric
 from .pool import MeasurePool, automatic_workers
 from .records import Records
+from .references import Reference, read_reference
 from .states import StateFile
 
 __all__ = ['MultiTaskMetric', 'as_map', 'build_metrics']

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmmtl.evaluation.functional.vectors import ANGLE_BINS, angle_sums, histogram_quantile
 from mmmtl.registry import METRICS
 
-from ..functional.vectors import ANGLE_BINS, angle_sums, histogram_quantile
 from .base import State, TaskMetric, image_mean, image_state, valid_pixels
 
 __all__ = ['NormalsError']

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.registry import METRICS, ConfigError
+from mmmtl.errors import ConfigError
+from mmmtl.evaluation.functional.exact import StateSum
+from mmmtl.registry import METRICS
 
-from ..functional.exact import StateSum
 from .base import State, TaskMetric
 
 __all__ = ['ImageTable', 'Records']

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mmmtl.registry import METRICS
-
-from ..functional.saliency import (
+from mmmtl.evaluation.functional.saliency import (
     BETA_SQUARED,
     THRESHOLDS,
     adaptive_f,
@@ -18,6 +16,8 @@ from ..functional.saliency import (
     threshold_counts,
     toolkit_f_curve,
 )
+from mmmtl.registry import METRICS
+
 from .base import State, TaskMetric
 
 __all__ = ['SaliencyMeasure']

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmmtl.evaluation.functional.segmentation import class_accuracy, confusion_matrix, mean_iou, pixel_accuracy
 from mmmtl.registry import METRICS
 
-from ..functional.segmentation import class_accuracy, confusion_matrix, mean_iou, pixel_accuracy
 from .base import State, TaskMetric
 
 __all__ = ['MeanIoU']

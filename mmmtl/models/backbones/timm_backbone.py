@@ -13,10 +13,10 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mmmtl.registry import MODELS, ConfigError, suggest
-
-from ..layers.attention import attend, plain_is_faster
-from ..layers.gemm import use_fast_linear
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.ops.attention import attend, plain_is_faster
+from mmmtl.ops.gemm import use_fast_linear
+from mmmtl.registry import MODELS
 
 __all__ = ['TimmBackbone', 'resample_position_embedding']
 
@@ -166,7 +166,7 @@ class TimmBackbone(BaseModule):
 
 
 class _OwnAttention(TorchFunctionMode):
-    """Within it, timm's attention goes through :func:`~mmmtl.models.layers.attention.attend`."""
+    """Within it, timm's attention goes through :func:`~mmmtl.ops.attention.attend`."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}

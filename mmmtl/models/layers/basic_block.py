@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .winograd_train import TrainedWinogradConv2d, conv3x3_gradients, direct_gradients
+from mmmtl.ops.winograd_train import TrainedWinogradConv2d, conv3x3_gradients, direct_gradients
 
 __all__ = ['BasicBlock', 'ResidualBranch']
 

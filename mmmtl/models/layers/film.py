@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .norm_act import batch_norm_modulate, modulate, wide
+from mmmtl.ops.norm_act import batch_norm_modulate, modulate, wide
 
 __all__ = ['FilmNorm', 'FilmRows', 'TimeEmbedding', 'index_film_norms', 'rows_of_step']
 

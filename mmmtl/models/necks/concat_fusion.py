@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmmtl.models.layers.winograd import use_winograd
-from mmmtl.models.layers.winograd_train import TrainedWinogradConv2d
+from mmmtl.ops.winograd import use_winograd
+from mmmtl.ops.winograd_train import TrainedWinogradConv2d
 from mmmtl.registry import MODELS
 
 __all__ = ['ConcatFusion']
@@ -25,7 +25,7 @@ class ConcatFusion(BaseModule):
         strides: Strides of the backbone's levels.
         channels: Channels of the fused map.
         stride: Stride of the fused map; a multiple or a divisor of the first level's.
-        winograd: Convolve by Winograd's algorithm; for CPUs in fp32 alone, see :mod:`mmmtl.models.layers.winograd`.
+        winograd: Convolve by Winograd's algorithm; for CPUs in fp32 alone, see :mod:`mmmtl.ops.winograd`.
     """
 
     def __init__(

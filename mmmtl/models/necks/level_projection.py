@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmmtl.ops.convolution import conv1x1
 from mmmtl.registry import MODELS
-
-from ..layers.convolution import conv1x1
 
 __all__ = ['LevelProjection']
 

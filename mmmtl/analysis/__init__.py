@@ -1,0 +1,8 @@
+"""What is counted, measured, compared and reported about networks and runs."""
+
+from .browse import browse_dataset
+from .complexity import count_complexity
+from .logs import plot_logs, read_log, summarize_log
+from .report import make_report
+
+__all__ = ['browse_dataset', 'count_complexity', 'make_report', 'plot_logs', 'read_log', 'summarize_log']

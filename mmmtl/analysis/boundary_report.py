@@ -1,0 +1,70 @@
+"""The boundary command: folders in, a table out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmmtl.errors import ConfigError
+from mmmtl.evaluation.functional.boundary.evaluate import even_thresholds, protocol_settings
+from mmmtl.evaluation.functional.image_list import read_image_list
+
+from .boundary_files import BoundaryCounts, evaluate_folder
+
+__all__ = ['evaluate_command', 'format_figures']
+
+
+def evaluate_command(
+    pred_dir: str,
+    gt_dir: str,
+    protocol: str = 'atrc',
+    max_dist: float = 0.0075,
+    thresholds: int | None = None,
+    nms: bool | None = None,
+    labels: str = 'contours',
+    image_list: str | None = None,
+    counts: str | None = None,
+    merge: Sequence[str] | None = None,
+    out: str | None = None,
+    processes: int | None = None,
+) -> str:
+    """Evaluate a folder and return the table; ``tools/analysis_tools/eval_boundary.py --help`` has the arguments."""
+    try:
+        levels = even_thresholds(thresholds) if thresholds is not None else None
+        settings = protocol_settings(protocol, max_dist=max_dist, thresholds=levels, nms=nms)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    before = BoundaryCounts(settings)
+    if counts is not None and os.path.exists(counts):
+        before = before.merge(BoundaryCounts.load(counts))
+    chosen = read_image_list(image_list) if image_list is not None else None
+    found = evaluate_folder(pred_dir, gt_dir, settings, labels, chosen, before.images, processes)
+    if counts is not None:
+        before.merge(found).save(counts)
+    for path in merge or ():
+        found = found.merge(BoundaryCounts.load(path))
+    figures = found.figures()
+    if out is not None:
+        content = dict(figures, protocol=protocol, max_dist=max_dist, nms=settings.nms)
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        partial = f'{out}.{os.getpid()}.part'
+        Path(partial).write_text(json.dumps(content, indent=1), encoding='utf-8')
+        os.replace(partial, out)
+    suppressed = 'non-maxima suppressed' if settings.nms else 'non-maxima kept'
+    head = f'protocol {protocol}, {suppressed}, max_dist {max_dist:g}, {len(found.images)} images'
+    return f'{head}\n{format_figures(figures)}'
+
+
+def format_figures(figures: Mapping[str, Any]) -> str:
+    """Figures of :meth:`BoundaryCounts.figures` as a table."""
+
+    def line(name: str, row: Mapping[str, Any]) -> str:
+        threshold = f'{row["threshold"]:9.6f}' if row['threshold'] is not None else ' ' * 9
+        return f'{name:<4} {threshold}  {row["R"]:8.6f}  {row["P"]:9.6f}  {row["F"]:8.6f}'
+
+    lines = ['     threshold  recall    precision  F', *(line('', row) for row in figures['thresholds'])]
+    lines += [line('ODS', figures['ODS']), line('OIS', figures['OIS']), f'AP   {figures["AP"]:9.6f}']
+    return '\n'.join(lines)

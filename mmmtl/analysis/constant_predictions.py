@@ -1,0 +1,60 @@
+"""The floor any network must beat: the best prediction that is the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmmtl.evaluation import MultiTaskMetric
+from mmmtl.evaluation.metrics.references import headline_figure
+from mmmtl.structures import MTLDataSample
+
+__all__ = ['best_constants']
+
+
+def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> dict[str, float]:
+    """The best figures that one value everywhere reaches on a data set, value by value chosen with its labels in sight.
+
+    Args:
+        dataset: Data set whose items hold data samples; its ``metainfo['tasks']`` are asked for their candidates.
+        figures: ``{'TASK/FIGURE': is higher better}`` to keep; default: each task's headline figure.
+
+    Returns:
+        ``{'TASK/FIGURE': value}``.
+    """
+    tasks = dataset.metainfo['tasks']
+    labels = [dataset[i]['data_samples'] for i in range(len(dataset))]
+    candidates = {
+        name: task.constants([_label(s, name, task.categorical) for s in labels if name in s.gt])
+        for name, task in tasks.items()
+    }
+    wanted = figures or {f'{name}/{headline_figure(task)}' for name, task in tasks.items()}
+    best: dict[str, float] = {}
+    for k in range(max(map(len, candidates.values()))):
+        chosen = {name: values[k] for name, values in candidates.items() if k < len(values)}
+        metric = MultiTaskMetric()
+        metric.dataset_meta = dict(dataset.metainfo, tasks={name: tasks[name] for name in chosen})
+        for sample in labels:
+            metric.process({}, [_with_constant(sample, chosen)])
+        directions = metric.figures
+        for key, value in metric.evaluate(len(labels)).items():
+            if key in wanted and (key not in best or (value > best[key]) == directions[key]):
+                best[key] = float(value)
+    return best
+
+
+def _label(sample: MTLDataSample, name: str, categorical: bool) -> np.ndarray:
+    label = getattr(sample.gt, name).numpy()
+    return label[0] if categorical else label
+
+
+def _with_constant(sample: MTLDataSample, values: Mapping[str, np.ndarray]) -> MTLDataSample:
+    """A data sample whose prediction of every task in ``values`` is that value everywhere."""
+    height, width = next(iter(sample.gt.values())).shape[-2:]
+    copy = MTLDataSample(metainfo=sample.metainfo)
+    copy.gt = {name: getattr(sample.gt, name) for name in values if name in sample.gt}
+    copy.pred = {n: torch.from_numpy(v).reshape(-1, 1, 1).expand(-1, height, width) for n, v in values.items()}
+    return copy

@@ -1,0 +1,149 @@
+"""Predictions in files, of this toolbox or of other code, as the maps that metrics compare."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmmtl.datasets.io.label_files import read_flo, read_map, read_npy
+from mmmtl.errors import ConfigError, FileError, suggest
+from mmmtl.tasks import Task
+from mmmtl.utils.files import safe_name
+
+__all__ = ['PredictionFolder', 'is_probability', 'read_prediction']
+
+SUFFIXES = ('.npy', '.png', '.flo', '.tif', '.tiff')
+
+
+def is_probability(task: Task) -> bool:
+    """Does the task predict a probability (rather than a class or a value)?"""
+    return task.categorical and task.predict(torch.zeros(1, task.out_channels, 1, 1)).is_floating_point()
+
+
+def read_prediction(path: str, task: Task, scale: float | None = None, offset: float = 0.0) -> np.ndarray:
+    """A prediction in the form that the task's metrics take.
+
+    * classes: a grey picture or an integer ``.npy``;
+    * probabilities: a picture of 8 bits (divided by 255) or 16 (by 65535), or ``.npy`` in [0, 1];
+    * values: ``.npy`` (C, H, W), (H, W, C) or (H, W), ``.flo``, or a picture whose numbers mean ``scale * stored +
+      offset``. A task with a bounded range needs neither: black is its lowest value, white its highest.
+
+    Args:
+        path: The file.
+        task: Whose prediction it is.
+        scale, offset: See above; for classes ``offset`` is added to the ids.
+
+    Returns:
+        int64 (H, W), or floats (C, H, W) with the precision of the file.
+
+    Raises:
+        FileError: When the file holds something else; names it, what was expected and found.
+    """
+    classes = task.categorical and not is_probability(task)
+    stored = _stored(path, classes)
+    if classes:
+        if stored.ndim != 2 or stored.dtype.kind not in 'iub':
+            raise FileError(f"{path}: task '{task.name}' expects class ids (H, W), found {stored.dtype} {stored.shape}")
+        return stored.astype(np.int64) + int(offset)
+    channels = 1 if task.categorical else task.label_channels
+    planes = _planes(path, stored, channels, task.name)
+    if planes.dtype.kind not in 'iu' or osp.splitext(path)[1] == '.npy':
+        values = planes if planes.dtype.kind == 'f' else planes.astype(np.float64)
+        return values if scale is None and not offset else values * (1.0 if scale is None else scale) + offset
+    if scale is None:
+        low, high = (0.0, 1.0) if task.categorical else getattr(task, 'value_range', (-np.inf, np.inf))
+        if not np.isfinite((low, high)).all():
+            raise FileError(
+                f"{path}: what the numbers of a picture mean must be said for task '{task.name}': "
+                f'formats.{task.name}.scale (and .offset), for example 0.001 for millimetres'
+            )
+        return planes / np.float64(np.iinfo(planes.dtype).max) * (high - low) + low
+    return planes.astype(np.float64) * scale + offset
+
+
+def _stored(path: str, classes: bool) -> np.ndarray:
+    """The numbers of a file: (H, W) or (H, W, C), of an array also (C, H, W); of a palette, the ids of its colours."""
+    suffix = osp.splitext(path)[1].lower()
+    if suffix == '.npy':
+        array = read_npy(path)
+        return array[0] if array.ndim == 3 and len(array) == 1 else array
+    if suffix == '.flo':
+        return read_flo(path)
+    if classes:
+        return read_map(path)
+    import cv2
+
+    picture = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise FileError(f'{path}: expected a picture, it cannot be read as one')
+    return picture if picture.ndim == 2 else picture[..., 2::-1]
+
+
+def _planes(path: str, stored: np.ndarray, channels: int, name: str) -> np.ndarray:
+    """(C, H, W) of what was stored; a picture may have a channel more than the task, as KITTI's flow has."""
+    is_array = osp.splitext(path)[1].lower() == '.npy'
+    if stored.ndim == 2 and channels == 1:
+        return stored[None]
+    if stored.ndim == 3 and is_array and stored.shape[0] == channels:
+        return stored
+    if stored.ndim == 3 and (stored.shape[-1] == channels or not is_array and stored.shape[-1] > channels > 1):
+        return np.ascontiguousarray(stored[..., :channels].transpose(2, 0, 1))
+    if stored.ndim == 3 and channels == 1 and not is_array and (stored == stored[..., :1]).all():
+        return np.ascontiguousarray(stored[None, ..., 0])  # grey stored as colour
+    raise FileError(f"{path}: task '{name}' expects {channels} channel(s), found shape {stored.shape}")
+
+
+class PredictionFolder:
+    """``DIR/TASK/SAMPLE_ID.npy`` (or ``.png``, ``.flo``, ``.tif``): what ``tools/test.py --out`` writes.
+
+    Args:
+        folder: The folder. A task's own folder is called as the task, or as one of its aliases.
+        tasks: ``{name: Task}``.
+        formats: ``{task: dict(scale=..., offset=...)}``, see :func:`read_prediction`.
+
+    Raises:
+        ConfigError: When a task has no folder, or ``formats`` names what there is not.
+    """
+
+    def __init__(
+        self, folder: str, tasks: Mapping[str, Task], formats: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        self.folder, self.tasks = folder, dict(tasks)
+        self.formats = {name: dict(form) for name, form in (formats or {}).items()}
+        for name, form in self.formats.items():
+            if name not in self.tasks:
+                raise ConfigError(f"formats: '{name}' is not a task of this data.{suggest(name, self.tasks)}")
+            for key in form:
+                if key not in ('scale', 'offset'):
+                    raise ConfigError(f"formats.{name}: unknown entry '{key}'.{suggest(key, ('scale', 'offset'))}")
+        self.places = {name: self._place(task) for name, task in self.tasks.items()}
+
+    def _place(self, task: Task) -> str:
+        names = (task.name, *task.aliases)
+        for name in names:
+            if osp.isdir(osp.join(self.folder, name)):
+                return osp.join(self.folder, name)
+        raise ConfigError(
+            f"{self.folder} has no folder {' or '.join(names)} with predictions of task '{task.name}'; evaluate the "
+            'tasks that are there with --tasks'
+        )
+
+    def read(self, sample_id: str, name: str) -> np.ndarray:
+        """One sample's prediction of one task.
+
+        Raises:
+            FileError: When there is none, or it is not what the task predicts.
+        """
+        for stem in dict.fromkeys((safe_name(sample_id), sample_id, osp.basename(sample_id))):
+            for suffix in SUFFIXES:
+                path = osp.join(self.places[name], stem + suffix)
+                if osp.isfile(path):
+                    return read_prediction(path, self.tasks[name], **self.formats.get(name, {}))
+        raise FileError(
+            f"{osp.join(self.places[name], safe_name(sample_id))}: expected the prediction of task '{name}' for sample "
+            f"'{sample_id}' ({', '.join(SUFFIXES)}), found no such file"
+        )

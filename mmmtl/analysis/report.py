@@ -1,0 +1,130 @@
+"""The report of a run: one HTML page with tables, plots and the worst and best images of every task."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.dataset import pseudo_collate
+from torch import nn
+
+from mmmtl.errors import ConfigError
+from mmmtl.utils.files import safe_name, write_atomically, write_png
+from mmmtl.visualization import input_photograph, normalisation_of, original_photograph, panel_of_sample
+
+from .logs import plot_logs, read_log
+from .report_page import report_page
+from .report_tables import RECORDS, ReportData, collect_report, write_tables
+
+__all__ = ['chosen_images', 'draw_chosen', 'make_report', 'record_images']
+
+IMAGES = 3
+"""How many of the worst and of the best images of each task are shown."""
+
+
+def make_report(work_dir: str, count: int = IMAGES) -> str:
+    """Write ``WORK_DIR/report/index.html`` and its tables from what an evaluation left in the work dir.
+
+    The page shows ``metrics.json``, figures by class and by image (``records.npz``), the curves of the training if its
+    log is there, and the panels in ``report/panels``; it needs no network and no script.
+
+    Args:
+        work_dir: Where ``tools/test.py --report`` wrote.
+        count: Images at either end of each task's ranking.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ConfigError: No evaluation there; names the missing file and how to get it.
+    """
+    folder = osp.join(work_dir, 'report')
+    data = collect_report(work_dir)
+    write_tables(data, folder)
+    names = ['', *(task.name for task in data.tasks)]
+    panels = {(name, i): panel_path(name, i) for name in names for i in data.images}
+    panels = {key: path for key, path in panels.items() if osp.isfile(osp.join(folder, path))}
+    curves = training_curves(work_dir, folder)
+    page = report_page(data, osp.basename(osp.abspath(work_dir)), panels, curves, count)
+    return write_atomically(osp.join(folder, 'index.html'), lambda file: file.write(page.encode()))
+
+
+def panel_path(task: str, sample_id: str) -> str:
+    """Where a panel of one task, or with ``''`` of all, lies relative to the page."""
+    return osp.join('panels', safe_name(task), safe_name(sample_id) + '.png')
+
+
+def training_curves(work_dir: str, folder: str) -> str:
+    """Draw the log of the training in a work dir; returns the picture's name, '' where there is none."""
+    try:
+        log = read_log(work_dir)
+    except ConfigError:  # evaluated elsewhere than trained
+        return ''
+    if 'loss' not in log.train:
+        return ''
+    plot_logs([log], osp.join(folder, 'curves.svg'), smooth=0.6)
+    return 'curves.svg'
+
+
+def record_images(cfg: Any, required: bool = True) -> None:
+    """Let the evaluator of a config keep what every image contributed, as ``records.npz`` in the work dir.
+
+    Args:
+        cfg: The config, changed in place.
+        required: Whether a config without an evaluator that can is an error.
+
+    Raises:
+        ConfigError: No evaluator that can.
+    """
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
+    for evaluator in evaluators:
+        if str(evaluator['type']).split('.')[-1] == 'MultiTaskMetric':
+            if required or evaluator.get('records') is None:
+                evaluator['records'] = osp.join(cfg.work_dir, RECORDS)
+            return
+    if required:
+        raise ConfigError('test_evaluator: a report needs MultiTaskMetric, which keeps the figures of single images')
+
+
+def chosen_images(data: ReportData, count: int = IMAGES) -> dict[str, list[str]]:
+    """``{sample id: tasks}`` of the images that are among the worst or best of these tasks."""
+    chosen: dict[str, list[str]] = {}
+    for task in data.tasks:
+        for end in task.worst_and_best(count):
+            for sample_id, _ in end:
+                chosen.setdefault(sample_id, []).append(task.name)
+    return chosen
+
+
+def draw_chosen(model: nn.Module, dataset: Any, chosen: Mapping[str, Sequence[str]], folder: str) -> list[str]:
+    """Predict again on chosen images and draw their panels.
+
+    Args:
+        model: The network, on its device.
+        dataset: The dataset that was evaluated.
+        chosen: ``{sample id: tasks that get a panel of their own}``.
+        folder: The report's; panels go to ``panels/SAMPLE_ID.png`` and ``panels/TASK/SAMPLE_ID.png`` in it.
+
+    Returns:
+        Paths.
+    """
+    index: Mapping[str, int] = {str(dataset.get_data_info(k)['sample_id']): k for k in range(len(dataset))}
+    training, paths = model.training, []
+    model.eval()
+    for sample_id, names in chosen.items():
+        data = pseudo_collate([dataset[index[sample_id]]])
+        with torch.no_grad():
+            sample = model.test_step(data)[0]
+        image, *rest = input_photograph(data['inputs'][0], sample.metainfo, **normalisation_of(dataset))
+        whole = None if rest else original_photograph(sample)
+        tasks = dataset.metainfo['tasks']
+        for name in ('', *names):
+            shown = {name: tasks[name]} if name else tasks
+            panel = panel_of_sample(
+                image if whole is None else whole, sample, shown, image_next=rest[0] if rest else None
+            )
+            paths.append(write_png(osp.join(folder, panel_path(name, sample_id)), panel))
+    model.train(training)
+    return paths

@@ -1,0 +1,193 @@
+"""Published checkpoints → checkpoints of this package, strictly: every key is used or named as dropped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from mmmtl.config.load import load_config
+from mmmtl.errors import CheckpointError, ConfigError, suggest
+from mmmtl.models.diffusionmtl import converter as diffusionmtl
+from mmmtl.models.stablemtl import converter as stablemtl
+from mmmtl.models.taskdiffusion import converter as taskdiffusion
+from mmmtl.registry import TASKS
+from mmmtl.utils.published_files import read_published
+
+from .checkpoint import compare_state
+from .model import build_model, forget_pretrained
+
+__all__ = [
+    'METHODS',
+    'Conversion',
+    'Method',
+    'convert_checkpoint',
+    'convert_state',
+    'nearest_config',
+    'published_names',
+]
+
+ConvertFunction = Callable[[Mapping[str, Tensor], Mapping[str, str]], 'tuple[dict[str, Tensor], list[str], list[str]]']
+
+
+@dataclass(frozen=True)
+class Method:
+    """How one method's published files are read.
+
+    Attributes:
+        convert: (state, published task name → ours) → (renamed state, dropped keys, unknown keys).
+        read: Path → published state dict.
+        folder: Folder of ``configs/`` with the method's experiments.
+    """
+
+    convert: ConvertFunction
+    folder: str
+    read: Callable[[str], dict[str, Tensor]] = read_published
+
+
+METHODS: dict[str, Method] = {
+    'taskdiffusion': Method(taskdiffusion.convert, 'taskdiffusion'),
+    'diffusionmtl': Method(diffusionmtl.convert, 'diffusionmtl'),
+    'stablemtl': Method(stablemtl.convert, 'stablemtl', stablemtl.read_release),
+}
+"""By the name the command line uses. Another package adds its own entry."""
+
+
+@dataclass
+class Conversion:
+    """A converted state dict and where it fits.
+
+    Attributes:
+        state: Names of this package → tensors.
+        dropped: Published keys without a counterpart, on purpose.
+        config: Path of the config whose network has exactly these parameters.
+    """
+
+    state: dict[str, Tensor]
+    dropped: list[str] = field(default_factory=list)
+    config: str = ''
+
+
+def published_names(tasks: Mapping[str, Any]) -> dict[str, str]:
+    """Every name that published code may use for the tasks of a model → the model's name for it."""
+    TASKS.import_from_location()
+    names: dict[str, str] = {}
+    for own, task in tasks.items():
+        kind = type(task)
+        for published in (own, kind.default_name, *kind.aliases):
+            names.setdefault(published, own)
+    return names
+
+
+def empty_network(config: str | Config) -> Any:
+    """The network of a config without memory for its parameters: names and shapes alone."""
+    cfg = load_config(config)
+    forget_pretrained(cfg.get('model'))
+    with torch.device('meta'):
+        return build_model(cfg, initialize=False)
+
+
+def method_of(name: str) -> Method:
+    """Look up a method.
+
+    Raises:
+        ConfigError: Unknown name, with near ones.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"no converter for method '{name}'.{suggest(name, METHODS)} There are {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def try_config(method: Method, state: Mapping[str, Tensor], config: str) -> tuple[Conversion, str, int]:
+    """Convert for one config: the conversion, what does not fit (empty when all does), and how many keys do not."""
+    network = empty_network(config)
+    renamed, dropped, unknown = method.convert(state, published_names(network.tasks))
+    fit = compare_state(network, {'state_dict': renamed}, training=True)
+    wrong = len(fit.missing) + len(fit.unexpected) + len(fit.mismatched) + len(unknown)
+    summary = fit.summary() if not fit.exact else ''
+    if unknown:
+        summary += f'\n  {len(unknown)} published keys without a counterpart: {"; ".join(unknown[:3])}'
+    return Conversion(renamed, dropped, str(config)), summary, wrong
+
+
+def nearest_config(method: Method, state: Mapping[str, Tensor], folder: Path) -> tuple[Conversion, str, int] | None:
+    """The config of ``folder`` that fits best; None when there is none to try."""
+    best = None
+    for path in sorted(folder.glob('*.py')):
+        attempt = try_config(method, state, str(path))
+        if best is None or attempt[2] < best[2]:
+            best = attempt
+        if best[2] == 0:
+            break
+    return best
+
+
+def configs_folder() -> Path:
+    """``configs/`` of the source tree, or the copy inside an installed package."""
+    package = Path(__file__).resolve().parents[2]
+    for folder in (package.parent / 'configs', package / '.mim' / 'configs'):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f'no configs/ beside {package} nor in it; give --config')
+
+
+def convert_state(method_name: str, state: Mapping[str, Tensor], config: str | None = None) -> Conversion:
+    """Convert a published state dict for ``config``, or for the shipped config that it fits.
+
+    Raises:
+        ConfigError: Unknown method.
+        CheckpointError: The checkpoint is of another variant (the nearest config is named), or of no variant.
+    """
+    method = method_of(method_name)
+    if config is not None:
+        conversion, summary, wrong = try_config(method, state, config)
+        if not wrong:
+            return conversion
+        best = nearest_config(method, state, configs_folder() / method.folder)
+        hint = (
+            f' It fits {best[0].config}.' if best and not best[2] else f' Nearest is {best[0].config}.' if best else ''
+        )
+        raise CheckpointError(f'the checkpoint does not fit {config}: {summary}\n{hint}')
+    best = nearest_config(method, state, configs_folder() / method.folder)
+    if best is None:
+        raise CheckpointError(f'no config of {method_name} to convert for; give --config')
+    conversion, summary, wrong = best
+    if wrong:
+        raise CheckpointError(
+            f'the checkpoint fits no config of {method_name}; nearest is {conversion.config}: {summary}'
+        )
+    return conversion
+
+
+def convert_checkpoint(method_name: str, source: str, target: str, config: str | None = None) -> Conversion:
+    """Convert the file ``source`` and write ``target`` (``.pth`` or ``.safetensors``), beside and then renamed.
+
+    Raises:
+        ConfigError, CheckpointError: See :func:`convert_state` and ``read_published``; or an ending of ``target`` that is
+            neither of the two.
+    """
+    if not str(target).endswith(('.pth', '.safetensors')):
+        raise ConfigError(f"'{target}': a checkpoint ends in .pth or .safetensors")
+    method = method_of(method_name)
+    conversion = convert_state(method_name, method.read(source), config)
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    meta = {'converted_from': Path(source).name, 'method': method_name, 'config': Path(conversion.config).name}
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import save_file
+
+            save_file({k: v.contiguous() for k, v in conversion.state.items()}, str(partial), metadata=meta)
+        else:
+            torch.save({'state_dict': conversion.state, 'meta': meta}, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return conversion

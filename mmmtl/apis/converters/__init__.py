@@ -1,1 +1,0 @@
-"""Published checkpoints in this package's names: pure mappings of keys, one file per method."""

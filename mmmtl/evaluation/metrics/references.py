@@ -1,0 +1,153 @@
+"""Single-task figures that a multi-task network is compared with: of a paper, or of one's own runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import METRICS
+
+__all__ = ['Reference', 'directions_of', 'headline_figure', 'known_directions', 'read_metrics', 'read_reference']
+
+
+@dataclass
+class Reference:
+    """Figures to compare with.
+
+    Attributes:
+        name: What they are.
+        source: Where they are printed.
+        figures: ``{'TASK/FIGURE': number}`` in the units of the metrics (fractions, degrees, metres, ...).
+        rows: Further rows of the same table, ``{name: (figures, printed Δm or None)}``.
+    """
+
+    name: str
+    source: str
+    figures: dict[str, float]
+    rows: dict[str, tuple[dict[str, float], float | None]] = field(default_factory=dict)
+
+
+def read_metrics(path: str) -> dict[str, float]:
+    """Figures of a run.
+
+    Args:
+        path: A ``metrics.json``, or a folder that holds one.
+
+    Raises:
+        FileNotFoundError: When there is none.
+        ConfigError: When it does not hold figures.
+    """
+    file = os.path.join(path, 'metrics.json') if os.path.isdir(path) else path
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f'there is no {file}: evaluate the run with tools/test.py first')
+    try:
+        with open(file, encoding='utf-8') as stream:
+            content = json.load(stream)
+        return {str(name): float(value) for name, value in content.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f'{file} does not hold figures, {{"TASK/FIGURE": number}} ({error})') from error
+
+
+def read_reference(reference: str | Mapping[str, Any], headlines: Mapping[str, str] | None = None) -> Reference:
+    """A reference from a config, or a file.
+
+    Args:
+        reference: A ``metrics.json`` (or run folder) of one's own single-task network; several separated by commas
+            are joined, so that each task can have its own run. Or a ``.py`` file as in
+            ``configs/_base_/references``, its ``single_task_reference``, or just ``{'TASK/FIGURE': number}``.
+        headlines: ``{task: figure}`` to take from a ``metrics.json``; default: the first that each metric declares.
+
+    Raises:
+        ConfigError: When a config is not one of a reference.
+    """
+    if isinstance(reference, str):
+        if reference.endswith('.py'):
+            from mmengine.config import Config
+
+            content = Config.fromfile(reference).to_dict()
+            if 'single_task_reference' not in content:
+                raise ConfigError(
+                    f"{reference} holds no 'single_task_reference'.{suggest('single_task_reference', content)}"
+                )
+            return read_reference(content['single_task_reference'], headlines)
+        paths = reference.split(',')
+        joined: dict[str, float] = {}
+        for path in paths:
+            for name, value in read_metrics(path).items():
+                if joined.setdefault(name, value) != value:
+                    raise ConfigError(f'{name} differs between the references {reference}: name one run per task')
+        joined.pop('delta_m', None)
+        return Reference(reference, reference, _headlines(joined, headlines or {}))
+    if 'columns' not in reference:
+        return Reference('given', 'config', {name: float(value) for name, value in reference.items()})
+    columns, units = reference['columns'], reference.get('units') or [1.0] * len(reference['columns'])
+
+    def as_figures(values: Sequence[float], where: str) -> dict[str, float]:
+        if len(values) < len(columns):
+            raise ConfigError(f'{where} of the reference holds {len(values)} numbers for {len(columns)} columns')
+        return {name: float(value) * unit for name, value, unit in zip(columns, values, units)}
+
+    rows = {}
+    for name, values in reference.get('rows', {}).items():
+        printed = float(values[len(columns)]) if len(values) > len(columns) else None
+        rows[name] = (as_figures(values, f'row {name!r}'), printed)
+    figures = as_figures(reference['single_task'], 'single_task')
+    return Reference(reference.get('name', ''), reference.get('source', ''), figures, rows)
+
+
+def _headlines(figures: Mapping[str, float], wanted: Mapping[str, str]) -> dict[str, float]:
+    """One figure per task: the one wanted, or the first of those that its metric declares (papers compare by it)."""
+    order = list(known_directions())
+    chosen: dict[str, str] = {}
+    for name in figures:
+        task, _, figure = name.rpartition('/')
+        if task in wanted:
+            if figure == wanted[task]:
+                chosen[task] = figure
+        elif figure in order and (task not in chosen or order.index(figure) < order.index(chosen[task])):
+            chosen[task] = figure
+    return {f'{task}/{figure}': figures[f'{task}/{figure}'] for task, figure in chosen.items()}
+
+
+def known_directions() -> dict[str, bool]:
+    """``{figure: is a higher value better}`` of every registered metric, in every protocol.
+
+    Raises:
+        ConfigError: When two metrics disagree about a figure's name.
+    """
+    from .base import TaskMetric
+
+    METRICS.import_from_location()
+    found: dict[str, bool] = {}
+    for metric in METRICS.module_dict.values():
+        if not (isinstance(metric, type) and issubclass(metric, TaskMetric)):
+            continue
+        for protocol in metric.protocols:
+            for name, higher in metric.figures_of(protocol).items():
+                if found.setdefault(name, higher) != higher:
+                    raise ConfigError(f"metrics disagree whether '{name}' should be high or low; rename one")
+    return found
+
+
+def directions_of(names: Sequence[str]) -> dict[str, bool]:
+    """Directions of ``'TASK/FIGURE'`` names, as far as a registered metric declares the figure."""
+    known = known_directions()
+    return {name: known[name.rpartition('/')[2]] for name in names if name.rpartition('/')[2] in known}
+
+
+def headline_figure(task: Any) -> str:
+    """The figure by which a task is compared, with the protocol that its metric measures by: ``RMSE_upstream``."""
+    METRICS.import_from_location()
+    for config in task.metrics:
+        metric = METRICS.get(config['type'])
+        protocol = config.get('protocol') or (metric.protocols[0] if hasattr(metric, 'protocols') else '')
+        named = [f'{task.headline}_{protocol}', task.headline]
+        declared = metric.figures_of(protocol) if hasattr(metric, 'figures_of') else {}
+        for name in named:
+            if name in declared:
+                return name
+    return task.headline

@@ -1,0 +1,55 @@
+"""Two convolutions per task on a full map: the heads of SegNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.layers.segnet import xavier_
+from mmmtl.registry import MODELS
+
+__all__ = ['ConvHeads']
+
+
+@MODELS.register_module()
+class ConvHeads(Decoder):
+    """Per task a 3x3 and a 1x1 convolution, nothing between, on one level (MTAN's and MTPSL's SegNet heads).
+
+    Args:
+        level: The level the heads work on.
+        composition: See :class:`~mmmtl.models.decoder.Decoder`.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        level: int = 0,
+        composition: str = 'batch',
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
+        self.level, width = level, self.in_channels[level]
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, task.out_channels, 1))
+                for name, task in self.tasks.items()
+            }
+        )
+        xavier_(self.heads)
+
+    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        return {name: head(feats[self.level]) for name, head in self.heads.items()}
+
+    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        return self.loss_and_maps(feats, targets, noise, size)[0]
+
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        raw = self.predict(feats, noise, size)
+        return self.task_losses(raw, targets, size, batch=batch), raw

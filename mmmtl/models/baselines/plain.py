@@ -1,0 +1,109 @@
+"""The baseline: a convolutional branch per task on fused features, no interaction, no diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
+from mmmtl.registry import MODELS
+
+__all__ = ['PlainDecoder']
+
+
+class _MLPBlock(nn.Module):
+    """conv3x3-BN-GELU-conv1x1, with an identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.gelu(self.bn1(self.conv1(x))))
+
+
+_BLOCKS = {'basic': BasicBlock, 'mlp': _MLPBlock}
+
+
+@MODELS.register_module()
+class PlainDecoder(Decoder):
+    """Multi-task baseline; with a single task, the single-task baseline.
+
+    The levels are resized to the finest one's grid, concatenated and mixed by a 1x1 convolution; each task
+    then has ``num_blocks`` residual blocks of its own and a prediction head.
+
+    Args:
+        channels: Width of the branches. With one feature map of that width nothing is mixed.
+        num_blocks: Blocks per task. The DiffusionMTL paper's baseline has 6 of kind ``basic``.
+        block: ``basic`` (two 3x3 convolutions, ReLU) or ``mlp`` (3x3, GELU, 1x1).
+        upsample: Bilinear magnification before the last block (TaskDiffusion's baseline: 4).
+        head_kernel: Kernel of the prediction head.
+        composition: See :class:`~mmmtl.models.decoder.Decoder`.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        channels: int = 256,
+        num_blocks: int = 2,
+        block: str = 'basic',
+        upsample: int = 1,
+        head_kernel: int = 1,
+        composition: str = 'batch',
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
+        if block not in _BLOCKS:
+            raise ValueError(f"PlainDecoder: block must be one of {sorted(_BLOCKS)}, got '{block}'")
+        self.upsample = upsample
+        self.mix = nn.Identity() if self.in_channels == [channels] else nn.Conv2d(sum(self.in_channels), channels, 1)
+        self.branches = nn.ModuleDict({name: self._branch(block, channels, num_blocks) for name in self.tasks})
+        self.heads = nn.ModuleDict(
+            {
+                n: nn.Conv2d(channels, t.out_channels, head_kernel, padding=head_kernel // 2)
+                for n, t in self.tasks.items()
+            }
+        )
+
+    def _branch(self, block: str, channels: int, count: int) -> nn.Module:
+        if block == 'basic' and self.upsample == 1:
+            return ResidualBranch(channels, count)
+        return nn.ModuleList(_BLOCKS[block](channels) for _ in range(count))
+
+    def forward(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Features → raw maps on the finest level's grid, times ``upsample``."""
+        size = max((f.shape[-2:] for f in feats), key=lambda s: s[0])
+        maps = [
+            f if f.shape[-2:] == size else F.interpolate(f, size, mode='bilinear', align_corners=False) for f in feats
+        ]
+        shared = self.mix(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
+        raw = {}
+        for name, branch in self.branches.items():
+            x = shared
+            for i, block in enumerate([branch] if isinstance(branch, ResidualBranch) else branch):
+                if self.upsample > 1 and i == len(branch) - 1:
+                    x = F.interpolate(x, scale_factor=self.upsample, mode='bilinear', align_corners=False)
+                x = block(x)
+            raw[name] = self.heads[name](x)
+        return raw
+
+    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        return self.loss_and_maps(feats, targets, noise, size)[0]
+
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        raw = self(feats)
+        return self.task_losses(raw, targets, size, batch=batch), raw
+
+    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        return self(feats)

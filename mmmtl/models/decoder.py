@@ -1,0 +1,140 @@
+"""What every decoder shares: the contract with the model, and losses on partially labelled batches."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.tasks import Task, build_tasks
+
+__all__ = ['Decoder', 'Targets']
+
+Targets = Mapping[str, 'tuple[Tensor, Tensor]']
+"""Per task labelled in the batch: positions of its n labelled samples (n,), and their labels (n, ...)."""
+
+COMPOSITIONS = ('batch', 'sample', 'balanced')
+
+
+class Decoder(BaseModule):
+    """Multi-level features → a raw map per task.
+
+    Args:
+        tasks: ``{name: Task or config}``.
+        in_channels: Channels of the feature maps.
+        strides: Strides of the feature maps relative to the image.
+        composition: How the losses of a partially labelled batch of B samples and T tasks add up. ``batch``:
+            a task's loss is taken over all its labelled samples together. ``sample``: every labelled (sample,
+            task) pair has a loss of its own, with its own normaliser, and pairs are summed and divided by B.
+            ``balanced``: as ``sample``, and a sample with L labelled tasks counts T / L times, so that every
+                image weighs the same (published DiffusionMTL).
+    """
+
+    aux_modules: tuple[str, ...] = ()
+    """Names of submodules that work in training alone."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        init_cfg: dict | None = None,
+        composition: str = 'batch',
+    ) -> None:
+        super().__init__(init_cfg)
+        if composition not in COMPOSITIONS:
+            raise ConfigError(
+                f"{type(self).__name__}: composition must be one of {COMPOSITIONS}, got '{composition}'."
+                f'{suggest(composition, COMPOSITIONS)}'
+            )
+        self.composition = composition
+        self.tasks: dict[str, Task] = build_tasks(tasks)
+        self.in_channels, self.strides = list(in_channels), list(strides)
+
+    @abstractmethod
+    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Weighted losses, ``loss_<task>`` for every task (an exact zero that keeps the graph where nobody is
+        labelled).
+
+        Args:
+            feats: Maps (B, C_l, h_l, w_l).
+            targets: See :data:`Targets`.
+            noise: Noise source (``mmmtl.diffusion.noise``).
+            size: (H, W) of the network's input.
+        """
+
+    @abstractmethod
+    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Raw maps ``{task: (B, C, h, w)}`` of any grid; the model brings them to ``size``."""
+
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses, and the raw maps of all tasks and samples with their gradients, for a loss put on top.
+
+        Decoders that can give both in one pass override it.
+
+        Args:
+            batch: Over how many samples losses are averaged, where ``feats`` holds more views than samples.
+        """
+        if batch not in (None, len(feats[0])) and self.composition != 'batch':
+            raise ValueError(f'{type(self).__name__} averages losses over the batch and cannot take several views')
+        return self.loss(feats, targets, noise, size), self.predict(feats, noise, size)
+
+    def task_losses(
+        self,
+        raw: Mapping[str, Tensor],
+        targets: Targets,
+        size: tuple[int, int],
+        prefix: str = '',
+        weight: float = 1.0,
+        gathered: bool = False,
+        batch: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses of raw maps: gather the labelled samples, bring them to the label's grid, apply each task's
+        loss.
+
+        Args:
+            raw: ``{task: (B, C, h, w)}``.
+            targets: Labels of the labelled samples, on the input's grid ``size``.
+            size: (H, W) of the network's input.
+            prefix: Put before ``loss_<task>``, for example ``aux.``.
+            weight: Factor on top of the tasks' own weights.
+            gathered: ``raw`` holds the labelled samples alone, (n, C, h, w), and no map for a task without
+                any; ``batch`` then says what B is.
+        """
+        shares = None
+        if self.composition != 'batch' and targets:
+            shares = self._sample_shares(targets, batch or len(next(iter(raw.values()))))
+        losses = {}
+        for name, task in self.tasks.items():
+            key, factor = f'{prefix}loss_{name}', task.loss_weight * weight
+            if name in targets:
+                index, label = targets[name]
+                logits = raw[name]
+                if not gathered and len(index) < len(logits):
+                    logits = logits[index]
+                logits = F.interpolate(logits.float(), size, mode='bilinear', align_corners=False)
+                if shares is None:
+                    losses[key] = task.loss(logits, label) * factor
+                else:
+                    losses[key] = (task.loss(logits, label, per_sample=True) * shares[index]).sum() * factor
+            else:
+                some = raw[name] if name in raw else next(self.parameters())
+                losses[key] = some.flatten()[:1].float().sum() * 0.0
+        return losses
+
+    def _sample_shares(self, targets: Targets, batch: int) -> Tensor:
+        """(B,): what one labelled task of each sample contributes to the sum."""
+        index = torch.cat([i for i, _ in targets.values()])
+        shares = torch.full((batch,), 1.0 / batch, device=index.device)
+        if self.composition == 'balanced':
+            labelled = torch.zeros_like(shares).index_add_(0, index, torch.ones_like(index, dtype=shares.dtype))
+            shares = shares * len(self.tasks) / labelled.clamp_min(1)
+        return shares

@@ -1,0 +1,130 @@
+"""Image autoencoders: a frozen network of diffusers, or a block cosine transform that needs no weights.
+
+The interface: ``factor`` (pixels per latent cell and side), ``latent_channels``, ``encode(image) -> latent`` and
+``decode(latent) -> image``; images are (B, 3, H, W) in [-1, 1], latents (B, C, floor(H / factor), floor(W / factor)),
+of about unit size. Encoding is deterministic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmmtl.ops.inference_blocks import predict_leanly
+from mmmtl.registry import MODELS
+
+from .unet import require_diffusers
+
+__all__ = ['DCTAutoencoder', 'KLAutoencoder', 'STABLE_DIFFUSION_VAE']
+
+STABLE_DIFFUSION_VAE = dict(
+    in_channels=3,
+    out_channels=3,
+    latent_channels=4,
+    block_out_channels=(128, 256, 512, 512),
+    layers_per_block=2,
+    norm_num_groups=32,
+    sample_size=768,
+    down_block_types=('DownEncoderBlock2D',) * 4,
+    up_block_types=('UpDecoderBlock2D',) * 4,
+)
+"""Arguments of the autoencoder of Stable Diffusion 1 and 2."""
+
+
+@MODELS.register_module()
+class KLAutoencoder(nn.Module):
+    """diffusers' ``AutoencoderKL``, frozen: the latent is the mean of the posterior times ``scale``.
+
+    Args:
+        config: Keyword arguments of ``AutoencoderKL``; default: Stable Diffusion's.
+        scale: Factor of the latents.
+        pretrained: A folder with the autoencoder's weights, or a name on the Hugging Face hub; its subfolder ``vae``
+            is used where there is one. Read when training starts; a checkpoint of this package holds them already.
+        tiling: Encode and decode in overlapping tiles: bounded memory for large images, slightly other seams.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        scale: float = 0.18215,
+        pretrained: str | None = None,
+        tiling: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = dict(config or STABLE_DIFFUSION_VAE)
+        self.scale, self.pretrained = float(scale), pretrained
+        self.network = require_diffusers().AutoencoderKL(**self.config)
+        predict_leanly(self.network).requires_grad_(False).to(memory_format=torch.channels_last)
+        if tiling:
+            self.network.enable_tiling()
+        self.latent_channels = self.network.config.latent_channels
+        self.factor = 2 ** (len(self.network.config.block_out_channels) - 1)
+
+    def init_weights(self) -> None:
+        """Read the pretrained weights, if any are named."""
+        if self.pretrained:
+            folder = Path(self.pretrained)
+            subfolder = None if folder.is_dir() and not (folder / 'vae').is_dir() else 'vae'
+            loaded = require_diffusers().AutoencoderKL.from_pretrained(self.pretrained, subfolder=subfolder)
+            self.network.load_state_dict(loaded.state_dict())
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) → (B, C, h, w), without gradient."""
+        with torch.no_grad():
+            return self.network.encode(image).latent_dist.mode() * self.scale
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """(B, C, h, w) → (B, 3, ``factor`` h, ``factor`` w), not clipped."""
+        return self.network.decode(latent / self.scale).sample
+
+
+@MODELS.register_module()
+class DCTAutoencoder(nn.Module):
+    """A "VAE" without weights: the first coefficients of an orthonormal cosine transform of every block.
+
+    Encoding and decoding are one convolution each, with the same kernel: decoding gives the projection of the image
+    onto the kept coefficients, and the squared error of a latent is that of the projected image, up to a factor.
+
+    Args:
+        block: Side of a block in pixels, the factor between image and latent.
+        kept: Coefficients per colour channel, lowest frequencies first; 3 × ``kept`` latent channels.
+        gain: Factor of the latents on top of 1 / ``block``, which makes the first coefficient the block's mean.
+    """
+
+    def __init__(self, block: int = 8, kept: int = 6, gain: float = 1.0) -> None:
+        super().__init__()
+        if not 1 <= kept <= block * block:
+            raise ValueError(f'DCTAutoencoder: kept must lie between 1 and block² = {block * block}, got {kept}')
+        self.factor, self.latent_channels = block, 3 * kept
+        self.scale = gain / block
+        self.register_buffer('kernel', self._kernel(block, kept), persistent=False)
+
+    def init_weights(self) -> None:
+        """Nothing to read."""
+
+    @staticmethod
+    def _kernel(block: int, kept: int) -> Tensor:
+        """(3 kept, 3, block, block): every coefficient of every colour channel."""
+        place = torch.arange(block, dtype=torch.float64)
+        basis = torch.cos(math.pi / block * (place + 0.5) * place[:, None]) * math.sqrt(2 / block)
+        basis[0] /= math.sqrt(2)
+        order = sorted((i + j, i, j) for i in range(block) for j in range(block))[:kept]
+        waves = torch.stack([torch.outer(basis[i], basis[j]) for _, i, j in order])
+        kernel = torch.zeros(3, kept, 3, block, block, dtype=torch.float64)
+        for colour in range(3):
+            kernel[colour, :, colour] = waves
+        return kernel.flatten(0, 1).float()
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) → (B, C, h, w); rows and columns beyond the last whole block are left out."""
+        return F.conv2d(image, self.kernel, stride=self.factor) * self.scale
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """(B, C, h, w) → (B, 3, ``factor`` h, ``factor`` w)."""
+        return F.conv_transpose2d(latent / self.scale, self.kernel, stride=self.factor)

@@ -1,0 +1,194 @@
+"""The UNet of diffusers as one stream: built from its keyword arguments, inflated, and open to the exchange.
+
+``diffusers`` is imported when a UNet is built, not before: the import takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.ops.inference_blocks import predict_leanly
+
+__all__ = [
+    'StreamProcessor',
+    'build_unet',
+    'inflate_input',
+    'load_unet',
+    'open_attention',
+    'read_single_stream',
+    'require_diffusers',
+    'self_attentions',
+]
+
+
+def require_diffusers() -> Any:
+    """The module ``diffusers``.
+
+    Raises:
+        ImportError: Not installed; says how to.
+    """
+    try:
+        import diffusers
+    except ImportError as error:
+        raise ImportError("latent diffusion models need diffusers: pip install 'mmmtl[diffusion]'") from error
+    return diffusers
+
+
+class StreamProcessor:
+    """Attention of a diffusers block by scaled dot products, whose output an ``exchange`` may see and change.
+
+    Args:
+        place: Name of the self-attention; None for cross-attention, which takes no part in the exchange.
+        half: Run the products in float16 whatever the model's precision, as the published program does.
+    """
+
+    def __init__(self, place: str | None, half: bool = False) -> None:
+        self.place, self.half = place, half
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        exchange: Callable[[str, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """See ``diffusers.models.attention_processor``; ``attention_mask`` (B, 1, L) is added to the logits."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = (
+            layer(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            for layer, x in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context))
+        )
+        dtype = query.dtype
+        if self.half:
+            query, key, value = query.half(), key.half(), value.half()
+        if attention_mask is not None:
+            attention_mask = attention_mask[:, None].to(query.dtype)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
+        out = out.transpose(1, 2).flatten(2).to(dtype)
+        out = attn.to_out[1](attn.to_out[0](out))
+        return exchange(self.place, out) if exchange is not None and self.place is not None else out
+
+
+def build_unet(config: Mapping[str, Any], in_channels: int, out_channels: int) -> nn.Module:
+    """A ``UNet2DConditionModel`` that predicts leanly (:mod:`~mmmtl.ops.inference_blocks`).
+
+    Args:
+        config: Its keyword arguments, without the numbers of input and output channels.
+        in_channels: Channels of the latents that are put in: two frames and one that is empty.
+        out_channels: Channels of the latent that comes out.
+
+    Raises:
+        ConfigError: An argument that the UNet does not take, or a number of channels that does not fit.
+    """
+    import inspect
+
+    network = require_diffusers().UNet2DConditionModel
+    config = dict(config)
+    known = inspect.signature(network.__init__).parameters
+    for name in config:
+        if name not in known:
+            raise ConfigError(f'model.unet.{name}: UNet2DConditionModel has no such argument.{suggest(name, known)}')
+    for name, needed in (('in_channels', in_channels), ('out_channels', out_channels)):
+        if config.setdefault(name, needed) != needed:
+            raise ConfigError(f'model.unet.{name} = {config[name]}, but the autoencoder needs {needed}; leave it out')
+    return predict_leanly(network(**config))
+
+
+def self_attentions(unet: nn.Module) -> dict[str, nn.Module]:
+    """Every self-attention by its place (``down_blocks_0_attentions_1``), in the order of execution."""
+    order = {'down_blocks': 0, 'mid_block': 1, 'up_blocks': 2}
+    found = [(n, m) for n, m in unet.named_modules() if n.endswith('.attn1')]
+    found.sort(key=lambda item: order[item[0].split('.')[0]])  # stable: the order inside a part is that of execution
+    several = any('.transformer_blocks.1.' in name for name, _ in found)
+    places = {}
+    for name, module in found:
+        block, _, index = name[: -len('.attn1')].partition('.transformer_blocks.')
+        places[block.replace('.', '_') + (f'_{index}' if several else '')] = module
+    return places
+
+
+def open_attention(unet: nn.Module, half: bool = False) -> dict[str, int]:
+    """Give every attention of the UNet a :class:`StreamProcessor`.
+
+    Args:
+        unet: The UNet.
+        half: Self-attention in float16.
+
+    Returns:
+        {place: channels} of the self-attentions, in the order of execution.
+    """
+    places = {module: place for place, module in self_attentions(unet).items()}
+    for name, module in unet.named_modules():
+        if name.endswith(('.attn1', '.attn2')):
+            place = places.get(module)
+            module.set_processor(StreamProcessor(place, half and place is not None))
+    return {place: module.to_out[0].out_features for module, place in places.items()}
+
+
+def inflate_input(weight: Tensor, channels: int) -> Tensor:
+    """The first convolution's weight (out, c, 3, 3) for ``channels`` input channels, a multiple of c.
+
+    Repeated, and divided by the number of repeats, so that c channels given several times give the same output.
+
+    Raises:
+        ValueError: ``channels`` is no multiple of c.
+    """
+    have = weight.shape[1]
+    if channels % have:
+        raise ValueError(f'a first convolution with {have} input channels cannot be inflated to {channels}')
+    repeats = channels // have
+    return weight.repeat(1, repeats, 1, 1) * (1.0 / repeats)
+
+
+def load_unet(unet: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load weights strictly, inflating the first convolution where the file has fewer input channels.
+
+    Raises:
+        ValueError: Names or shapes that do not fit; says which.
+    """
+    state = dict(state)
+    if 'conv_in.weight' in state:
+        state['conv_in.weight'] = inflate_input(state['conv_in.weight'], unet.conv_in.weight.shape[1])
+    own = unet.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    misfit = [
+        f'{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}'
+        for n in own
+        if n in state and state[n].shape != own[n].shape
+    ]
+    if missing or unexpected or misfit:
+        raise ValueError(
+            f'{where} does not hold the weights of this UNet: missing {missing[:3]} ({len(missing)}), '
+            f'unexpected {unexpected[:3]} ({len(unexpected)}), of another shape {misfit[:3]}'
+        )
+    with torch.no_grad():
+        unet.load_state_dict(state)
+
+
+def read_single_stream(path: str) -> dict[str, dict[str, Tensor]]:
+    """State dicts of a single-stream checkpoint by part: ``unet`` and, unless it is a bare UNet, ``autoencoder`` and ``tokens``.
+
+    Raises:
+        FileNotFoundError: No such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'model.single_stream {path}: no such file; it is the checkpoint of stage 1')
+    state = torch.load(path, map_location='cpu', weights_only=True)
+    state = state.get('state_dict', state)
+    if 'conv_in.weight' in state:
+        return {'unet': state}
+    parts: dict[str, dict[str, Tensor]] = {'unet': {}, 'autoencoder': {}, 'tokens': {}}
+    for key, value in state.items():
+        part, _, name = key.partition('.')
+        if part in parts:
+            parts[part][name] = value
+    return parts

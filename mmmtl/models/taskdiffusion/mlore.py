@@ -1,0 +1,244 @@
+"""Conditions of TaskDiffusion's MLoRE variant: a mixture of low-rank experts shared by the tasks.
+
+After MLoRE (Yang et al., CVPR 2024), in the form in which TaskDiffusion uses it. Per block and task::
+
+    o   = enter(x)
+    out = expert_norm(Σ_e gate_e · up_e(down_e(o))) + mix · own(o) + shared(stop_gradient(o))
+    y   = leave(GELU(norm(out)))
+
+with gates from a router that sees o. In training all experts run, as one convolution for all of them and all tasks; in
+evaluation the gated experts, the task's own low-rank convolution, the shared convolution and the normalisation of the
+experts collapse into one 3x3 kernel per sample where that is cheaper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmmtl.errors import ConfigError
+from mmmtl.models.layers.film import FilmNorm
+from mmmtl.ops.convolution import conv1x1
+from mmmtl.ops.gemm import matmul
+from mmmtl.ops.norm_act import wide
+from mmmtl.registry import MODELS
+
+__all__ = ['MLoREBlock', 'MLoREConditions']
+
+
+class _LowRank(nn.Module):
+    """3x3 to ``rank`` channels and 1x1 back, nothing in between."""
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(width, rank, 3, padding=1)
+        self.up = nn.Conv2d(rank, width, 1)
+
+
+class Route(NamedTuple):
+    """What a router decides for each sample: gates (B, experts), 0 for those not chosen, and the mix (B,)."""
+
+    gates: Tensor
+    mix: Tensor
+
+
+class _Router(nn.Module):
+    """Looks at a map by position and by channel, and weighs the experts."""
+
+    def __init__(self, width: int, positions: int, experts: int, topk: int) -> None:
+        super().__init__()
+        quarter = width // 4
+        self.experts, self.topk, self.positions = experts, topk, positions
+        self.local, self.local_norm = nn.Conv2d(width, quarter, 1), nn.LayerNorm(quarter)
+        self.local_out = nn.Conv2d(quarter, quarter, 1)
+        self.spatial, self.spatial_norm = nn.Linear(positions, 1), nn.LayerNorm(width)
+        self.spatial_out = nn.Conv2d(width, quarter, 1)
+        self.gate = nn.Conv2d(2 * quarter, 2 * experts + 1, 1)
+
+    def forward(self, x: Tensor, noise: Tensor | None) -> Route:
+        """(B, E, h, w) and standard normal noise (B, experts) or None → route."""
+        local = F.gelu(self.local_norm(conv1x1(x, self.local.weight, self.local.bias).permute(0, 2, 3, 1)))
+        # the mean over positions and the 1x1 convolution may change places
+        local = F.linear(local.mean((1, 2)), self.local_out.weight.flatten(1), self.local_out.bias)
+        spatial = F.gelu(self.spatial_norm(self.spatial(x.flatten(2))[..., 0]))
+        spatial = F.linear(spatial, self.spatial_out.weight.flatten(1), self.spatial_out.bias)
+        routed = F.linear(torch.cat([local, spatial], 1), self.gate.weight.flatten(1), self.gate.bias)
+        logits, spread, mix = wide(routed).split((self.experts, self.experts, 1), 1)
+        if noise is not None:
+            logits = logits + noise * spread
+        gates = logits.softmax(1)
+        chosen = gates.topk(self.topk, 1).indices
+        return Route(gates * torch.zeros_like(gates).scatter(1, chosen, 1.0), mix[:, 0])
+
+
+class MLoREBlock(nn.Module):
+    """One block for all tasks.
+
+    Args:
+        tasks: Task names.
+        width: Channels.
+        positions: h·w of the map; the router's linear layer over positions fixes it.
+        ranks: Rank of every expert.
+        topk: Experts kept per sample.
+        own_rank: Rank of each task's own convolution.
+    """
+
+    def __init__(
+        self, tasks: Sequence[str], width: int, positions: int, ranks: Sequence[int], topk: int, own_rank: int
+    ) -> None:
+        super().__init__()
+        self.ranks = list(ranks)
+        self.experts = nn.ModuleList(_LowRank(width, rank) for rank in ranks)
+        self.shared = nn.Conv2d(width, width, 3, padding=1)
+        self.enter = nn.ModuleDict({n: nn.Conv2d(width, width, 1) for n in tasks})
+        self.own = nn.ModuleDict({n: _LowRank(width, own_rank) for n in tasks})
+        self.leave = nn.ModuleDict({n: nn.Conv2d(width, width, 1) for n in tasks})
+        self.router = nn.ModuleDict({n: _Router(width, positions, len(self.ranks), topk) for n in tasks})
+        self.expert_norm = nn.ModuleDict({n: FilmNorm(width, act=False) for n in tasks})
+        self.norm = nn.ModuleDict({n: FilmNorm(width) for n in tasks})
+        for module in [self.shared, *(m for e in [*self.experts, *self.own.values()] for m in (e.down, e.up))]:
+            nn.init.kaiming_uniform_(module.weight, a=5**0.5)
+            nn.init.zeros_(module.bias)
+
+    def forward(self, maps: Sequence[Tensor], noises: Sequence[Tensor | None]) -> tuple[list[Tensor], Tensor]:
+        """One map (B, E, h, w) per task → one map per task, and the gates (S, B, experts)."""
+        entered = [conv1x1(x, conv.weight, conv.bias) for x, conv in zip(maps, self.enter.values())]
+        routes = [router(x, noise) for router, x, noise in zip(self.router.values(), entered, noises)]
+        collapses = not self.training and not torch.is_grad_enabled() and self._collapse_pays(entered[0])
+        mixed = self._collapsed(entered, routes) if collapses else self._dense(entered, routes)
+        left = [
+            conv1x1(norm(x), conv.weight, conv.bias)
+            for x, norm, conv in zip(mixed, self.norm.values(), self.leave.values())
+        ]
+        return left, torch.stack([route.gates for route in routes])
+
+    @staticmethod
+    def _collapse_pays(x: Tensor) -> bool:
+        """Building a kernel costs 9·E² per unit of rank, applying a low-rank pair costs 10·E per position and rank."""
+        return 9 * x.shape[1] < 10 * x.shape[2] * x.shape[3]
+
+    def _dense(self, entered: list[Tensor], routes: list[Route]) -> list[Tensor]:
+        """All experts as one pair of convolutions, over the maps of all tasks at once."""
+        batch, x = len(entered[0]), torch.cat(entered)
+        down = F.conv2d(
+            x,
+            torch.cat([e.down.weight for e in self.experts]),
+            torch.cat([e.down.bias for e in self.experts]),
+            padding=1,
+        )
+        gates = torch.cat([route.gates for route in routes]).to(x.dtype)
+        ranks = torch.tensor(self.ranks, device=x.device)
+        down = down * gates.repeat_interleave(ranks, 1)[:, :, None, None]
+        total = conv1x1(down, torch.cat([e.up.weight for e in self.experts], 1))
+        total = total + (gates @ torch.stack([e.up.bias for e in self.experts]).to(x.dtype))[:, :, None, None]
+        shared = F.conv2d(x.detach(), self.shared.weight, self.shared.bias, padding=1)
+        mixed = []
+        for task, (norm, own) in enumerate(zip(self.expert_norm.values(), self.own.values())):
+            part = slice(task * batch, (task + 1) * batch)
+            special = own.up(own.down(entered[task])) * routes[task].mix.to(x.dtype)[:, None, None, None]
+            mixed.append(norm(total[part]) + special + shared[part])
+        return mixed
+
+    def _collapsed(self, entered: list[Tensor], routes: list[Route]) -> list[Tensor]:
+        """One 3x3 kernel per sample and task, holding all that happens between ``enter`` and ``norm``."""
+        mixed = []
+        for x, route, norm, own in zip(entered, routes, self.expert_norm.values(), self.own.values()):
+            gain, offset = (row[0] for row in norm.rows())
+            rows = []
+            for sample in range(len(x)):
+                kernel = self.shared.weight + _product(own, route.mix[sample])
+                bias = self.shared.bias + offset + _bias(own, route.mix[sample])
+                for index, expert in enumerate(self.experts):
+                    gate = route.gates[sample, index]
+                    if gate > 0:
+                        kernel = kernel + _product(expert, gate * gain)
+                        bias = bias + _bias(expert, gate * gain)
+                rows.append(F.conv2d(x[sample : sample + 1], kernel, bias, padding=1))
+            mixed.append(torch.cat(rows))
+        return mixed
+
+
+def _product(pair: _LowRank, factor: Tensor) -> Tensor:
+    """3x3 kernel of a low-rank pair, its output scaled by ``factor`` (scalar or (E,)); channels-last."""
+    up = pair.up.weight.flatten(1) * factor.reshape(-1, 1)
+    down = pair.down.weight.permute(0, 2, 3, 1).flatten(1)
+    return matmul(up, down).reshape(len(up), 3, 3, -1).permute(0, 3, 1, 2)
+
+
+def _bias(pair: _LowRank, factor: Tensor) -> Tensor:
+    return (pair.up.weight.flatten(1) @ pair.down.bias + pair.up.bias) * factor
+
+
+@MODELS.register_module()
+class MLoREConditions(BaseModule):
+    """Two MLoRE blocks per level, shared by the tasks.
+
+    Noise names, training: ``router.<level>.<task>.<block>`` (B, experts).
+
+    Args:
+        tasks: Task names.
+        levels: Number of levels.
+        width: Channels E of the levels.
+        grid: (h, w) of the levels; fixed by the router.
+        ranks: Ranks of the experts.
+        topk: Experts kept per sample.
+        own_rank: Rank of each task's own convolution.
+        balance_weight: Weight of the load-balancing loss, ``loss_balance``: per block and level the squared coefficient
+            of variation of the experts' mean gates.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        levels: int,
+        width: int,
+        grid: Sequence[int],
+        ranks: Sequence[int],
+        topk: int,
+        own_rank: int = 72,
+        balance_weight: float = 3e-4,
+    ) -> None:
+        super().__init__()
+        if not 0 < topk <= len(ranks):
+            raise ConfigError(f'MLoREConditions: topk must be 1 to {len(ranks)} (the number of ranks), got {topk}')
+        self.tasks, self.grid, self.balance_weight = list(tasks), tuple(grid), balance_weight
+        self.levels = nn.ModuleList(
+            nn.ModuleList(MLoREBlock(tasks, width, grid[0] * grid[1], ranks, topk, own_rank) for _ in range(2))
+            for _ in range(levels)
+        )
+        self.num_experts = len(ranks)
+
+    def forward(self, levels: Sequence[Tensor], noise: Any = None) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
+        """Levels (B, E, h, w) → per level a condition (B, E, h, w) for every task; in training also ``loss_balance``."""
+        if tuple(levels[0].shape[-2:]) != self.grid:
+            raise ValueError(
+                f'MLoREConditions was built for maps of {self.grid[0]}x{self.grid[1]} positions, got '
+                f'{levels[0].shape[-2]}x{levels[0].shape[-1]}: its router is tied to one image size'
+            )
+        conditions, balance = [], levels[0].new_zeros((), dtype=torch.float32)
+        draws = self._draw(levels[0], noise)
+        for level, x in enumerate(levels):
+            maps = [x] * len(self.tasks)
+            for index, block in enumerate(self.levels[level]):
+                maps, gates = block(maps, [draws.get((level, task, index)) for task in self.tasks])
+                mean = gates.mean((0, 1))
+                balance = balance + (mean.std() / mean.mean()) ** 2
+            conditions.append(maps)
+        return conditions, {'loss_balance': balance * self.balance_weight} if self.training else {}
+
+    def _draw(self, like: Tensor, noise: Any) -> dict[tuple[int, str, int], Tensor]:
+        """Router noise of a training step, drawn in the order level, task, block."""
+        if not self.training:
+            return {}
+        shape, like = (len(like), self.num_experts), like.new_empty(0, dtype=torch.float32)
+        return {
+            (level, task, block): noise.normal(f'router.{level}.{task}.{block}', shape, like=like)
+            for level in range(len(self.levels))
+            for task in self.tasks
+            for block in range(2)
+        }

@@ -1,0 +1,214 @@
+"""Cross-task consistency: what one task's prediction says must agree with another task's label.
+
+Li, Liu and Bilen, "Learning Multiple Dense Prediction Tasks from Partially Annotated Data" (MTPSL), CVPR 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.ops.take_rows import take_rows
+from mmmtl.registry import MODELS
+
+from .mapping import MappingNetwork, joint_label, joint_prediction, pair_index
+
+__all__ = ['XTC']
+
+PAIRS = ('auto', 'unlabelled', 'all')
+
+
+def _single(x: Tensor) -> Tensor:
+    """At least single precision."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+@MODELS.register_module()
+class XTC(Decoder):
+    """Any decoder, trained with cross-task consistency besides its own losses; in prediction it is that
+    decoder.
+
+    For a labelled image, predictions of its unlabelled tasks s and labels of its labelled tasks t are mapped
+    into a joint space by one small network, and l(s, t) = d(m_s, m_t) + ``feature_weight`` · (d(m_s, f) +
+    d(m_t, f)) is added, where d is 1 minus the mean cosine over positions and f the backbone's deepest map,
+    held constant. Pairs are summed, images averaged. The mapping network learns in the same step; all rows go
+    through it as one batch.
+
+    Noise names: those of the decoder, and ``gumbel.<source>.<target>``: uniform draws for sources with classes.
+
+    Args:
+        decoder: Config of the decoder; tasks, channels and strides are filled in.
+        neck: Config of a neck between the backbone and ``decoder``; ``f`` is taken before it.
+        feature_level: Level of the backbone that is f.
+        weight: Factor of the consistency loss (published: 2 on NYUD, 1 on Cityscapes).
+        feature_weight: See above (published: 0.5).
+        pairs: ``unlabelled``: unlabelled sources to labelled targets. ``all``: every prediction to every other
+            task's label. ``auto``: ``all`` for completely labelled images, else ``unlabelled``.
+        views: 2: the batch holds a second view of its images in its second half (see
+            :class:`~mmmtl.models.two_views.TwoViews`); the first is for the decoder's losses, the second for
+            consistency.
+            1: the same view serves both.
+        filters: Channels of the mapping network's levels; the last is brought to f's by a 1x1 convolution of f
+            where they differ.
+        recompute: See :class:`~mmmtl.models.xtc.mapping.MappingNetwork`.
+    """
+
+    aux_modules = ('mapping', 'adapt')
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        decoder: Mapping[str, Any],
+        neck: Mapping[str, Any] | None = None,
+        feature_level: int = -1,
+        weight: float = 2.0,
+        feature_weight: float = 0.5,
+        pairs: str = 'auto',
+        views: int = 1,
+        filters: Sequence[int] = (64, 128, 256, 512, 512),
+        recompute: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(tasks, in_channels, strides, init_cfg)
+        if pairs not in PAIRS:
+            raise ConfigError(f"XTC: pairs must be one of {PAIRS}, got '{pairs}'.{suggest(pairs, PAIRS)}")
+        if views not in (1, 2):
+            raise ConfigError(f'XTC: views must be 1 or 2, got {views}')
+        if len(self.tasks) < 2:
+            raise ConfigError(f'XTC: consistency needs at least two tasks, got {list(self.tasks)}')
+        self.feature_level, self.weight, self.feature_weight = feature_level, weight, feature_weight
+        self.pairs, self.views = pairs, views
+        shape = dict(in_channels=self.in_channels, strides=self.strides)
+        self.neck = None
+        if neck is not None:
+            self.neck = MODELS.build({**shape, **neck})
+            shape = dict(in_channels=self.neck.out_channels, strides=self.neck.strides)
+        self.decoder: Decoder = MODELS.build({'tasks': self.tasks, **shape, **decoder})
+        self.mapping = MappingNetwork(self.tasks, filters, recompute)
+        width = self.in_channels[feature_level]
+        self.adapt = nn.Identity() if width == filters[-1] else nn.Conv2d(width, filters[-1], 1, bias=False)
+
+    def _inner(self, feats: Sequence[Tensor]) -> Sequence[Tensor]:
+        return feats if self.neck is None else self.neck(feats)
+
+    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        return self.decoder.predict(self._inner(feats), noise, size)
+
+    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        """The decoder's losses and ``loss_consistency``."""
+        count = len(feats[0]) // self.views
+        if self.views == 2 and len(feats[0]) % 2:
+            raise ValueError(
+                f'XTC with two views needs an even batch, got {len(feats[0])}: '
+                "use data_preprocessor=dict(type='TwoViews', ...)"
+            )
+        first = {n: (i[i < count], y[i < count]) for n, (i, y) in targets.items()} if self.views == 2 else targets
+        first = {n: pair for n, pair in first.items() if len(pair[0])}
+        losses, raw = self.decoder.loss_and_maps(self._inner(feats), first, noise, size, batch=count)
+        start = count * (self.views - 1)
+        later = {n: (i[i >= start] - start, y[i >= start]) for n, (i, y) in targets.items()} if start else targets
+        anchors = self.adapt(feats[self.feature_level][start:].detach())
+        maps = {n: x[start:] for n, x in raw.items()}
+        losses['loss_consistency'] = self.weight * self.consistency(maps, later, anchors, noise, size) / count
+        return losses
+
+    # ---- consistency -------------------------------------------------------------------------------------------------
+    def find_pairs(self, targets: Targets, count: int, device: torch.device) -> list[tuple[int, str, str]]:
+        """``(image, source, target)`` of every term, images first, then sources, then targets."""
+        names = list(self.tasks)
+        given = torch.zeros(count, len(names), dtype=torch.bool, device=device)
+        for name, (index, _) in targets.items():
+            given[index, names.index(name)] = True
+        found = []
+        for image, labelled in enumerate(given.tolist()):
+            every = self.pairs == 'all' or (self.pairs == 'auto' and all(labelled))
+            for s, source in enumerate(names):
+                if labelled[s] and not every:
+                    continue
+                found += [(image, source, t) for t, there in zip(names, labelled) if there and t != source]
+        return found
+
+    def consistency(
+        self, maps: Mapping[str, Tensor], targets: Targets, anchors: Tensor, noise: Any, size: tuple[int, int]
+    ) -> Tensor:
+        """The sum of l(s, t) over images and pairs.
+
+        Args:
+            maps: Raw predictions ``{task: (B, C, h, w)}``.
+            targets: Labels of the same images.
+            anchors: f, (B, C, h, w).
+            noise: Noise source.
+            size: (H, W), the labels' grid.
+        """
+        found = self.find_pairs(targets, len(anchors), anchors.device)
+        if not found:
+            zero = sum(p.flatten()[:0].sum() for m in (self.mapping, self.adapt) for p in m.parameters())
+            return zero + sum(x.flatten()[:0].sum() for x in maps.values())
+        rows, places = self._rows(found, maps, targets, noise, size)
+        names = list(self.tasks)
+        columns = [pair_index(names.index(s), names.index(t), len(names)) for _, s, t in found]
+        order = torch.tensor([p for ps in places.values() for p in ps], device=anchors.device)
+        pair = torch.tensor(columns, device=anchors.device).repeat_interleave(2)
+        joint = F.normalize(_single(self.mapping(rows, order, pair)), dim=1, eps=1e-12)
+        image = torch.tensor([image for image, _, _ in found], device=anchors.device)
+        anchor = take_rows(F.normalize(_single(anchors), dim=1, eps=1e-12), image)
+        if joint.shape[-2:] != anchor.shape[-2:]:
+            anchor = F.interpolate(anchor, joint.shape[-2:], mode='bilinear', align_corners=False)
+        source, target = joint[0::2], joint[1::2]
+        cosine = (source * target + self.feature_weight * (source + target) * anchor).sum(1).mean((1, 2))
+        return (1 + 2 * self.feature_weight - cosine).sum()
+
+    def _rows(
+        self,
+        found: list[tuple[int, str, str]],
+        maps: Mapping[str, Tensor],
+        targets: Targets,
+        noise: Any,
+        size: tuple[int, int],
+    ) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
+        """Inputs of the mapping network per task, and their places: source and target of each pair in turn."""
+        like = _single(next(iter(maps.values())))
+        rows: dict[str, list[Tensor]] = {n: [] for n in self.tasks}
+        places: dict[str, list[int]] = {n: [] for n in self.tasks}
+        for name, task in self.tasks.items():
+            as_source = [k for k, (_, s, _) in enumerate(found) if s == name]
+            if as_source:
+                images = torch.tensor([found[k][0] for k in as_source], device=maps[name].device)
+                logits = F.interpolate(
+                    _single(take_rows(maps[name], images)), size, mode='bilinear', align_corners=False
+                )
+                draws = None
+                if task.categorical and task.out_channels > 1:
+                    draws = self._draws(name, found, as_source, logits, noise)
+                rows[name].append(joint_prediction(task, logits, draws))
+                places[name] += [2 * k for k in as_source]
+            as_target = [k for k, (_, _, t) in enumerate(found) if t == name]
+            if as_target:
+                index, label = targets[name]
+                where = {image: row for row, image in enumerate(index.tolist())}
+                rows[name].append(joint_label(task, label).to(like)[[where[found[k][0]] for k in as_target]])
+                places[name] += [2 * k + 1 for k in as_target]
+        # in the order of their places, in which the published program would take them one by one
+        ordered = {n: sorted(range(len(p)), key=p.__getitem__) for n, p in places.items() if p}
+        return {n: torch.cat(rows[n])[i] for n, i in ordered.items()}, {n: sorted(places[n]) for n in ordered}
+
+    def _draws(
+        self, source: str, found: list[tuple[int, str, str]], chosen: list[int], logits: Tensor, noise: Any
+    ) -> Tensor:
+        draws = torch.empty_like(logits)
+        for target in self.tasks:
+            mine = [i for i, k in enumerate(chosen) if found[k][2] == target]
+            if mine:
+                images = torch.tensor([found[chosen[i]][0] for i in mine], device=logits.device)
+                draws[mine] = noise.uniform(
+                    f'gumbel.{source}.{target}', (len(mine), *logits.shape[1:]), 0.0, 1.0, like=logits, index=images
+                )
+        return draws

@@ -1,0 +1,212 @@
+"""The joint space of cross-task consistency: what maps of different tasks are compared in (MTPSL, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmmtl.models.layers.segnet import ENCODER_UNITS, xavier_
+from mmmtl.ops.take_rows import take_rows
+from mmmtl.tasks import IGNORE, Task
+
+__all__ = ['MappingNetwork', 'PairUnit', 'joint_label', 'joint_prediction', 'pair_index']
+
+
+def pair_index(source: int, target: int, count: int) -> int:
+    """Column of the pair source → target among ``count`` tasks: row by row through the matrix without its diagonal."""
+    if source == target:
+        raise ValueError(f'task {source} makes no pair with itself')
+    return source * (count - 1) + (target if target < source else target - 1)
+
+
+# ---- tasks in the joint space ----------------------------------------------------------------------------------------
+def _scaled(task: Task, values: Tensor) -> Tensor:
+    """Numbers (n, C, H, W) → about [0, 1]: from their declared range, else by the largest of each image."""
+    low, high = task.value_range  # type: ignore[attr-defined]
+    if low > -float('inf') and high < float('inf'):
+        return (values - low) / (high - low)
+    if low > -float('inf'):
+        return (values - low) / ((values - low).amax((1, 2, 3), keepdim=True) + 1e-12)
+    return values / (2 * values.abs().amax((1, 2, 3), keepdim=True) + 1e-12) + 0.5
+
+
+def joint_prediction(task: Task, logits: Tensor, uniform: Tensor | None = None) -> Tensor:
+    """A raw map (n, C, H, W) as the mapping network takes it, with gradient.
+
+    Classes: a straight-through sample of the predicted distribution, one-hot (Gumbel-softmax, temperature 1). One
+    logit: its sigmoid. Numbers of a bounded range (normals, albedo): that range as [0, 1]. Numbers bounded below
+    alone (depth): divided by the image's largest. Other numbers: symmetric about 0.5 by the image's largest
+    magnitude.
+
+    Args:
+        task: The map's task.
+        logits: Raw.
+        uniform: Draws in [0, 1) of the logits' shape, for classes.
+    """
+    if task.categorical and task.out_channels > 1:
+        if uniform is None:
+            raise ValueError(f"task '{task.name}': classes are sampled, which takes uniform draws")
+        # the complement keeps the precision where the exponential is small and the Gumbel draw large
+        exponential = -torch.log1p(-uniform.clamp_min(2.0**-25))
+        soft = (logits.log_softmax(1) - exponential.log()).softmax(1)
+        hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
+        return hard - soft.detach() + soft
+    if task.categorical:
+        return logits.sigmoid()
+    bounded = all(abs(v) < float('inf') for v in task.value_range)  # type: ignore[attr-defined]
+    return _scaled(task, task.predict(logits) if bounded else logits)
+
+
+def joint_label(task: Task, label: Tensor) -> Tensor:
+    """A label as the mapping network takes it, (n, C, H, W): as :func:`joint_prediction`, certain.
+
+    Unknown pixels are no class at all, or the number 0 before scaling; the published term has no mask.
+    """
+    if task.categorical:
+        known = label != IGNORE
+        classes = torch.where(known, label, 0)
+        if task.out_channels == 1:
+            return (classes == 1)[:, None].float()
+        return F.one_hot(classes, task.out_channels).permute(0, 3, 1, 2).float() * known[:, None]
+    return _scaled(task, torch.where(torch.isnan(label), 0.0, label))
+
+
+# ---- network ---------------------------------------------------------------------------------------------------------
+class RowNorm(nn.Module):
+    """Batch norm of batches of one: every row of a batch has its own statistics in training.
+
+    The running statistics, for evaluation, are what as many single rows one after another would leave. It is no
+    ``BatchNorm2d`` to the eye of tools that synchronise batch norms over processes: rows have nothing to share.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.frozen = False  # leaves the running statistics alone: a forward pass computed again
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer('running_mean', torch.zeros(channels))
+        self.register_buffer('running_var', torch.ones(channels))
+        self.register_buffer('num_batches_tracked', torch.tensor(0))
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """(P, C, h, w); ``scale`` and ``shift`` (P, C) act after the norm's own weight and bias."""
+        rows, channels = x.shape[:2]
+        weight, bias = self.weight.expand(rows, -1), self.bias.expand(rows, -1)
+        if scale is not None and shift is not None:
+            weight, bias = weight * scale, bias * scale + shift
+        if not self.training:
+            factor = (weight * torch.rsqrt(self.running_var + self.eps))[..., None, None]
+            return (x - self.running_mean[:, None, None]) * factor + bias[..., None, None]
+        mean, variance = x.new_zeros(2, rows * channels, dtype=self.running_mean.dtype)
+        out = F.batch_norm(
+            x.reshape(1, -1, *x.shape[2:]), mean, variance, weight.reshape(-1), bias.reshape(-1), True, 1.0, self.eps
+        )
+        if not self.frozen:
+            self._remember(mean.view(rows, -1), variance.view(rows, -1))
+        return out.view(x.shape)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        rows, momentum = len(mean), self.momentum
+        shares = momentum * (1 - momentum) ** torch.arange(rows - 1, -1, -1, device=mean.device, dtype=mean.dtype)
+        for running, seen in ((self.running_mean, mean), (self.running_var, variance)):
+            running.mul_((1 - momentum) ** rows).add_(shares @ seen)
+        self.num_batches_tracked += rows
+
+
+class PairUnit(nn.Module):
+    """3x3 convolution, row norm, scale and shift of the pair of tasks, ReLU.
+
+    Args:
+        cin, cout: Channels.
+        pairs: Number of ordered pairs; 0: no scale and shift.
+    """
+
+    def __init__(self, cin: int, cout: int, pairs: int = 0) -> None:
+        super().__init__()
+        self.conv, self.norm, self.pairs = nn.Conv2d(cin, cout, 3, padding=1), RowNorm(cout), pairs
+        if pairs:
+            self.gamma, self.beta = nn.Parameter(torch.ones(cout, pairs)), nn.Parameter(torch.zeros(cout, pairs))
+
+    def forward(self, x: Tensor, pair: Tensor | None = None) -> Tensor:
+        """(P, cin, h, w), ``pair`` (P,) → (P, cout, h, w)."""
+        film = (take_rows(self.gamma.T, pair), take_rows(self.beta.T, pair)) if self.pairs else ()
+        return F.relu(self.norm(self.conv(x), *film), inplace=True)
+
+
+class MappingNetwork(nn.Module):
+    """Maps of any task into one space, under the pair of tasks that is compared.
+
+    A convolution of its own takes in each task's maps; the rest, a SegNet encoder, is shared by all pairs and both
+    directions, and a pair has its own scale and shift after every norm. In training every row is normalised by its
+    own statistics, as in the published program, which runs one image and pair at a time.
+
+    Args:
+        tasks: Tasks in order.
+        filters: Channels of the five levels.
+        recompute: Keep no activations for the backward pass, compute them again.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, Task], filters: Sequence[int] = (64, 128, 256, 512, 512), recompute: bool = False
+    ) -> None:
+        super().__init__()
+        if len(filters) != len(ENCODER_UNITS):
+            raise ValueError(f'the mapping network has {len(ENCODER_UNITS)} levels, filters names {len(filters)}')
+        self.recompute, pairs = recompute, len(tasks) * (len(tasks) - 1)
+        self.inputs = nn.ModuleDict({n: PairUnit(t.out_channels, filters[0]) for n, t in tasks.items()})
+        self.levels = nn.ModuleList()
+        for level, (width, count) in enumerate(zip(filters, ENCODER_UNITS)):
+            before = filters[max(level - 1, 0)]
+            self.levels.append(nn.ModuleList(PairUnit(before if i == 0 else width, width, pairs) for i in range(count)))
+        xavier_(self)
+
+    def forward(self, maps: Mapping[str, Tensor], order: Tensor, pair: Tensor) -> Tensor:
+        """Rows of several tasks → the joint space.
+
+        Args:
+            maps: ``{task: (n, C, H, W)}``, H and W multiples of 32.
+            order: (P,), P = the sum of n: place of each row of the concatenated ``maps`` in the result.
+            pair: (P,): column of the pair of each row of the result.
+
+        Returns:
+            (P, ``filters[-1]``, H / 32, W / 32).
+        """
+        encoded = torch.cat([self.inputs[name](rows) for name, rows in maps.items()])
+        x = encoded[torch.argsort(order)]
+        for level in self.levels:
+            x = self._recomputed(level, x, pair) if self.recompute and x.requires_grad else _level(level, x, pair)
+        return x
+
+    def _recomputed(self, level: nn.ModuleList, x: Tensor, pair: Tensor) -> Any:
+        return checkpoint(
+            _level, level, x, pair, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen(level))
+        )
+
+
+def _level(units: nn.ModuleList, x: Tensor, pair: Tensor) -> Tensor:
+    for unit in units:
+        x = unit(x, pair)
+    return F.max_pool2d(x, 2)
+
+
+@contextmanager
+def _frozen(units: nn.ModuleList) -> Iterator[None]:
+    """Recompute without counting the rows twice in the running statistics."""
+    norms = [m for m in units.modules() if isinstance(m, RowNorm)]
+    for norm in norms:
+        norm.frozen = True
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.frozen = False

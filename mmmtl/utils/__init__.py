@@ -1,0 +1,1 @@
+"""What every room may need: files written whole, seeds, tables."""

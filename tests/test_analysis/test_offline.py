@@ -1,0 +1,239 @@
+"""Predictions in files: the digits of the evaluation that wrote them, and what other code writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmmtl.analysis.offline import evaluate_predictions
+from mmmtl.analysis.prediction_files import PredictionFolder, is_probability, read_prediction
+from mmmtl.apis import test as run_test
+from mmmtl.config import load_config
+from mmmtl.errors import ConfigError, FileError
+from mmmtl.evaluation import Records
+from mmmtl.evaluation.functional.flow import flow_figures, flow_sums
+
+from tests.test_evaluation.cases import make_tasks
+
+CONFIG = """
+default_scope = 'mmmtl'
+size = (32, 48)
+tasks = dict(
+    semseg=dict(type='SemanticSegmentation', classes=8),
+    human_parts=dict(type='HumanParts'),
+    saliency=dict(type='Saliency', metric=[dict(type='SaliencyMeasure', protocol=p)
+                                           for p in ('clean', 'upstream', 'toolkit')]),
+    normals=dict(type='SurfaceNormals'),
+    boundary=dict(type='Boundary', max_dist=0.03, metric=dict(type='BoundaryMeasure', max_dist=0.03, protocol='mti')),
+    depth=dict(type='Depth', max_depth=20.0),
+    optical_flow=dict(type='OpticalFlow'),
+    scene_flow=dict(type='SceneFlow'),
+    albedo=dict(type='Albedo', metric=[dict(type='ImageError', protocol=p) for p in ('clean', 'upstream')]),
+    shading=dict(type='Shading'))
+model = dict(
+    type='MultiTaskModel', tasks=tasks,
+    backbone=dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=size, patch_size=8,
+                  embed_dim=24, depth=2, num_heads=2, out_indices=(0, 1)),
+    neck=dict(type='LevelProjection', channels=12),
+    decoder=dict(type='PlainDecoder', channels=12, num_blocks=1))
+test_dataloader = dict(
+    batch_size=2, num_workers=0, sampler=dict(type='ExactSampler'),
+    dataset=dict(type='Diorama', length=4, scene_seed=1, size=size, tasks=tasks, test_mode=True,
+                 pipeline=[dict(type='Normalize'), dict(type='PackMTLInputs')]))
+test_cfg = dict(type='TestLoop')
+test_evaluator = dict(type='MultiTaskMetric')
+randomness = dict(seed=0)
+"""
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    """(folder of the config, figures of an untrained network on ten tasks); its predictions are in ``out``."""
+    root = tmp_path_factory.mktemp('offline')
+    (root / 'ten.py').write_text(CONFIG)
+    metrics = run_test(load_config(str(root / 'ten.py')), None, str(root / 'work'), out=str(root / 'out'))
+    return root, metrics
+
+
+def test_files_give_the_same_digits_for_all_ten_tasks(written):
+    root, metrics = written
+    assert {name.split('/')[0] for name in metrics} == set(make_tasks())
+    again = evaluate_predictions(load_config(str(root / 'ten.py')), str(root / 'out'))
+    assert json.dumps(again, sort_keys=True) == json.dumps(metrics, sort_keys=True)
+    assert json.loads((root / 'out' / 'metrics.json').read_text()) == again
+    recorded = Records.load(str(root / 'out' / 'records.npz')).figures()
+    assert recorded == {name: value for name, value in metrics.items() if 'median' not in name}
+
+
+def test_probabilities_are_also_written_as_published_tools_read_them(written):
+    root, metrics = written
+    assert sorted(p.name for p in (root / 'out' / 'uint8').iterdir()) == ['boundary', 'saliency']
+    for name in ('boundary', 'saliency'):
+        for path in (root / 'out' / name).glob('*.npy'):
+            eight_bits = cv2.imread(str(root / 'out' / 'uint8' / name / f'{path.stem}.png'), cv2.IMREAD_UNCHANGED)
+            np.testing.assert_array_equal(eight_bits, np.floor(np.float32(255) * np.load(path)[0]))
+    # boundary figures rest on these eight bits, so they are the same from them
+    config = load_config(str(root / 'ten.py'))
+    found = evaluate_predictions(config, str(root / 'out' / 'uint8'), tasks=['boundary'])
+    assert found == {name: value for name, value in metrics.items() if name.startswith('boundary')}
+
+
+def test_the_script_and_some_of_the_tasks(written, root_dir, tmp_path):
+    root, metrics = written
+    done = subprocess.run(
+        [
+            sys.executable,
+            'tools/analysis_tools/eval_predictions.py',
+            str(root / 'ten.py'),
+            str(root / 'out'),
+            '--tasks',
+            'depth',
+            'semseg',
+            '--work-dir',
+            str(tmp_path),
+        ],
+        cwd=root_dir,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / 'metrics.json').read_text())
+    assert found == {name: value for name, value in metrics.items() if name.split('/')[0] in ('depth', 'semseg')}
+    assert 'RMSE' in done.stdout
+
+
+def test_options_on_the_command_line(written, root_dir, tmp_path):
+    """A protocol and a reference for Δm, as the documentation gives them."""
+    root, metrics = written
+    options = {
+        'tasks.semseg.metric.type': 'MeanIoU',
+        'tasks.semseg.metric.num_classes': 8,
+        'tasks.semseg.metric.protocol': 'upstream',
+        'test_evaluator.reference': str(root_dir / 'configs' / '_base_' / 'references' / 'pascal_r18_one.py'),
+    }
+    config = load_config(str(root / 'ten.py'), options)
+    found = evaluate_predictions(config, str(root / 'out'), str(tmp_path))
+    assert 'semseg/mIoU_upstream' in found and 'semseg/mIoU' not in found
+    assert 'delta_m' not in found  # the reference has the plain figure
+    del options['tasks.semseg.metric.type'], options['tasks.semseg.metric.num_classes']
+    options.pop('tasks.semseg.metric.protocol')
+    options['test_evaluator.reference'] = str(tmp_path / 'metrics.json')
+    (tmp_path / 'metrics.json').write_text(json.dumps({'semseg/mIoU': 2 * metrics['semseg/mIoU'], 'depth/delta1': 0.5}))
+    found = evaluate_predictions(load_config(str(root / 'ten.py'), options), str(root / 'out'), str(tmp_path / 'b'))
+    assert found['delta_m'] == pytest.approx(-50.0)  # depth is compared by its headline, which the reference lacks
+
+
+def test_mistakes(written, tmp_path):
+    root, _ = written
+    config = load_config(str(root / 'ten.py'))
+    with pytest.raises(FileNotFoundError, match='there is no folder of predictions'):
+        evaluate_predictions(config, str(tmp_path / 'none'))
+    with pytest.raises(ConfigError, match="'dept' is not a task of the test set .*Did you mean 'depth'"):
+        evaluate_predictions(config, str(root / 'out'), tasks=['dept'])
+    with pytest.raises(ConfigError, match='has no folder human_parts.* with predictions of task'):
+        (tmp_path / 'semseg').mkdir()
+        evaluate_predictions(config, str(tmp_path), tasks=['semseg', 'human_parts'])
+    with pytest.raises(
+        FileError, match=r"expected the prediction of task 'semseg' for sample '.*' \(.npy, .*found no such"
+    ):
+        evaluate_predictions(config, str(tmp_path), tasks=['semseg'])
+    with pytest.raises(ConfigError, match="formats: 'dpth' is not a task of this data. Did you mean 'depth'"):
+        evaluate_predictions(config, str(root / 'out'), formats={'dpth': {'scale': 1}})
+    with pytest.raises(ConfigError, match="formats.depth: unknown entry 'scal'. Did you mean 'scale'"):
+        evaluate_predictions(config, str(root / 'out'), formats={'depth': {'scal': 1}})
+
+
+# ---- what other code writes ------------------------------------------------------------------------------------------
+@pytest.fixture(scope='module')
+def tasks():
+    return make_tasks()
+
+
+def test_which_tasks_predict_probabilities(tasks):
+    assert [name for name, task in tasks.items() if is_probability(task)] == ['saliency', 'boundary']
+
+
+def test_class_maps(tasks, tmp_path):
+    ids = np.random.default_rng(0).integers(0, 5, (6, 8)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / 'grey.png'), ids)
+    palette = Image.fromarray(ids, mode='P')
+    palette.putpalette([(7 * i) % 256 for i in range(768)])
+    palette.save(tmp_path / 'palette.png')
+    np.save(tmp_path / 'map.npy', ids[None].astype(np.int32))
+    for name in ('grey.png', 'palette.png', 'map.npy'):
+        found = read_prediction(str(tmp_path / name), tasks['semseg'])
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, ids)
+    np.testing.assert_array_equal(read_prediction(str(tmp_path / 'grey.png'), tasks['semseg'], offset=-1), ids - 1.0)
+    np.save(tmp_path / 'soft.npy', np.zeros((3, 6, 8)))
+    with pytest.raises(FileError, match=r"soft.npy: task 'semseg' expects class ids \(H, W\), found float64"):
+        read_prediction(str(tmp_path / 'soft.npy'), tasks['semseg'])
+
+
+def test_probability_maps(tasks, tmp_path):
+    value = np.random.default_rng(0).integers(0, 256, (6, 8)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / 'a.png'), value)
+    cv2.imwrite(str(tmp_path / 'wide.png'), value.astype(np.uint16) * 257)
+    cv2.imwrite(str(tmp_path / 'colour.png'), np.repeat(value[..., None], 3, 2))
+    for name in ('a.png', 'wide.png', 'colour.png'):
+        np.testing.assert_array_equal(read_prediction(str(tmp_path / name), tasks['saliency'])[0], value / 255)
+
+
+def test_values(tasks, tmp_path):
+    rng = np.random.default_rng(0)
+    value = rng.random((3, 6, 8)).astype(np.float32)
+    np.save(tmp_path / 'planes.npy', value)
+    np.save(tmp_path / 'pixels.npy', value.transpose(1, 2, 0))
+    for name in ('planes.npy', 'pixels.npy'):
+        np.testing.assert_array_equal(read_prediction(str(tmp_path / name), tasks['albedo']), value)
+    picture = rng.integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / 'picture.png')
+    stored = picture.transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(read_prediction(str(tmp_path / 'picture.png'), tasks['albedo']), stored)
+    np.testing.assert_allclose(read_prediction(str(tmp_path / 'picture.png'), tasks['normals']), 2 * stored - 1)
+    millimetres = rng.integers(0, 65536, (6, 8)).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / 'depth.png'), millimetres)
+    found = read_prediction(str(tmp_path / 'depth.png'), tasks['depth'], scale=0.001)
+    np.testing.assert_allclose(found[0], millimetres / 1000)
+    with pytest.raises(FileError, match='what the numbers of a picture mean must be said .*formats.depth.scale'):
+        read_prediction(str(tmp_path / 'depth.png'), tasks['depth'])
+    with pytest.raises(FileError, match=r"planes.npy: task 'depth' expects 1 channel\(s\), found shape \(3, 6, 8\)"):
+        read_prediction(str(tmp_path / 'planes.npy'), tasks['depth'])
+
+
+def test_kitti_flow_pictures(tasks, tmp_path):
+    """Three 16-bit channels: u, v, validity."""
+    flow = np.random.default_rng(0).integers(-300, 300, (5, 7, 2)) / 64
+    stored = np.concatenate([flow * 64 + 32768, np.ones((5, 7, 1))], 2).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / 'flow.png'), stored[..., ::-1])
+    found = read_prediction(str(tmp_path / 'flow.png'), tasks['optical_flow'], scale=1 / 64, offset=-512)
+    np.testing.assert_array_equal(found, flow.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize('name', ['0000000-flow_01.flo', '00001_flow.flo'])
+def test_real_middlebury_files(tasks, shared_dir, name):
+    path = shared_dir / 'data' / 'optical_flow' / 'mmflow' / 'tests' / 'data' / name
+    raw = path.read_bytes()
+    assert raw[:4] == b'PIEH'
+    width, height = np.frombuffer(raw[4:12], '<i4')
+    wanted = np.frombuffer(raw[12:], '<f4').reshape(height, width, 2)
+    found = read_prediction(str(path), tasks['optical_flow'])
+    np.testing.assert_array_equal(found, wanted.transpose(2, 0, 1))
+    off = flow_figures(flow_sums((found + np.float32([[[3]], [[4]]])).reshape(2, -1), found.reshape(2, -1)), 2)
+    assert off['EPE'] == pytest.approx(5.0, rel=1e-6)
+
+
+def test_folders_by_alias_and_ids_with_slashes(tasks, tmp_path):
+    (tmp_path / 'sal' / 'town').mkdir(parents=True)
+    value = np.full((4, 5), 51, np.uint8)
+    cv2.imwrite(str(tmp_path / 'sal' / 'town' / 'a.png'), value)
+    cv2.imwrite(str(tmp_path / 'sal' / 'b.png'), value * 2)
+    folder = PredictionFolder(str(tmp_path), {'saliency': tasks['saliency']})
+    assert folder.read('town/a', 'saliency').max() == 0.2 and folder.read('other/b', 'saliency').max() == 0.4

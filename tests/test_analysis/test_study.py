@@ -1,0 +1,146 @@
+"""Studies: what runs there are, skipping and going on, the table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmmtl.analysis.study import execute, read_study, run_study, study_table
+from mmmtl.errors import ConfigError
+from mmmtl.evaluation.functional.delta_m import delta_m
+
+CONTENT = """
+study = dict(
+    title='Two ways', about='Small.', reference='alone', seeds=[0, 1], options={options},
+    rows={{
+        'alone': dict(config='model.py', per_task=True),
+        'all tasks': dict(config='model.py', options={{'max_iters': 2}})}})
+"""
+# what stands for a run: figures that depend on its name
+STAND_IN = """
+import json, pathlib, sys
+root, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+if (root / 'broken').exists() and 'all' in name:
+    sys.exit('broken')
+with open(root / 'calls', 'a') as file:
+    file.write(name + chr(10))
+seed = float(name[-1])
+figures = {'semseg/mIoU': 0.5, 'depth/RMSE': 2.0, 'boundary/odsF': 0.25, 'depth/relErr': 0.125}
+if 'all' in name:
+    figures = {'semseg/mIoU': 0.6 + seed / 10, 'depth/RMSE': 1.0, 'boundary/odsF': 0.5, 'depth/relErr': 0.5}
+else:
+    task = name.split('_')[1]
+    figures = {k: v for k, v in figures.items() if k.startswith(task)}
+(root / name / 'metrics.json').write_text(json.dumps(figures))
+"""
+
+
+@pytest.fixture
+def study(tiny_config):
+    path = Path(tiny_config).parent / 'study.py'
+    config = Path(tiny_config).name
+    path.write_text(CONTENT.format(options={}).replace('model.py', config))
+    return path
+
+
+def stand_in(tmp_path: Path, root: Path) -> list[str]:
+    script = tmp_path / 'stand_in.py'
+    script.write_text(STAND_IN)
+    return [sys.executable, str(script), str(root)]
+
+
+def test_runs_are_planned_by_row_seed_and_task(study, tmp_path):
+    runs = read_study(str(study)).runs(tmp_path)
+    names = [r.name for r in runs]
+    assert names[:4] == ['alone_semseg_seed0', 'alone_depth_seed0', 'alone_boundary_seed0', 'all-tasks_seed0']
+    assert len(names) == 8
+    assert runs[1].options['only_tasks'] == ['depth']
+    assert runs[1].options['train_dataloader.dataset.drop_unlabelled'] is True
+    assert runs[3].options == {'max_iters': 2}
+
+
+def test_what_is_done_is_skipped_and_what_failed_is_named(study, tmp_path):
+    root = tmp_path / 'runs'
+    root.mkdir()
+    (root / 'broken').touch()
+    command = stand_in(tmp_path, root)
+    assert run_study(str(study), str(root), 2, command) == ['all-tasks_seed0', 'all-tasks_seed1']
+    assert 'broken' in (root / 'all-tasks_seed0' / 'run.log').read_text()
+    (root / 'broken').unlink()
+    assert run_study(str(study), str(root), 1, command) == []
+    calls = (root / 'calls').read_text().split()
+    assert len(calls) == len(set(calls)) == 8
+
+
+def test_table_of_means_deviations_and_gains(study, tmp_path):
+    root = tmp_path / 'runs'
+    run_study(str(study), str(root), 1, stand_in(tmp_path, root))
+    out = tmp_path / 'results' / 'table.md'
+    text = study_table(str(study), str(root), str(out))
+    assert out.read_text() == text
+    row = next(line for line in text.splitlines() if line.startswith('| all tasks'))
+    # (20 + 50 + 100) / 3 and (40 + 50 + 100) / 3
+    assert '0.6500 ± 0.0707' in row and '1.0000 ± 0.0000' in row and '+60.00 ± 4.71' in row
+    assert '| depth/relErr ↓ | 0.1250 ± 0.0000 | 0.5000 ± 0.0000 |' in text
+    numbers = json.loads(out.with_suffix('.json').read_text())
+    alone = numbers['figures']['alone'][0]
+    better = {'semseg/mIoU': True, 'depth/RMSE': False, 'boundary/odsF': True}
+    expected = delta_m(numbers['figures']['all tasks'][1], {k: alone[k] for k in better}, better).value
+    assert numbers['delta_m']['all tasks'][1] == pytest.approx(expected)
+
+
+def test_a_row_without_all_its_runs_is_left_out(study, tmp_path):
+    root = tmp_path / 'runs'
+    run_study(str(study), str(root), 1, stand_in(tmp_path, root))
+    for seed in (0, 1):
+        (root / f'alone_depth_seed{seed}' / 'metrics.json').unlink()
+    text = study_table(str(study), str(root))
+    assert '| alone' not in text and '| all tasks' in text
+
+
+def test_other_options_do_not_mix_with_what_is_there(study, tmp_path):
+    root = tmp_path / 'runs'
+    run_study(str(study), str(root), 1, stand_in(tmp_path, root))
+    study.write_text(study.read_text().replace('options={},', "options={'max_iters': 3},"))
+    with pytest.raises(ConfigError, match='other options .max_iters.*delete it'):
+        run_study(str(study), str(root), 1, stand_in(tmp_path, root))
+
+
+def test_a_run_trains_evaluates_and_goes_on(study, tmp_path):
+    runs = {r.name: r for r in read_study(str(study)).runs(tmp_path)}
+    run = runs['alone_depth_seed0']
+    execute(run, tmp_path)
+    figures = json.loads((tmp_path / run.name / 'metrics.json').read_text())
+    assert 'depth/RMSE' in figures and 'semseg/mIoU' not in figures
+    (tmp_path / run.name / 'metrics.json').unlink()
+    execute(run, tmp_path)  # from the last checkpoint: evaluation alone
+    assert json.loads((tmp_path / run.name / 'metrics.json').read_text()) == figures
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (("title='Two ways', ", ''), 'lacks .*title'),
+        (("reference='alone'", "reference='alnoe'"), "Did you mean 'alone'"),
+        (('seeds=', 'seed='), "no entry 'seed'.*'seeds'"),
+        (('study =', 'other ='), "holds no 'study"),
+    ],
+)
+def test_mistakes_in_a_study_are_told(study, change, message):
+    study.write_text(study.read_text().replace(*change))
+    with pytest.raises(ConfigError, match=message):
+        read_study(str(study))
+    with pytest.raises(FileNotFoundError, match='no study'):
+        read_study(str(study.with_name('none.py')))
+
+
+@pytest.mark.parametrize('name', ['diorama_onelabel', 'camvid_onelabel'])
+def test_studies_of_the_project(root_dir, name, tmp_path):
+    study = read_study(str(root_dir / 'configs' / 'studies' / f'{name}.py'))
+    runs = study.runs(tmp_path)
+    assert len(runs) == 3 * (len(study.tasks()) + 4)
+    assert all(Path(run.config).is_file() for run in runs)
+    assert all(run.options['label_map'].endswith('labels.json') for run in runs)
