@@ -28,15 +28,6 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import package_utils
 
-__all__ = [
-    'apply_shims',
-    'enable_mmseg',
-    'init_cpu_dist',
-    'register_safe_globals',
-    'replace_pkg_resources',
-    'stub_mmcv_ops',
-]
-
 _BUFFER_METHODS = ('min', 'max', 'current', 'mean', 'statistics', 'update')
 _DTYPES = (
     'bool',

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ['CheckpointError', 'ConfigError', 'FileError', 'InputError', 'LabelError', 'UserError', 'suggest']
-
 
 class UserError(Exception):
     """What a person can put right; the message names the place, the value and the remedy.

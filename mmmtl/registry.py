@@ -16,28 +16,6 @@ from mmengine.registry import build_from_cfg
 
 from mmmtl.errors import ConfigError, suggest
 
-__all__ = [
-    'BALANCERS',
-    'DATASETS',
-    'DATA_SAMPLERS',
-    'EVALUATOR',
-    'HOOKS',
-    'LABEL_SAMPLERS',
-    'LOOPS',
-    'METRICS',
-    'MODELS',
-    'OPTIMIZERS',
-    'OPTIM_WRAPPERS',
-    'OPTIM_WRAPPER_CONSTRUCTORS',
-    'PARAM_SCHEDULERS',
-    'TASKS',
-    'TRANSFORMS',
-    'VISBACKENDS',
-    'VISUALIZERS',
-    'Registry',
-    'unknown_arguments',
-]
-
 
 def _initialisers(factory: Any) -> list[Any]:
     """What receives the arguments of ``factory``: a class and, where ``**kwargs`` hands them on, its parents.

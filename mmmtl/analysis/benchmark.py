@@ -25,8 +25,6 @@ from mmmtl.utils.tables import format_table
 
 from .complexity import count_complexity, input_size, parts_of
 
-__all__ = ['Benchmark', 'Speed', 'interleaved', 'matmul_peak', 'part_times', 'peak_memory', 'random_targets']
-
 MODES = ('predict', 'train')
 
 

@@ -16,8 +16,6 @@ from mmmtl.evaluation.functional.boundary.counts import average_precision, best_
 from mmmtl.evaluation.functional.boundary.evaluate import BoundarySettings, image_counts
 from mmmtl.evaluation.functional.boundary.labels import LABEL_KINDS, segmentation_boundary
 
-__all__ = ['BoundaryCounts', 'evaluate_folder', 'read_labels', 'read_prediction']
-
 _PREDICTIONS = ('.png', '.npy')
 _LABELS = ('.mat', '.png', '.npy')
 

@@ -14,8 +14,6 @@ from mmmtl.evaluation.functional.image_list import read_image_list
 
 from .boundary_files import BoundaryCounts, evaluate_folder
 
-__all__ = ['evaluate_command', 'format_figures']
-
 
 def evaluate_command(
     pred_dir: str,

@@ -14,8 +14,6 @@ from mmmtl.registry import DATASETS
 from mmmtl.utils.files import safe_name, write_png
 from mmmtl.visualization import input_photograph, normalisation_of, panel_of_sample
 
-__all__ = ['browse_dataset']
-
 
 def browse_dataset(
     cfg: Config, out_dir: str, split: str = 'train', number: int | None = 16, start: int = 0, draws: int = 1

@@ -13,8 +13,6 @@ from mmmtl.evaluation.functional.delta_m import DeltaM, delta_m, mean_and_std
 from mmmtl.evaluation.metrics.records import ImageTable, Records
 from mmmtl.evaluation.metrics.references import Reference, directions_of, read_metrics
 
-__all__ = ['RECORDS_FILE', 'Difference', 'bootstrap', 'compare_runs', 'delta_m_of_runs']
-
 RECORDS_FILE = 'records.npz'
 """Name of the file of per-image states in a run's folder."""
 

@@ -16,8 +16,6 @@ from mmmtl.evaluation.metrics.references import directions_of, read_reference
 from mmmtl.utils.files import write_json
 from mmmtl.utils.tables import format_table
 
-__all__ = ['comparison_table', 'delta_m_table']
-
 
 def delta_m_table(runs: Sequence[str], reference: str, figures: Sequence[str] | None = None, rows: bool = False) -> str:
     """Δm of runs (mean ± standard deviation over several), by figure.

@@ -20,8 +20,6 @@ from mmmtl.apis.model import build_model, forget_pretrained, quiet
 from mmmtl.errors import ConfigError
 from mmmtl.utils.tables import format_table
 
-__all__ = ['Complexity', 'count_complexity', 'input_size']
-
 _LAYERS = ('convolution', 'addmm', 'mm', '_linear_pointwise')
 """Operators of convolutions and linear layers; the remaining ones (bmm, attention) are products of activations."""
 

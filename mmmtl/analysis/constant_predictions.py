@@ -12,8 +12,6 @@ from mmmtl.evaluation import MultiTaskMetric
 from mmmtl.evaluation.metrics.references import headline_figure
 from mmmtl.structures import MTLDataSample
 
-__all__ = ['best_constants']
-
 
 def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> dict[str, float]:
     """The best figures that one value everywhere reaches on a data set, value by value chosen with its labels in sight.

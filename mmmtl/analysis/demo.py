@@ -17,8 +17,6 @@ from mmmtl.utils.tables import format_table
 from .constant_predictions import best_constants
 from .logs import plot_logs, read_log
 
-__all__ = ['comparison_table', 'run_demo']
-
 
 def run_demo(config: str, work_dir: str, cfg_options: Mapping[str, Any] | None = None, panels: int = 12) -> str:
     """Train, evaluate on held-out scenes, draw panels and the loss curve.

@@ -14,8 +14,6 @@ import numpy as np
 from mmmtl.errors import ConfigError
 from mmmtl.utils.files import write_atomically
 
-__all__ = ['RunLog', 'plot_logs', 'read_log', 'summarize_log']
-
 Curve = dict[int, float]
 
 PALETTE = ('#0969da', '#cf222e', '#1a7f37', '#9a6700', '#8250df', '#bf3989', '#57606a')

@@ -20,8 +20,6 @@ from mmmtl.utils.files import write_json
 
 from .prediction_files import PredictionFolder
 
-__all__ = ['evaluate_predictions']
-
 
 def evaluate_predictions(
     cfg: Config,

@@ -14,8 +14,6 @@ from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.tasks import Task
 from mmmtl.utils.files import safe_name
 
-__all__ = ['PredictionFolder', 'is_probability', 'read_prediction']
-
 SUFFIXES = ('.npy', '.png', '.flo', '.tif', '.tiff')
 
 

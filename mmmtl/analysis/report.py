@@ -18,8 +18,6 @@ from .logs import plot_logs, read_log
 from .report_page import report_page
 from .report_tables import RECORDS, ReportData, collect_report, write_tables
 
-__all__ = ['chosen_images', 'draw_chosen', 'make_report', 'record_images']
-
 IMAGES = 3
 """How many of the worst and of the best images of each task are shown."""
 

@@ -13,8 +13,6 @@ from mmmtl.version import __version__
 
 from .report_tables import ClassTable, ReportData, TaskReport
 
-__all__ = ['report_page']
-
 Panels = Mapping['tuple[str, str]', str]
 """(task, or '' for all of them, and sample id) → path relative to the page."""
 

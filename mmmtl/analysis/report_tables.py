@@ -18,8 +18,6 @@ from mmmtl.evaluation.functional.segmentation import class_accuracy, class_iou
 from mmmtl.evaluation.metrics import Records
 from mmmtl.utils.files import write_atomically, write_json
 
-__all__ = ['ReportData', 'TaskReport', 'collect_report', 'write_tables']
-
 RECORDS = 'records.npz'
 
 

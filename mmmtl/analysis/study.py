@@ -30,8 +30,6 @@ from mmmtl.tasks import build_tasks
 from mmmtl.utils.files import write_json
 from mmmtl.version import __version__
 
-__all__ = ['Run', 'Study', 'read_study', 'run_study', 'study_table']
-
 
 @dataclass(frozen=True)
 class Run:

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from mmmtl.errors import CheckpointError
 
-__all__ = ['Fit', 'compare_state', 'load_checkpoint', 'read_checkpoint', 'state_of']
-
 _SHOWN = 3
 
 

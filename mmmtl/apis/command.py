@@ -10,8 +10,6 @@ from typing import Any
 
 from mmmtl.errors import CheckpointError, ConfigError, FileError, InputError, LabelError
 
-__all__ = ['run_command']
-
 MISTAKES = (ConfigError, CheckpointError, InputError, LabelError, FileError, FileNotFoundError)
 
 

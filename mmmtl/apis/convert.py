@@ -23,16 +23,6 @@ from mmmtl.utils.published_files import read_published
 from .checkpoint import compare_state
 from .model import build_model, forget_pretrained
 
-__all__ = [
-    'METHODS',
-    'Conversion',
-    'Method',
-    'convert_checkpoint',
-    'convert_state',
-    'nearest_config',
-    'published_names',
-]
-
 ConvertFunction = Callable[[Mapping[str, Tensor], Mapping[str, str]], 'tuple[dict[str, Tensor], list[str], list[str]]']
 
 

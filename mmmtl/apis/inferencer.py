@@ -24,8 +24,6 @@ from mmmtl.visualization import draw_exhibit, draw_panel, write_raw
 from .inputs import ImageInput, Source, gather_inputs
 from .model import init_model
 
-__all__ = ['Inferencer', 'Result']
-
 
 @dataclass
 class Result:

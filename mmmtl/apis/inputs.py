@@ -15,8 +15,6 @@ from PIL import Image, ImageOps
 from mmmtl.datasets.io.label_files import read_image
 from mmmtl.errors import InputError, suggest
 
-__all__ = ['ImageInput', 'gather_inputs']
-
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 Source = Union[str, Path, np.ndarray]

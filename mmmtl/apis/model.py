@@ -21,8 +21,6 @@ from mmmtl.registry import MODELS
 
 from .checkpoint import load_checkpoint
 
-__all__ = ['build_model', 'init_model']
-
 
 def build_model(cfg: Config, check: bool = True, initialize: bool = True) -> nn.Module:
     """Build the network of a config, with its weights drawn as the config says.

@@ -16,8 +16,6 @@ from mmmtl.utils.files import write_atomically
 from .checkpoint import auxiliary_prefixes, plain_state, read_checkpoint
 from .model import build_model, forget_pretrained
 
-__all__ = ['publish_model']
-
 
 def publish_model(source: str, target: str, drop_aux: bool = False) -> str:
     """Write the weights of a checkpoint without optimiser and logs.

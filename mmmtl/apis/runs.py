@@ -14,8 +14,6 @@ from mmengine.runner import Runner
 from mmmtl.config.modules import register_all_modules
 from mmmtl.ops.allocator import keep_freed_memory
 
-__all__ = ['TRAIN_SECTIONS', 'VAL_SECTIONS', 'default_work_dir', 'make_runner', 'prepare']
-
 TRAIN_SECTIONS = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
 VAL_SECTIONS = ('val_dataloader', 'val_cfg', 'val_evaluator')
 

@@ -26,8 +26,6 @@ from .checkpoint import load_checkpoint, state_of
 from .model import forget_pretrained
 from .runs import TRAIN_SECTIONS, VAL_SECTIONS, drop_sections, make_runner, prepare, rename
 
-__all__ = ['metrics_table', 'test']
-
 
 def test(
     cfg: Config,

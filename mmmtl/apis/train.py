@@ -18,8 +18,6 @@ from .checkpoint import compare_state, read_checkpoint, state_of
 from .model import build_model, forget_pretrained
 from .runs import make_runner, prepare
 
-__all__ = ['train']
-
 _AMP_WRAPPERS = ('AutocastOptimWrapper', 'AmpOptimWrapper')
 
 

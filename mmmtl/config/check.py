@@ -14,8 +14,6 @@ from mmmtl.errors import ConfigError, suggest
 from .modules import register_all_modules
 from .schema import Component, allowed_keys, components, plain_keys, resolve, section_keys
 
-__all__ = ['check_config']
-
 PARTS = {
     'model': ('tasks', 'model', 'model_wrapper_cfg'),
     'train': (

@@ -17,8 +17,6 @@ from .options import check_options, find_copies, forget_names, keep_tasks, put_c
 from .schema import section_keys
 from .sources import assignments, follow_changes
 
-__all__ = ['load_config']
-
 _SECTIONS = section_keys() - {'tasks', 'data_root', 'label_sampler', 'vis_backends'}
 """Sections are never followed: after ``test_dataloader = val_dataloader`` the two go their own ways."""
 

@@ -6,8 +6,6 @@ import importlib
 import warnings
 from importlib.metadata import EntryPoint, entry_points
 
-__all__ = ['PLUGIN_GROUP', 'register_all_modules']
-
 PLUGIN_GROUP = 'mmmtl.plugins'
 """Entry points of this group are imported, so that what they register can be named in configs."""
 

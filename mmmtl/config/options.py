@@ -10,8 +10,6 @@ from mmmtl.errors import ConfigError, suggest
 
 from .schema import Component, allowed_keys, anywhere, components, join, plain_keys, section_keys
 
-__all__ = ['check_options', 'find_copies', 'forget_names', 'keep_tasks', 'put_copies']
-
 
 def check_options(config: Mapping, options: Mapping[str, Any]) -> None:
     """Refuse keys that name no place in ``config``.

@@ -17,8 +17,6 @@ from mmmtl import registry as own
 
 from .signatures import accepted_arguments
 
-__all__ = ['Component', 'allowed_keys', 'anywhere', 'components', 'join', 'resolve', 'section_keys']
-
 SECTIONS = {
     'model': own.MODELS,
     'tasks': own.TASKS,

@@ -10,8 +10,6 @@ from typing import Any
 from .load import load_config
 from .sources import assignments, get_path, source_of
 
-__all__ = ['config_with_sources']
-
 
 def config_with_sources(path: str | Path, cfg_options: Mapping[str, Any] | None = None) -> list[tuple[str, str, str]]:
     """Every value of a config and where it comes from.

@@ -10,8 +10,6 @@ from typing import Any
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-__all__ = ['accepted_arguments']
-
 _FORWARDS = {CheckpointHook: Runner.save_checkpoint}
 """Classes that keep their ``**kwargs`` for one function."""
 

@@ -13,8 +13,6 @@ from typing import Any
 
 from mmmtl.errors import ConfigError, suggest
 
-__all__ = ['Assignment', 'assignments', 'follow_changes', 'get_path', 'source_of']
-
 _BUILTINS = {
     'dict': dict,
     'list': list,

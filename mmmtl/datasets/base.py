@@ -19,8 +19,6 @@ from mmmtl.utils.seeding import stable_hash
 
 from .label_samplers import LabelSampler, save_label_map
 
-__all__ = ['MTLDataset']
-
 
 class MTLDataset(BaseDataset):
     """Images with dense labels for several tasks, any of which may be missing.

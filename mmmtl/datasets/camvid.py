@@ -14,8 +14,6 @@ from mmmtl.tasks import IGNORE
 
 from .base import MTLDataset
 
-__all__ = ['CamVid']
-
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 

@@ -14,8 +14,6 @@ from mmmtl.registry import DATASETS
 from .listed import ListedDataset
 from .street_classes import CITYSCAPES_IDS, STREET_CLASSES, STREET_PALETTE, ids_to_classes
 
-__all__ = ['Cityscapes']
-
 IMAGE, LABEL = '_leftImg8bit.png', '_gtFine_labelIds.png'
 
 

@@ -14,8 +14,6 @@ from mmmtl.registry import DATASETS
 
 from .listed import ListedDataset
 
-__all__ = ['DIODE']
-
 
 @DATASETS.register_module()
 class DIODE(ListedDataset):

@@ -18,8 +18,6 @@ from mmmtl.registry import DATASETS
 
 from .listed import ListedDataset
 
-__all__ = ['FlyingThings3D', 'scatter']
-
 
 def scatter(
     values: np.ndarray, points: np.ndarray, camera: tuple[float, float, float], size: tuple[int, int]

@@ -17,8 +17,6 @@ from mmmtl.tasks import IGNORE, Task
 
 from .base import MTLDataset
 
-__all__ = ['FolderDataset']
-
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 LABEL_SUFFIXES = ('.png', '.npy', '.flo', '.tif', '.tiff', '.bmp')
 

@@ -17,8 +17,6 @@ from mmmtl.registry import DATASETS
 
 from .listed import ListedDataset
 
-__all__ = ['Hypersim', 'hypersim_files', 'intrinsic_unknown']
-
 FRAME = re.compile(r'^(?:(.*)/)?rgb_(cam_\d+_fr\d+)\.png$')
 FILES = {
     'depth': 'depth_plane_{}.png',

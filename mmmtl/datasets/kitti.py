@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['benchmark_crop']
-
 
 def benchmark_crop(array: np.ndarray, height: int = 352, width: int = 1216) -> np.ndarray:
     """The bottom ``height`` rows and middle ``width`` columns of (..., H, W) maps."""

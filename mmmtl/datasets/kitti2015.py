@@ -17,8 +17,6 @@ from mmmtl.registry import DATASETS
 from .kitti import benchmark_crop
 from .listed import ListedDataset
 
-__all__ = ['KITTI2015', 'points_of_disparity', 'read_camera']
-
 BASELINE = 0.54
 """Metres between the two cameras."""
 

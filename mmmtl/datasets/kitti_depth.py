@@ -16,8 +16,6 @@ from mmmtl.registry import DATASETS
 from .kitti import benchmark_crop
 from .listed import ListedDataset
 
-__all__ = ['KITTIDepth', 'evaluation_window']
-
 WINDOWS = {
     'eigen': (0.3324324, 0.91351351, 0.0359477, 0.96405229),
     'garg': (0.40810811, 0.99189189, 0.03594771, 0.96405229),

@@ -20,8 +20,6 @@ from mmmtl.errors import suggest
 from mmmtl.registry import LABEL_SAMPLERS
 from mmmtl.utils.seeding import stable_hash
 
-__all__ = ['FullLabels', 'LabelMap', 'LabelSampler', 'OneLabel', 'RandomLabels', 'save_label_map', 'read_label_map']
-
 Assignment = dict[str, tuple[str, ...]]
 
 

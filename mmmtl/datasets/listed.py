@@ -12,8 +12,6 @@ from mmmtl.errors import FileError
 
 from .base import MTLDataset
 
-__all__ = ['ListedDataset']
-
 
 class ListedDataset(MTLDataset):
     """Samples from a split file of relative paths, in the form the data set was published with.

@@ -17,8 +17,6 @@ from mmmtl.registry import DATASETS
 from .hypersim import intrinsic_unknown
 from .listed import ListedDataset
 
-__all__ = ['MIDIntrinsics']
-
 LABELS = ('_albedo', '_shading', '_scaled_only')
 
 

@@ -12,8 +12,6 @@ from mmmtl.tasks import Task
 
 from .base import MTLDataset
 
-__all__ = ['MixedDataset']
-
 
 @DATASETS.register_module()
 class MixedDataset(ConcatDataset):

@@ -16,8 +16,6 @@ from mmmtl.tasks import IGNORE
 
 from .base import MTLDataset
 
-__all__ = ['CityscapesMTAN', 'NYUDMTAN']
-
 
 class _MTAN(MTLDataset):
     """``data_root/{train,val}/{image,...}/NUMBER.npy``; the sample id is the number."""

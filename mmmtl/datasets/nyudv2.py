@@ -15,8 +15,6 @@ from mmmtl.tasks import IGNORE
 
 from .base import MTLDataset
 
-__all__ = ['NYUDv2']
-
 
 @DATASETS.register_module()
 class NYUDv2(MTLDataset):

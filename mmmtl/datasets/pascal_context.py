@@ -23,8 +23,6 @@ from mmmtl.tasks.base import resize_nearest
 from .base import MTLDataset
 from .pascal_parts import PERSON, merge_parts, object_categories, read_part_index, write_part_index
 
-__all__ = ['NORMALS_CLASSES', 'PascalContext', 'compatible_classes']
-
 # Ids of the 459 classes of PASCAL-Context that also are classes of NYUDv2 by name, and tvmonitor: where surface
 # normals distilled from a network trained on NYUDv2 can be trusted. `compatible_classes` computes them from the two
 # data sets' lists of names.

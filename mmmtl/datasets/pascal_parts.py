@@ -13,8 +13,6 @@ from mmmtl.datasets.io.files import write_text_atomic
 from mmmtl.datasets.io.label_files import read_mat
 from mmmtl.errors import FileError
 
-__all__ = ['PERSON', 'merge_parts', 'object_categories', 'read_part_index', 'write_part_index']
-
 PERSON = 15
 """Category of a person in PASCAL VOC."""
 

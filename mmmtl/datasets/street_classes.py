@@ -8,16 +8,6 @@ import numpy as np
 
 from mmmtl.tasks import IGNORE
 
-__all__ = [
-    'CITYSCAPES_IDS',
-    'STREET_CLASSES',
-    'STREET_PALETTE',
-    'VKITTI_COLOURS',
-    'VKITTI_IDS',
-    'colours_to_classes',
-    'ids_to_classes',
-]
-
 STREET_CLASSES = ('road', 'building', 'pole', 'traffic light', 'traffic sign', 'vegetation', 'sky', 'vehicle')
 STREET_PALETTE = (
     (128, 64, 128),

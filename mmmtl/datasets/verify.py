@@ -15,8 +15,6 @@ from mmmtl.datasets.preparation.prepare import data_sets, for_every_sample
 
 from .base import MTLDataset
 
-__all__ = ['Fault', 'Report', 'verify_command', 'verify_dataset']
-
 
 @dataclass(frozen=True)
 class Fault:

@@ -18,8 +18,6 @@ from mmmtl.registry import DATASETS
 from .listed import ListedDataset
 from .street_classes import STREET_CLASSES, STREET_PALETTE, colours_to_classes
 
-__all__ = ['SCENES', 'VARIANTS', 'VKITTI2', 'decode_optical_flow', 'decode_scene_flow']
-
 SCENES = {'train': ('Scene02', 'Scene06', 'Scene18', 'Scene20'), 'val': ('Scene01',)}
 VARIANTS = ('15-deg-left', '15-deg-right', 'clone', 'morning', 'overcast', 'sunset')
 """The variants StableMTL is trained on; the set also holds 30-deg-left, 30-deg-right, fog and rain."""

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from mmmtl.errors import suggest
 
-__all__ = ['BETA_RULES', 'DenoisingChain', 'make_betas']
-
 BETA_RULES = ('sqrt_linear', 'linear')
 
 

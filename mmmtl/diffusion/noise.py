@@ -16,8 +16,6 @@ from torch import Tensor
 
 from mmmtl.errors import suggest
 
-__all__ = ['GeneratorNoise', 'NoiseSource', 'RecordedNoise', 'SampleNoise', 'seed_of']
-
 
 def seed_of(*parts: object) -> int:
     """A 63-bit seed from any printable parts, the same on every machine and in every process."""

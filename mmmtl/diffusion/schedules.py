@@ -11,8 +11,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ['amplitudes', 'cosine_log_snr', 'ddim_step', 'ddim_times', 'noised']
-
 
 def cosine_log_snr(time: Tensor) -> Tensor:
     """Log signal-to-noise ratio of the cosine schedule (TaskDiffusion, after Nichol & Dhariwal 2021).

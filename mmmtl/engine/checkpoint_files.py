@@ -15,8 +15,6 @@ import torch
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 
-__all__ = ['AtomicLocalBackend', 'damage', 'newest_first', 'plain', 'remove_partial', 'write_atomically']
-
 PARTIAL = '.part'
 _PLAIN = (bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device, torch.Size, HistoryBuffer)
 

@@ -9,8 +9,6 @@ from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from mmmtl.errors import ConfigError
 from mmmtl.registry import PARAM_SCHEDULERS
 
-__all__ = ['EpochPolyLR']
-
 
 @PARAM_SCHEDULERS.register_module()
 class EpochPolyLR(_ParamScheduler):

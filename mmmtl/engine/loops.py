@@ -12,8 +12,6 @@ from torch.utils.data import DataLoader
 
 from mmmtl.registry import LOOPS
 
-__all__ = ['ResumableTrainLoop', 'stop_workers']
-
 STREAM_KEY = 'train_stream'
 
 

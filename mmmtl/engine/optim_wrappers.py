@@ -11,8 +11,6 @@ from torch import nn
 
 from mmmtl.registry import OPTIM_WRAPPERS
 
-__all__ = ['AutocastOptimWrapper']
-
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ['capture', 'noise_generators', 'restore', 'seed_noise']
-
 _APART = 1_000_003  # between the seeds of a model's noise sources, so that no two of them agree
 
 

@@ -10,8 +10,6 @@ from torch.utils.data import Sampler
 
 from mmmtl.registry import DATA_SAMPLERS
 
-__all__ = ['ExactSampler', 'ResumableSampler', 'SampleIndex']
-
 
 class SampleIndex(int):
     """An index into a dataset that also knows which draw of the training stream it is.

@@ -16,8 +16,6 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmmtl.registry import OPTIM_WRAPPERS
 
-__all__ = ['ShardedOptimWrapper', 'ShardingStrategy', 'wrap_blocks']
-
 
 def _whole() -> dict[str, Any]:
     """Whole states, gathered in the first process."""

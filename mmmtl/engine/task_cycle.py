@@ -21,8 +21,6 @@ from mmmtl.registry import DATA_SAMPLERS
 
 from .samplers import SampleIndex
 
-__all__ = ['TaskCycleBatchSampler', 'TaskIndex']
-
 
 class TaskIndex(SampleIndex):
     """A sample index that also says which labels are wanted; the others are not opened.

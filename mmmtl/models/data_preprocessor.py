@@ -13,8 +13,6 @@ from mmmtl.registry import MODELS
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import IGNORE
 
-__all__ = ['MTLDataPreprocessor', 'stack_targets']
-
 
 @MODELS.register_module()
 class MTLDataPreprocessor(BaseDataPreprocessor):

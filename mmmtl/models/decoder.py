@@ -14,8 +14,6 @@ from torch import Tensor
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.tasks import Task, build_tasks
 
-__all__ = ['Decoder', 'Targets']
-
 Targets = Mapping[str, 'tuple[Tensor, Tensor]']
 """Per task labelled in the batch: positions of its n labelled samples (n,), and their labels (n, ...)."""
 

@@ -19,8 +19,6 @@ from mmmtl.tasks import Task, build_tasks
 
 from .tta import build_test_time
 
-__all__ = ['MultiTaskModel']
-
 
 def _geometry(backbone: nn.Module) -> tuple[list[int], list[int]]:
     """Channels and strides of a backbone's levels: declared, or read off the features of a blank image."""

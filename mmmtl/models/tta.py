@@ -13,8 +13,6 @@ from torch import Tensor
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.tasks import Task
 
-__all__ = ['TestTimeAugmentation', 'build_test_time']
-
 FLIPS: dict[str, tuple[str, ...]] = {
     'none': (),
     'horizontal': ('horizontal',),

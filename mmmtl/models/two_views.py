@@ -15,8 +15,6 @@ from mmmtl.tasks import build_tasks
 
 from .data_preprocessor import MTLDataPreprocessor
 
-__all__ = ['TwoViews']
-
 
 @MODELS.register_module()
 class TwoViews(MTLDataPreprocessor):

@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-__all__ = ['keep_freed_memory', 'live_memory']
-
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _SMALL, _LARGE, _ALL = 2**16, 2**25, 2**31 - 1  # glibc takes no larger threshold for mmap than _LARGE
 _BY_USER = ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_', 'MALLOC_MMAP_MAX_', 'MALLOC_TOP_PAD_', 'GLIBC_TUNABLES')

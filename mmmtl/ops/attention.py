@@ -6,9 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ['CrossAttention', 'attend', 'plain_is_faster']
-
-
 LARGEST = 2**21
 """Attention weights at a time: 4 MB in bfloat16, which the cache holds until they are used."""
 

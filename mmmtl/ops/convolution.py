@@ -18,19 +18,6 @@ from torch import Tensor, nn
 
 from .gemm import batched_matmul, linear, matmul
 
-__all__ = [
-    'TapMajorConv2d',
-    'as_channels_last',
-    'conv1x1',
-    'conv3x3_after_doubling',
-    'conv3x3_after_upsample',
-    'interpolate_taps',
-    'merge_pointwise',
-    'stack_maps',
-    'tap_products',
-    'use_channels_last',
-]
-
 
 def as_channels_last(x: Tensor) -> Tensor:
     """The same map in channels-last memory."""

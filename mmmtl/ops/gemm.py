@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ['FastLinear', 'batched_matmul', 'linear', 'matmul', 'use_fast_linear']
-
 SMALLEST = 2**21
 """Products with fewer multiplications are not worth a library call of their own."""
 

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from .convolution import conv3x3_after_doubling
 from .gemm import use_fast_linear
 
-__all__ = ['ExactGroupNorm', 'predict_leanly']
-
 BAND = 2**18
 """Values of a map whose squares are summed at a time."""
 

@@ -16,8 +16,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ['batch_norm_modulate', 'frozen_statistics', 'modulate', 'wide']
-
 _frozen = False
 
 

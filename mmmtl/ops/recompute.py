@@ -13,8 +13,6 @@ from torch.utils.checkpoint import checkpoint
 
 from .norm_act import frozen_statistics
 
-__all__ = ['recomputed', 'unchanged_statistics']
-
 
 @contextmanager
 def unchanged_statistics(module: nn.Module) -> Iterator[None]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ['take_rows']
-
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:
     """``x[index]`` along the first dimension, with a gradient that is the same every time.

@@ -18,18 +18,6 @@ from torch import Tensor, nn
 from .convolution import TapMajorConv2d
 from .gemm import linear, matmul
 
-__all__ = [
-    'FP32',
-    'WinogradConv2d',
-    'Filtering',
-    'samples_at_once',
-    'tiles_of',
-    'transform_weight',
-    'use_winograd',
-    'windows',
-    'winograd_conv3x3',
-]
-
 _POINTS = {2: (0, 1, -1), 4: (0, 0.75, -0.75, 1.5, -1.5)}
 """Interpolation points besides infinity, by the pixels of a block along one side. Those of 4 halve the rounding errors of
 the usual ±1 and ±2 (their powers lie closer together), and like them make transforms that bfloat16 holds exactly."""

@@ -17,8 +17,6 @@ from torch import Tensor
 from .gemm import linear, matmul
 from .winograd import FP32, SMALLEST, WinogradConv2d, samples_at_once, tiles_of, windows, winograd_conv3x3
 
-__all__ = ['TrainedWinogradConv2d', 'conv3x3_gradients', 'direct_gradients']
-
 _KERNEL = FP32.kernel.float()
 FEWEST_TILES = 192
 """Fewer tiles of 4x4 pixels than this do not pay for transforming the weights."""

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-__all__ = ['Exhibit']
-
 KINDS = ('features', 'share', 'prediction')
 
 

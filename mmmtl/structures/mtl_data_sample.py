@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement, PixelData
 
-__all__ = ['MTLDataSample']
-
 
 def _as_map(value: np.ndarray | torch.Tensor) -> torch.Tensor:
     """A map as (C, H, W): categorical (H, W) maps get a leading axis, which ``PixelData`` demands."""

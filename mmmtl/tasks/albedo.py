@@ -9,8 +9,6 @@ from mmmtl.registry import TASKS
 from .base import Legend
 from .continuous import ContinuousTask, as_channels
 
-__all__ = ['Albedo']
-
 
 @TASKS.register_module()
 class Albedo(ContinuousTask):

@@ -19,8 +19,6 @@ from torch import Tensor
 from mmmtl.errors import suggest
 from mmmtl.registry import MODELS, TASKS
 
-__all__ = ['IGNORE', 'Legend', 'Task', 'build_tasks', 'flip_axis', 'resize_nearest']
-
 IGNORE = 255
 """The value of an invalid pixel in a categorical map; an invalid pixel of a continuous map is NaN in all channels."""
 

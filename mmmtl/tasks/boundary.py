@@ -16,8 +16,6 @@ from .base import IGNORE, Legend, colour_ramp
 from .categorical import CategoricalTask
 from .continuous import coded
 
-__all__ = ['Boundary']
-
 
 @TASKS.register_module()
 class Boundary(CategoricalTask):

@@ -15,8 +15,6 @@ from mmmtl.errors import LabelError
 from .base import IGNORE, Legend, Task
 from .picture_code import nearest_colour, scaled_palette, share_between
 
-__all__ = ['CategoricalTask', 'default_palette']
-
 UNKNOWN_COLOUR = (40, 40, 44)
 
 

@@ -15,8 +15,6 @@ from mmmtl.errors import LabelError
 from .base import Legend, Task, colour_ramp
 from .picture_code import channels_to_image, fill_invalid, image_to_channels, known_pixels, peak, quantile_range
 
-__all__ = ['ContinuousTask', 'VectorTask']
-
 
 def as_channels(label: np.ndarray) -> np.ndarray:
     """(H, W) or (C, H, W) → (C, H, W) float32."""

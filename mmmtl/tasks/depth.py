@@ -10,8 +10,6 @@ from mmmtl.registry import TASKS
 
 from .continuous import ContinuousTask
 
-__all__ = ['Depth']
-
 
 @TASKS.register_module()
 class Depth(ContinuousTask):

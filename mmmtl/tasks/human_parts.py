@@ -11,8 +11,6 @@ from mmmtl.registry import TASKS
 from .base import IGNORE
 from .categorical import CategoricalTask
 
-__all__ = ['HumanParts']
-
 PARTS = ('background', 'head', 'torso', 'upper arms', 'lower arms', 'upper legs', 'lower legs')
 COLOURS = (
     (60, 64, 72),

@@ -11,8 +11,6 @@ from mmmtl.registry import TASKS
 from .base import Legend
 from .continuous import VectorTask, as_channels
 
-__all__ = ['OpticalFlow']
-
 
 @TASKS.register_module()
 class OpticalFlow(VectorTask):

@@ -11,18 +11,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = [
-    'channels_to_image',
-    'fill_invalid',
-    'image_to_channels',
-    'known_pixels',
-    'nearest_colour',
-    'peak',
-    'quantile_range',
-    'scaled_palette',
-    'share_between',
-]
-
 
 def known_pixels(values: Tensor, valid: Tensor | None) -> Tensor:
     """Boolean (n, 1, H, W): ``valid`` where given, else where (n, C, H, W) ``values`` are numbers."""

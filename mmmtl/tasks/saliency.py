@@ -13,8 +13,6 @@ from mmmtl.registry import TASKS
 from .base import Legend, colour_ramp
 from .categorical import CategoricalTask
 
-__all__ = ['Saliency']
-
 
 @TASKS.register_module()
 class Saliency(CategoricalTask):

@@ -9,8 +9,6 @@ from mmmtl.registry import TASKS
 from .base import Legend
 from .continuous import VectorTask, as_channels
 
-__all__ = ['SceneFlow']
-
 
 @TASKS.register_module()
 class SceneFlow(VectorTask):

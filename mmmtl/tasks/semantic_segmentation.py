@@ -6,8 +6,6 @@ from mmmtl.registry import TASKS
 
 from .categorical import CategoricalTask
 
-__all__ = ['SemanticSegmentation']
-
 
 @TASKS.register_module()
 class SemanticSegmentation(CategoricalTask):

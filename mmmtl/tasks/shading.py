@@ -8,8 +8,6 @@ from mmmtl.registry import TASKS
 
 from .continuous import ContinuousTask
 
-__all__ = ['Shading']
-
 
 @TASKS.register_module()
 class Shading(ContinuousTask):

@@ -16,8 +16,6 @@ from .base import Legend
 from .continuous import VectorTask, as_channels
 from .picture_code import fill_invalid, known_pixels
 
-__all__ = ['SurfaceNormals']
-
 
 @TASKS.register_module()
 class SurfaceNormals(VectorTask):

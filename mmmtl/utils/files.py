@@ -13,8 +13,6 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
-__all__ = ['safe_name', 'write_atomically', 'write_json', 'write_npy', 'write_png']
-
 
 def write_atomically(path: str, write: Callable[[BinaryIO], object]) -> str:
     """Call ``write(file)`` on a temporary file beside ``path`` and move it there when all is written.

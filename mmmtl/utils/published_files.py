@@ -12,8 +12,6 @@ from torch import Tensor
 
 from mmmtl.errors import CheckpointError
 
-__all__ = ['read_published']
-
 _STATES = ('model', 'state_dict', 'net', 'model_state_dict')
 _ALLOWED = {
     ('collections', 'OrderedDict'),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ['stable_hash']
-
 
 def stable_hash(*parts: object) -> int:
     """A 64-bit number from the text of ``parts``: the same on every machine, Python version and process."""

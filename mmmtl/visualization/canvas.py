@@ -8,8 +8,6 @@ import os.path as osp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ['Canvas', 'load_font', 'wrap_words']
-
 INK = (31, 35, 40)
 MUTED = (101, 109, 118)
 HAIRLINE = (208, 215, 222)

@@ -14,8 +14,6 @@ from mmmtl.tasks.base import Legend
 from .canvas import MUTED, Canvas, load_font, wrap_words
 from .legends import LegendBlock
 
-__all__ = ['draw_exhibit', 'principal_colours']
-
 MARGIN, GAP, GROUP_GAP = 24, 6, 18
 TITLE, TEXT = 24, 13
 NARROWEST, WIDEST = 76, 220

@@ -10,8 +10,6 @@ from mmmtl.tasks.base import Legend
 
 from .canvas import MUTED, Canvas, load_font, wrap_words
 
-__all__ = ['LegendBlock', 'format_value']
-
 MAX_LINES = 6
 
 

@@ -12,8 +12,6 @@ import numpy as np
 from .canvas import INK, MUTED, Canvas
 from .legends import LegendBlock
 
-__all__ = ['draw_panel']
-
 GAP = 10
 MARGIN = 24
 ROW_LABEL = 22

@@ -16,8 +16,6 @@ from mmmtl.utils.files import write_png
 
 from .panel import draw_panel
 
-__all__ = ['PanelVisualizer', 'maps_of', 'panel_of_sample']
-
 
 def maps_of(pixel_data: Any, tasks: Mapping) -> dict[str, np.ndarray]:
     """The maps of ``tasks`` in a ``PixelData`` as numpy, categorical labels as (H, W)."""

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ['input_photograph', 'normalisation_of', 'original_photograph']
-
 
 def original_photograph(sample: Any) -> np.ndarray | None:
     """The photograph as it lies on disk, uint8 RGB (H, W, 3), or None where there is no file (generated scenes)."""

@@ -9,8 +9,6 @@ import numpy as np
 
 from mmmtl.utils.files import safe_name, write_npy, write_png
 
-__all__ = ['read_raw', 'write_raw']
-
 
 def write_raw(folder: str, sample_id: str, prediction: Mapping[str, np.ndarray]) -> list[str]:
     """Write one image's predictions to ``folder/TASK/SAMPLE_ID.png`` or ``.npy``.

@@ -15,7 +15,6 @@ from mmmtl.analysis.comparison import RECORDS_FILE, bootstrap, compare_runs
 from mmmtl.analysis.comparison_tables import comparison_table
 from mmmtl.evaluation import MultiTaskMetric, Records
 from mmmtl.tasks import build_tasks
-
 from tests.test_evaluation.cases import make_samples, make_tasks
 
 

@@ -18,7 +18,6 @@ from mmmtl.config import load_config
 from mmmtl.errors import ConfigError, FileError
 from mmmtl.evaluation import Records
 from mmmtl.evaluation.functional.flow import flow_figures, flow_sums
-
 from tests.test_evaluation.cases import make_tasks
 
 CONFIG = """

@@ -18,8 +18,6 @@ from mmmtl.tasks import build_tasks
 
 from .render import CLASSES, PARTS, RENDERER_VERSION, check_arguments, render
 
-__all__ = ['Diorama']
-
 _CATEGORICAL = ('semseg', 'human_parts', 'saliency', 'boundary')
 _CONTINUOUS = ('normals', 'depth', 'optical_flow', 'scene_flow', 'albedo', 'shading')
 

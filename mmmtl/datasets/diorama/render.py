@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .furnish import CLASSES, PARTS
+from .furnish import CLASSES as CLASSES
+from .furnish import PARTS as PARTS
 from .light import shading as _shading
 from .scene import SURFACE_CLASS, SURFACES, Scene, describe
 from .texture import albedo as _albedo
 from .trace import Frame, trace
-
-__all__ = ['CLASSES', 'PARTS', 'RENDERER_VERSION', 'check_arguments', 'render', 'tone_map']
 
 RENDERER_VERSION = 1
 """Goes up with every change that shows in a picture or a label: stored scenes of another version are not used."""

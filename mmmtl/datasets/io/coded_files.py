@@ -11,8 +11,6 @@ from mmmtl.errors import FileError
 
 from .label_files import _open
 
-__all__ = ['decode_flow', 'encode_flow', 'luminance', 'png_bytes', 'read_colour16', 'read_pfm']
-
 
 def read_colour16(path: str | Path) -> np.ndarray:
     """A PNG of three 16-bit channels: uint16 (H, W, 3) in the order RGB."""

@@ -8,8 +8,6 @@ import numpy as np
 from mmmtl.evaluation.functional.boundary.thinning import thin
 from mmmtl.tasks import IGNORE
 
-__all__ = ['boundary_of_classes', 'decode_normals', 'mask_invalid']
-
 
 def boundary_of_classes(classes: np.ndarray, unknown: np.ndarray | None = None) -> np.ndarray:
     """Thin boundaries between the regions of a class map, as the published PASCAL-Context recipe draws them.

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ['read_id_list', 'write_atomic', 'write_text_atomic']
-
 
 def write_atomic(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file beside its place and rename it there: readers see the old file or the whole new one, never a part.

@@ -14,8 +14,6 @@ import numpy as np
 
 from .files import write_atomic
 
-__all__ = ['LabelCache']
-
 MAGIC = b'mmmtl label cache 1\n'
 
 

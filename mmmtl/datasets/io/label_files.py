@@ -16,8 +16,6 @@ from PIL import Image, UnidentifiedImageError
 
 from mmmtl.errors import FileError
 
-__all__ = ['read_flo', 'read_image', 'read_map', 'read_mat', 'read_npy', 'read_picture']
-
 
 def _open(path: str | Path, expected: str, read: Callable[[Path], Any]) -> Any:
     """Run ``read`` with every way of failing turned into a :class:`FileError`."""

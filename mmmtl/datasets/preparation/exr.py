@@ -16,8 +16,6 @@ import numpy as np
 
 from mmmtl.errors import FileError
 
-__all__ = ['read_exr']
-
 COMPRESSION = ('NONE', 'RLE', 'ZIPS', 'ZIP', 'PIZ', 'PXR24', 'B44', 'B44A', 'DWAA', 'DWAB')
 LINES = {'NONE': 1, 'RLE': 1, 'ZIPS': 1, 'ZIP': 16}
 """Scan lines in a block."""

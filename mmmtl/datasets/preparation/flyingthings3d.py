@@ -14,8 +14,6 @@ from mmmtl.errors import FileError
 
 from .jobs import Job, convert, save_array, save_png
 
-__all__ = ['prepare_flyingthings3d', 'scene_flow_of_disparity']
-
 CAMERA = (1050.0, 479.5, 269.5)
 BASELINE = 1.0
 

@@ -15,8 +15,6 @@ from mmmtl.errors import FileError
 from .jobs import Job, convert, save_array, save_png
 from .tone import to_bytes, tone_map, tone_scale
 
-__all__ = ['FILTERED', 'frames_of_csv', 'frames_of_folders', 'plane_depth', 'prepare_hypersim', 'rays', 'read_hdf5']
-
 FOCAL = 886.81
 """Pixels at a width of 1024, of a camera without shift."""
 FILTERED = {

@@ -15,8 +15,6 @@ from mmmtl.datasets.io.coded_files import png_bytes
 from mmmtl.datasets.io.files import write_atomic
 from mmmtl.errors import FileError
 
-__all__ = ['Job', 'convert', 'save_array', 'save_png']
-
 
 @dataclass
 class Job:

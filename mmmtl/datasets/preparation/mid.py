@@ -14,8 +14,6 @@ from .exr import read_exr
 from .jobs import Job, convert, save_png
 from .tone import to_bytes, tone_map, tone_scale
 
-__all__ = ['prepare_mid']
-
 
 def _light(outputs: dict[str, Path], radiance: str, albedo: str) -> None:
     light, reflectance = read_exr(radiance), read_exr(albedo)

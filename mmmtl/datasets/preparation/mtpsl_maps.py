@@ -14,8 +14,6 @@ import numpy as np
 from mmmtl.datasets.label_samplers import Assignment, save_label_map
 from mmmtl.errors import FileError
 
-__all__ = ['COLUMNS', 'COUNTS', 'check_counts', 'convert_label_map', 'read_published_map']
-
 COLUMNS = dict(
     pascal=('semseg', 'human_parts', 'saliency', 'normals', 'boundary'),
     nyud=('semseg', 'depth', 'normals'),

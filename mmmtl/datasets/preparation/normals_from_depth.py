@@ -11,8 +11,6 @@ from mmmtl.errors import FileError
 
 from .jobs import Job, convert, save_array
 
-__all__ = ['normals_from_depth', 'prepare_vkitti2_normals']
-
 VKITTI2_CAMERA = (725.0087, 725.0087, 620.5, 187.0)
 
 

@@ -10,8 +10,6 @@ from mmmtl.datasets.base import MTLDataset
 from mmmtl.errors import LabelError
 from mmmtl.registry import DATASETS
 
-__all__ = ['data_sets', 'for_every_sample', 'prepare_command', 'prepare_labels']
-
 _dataset: MTLDataset | None = None
 
 

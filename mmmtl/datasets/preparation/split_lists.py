@@ -12,8 +12,6 @@ from mmmtl.datasets.io.label_files import read_map
 from mmmtl.datasets.vkitti2 import FILES, SCENES, VARIANTS
 from mmmtl.errors import ConfigError, FileError, suggest
 
-__all__ = ['RULES', 'PUBLISHED', 'subset', 'write_split_lists']
-
 PUBLISHED = {
     'vkitti_depth_train': 20148,
     'vkitti_normal_train': 20148,

@@ -6,8 +6,6 @@ import numpy as np
 
 from mmmtl.datasets.io.coded_files import luminance
 
-__all__ = ['to_bytes', 'tone_map', 'tone_scale']
-
 GAMMA = 1 / 2.2
 
 

@@ -17,8 +17,6 @@ import numpy as np
 
 from mmmtl.tasks import Task
 
-__all__ = ['Results', 'Transform', 'map_images', 'map_labels', 'size_pair']
-
 Results = dict[str, Any]
 
 

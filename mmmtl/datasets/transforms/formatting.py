@@ -12,8 +12,6 @@ from mmmtl.structures import MTLDataSample
 
 from .base import Results, Transform
 
-__all__ = ['PackMTLInputs']
-
 META_KEYS = ('sample_id', 'img_path', 'ori_shape', 'img_shape', 'padding', 'scale_factor', 'flip')
 
 

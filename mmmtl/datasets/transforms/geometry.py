@@ -10,8 +10,6 @@ from mmmtl.registry import TRANSFORMS
 
 from .base import Results, Transform, map_images, map_labels, size_pair
 
-__all__ = ['CentredPad', 'RandomCrop', 'RandomFlip', 'RandomScale', 'Resize', 'crop_results', 'resize_image']
-
 INTERPOLATION = {
     'nearest': cv2.INTER_NEAREST,
     'linear': cv2.INTER_LINEAR,

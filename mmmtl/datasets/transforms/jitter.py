@@ -10,8 +10,6 @@ from mmmtl.registry import TRANSFORMS
 
 from .base import Results, Transform, map_images
 
-__all__ = ['ColorJitter']
-
 
 @TRANSFORMS.register_module()
 class ColorJitter(Transform):

@@ -15,8 +15,6 @@ from mmmtl.tasks import Task
 from .base import Results, Transform, map_images, map_labels
 from .geometry import crop_results
 
-__all__ = ['RandomScaleCrop']
-
 
 def _bilinear(planes: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
     """(C, h, w) on a grid of ``size``, corners on corners."""

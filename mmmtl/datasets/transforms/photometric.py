@@ -12,8 +12,6 @@ from mmmtl.registry import TRANSFORMS
 
 from .base import Results, Transform, map_images
 
-__all__ = ['Normalize', 'PhotoMetricDistortion']
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

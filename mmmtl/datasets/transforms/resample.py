@@ -8,8 +8,6 @@ from mmmtl.registry import TRANSFORMS
 
 from .base import Results, Transform, map_images, map_labels, size_pair
 
-__all__ = ['PrefixSampleId', 'RandomVerticalFlip', 'ResampleNearest', 'nearest_exact']
-
 
 def nearest_exact(old: int, new: int) -> np.ndarray:
     """Of ``old`` pixels, those under the centres of ``new`` pixels: int64 (new,); torch's ``nearest-exact``."""

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ['Balancer']
-
 
 class Balancer(nn.Module):
     """Weights the losses of T tasks, or aggregates their gradients.

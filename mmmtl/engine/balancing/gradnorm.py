@@ -9,8 +9,6 @@ from mmmtl.registry import BALANCERS
 
 from .base import Balancer, adam_step
 
-__all__ = ['GradNorm']
-
 
 @BALANCERS.register_module()
 class GradNorm(Balancer):

@@ -8,8 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ['group_losses', 'shared_parameters', 'task_names', 'unwrap']
-
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The network inside a wrapper for several processes."""

@@ -17,8 +17,6 @@ from mmmtl.registry import BALANCERS, OPTIM_WRAPPERS
 from .base import Balancer
 from .losses import group_losses, shared_parameters, task_names, unwrap
 
-__all__ = ['BalancingOptimWrapper']
-
 
 @OPTIM_WRAPPERS.register_module()
 class BalancingOptimWrapper(AutocastOptimWrapper):

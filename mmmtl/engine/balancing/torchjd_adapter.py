@@ -13,8 +13,6 @@ from mmmtl.registry import BALANCERS, unknown_arguments
 
 from .base import Balancer
 
-__all__ = ['TorchJD']
-
 _INSTALL = 'pip install "torchjd[quadprog_projector,cagrad,nash_mtl]"'
 _DEFAULTS: dict[str, dict[str, Any]] = {'CAGrad': {'c': 0.4}}
 

@@ -12,8 +12,6 @@ from mmmtl.registry import BALANCERS
 
 from .base import Balancer, adam_step
 
-__all__ = ['DWA', 'GLS', 'RLW', 'FixedWeights', 'Uncertainty']
-
 
 @BALANCERS.register_module()
 class FixedWeights(Balancer):

@@ -13,8 +13,6 @@ from mmmtl.registry import HOOKS
 
 from .random_state_hook import unwrapped
 
-__all__ = ['AccumulationHook']
-
 KEY = 'gathered_gradients'
 
 

@@ -15,8 +15,6 @@ from mmengine.runner.base_loop import BaseLoop
 from mmmtl.engine.checkpoint_files import damage, newest_first, plain, remove_partial, write_atomically
 from mmmtl.registry import HOOKS
 
-__all__ = ['AtomicCheckpointHook']
-
 POINTER = 'last_checkpoint'
 
 

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from mmmtl.registry import HOOKS
 
-__all__ = ['NonFiniteLossError', 'NonFiniteLossHook']
-
 COUNT_KEY = 'nonfinite_skipped'
 
 

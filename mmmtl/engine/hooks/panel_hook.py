@@ -14,8 +14,6 @@ from mmmtl.registry import HOOKS
 from mmmtl.utils.files import safe_name, write_png
 from mmmtl.visualization import input_photograph, normalisation_of, original_photograph, panel_of_sample
 
-__all__ = ['PanelHook']
-
 
 @HOOKS.register_module()
 class PanelHook(Hook):

@@ -13,8 +13,6 @@ from mmmtl.registry import HOOKS
 from mmmtl.utils.files import safe_name, write_png
 from mmmtl.visualization import write_raw
 
-__all__ = ['PredictionHook']
-
 
 @HOOKS.register_module()
 class PredictionHook(Hook):

@@ -12,8 +12,6 @@ from torch import nn
 from mmmtl.engine import random_state
 from mmmtl.registry import HOOKS
 
-__all__ = ['RandomStateHook']
-
 KEY = 'random_state'
 
 

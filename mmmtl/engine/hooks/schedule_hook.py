@@ -11,8 +11,6 @@ from mmengine.optim import _ParamScheduler
 
 from mmmtl.registry import HOOKS
 
-__all__ = ['ScheduleHook']
-
 PLACE = {'_global_step', 'last_step', '_last_value', 'verbose'}  # of a scheduler's state; the rest are its settings
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['fit_scale', 'fit_scale_shift', 'fit_scales']
-
 
 def fit_scale_shift(pred: np.ndarray, gt: np.ndarray) -> tuple[float, float]:
     """Scale s and shift t minimising Σ (s·pred + t - gt)²; (0, mean of gt) for a constant prediction.

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['DeltaM', 'delta_m', 'mean_and_std']
-
 
 @dataclass(frozen=True)
 class DeltaM:

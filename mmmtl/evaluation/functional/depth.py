@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['DEPTH_FLOOR', 'depth_figures', 'depth_sums']
-
 CHUNK = 8192
 _LOG_10, _LOG_125 = float(np.log(10.0)), float(np.log(1.25))
 

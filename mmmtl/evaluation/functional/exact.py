@@ -13,8 +13,6 @@ from fractions import Fraction
 
 import numpy as np
 
-__all__ = ['ExactSum', 'StateSum', 'exact_sum']
-
 _SCALE_BITS = 1074  # the smallest positive float64 is 2**-1074
 
 

@@ -6,8 +6,6 @@ import numpy as np
 
 from .vectors import normalised
 
-__all__ = ['flow_figures', 'flow_sums']
-
 
 def flow_sums(pred: np.ndarray, gt: np.ndarray) -> dict[str, np.ndarray]:
     """Sums over the valid pixels of one image.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ['read_image_list']
-
 
 def read_image_list(path: str | Path) -> list[str]:
     """Image ids, one per line; blank lines and lines that start with # are skipped.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['image_rmse', 'local_mse', 'structural_similarity']
-
 
 def image_rmse(pred: np.ndarray, gt: np.ndarray, valid: np.ndarray, per_pixel: bool = False) -> float:
     """Root mean square error of one image over valid pixels.

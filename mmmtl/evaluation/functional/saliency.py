@@ -4,18 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = [
-    'BETA_SQUARED',
-    'THRESHOLDS',
-    'adaptive_f',
-    'f_measure',
-    'max_f',
-    'mean_absolute_error',
-    'stretch',
-    'threshold_counts',
-    'toolkit_f_curve',
-]
-
 BETA_SQUARED = 0.3
 CHUNK = 16384
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))

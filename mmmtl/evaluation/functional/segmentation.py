@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['IGNORE', 'class_accuracy', 'class_iou', 'confusion_matrix', 'mean_iou', 'pixel_accuracy']
-
 IGNORE = 255
 """Value of an invalid pixel in a categorical map."""
 

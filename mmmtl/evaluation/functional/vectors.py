@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['ANGLE_BINS', 'LIMITS', 'angle_histogram', 'angle_sums', 'angular_error', 'histogram_quantile', 'normalised']
-
 CHUNK = 16384
 LIMITS = (11.25, 22.5, 30.0)
 """Degrees below which pixels are counted."""

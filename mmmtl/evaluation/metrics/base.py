@@ -11,8 +11,6 @@ import numpy as np
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.evaluation.functional.image_list import read_image_list
 
-__all__ = ['State', 'TaskMetric', 'image_mean', 'image_state', 'valid_pixels']
-
 State = dict[str, np.ndarray]
 """What one image contributes: integer arrays (added as int64) or float64 arrays (added exactly, rounded once)."""
 

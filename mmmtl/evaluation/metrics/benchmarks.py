@@ -14,8 +14,6 @@ from mmmtl.registry import METRICS, TASKS
 
 from .multi_task import MultiTaskMetric, _field
 
-__all__ = ['BenchmarkMetric']
-
 
 @METRICS.register_module()
 class BenchmarkMetric(BaseMetric):

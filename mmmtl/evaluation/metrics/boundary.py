@@ -14,8 +14,6 @@ from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric
 
-__all__ = ['BoundaryMeasure']
-
 
 @METRICS.register_module()
 class BoundaryMeasure(TaskMetric):

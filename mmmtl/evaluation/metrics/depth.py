@@ -13,8 +13,6 @@ from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric, image_mean, image_state
 
-__all__ = ['DepthError']
-
 
 @METRICS.register_module()
 class DepthError(TaskMetric):

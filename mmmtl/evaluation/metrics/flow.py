@@ -10,8 +10,6 @@ from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric, valid_pixels
 
-__all__ = ['EndPointError']
-
 
 @METRICS.register_module()
 class EndPointError(TaskMetric):

@@ -10,8 +10,6 @@ from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric, image_mean, image_state, valid_pixels
 
-__all__ = ['ImageError']
-
 
 @METRICS.register_module()
 class ImageError(TaskMetric):

@@ -22,8 +22,6 @@ from .records import Records
 from .references import Reference, read_reference
 from .states import StateFile
 
-__all__ = ['MultiTaskMetric', 'as_map', 'build_metrics']
-
 Key = tuple[str, int]  # a task's name and the index of its metric
 
 

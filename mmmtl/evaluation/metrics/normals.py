@@ -9,8 +9,6 @@ from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric, image_mean, image_state, valid_pixels
 
-__all__ = ['NormalsError']
-
 
 @METRICS.register_module()
 class NormalsError(TaskMetric):

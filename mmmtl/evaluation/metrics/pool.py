@@ -9,8 +9,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-__all__ = ['MeasurePool', 'automatic_workers']
-
 
 def automatic_workers() -> int:
     """Processes that measure beside a GPU, at most 4; none where the network itself needs the cores."""

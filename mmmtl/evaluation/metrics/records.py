@@ -16,8 +16,6 @@ from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric
 
-__all__ = ['ImageTable', 'Records']
-
 Key = tuple[str, int]  # a task's name and the index of its metric
 
 

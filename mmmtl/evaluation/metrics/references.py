@@ -11,8 +11,6 @@ from typing import Any
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import METRICS
 
-__all__ = ['Reference', 'directions_of', 'headline_figure', 'known_directions', 'read_metrics', 'read_reference']
-
 
 @dataclass
 class Reference:

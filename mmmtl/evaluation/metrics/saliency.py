@@ -20,8 +20,6 @@ from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric
 
-__all__ = ['SaliencyMeasure']
-
 
 @METRICS.register_module()
 class SaliencyMeasure(TaskMetric):

@@ -11,8 +11,6 @@ from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric
 
-__all__ = ['MeanIoU']
-
 
 @METRICS.register_module()
 class MeanIoU(TaskMetric):

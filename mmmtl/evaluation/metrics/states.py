@@ -8,8 +8,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ['StateFile']
-
 
 class StateFile:
     """Records by sample id in an unnamed temporary file; memory holds only the ids and their places."""

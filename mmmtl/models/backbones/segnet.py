@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from mmmtl.models.layers.segnet import ENCODER_UNITS, ConvUnit, xavier_
 from mmmtl.registry import MODELS
 
-__all__ = ['SegNet']
-
 
 @MODELS.register_module()
 class SegNet(BaseModule):

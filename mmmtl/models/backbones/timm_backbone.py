@@ -18,8 +18,6 @@ from mmmtl.ops.attention import attend, plain_is_faster
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
 
-__all__ = ['TimmBackbone', 'resample_position_embedding']
-
 
 def resample_position_embedding(
     embedding: Tensor, old: Sequence[int], new: Sequence[int], antialias: bool = False

@@ -11,8 +11,6 @@ from mmmtl.models.decoder import Decoder, Targets
 from mmmtl.models.layers.segnet import xavier_
 from mmmtl.registry import MODELS
 
-__all__ = ['ConvHeads']
-
 
 @MODELS.register_module()
 class ConvHeads(Decoder):

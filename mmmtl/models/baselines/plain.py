@@ -13,8 +13,6 @@ from mmmtl.models.decoder import Decoder, Targets
 from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
 from mmmtl.registry import MODELS
 
-__all__ = ['PlainDecoder']
-
 
 class _MLPBlock(nn.Module):
     """conv3x3-BN-GELU-conv1x1, with an identity."""

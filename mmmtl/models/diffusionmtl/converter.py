@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-__all__ = ['RULES', 'convert']
-
 _BLOCK = dict(norm1='query_norm', norm_kv='source_norm', norm2='mlp_norm', norm2_kv='source_mlp_norm')
 _BLOCK.update({'attn.q': 'query', 'attn.kv': 'key_value', 'attn.proj': 'out'})
 _BLOCK.update({f'{a}.fc{i + 1}': f'{b}.{2 * i}' for a, b in (('mlp', 'mlp'), ('mlp_kv', 'source_mlp')) for i in (0, 1)})

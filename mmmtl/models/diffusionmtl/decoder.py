@@ -22,8 +22,6 @@ from mmmtl.registry import MODELS
 
 from .denoiser import Condition, CrossDenoiser, idle
 
-__all__ = ['DiffusionMTLDecoder']
-
 MODES = ('feature', 'prediction')
 CONDITIONS = ('predictions', 'features', 'both')
 

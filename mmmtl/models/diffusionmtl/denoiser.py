@@ -14,8 +14,6 @@ from mmmtl.ops.attention import attend
 from mmmtl.ops.recompute import recomputed
 from mmmtl.ops.take_rows import take_rows
 
-__all__ = ['Condition', 'CrossBlock', 'CrossDenoiser', 'StepEmbedding', 'idle']
-
 
 def idle(*modules: nn.Module) -> Tensor:
     """An exact zero that every parameter of ``modules`` takes part in, so that each has a (zero) gradient."""

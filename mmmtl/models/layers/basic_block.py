@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from mmmtl.ops.winograd_train import TrainedWinogradConv2d, conv3x3_gradients, direct_gradients
 
-__all__ = ['BasicBlock', 'ResidualBranch']
-
 
 class BasicBlock(nn.Module):
     """conv3x3-BN-ReLU-conv3x3-BN, plus the input, ReLU; (B, C, h, w) → the same shape, not negative.

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from mmmtl.ops.norm_act import batch_norm_modulate, modulate, wide
 
-__all__ = ['FilmNorm', 'FilmRows', 'TimeEmbedding', 'index_film_norms', 'rows_of_step']
-
 FilmRows = Sequence['tuple[Tensor, Tensor]']
 """Per modulated norm of a network, by its ``position``: gain and offset, each (N, C)."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ['ENCODER_UNITS', 'ConvUnit', 'xavier_']
-
 ENCODER_UNITS = (2, 2, 3, 3, 3)
 """Units of each of the five encoder levels; the decoder mirrors them."""
 

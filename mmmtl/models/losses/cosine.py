@@ -10,8 +10,6 @@ from mmmtl.registry import MODELS
 
 from .cross_entropy import mean_over_valid
 
-__all__ = ['CosineDistance']
-
 
 @MODELS.register_module()
 class CosineDistance(nn.Module):

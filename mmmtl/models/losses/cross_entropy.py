@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from mmmtl.registry import MODELS
 
-__all__ = ['BalancedCrossEntropy', 'CrossEntropy', 'WeightedBinaryCrossEntropy', 'mean_over_valid']
-
 IGNORE = 255
 
 

@@ -10,8 +10,6 @@ from mmmtl.registry import MODELS
 
 from .cross_entropy import mean_over_valid
 
-__all__ = ['MaskedL1']
-
 
 @MODELS.register_module()
 class MaskedL1(nn.Module):

@@ -13,8 +13,6 @@ from mmmtl.ops.winograd import use_winograd
 from mmmtl.ops.winograd_train import TrainedWinogradConv2d
 from mmmtl.registry import MODELS
 
-__all__ = ['ConcatFusion']
-
 
 @MODELS.register_module()
 class ConcatFusion(BaseModule):

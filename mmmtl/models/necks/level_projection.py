@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from mmmtl.ops.convolution import conv1x1
 from mmmtl.registry import MODELS
 
-__all__ = ['LevelProjection']
-
 
 @MODELS.register_module()
 class LevelProjection(BaseModule):

@@ -21,8 +21,6 @@ from mmmtl.registry import MODELS
 
 from .unet import require_diffusers
 
-__all__ = ['DCTAutoencoder', 'KLAutoencoder', 'STABLE_DIFFUSION_VAE']
-
 STABLE_DIFFUSION_VAE = dict(
     in_channels=3,
     out_channels=3,

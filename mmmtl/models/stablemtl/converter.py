@@ -17,8 +17,6 @@ from mmmtl.models.stablemtl.unet import require_diffusers
 from mmmtl.registry import TASKS
 from mmmtl.utils.published_files import read_published
 
-__all__ = ['convert', 'export', 'export_folder', 'published_names', 'read_release']
-
 TOKEN_ROOM = 16
 """``max_length`` of the shipped configs' tokens."""
 _UNET_FILES = ('diffusion_pytorch_model.safetensors', 'diffusion_pytorch_model.bin')

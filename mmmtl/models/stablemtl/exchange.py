@@ -15,8 +15,6 @@ from mmmtl.diffusion.noise import NoiseSource
 
 from .task_attention import TaskAttention
 
-__all__ = ['Exchange', 'FeatureBank', 'Hiding', 'Recorder']
-
 
 class FeatureBank:
     """Features of the auxiliary stream, {place: {task: (B, N, C)}}, and the keys and values made of them.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['latent_valid', 'masked_mse']
-
 
 def latent_valid(valid: Tensor, factor: int) -> Tensor:
     """Valid cells of the latent grid: those all of whose pixels are valid.

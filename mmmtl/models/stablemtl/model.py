@@ -24,8 +24,6 @@ from .task_attention import TaskAttention
 from .task_tokens import batch_tokens
 from .unet import build_unet, load_unet, open_attention, read_single_stream, require_diffusers
 
-__all__ = ['LatentMultiTaskModel']
-
 Latents = dict[str, Tensor]
 
 

@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ['Perceptron', 'TaskAttention', 'pixel_attention', 'source_scores']
-
 
 class Perceptron(nn.Module):
     """Layer normalisation, then linear layers with GELU between them.

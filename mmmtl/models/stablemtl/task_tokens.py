@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from mmmtl.errors import suggest
 from mmmtl.registry import MODELS
 
-__all__ = ['LearnedTokens', 'TaskTokens', 'TextTokens', 'TokenFile', 'batch_tokens', 'encode_text']
-
 
 def batch_tokens(tokens: Sequence[Tensor], repeats: int) -> tuple[Tensor, Tensor | None]:
     """Tokens of several tasks as one batch.

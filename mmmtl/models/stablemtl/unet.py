@@ -16,17 +16,6 @@ from torch import Tensor, nn
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.ops.inference_blocks import predict_leanly
 
-__all__ = [
-    'StreamProcessor',
-    'build_unet',
-    'inflate_input',
-    'load_unet',
-    'open_attention',
-    'read_single_stream',
-    'require_diffusers',
-    'self_attentions',
-]
-
 
 def require_diffusers() -> Any:
     """The module ``diffusers``.

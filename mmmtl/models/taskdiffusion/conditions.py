@@ -12,8 +12,6 @@ from mmmtl.models.layers.film import FilmNorm
 from mmmtl.ops.convolution import conv1x1
 from mmmtl.registry import MODELS
 
-__all__ = ['ConvConditions']
-
 
 class _ConvBlock(nn.Module):
     """conv3x3 → BN → GELU → conv1x1."""

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-__all__ = ['RULES', 'convert']
-
 _TIMED = [('conv_1', 'conv3'), ('conv_2', 'conv1'), ('norm', 'norm.norm'), (r'time_mlp\.1', 'norm.film')]
 _POINTWISE = [('conv_1', 'conv1'), ('conv_2', 'conv3'), *_TIMED[2:]]
 _ROUTER = [

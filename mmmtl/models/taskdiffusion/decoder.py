@@ -25,8 +25,6 @@ from .explain import exhibits_of_trace
 from .heads import AuxHead, LevelMaskAuxHead, refine_and_predict
 from .label_encoder import CrossTaskLabelEncoder
 
-__all__ = ['TaskDiffusionDecoder']
-
 AUX_HEADS = {'conv': AuxHead, 'level_mask': LevelMaskAuxHead}
 MAX_TIME = 0.999
 """Training draws times below this; the signal is gone there anyway."""

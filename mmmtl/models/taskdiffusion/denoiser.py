@@ -16,8 +16,6 @@ from mmmtl.models.layers.film import FilmNorm, FilmRows
 from mmmtl.ops.attention import CrossAttention
 from mmmtl.ops.convolution import conv1x1, merge_pointwise
 
-__all__ = ['CrossTaskDenoiser', 'Prepared', 'TaskMaps', 'TimedBlock', 'mix_tasks']
-
 INTERACTIONS = ('mask', 'cross_attention', 'concat', 'task_specific')
 
 

@@ -12,8 +12,6 @@ from mmmtl.tasks import Task
 
 from .label_encoder import CrossTaskLabelEncoder
 
-__all__ = ['exhibits_of_trace']
-
 
 def exhibits_of_trace(
     trace: Sequence[Mapping], times: Sequence[float], tasks: Mapping[str, Task], encoder: CrossTaskLabelEncoder

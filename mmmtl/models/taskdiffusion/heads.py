@@ -32,8 +32,6 @@ from mmmtl.ops.norm_act import frozen_statistics
 
 from .denoiser import TimedBlock
 
-__all__ = ['AuxHead', 'LevelMaskAuxHead', 'recomputed', 'refine_and_predict']
-
 BAND_BYTES = 8 * 2**20
 """Size of one band of an enlarged map on a CPU: it stays in the cache, and its memory is reused instead of faulted in."""
 

@@ -14,8 +14,6 @@ from mmmtl.ops.norm_act import wide
 from mmmtl.registry import MODELS
 from mmmtl.tasks import Task
 
-__all__ = ['CrossTaskLabelEncoder']
-
 
 @MODELS.register_module()
 class CrossTaskLabelEncoder(BaseModule):

@@ -28,8 +28,6 @@ from mmmtl.ops.gemm import matmul
 from mmmtl.ops.norm_act import wide
 from mmmtl.registry import MODELS
 
-__all__ = ['MLoREBlock', 'MLoREConditions']
-
 
 class _LowRank(nn.Module):
     """3x3 to ``rank`` channels and 1x1 back, nothing in between."""

@@ -19,8 +19,6 @@ from mmmtl.registry import MODELS
 
 from .mapping import MappingNetwork, joint_label, joint_prediction, pair_index
 
-__all__ = ['XTC']
-
 PAIRS = ('auto', 'unlabelled', 'all')
 
 

@@ -15,8 +15,6 @@ from mmmtl.models.layers.segnet import ENCODER_UNITS, xavier_
 from mmmtl.ops.take_rows import take_rows
 from mmmtl.tasks import IGNORE, Task
 
-__all__ = ['MappingNetwork', 'PairUnit', 'joint_label', 'joint_prediction', 'pair_index']
-
 
 def pair_index(source: int, target: int, count: int) -> int:
     """Column of the pair source → target among ``count`` tasks: row by row through the matrix without its diagonal."""

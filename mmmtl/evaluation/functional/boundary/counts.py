@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ['average_precision', 'best_f', 'best_point', 'f_curve', 'precision_recall']
-
 
 def precision_recall(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall from counts.

@@ -26,8 +26,6 @@ from .matching import PixelMatcher
 from .nms import suppress
 from .thinning import thin
 
-__all__ = ['BoundarySettings', 'even_thresholds', 'image_counts', 'protocol_settings', 'quantised']
-
 
 def even_thresholds(count: int) -> tuple[float, ...]:
     """k / (count + 1) for k = 1 .. count, rounded as the benchmark's ``linspace`` rounds.

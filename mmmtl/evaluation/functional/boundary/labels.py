@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['LABEL_KINDS', 'segmentation_boundary']
-
 LABEL_KINDS = ('contours', 'regions')
 """What a label picture can be: boundary pixels, or a segmentation whose boundary is meant."""
 

@@ -12,8 +12,6 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-__all__ = ['PixelMatcher', 'disc', 'match_pixels']
-
 _PRED, _GT = 0, 1
 NEAREST_LIMIT = 400_000
 """Pairs up to which a matching with the smallest sum of distances is looked for."""

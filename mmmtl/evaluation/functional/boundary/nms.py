@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import correlate1d
 
-__all__ = ['orientation', 'suppress', 'triangle_filter']
-
 
 def triangle_filter(image: np.ndarray, radius: int) -> np.ndarray:
     """Smooth with the separable kernel 1, 2, .. radius + 1, .. 2, 1 over (radius + 1)², edges mirrored.
