@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -178,7 +179,7 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: in
         return write_atomically(out, lambda file: figure.savefig(file, format=kind, dpi=160))
 
 
-def _curves(axis, title: str, curves: Sequence[tuple[str, Curve]], smooth: float, marks: bool = False) -> None:
+def _curves(axis: Any, title: str, curves: Sequence[tuple[str, Curve]], smooth: float, marks: bool = False) -> None:
     """Draw curves of one quantity; names that differ (auxiliary losses) get a legend."""
     drawn = [(name, curve) for name, curve in curves if curve]
     if not drawn:

@@ -34,7 +34,12 @@ class Cityscapes(ListedDataset):
     METAINFO = dict(classes=STREET_CLASSES, palette=STREET_PALETTE)
 
     def __init__(
-        self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None, upstream: bool = False, **kwargs
+        self,
+        tasks: Mapping[str, Any],
+        data_root: str,
+        split_file: str | None = None,
+        upstream: bool = False,
+        **kwargs: Any,
     ) -> None:
         self.table = CITYSCAPES_IDS if upstream else {**CITYSCAPES_IDS, 27: STREET_CLASSES.index('vehicle')}
         super().__init__(tasks, data_root, split_file, **kwargs)

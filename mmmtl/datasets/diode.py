@@ -27,7 +27,7 @@ class DIODE(ListedDataset):
     viewer, where their length lies between 0.5 and 1.5.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None, **kwargs) -> None:
+    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None, **kwargs: Any) -> None:
         super().__init__(tasks, data_root, split_file, **kwargs)
 
     def scan(self) -> list[str]:

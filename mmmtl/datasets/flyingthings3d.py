@@ -69,7 +69,7 @@ class FlyingThings3D(ListedDataset):
         crop: tuple[int, int] | None = (536, 960),
         camera: tuple[float, float, float] = (1050.0, 479.5, 269.5),
         upstream: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self.crop = None if crop is None else (int(crop[0]), int(crop[1]))
         self.camera, self.upstream = camera, bool(upstream)

@@ -55,7 +55,7 @@ class FolderDataset(MTLDataset):
         next_images: str | None = None,
         split_file: str | None = None,
         formats: Mapping[str, Mapping] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self.images, self.next_images, self.split_file = images, next_images, split_file
         self.formats = {k: dict(v) for k, v in (formats or {}).items()}

@@ -61,7 +61,7 @@ class Hypersim(ListedDataset):
         split_file: str | None = None,
         min_depth: float = 1e-5,
         max_depth: float = 65.0,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self.depth_range = float(min_depth), float(max_depth)
         super().__init__(tasks, data_root, split_file, **kwargs)

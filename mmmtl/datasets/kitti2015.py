@@ -83,7 +83,7 @@ class KITTI2015(ListedDataset):
         split: str = 'training',
         crop: tuple[int, int] | None = (352, 1216),
         upstream: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self.crop = None if crop is None else tuple(crop)
         self.upstream = bool(upstream)

@@ -62,7 +62,7 @@ class KITTIDepth(ListedDataset):
         min_depth: float = 1e-5,
         max_depth: float = 80.0,
         depth_dirs: Sequence[str] = ('', 'train', 'val'),
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if window is not None and window not in WINDOWS:
             raise ConfigError(

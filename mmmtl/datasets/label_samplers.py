@@ -58,7 +58,7 @@ class LabelSampler(ABC):
 class FullLabels(LabelSampler):
     """Every label that exists is used."""
 
-    def _choose(self, available, tasks):
+    def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
         return available
 
 
@@ -71,7 +71,7 @@ class OneLabel(LabelSampler):
     labels choose first.
     """
 
-    def _choose(self, available, tasks):
+    def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
         rank = {i: stable_hash('one', self.seed, i) for i in available}
         order = sorted(tasks, key=lambda t: stable_hash('one-task', self.seed, t))
         filled = Counter(dict.fromkeys(tasks, 0))
@@ -106,7 +106,7 @@ class RandomLabels(LabelSampler):
             raise ValueError(f'RandomLabels: 1 <= low <= high is needed, got low={low}, high={high}')
         self.low, self.high = low, high
 
-    def _choose(self, available, tasks):
+    def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
         high = min(len(tasks), self.high if self.high is not None else max(self.low, len(tasks) - 1))
         low = min(self.low, high)
         chosen = {}
@@ -147,7 +147,7 @@ class LabelMap(LabelSampler):
         self.path, self.missing, self.absent = str(path), missing, absent
         self.rename = dict(rename or {})
 
-    def _choose(self, available, tasks):
+    def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
         labels = {i: [self.rename.get(t, t) for t in kept] for i, kept in read_label_map(self.path).items()}
         named = {t for kept in labels.values() for t in kept}
         if not named & set(tasks):

@@ -22,7 +22,7 @@ class ListedDataset(MTLDataset):
         split_file: List of samples, as a path or relative to ``data_root``; default: what the folders hold.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None, **kwargs) -> None:
+    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None, **kwargs: Any) -> None:
         self.split_file = split_file
         super().__init__(tasks, data_root, **kwargs)
 

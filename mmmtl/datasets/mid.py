@@ -32,7 +32,12 @@ class MIDIntrinsics(ListedDataset):
     """
 
     def __init__(
-        self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None, split: str = 'test', **kwargs
+        self,
+        tasks: Mapping[str, Any],
+        data_root: str,
+        split_file: str | None = None,
+        split: str = 'test',
+        **kwargs: Any,
     ) -> None:
         super().__init__(tasks, data_root, split_file, split=split, **kwargs)
 

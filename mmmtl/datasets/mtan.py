@@ -115,7 +115,7 @@ class CityscapesMTAN(_MTAN):
         classes: 7 (the benchmark of MTPSL and DiffusionMTL) or 19.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, classes: int = 7, **kwargs) -> None:
+    def __init__(self, tasks: Mapping[str, Any], data_root: str, classes: int = 7, **kwargs: Any) -> None:
         if classes not in (7, 19):
             raise ConfigError(f'CityscapesMTAN: classes must be 7 or 19, got {classes}')
         self.FOLDERS = dict(semseg=f'label_{classes}', depth='depth')

@@ -258,7 +258,7 @@ class PascalContext(MTLDataset):
         normals_classes: Sequence[int] | str | Mapping[str, str] | None = None,
         boundaries: str = 'laplacian',
         parts_need_person: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if boundaries not in BOUNDARIES:
             raise ConfigError(f"PascalContext: boundaries='{boundaries}' is not one of {', '.join(BOUNDARIES)}")

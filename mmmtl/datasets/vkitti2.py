@@ -87,7 +87,7 @@ class VKITTI2(ListedDataset):
         normals: str = 'normal_estimated',
         min_depth: float = 1e-5,
         max_depth: float = 80.0,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self.folders = dict.fromkeys(FILES, images) | {'normals': normals}
         self.images = images

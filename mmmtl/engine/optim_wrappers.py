@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -28,7 +29,7 @@ class AutocastOptimWrapper(OptimWrapper):
         ValueError: Another dtype.
     """
 
-    def __init__(self, dtype: str | torch.dtype = 'bfloat16', **kwargs):
+    def __init__(self, dtype: str | torch.dtype = 'bfloat16', **kwargs: Any):
         resolved = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
         if resolved not in (torch.bfloat16, torch.float32):
             raise ValueError(

@@ -7,6 +7,8 @@ PyTorch uses for convolutions, reaches the peak on both AMD and Intel. Elsewhere
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -57,13 +59,13 @@ class _Linear(torch.autograd.Function):
     """x (M, K), weight (N, K), bias (N,) or None → (M, N)."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias):
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         keep_x, keep_weight = ctx.needs_input_grad[1], ctx.needs_input_grad[0]
         ctx.save_for_backward(x if keep_x else None, weight if keep_weight else None)
         return _product(x, weight, bias)
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         dx = _product(dy, weight.t(), None) if ctx.needs_input_grad[0] else None
         dweight = _product(dy.t(), x.t(), None) if ctx.needs_input_grad[1] else None

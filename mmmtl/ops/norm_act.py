@@ -66,7 +66,7 @@ class _BatchNormModulate(torch.autograd.Function):
     """x (B, C, h, w), gain and offset (1 or B, C) float32 → (act(xhat·gain + offset), mean (C,), 1/std (C,), count)."""
 
     @staticmethod
-    def forward(ctx, x, gain, offset, eps, act, group):
+    def forward(ctx: Any, x: Tensor, gain: Tensor, offset: Tensor, eps: float, act: bool, group: Any) -> Tensor:
         shared = gain.shape[0] == 1
         count = torch.tensor(x.numel() // x.shape[1], dtype=gain.dtype, device=x.device)
         if group is not None:
@@ -89,7 +89,7 @@ class _BatchNormModulate(torch.autograd.Function):
         return out, mean, inverse, count
 
     @staticmethod
-    def backward(ctx, dy, *_):
+    def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         x, gain, offset, mean, inverse, count = ctx.saved_tensors
         if ctx.act:
             # xhat·gain + offset = x·(gain/std) + (offset - mean·gain/std)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ class Boundary(CategoricalTask):
     code_fill = 255.0
 
     def __init__(
-        self, name: str | None = None, *, positive_weight: float = 0.95, max_dist: float = 0.0075, **kwargs
+        self, name: str | None = None, *, positive_weight: float = 0.95, max_dist: float = 0.0075, **kwargs: Any
     ) -> None:
         super().__init__(name, classes=('no boundary', 'boundary'), palette=((16, 18, 24), (255, 255, 255)), **kwargs)
         if not 0 < positive_weight < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class CategoricalTask(Task):
         *,
         classes: Sequence[str] | int | None = None,
         palette: Sequence[Sequence[int]] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(name, **kwargs)
         if classes is None:
@@ -78,7 +79,7 @@ class CategoricalTask(Task):
                 f'found {np.unique(label[wrong])[:8].tolist()}'
             )
 
-    def valid(self, label):
+    def valid(self, label: Any) -> Any:
         return label != IGNORE
 
     def blank(self, size: tuple[int, int]) -> np.ndarray:

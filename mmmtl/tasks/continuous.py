@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,7 +54,7 @@ class ContinuousTask(Task):
     image_quantiles = (0.02, 0.98)
     """Quantiles of a sample's values that become -1 and 1 in that image, where the task has no range of its own."""
 
-    def __init__(self, name: str | None = None, **kwargs) -> None:
+    def __init__(self, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.label_channels = self.out_channels = self.code_channels = self.channels
 
@@ -75,7 +76,7 @@ class ContinuousTask(Task):
                 f'found [{np.nanmin(label):g}, {np.nanmax(label):g}]'
             )
 
-    def valid(self, label):
+    def valid(self, label: Any) -> Any:
         return ~(torch.isnan(label) if isinstance(label, Tensor) else np.isnan(label)).any(-3)
 
     def blank(self, size: tuple[int, int]) -> np.ndarray:
@@ -156,7 +157,7 @@ class VectorTask(ContinuousTask):
 
     image_fill = 0.0
 
-    def flip(self, label, direction: str = 'horizontal'):
+    def flip(self, label: Any, direction: str = 'horizontal') -> Any:
         flipped = super().flip(label, direction)
         signs = [1.0] * self.channels
         signs[0 if direction == 'horizontal' else 1] = -1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from torch import Tensor
@@ -31,7 +33,7 @@ class Depth(ContinuousTask):
     image_fill = 1.0  # what no sensor and no renderer reaches mostly is far away
     code_masks_unknown = False  # published TaskDiffusion codes an unknown depth as depth 0
 
-    def __init__(self, name: str | None = None, *, max_depth: float = 80.0, **kwargs) -> None:
+    def __init__(self, name: str | None = None, *, max_depth: float = 80.0, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.max_depth = float(max_depth)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class HumanParts(CategoricalTask):
         classes: Sequence[str] = PARTS,
         palette: Sequence[Sequence[int]] | None = None,
         ignore_empty: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(name, classes=classes, palette=palette or (COLOURS if len(classes) == 7 else None), **kwargs)
         self.ignore_empty = ignore_empty

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ class Saliency(CategoricalTask):
     aliases = ('sal',)
     headline = 'maxF'
 
-    def __init__(self, name: str | None = None, *, code_threshold: float = 0.85, **kwargs) -> None:
+    def __init__(self, name: str | None = None, *, code_threshold: float = 0.85, **kwargs: Any) -> None:
         super().__init__(name, classes=('background', 'salient'), palette=((0, 0, 0), (255, 255, 255)), **kwargs)
         self.code_threshold = code_threshold
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ class SurfaceNormals(VectorTask):
     value_range = (-1.0, 1.0)
     headline = 'mErr'
 
-    def __init__(self, name: str | None = None, *, image_signs: Sequence[float] = (1, 1, 1), **kwargs) -> None:
+    def __init__(self, name: str | None = None, *, image_signs: Sequence[float] = (1, 1, 1), **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         if len(image_signs) != 3 or any(abs(s) != 1 for s in image_signs):
             raise ValueError(f"task '{self.name}': image_signs must be three numbers of 1 or -1, got {image_signs}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os.path as osp
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -68,7 +69,7 @@ class Canvas:
         size: int,
         *,
         bold: bool = False,
-        colour=INK,
+        colour: Any = INK,
         anchor: str = 'la',
         width: float | None = None,
     ) -> float:
@@ -79,7 +80,7 @@ class Canvas:
         self.pen.text((x, y), text, fill=colour, font=font, anchor=anchor)
         return font.getlength(text)
 
-    def upright_text(self, x: int, y: int, text: str, size: int, colour=MUTED) -> None:
+    def upright_text(self, x: int, y: int, text: str, size: int, colour: Any = MUTED) -> None:
         """Write one line turned by 90 degrees, reading upwards, centred on (x, y)."""
         font = load_font(size)
         left, top, right, bottom = font.getbbox(text)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def draw_panel(
     return paint(bands, photographs, span, rows, style, title, subtitle)
 
 
-def make_column(task, gt: Mapping | None, pred: Mapping | None, style: Style) -> Column:
+def make_column(task: Any, gt: Mapping | None, pred: Mapping | None, style: Style) -> Column:
     """Pictures and legend of one task; a prediction is drawn in the value range of its ground truth."""
     label = None if gt is None else gt.get(task.name)
     if label is not None and not np.any(task.valid(np.asarray(label))):
@@ -108,7 +109,7 @@ def make_column(task, gt: Mapping | None, pred: Mapping | None, style: Style) ->
     return Column(task.name, pictures, legend, smooth=not task.categorical)
 
 
-def read_legend(task, shown: np.ndarray, label: np.ndarray | None):
+def read_legend(task: Any, shown: np.ndarray, label: np.ndarray | None) -> Any:
     """The task's legend; where a list of classes is drawn next to unknown pixels, these get an entry too."""
     legend = task.legend(shown, reference=label)
     if legend.entries and label is not None and not np.all(task.valid(np.asarray(label))):
@@ -139,7 +140,15 @@ def split_bands(task_columns: list[Column], span: int, grid: int) -> list[list[C
     return bands
 
 
-def paint(bands, photographs, span, rows, style: Style, title: str, subtitle: str) -> np.ndarray:
+def paint(
+    bands: list[list[Column]],
+    photographs: list[np.ndarray],
+    span: int,
+    rows: list[str],
+    style: Style,
+    title: str,
+    subtitle: str,
+) -> np.ndarray:
     """Put the bands on a sheet."""
     cell_w, cell_h = style.cell
     tall = max(len(rows), 1)
@@ -188,7 +197,9 @@ def paint_name(canvas: Canvas, name: str, x: int, y: int, style: Style, width: i
     canvas.text(x, y - round(style.title * 0.45), name, style.title, bold=True, colour=INK, anchor='ls', width=width)
 
 
-def paint_photographs(canvas: Canvas, photographs, x: int, y: int, span: int, tall: int, style: Style) -> None:
+def paint_photographs(
+    canvas: Canvas, photographs: list[np.ndarray], x: int, y: int, span: int, tall: int, style: Style
+) -> None:
     """The photograph over all rows, or the two frames of a pair below each other."""
     cell_w, cell_h = style.cell
     width = span * cell_w + (span - 1) * GAP

@@ -80,7 +80,7 @@ class PanelVisualizer(Visualizer):
         **kwargs: See ``mmengine.visualization.Visualizer``.
     """
 
-    def __init__(self, name: str = 'visualizer', *, cell_width: int = 256, **kwargs) -> None:
+    def __init__(self, name: str = 'visualizer', *, cell_width: int = 256, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.cell_width = cell_width
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def _frame(outputs: dict[str, Path], source: str, number: str, camera: tuple[flo
 
 
 def _copy(outputs: dict[str, Path], source: str) -> None:
-    def write(file) -> None:
+    def write(file: Any) -> None:
         with open(source, 'rb') as original:
             shutil.copyfileobj(original, file)
 

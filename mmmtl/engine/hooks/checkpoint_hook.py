@@ -62,7 +62,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     file_backend: Any
 
-    def __init__(self, by_epoch: bool = False, backend_args: dict | None = None, **kwargs):
+    def __init__(self, by_epoch: bool = False, backend_args: dict | None = None, **kwargs: Any):
         self.atomic = backend_args is None
         super().__init__(by_epoch=by_epoch, backend_args=backend_args or {'backend': 'AtomicLocalBackend'}, **kwargs)
 

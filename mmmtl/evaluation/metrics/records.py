@@ -55,7 +55,9 @@ class Records:
     configs: dict[str, list[dict]] = field(default_factory=dict)
 
     @classmethod
-    def collect(cls, records: Iterable[tuple[str, Mapping[Key, State]]], metrics: Mapping[str, Sequence[TaskMetric]]):
+    def collect(
+        cls, records: Iterable[tuple[str, Mapping[Key, State]]], metrics: Mapping[str, Sequence[TaskMetric]]
+    ) -> Any:
         """Gather the states of single samples."""
         rows: dict[Key, list[tuple[str, State]]] = {}
         for sample_id, states in records:
