@@ -15,6 +15,7 @@ from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.boundary.counts import average_precision, best_f, best_point, f_curve, precision_recall
 from mmmtl.evaluation.functional.boundary.evaluate import BoundarySettings, image_counts
 from mmmtl.evaluation.functional.boundary.labels import LABEL_KINDS, segmentation_boundary
+from mmmtl.utils.files import write_json
 
 _PREDICTIONS = ('.png', '.npy')
 _LABELS = ('.mat', '.png', '.npy')
@@ -116,12 +117,9 @@ class BoundaryCounts:
     images: dict[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON; the file appears complete or not at all."""
+        """Write as JSON."""
         content = dict(settings=asdict(self.settings), images={k: v.tolist() for k, v in sorted(self.images.items())})
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        partial = f'{path}.{os.getpid()}.part'
-        Path(partial).write_text(json.dumps(content), encoding='utf-8')
-        os.replace(partial, path)
+        write_json(path, content, indent=None)
 
     @classmethod
     def load(cls, path: str | Path) -> BoundaryCounts:

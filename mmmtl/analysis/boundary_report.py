@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.boundary.evaluate import even_thresholds, protocol_settings
 from mmmtl.evaluation.functional.image_list import read_image_list
+from mmmtl.utils.files import write_json
 
 from .boundary_files import BoundaryCounts, evaluate_folder
 
@@ -47,10 +46,7 @@ def evaluate_command(
     figures = found.figures()
     if out is not None:
         content = dict(figures, protocol=protocol, max_dist=max_dist, nms=settings.nms)
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        partial = f'{out}.{os.getpid()}.part'
-        Path(partial).write_text(json.dumps(content, indent=1), encoding='utf-8')
-        os.replace(partial, out)
+        write_json(out, content)
     suppressed = 'non-maxima suppressed' if settings.nms else 'non-maxima kept'
     head = f'protocol {protocol}, {suppressed}, max_dist {max_dist:g}, {len(found.images)} images'
     return f'{head}\n{format_figures(figures)}'

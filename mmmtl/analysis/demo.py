@@ -12,6 +12,7 @@ from mmmtl.apis.train import train
 from mmmtl.config.load import load_config
 from mmmtl.evaluation.metrics.references import headline_figure
 from mmmtl.registry import DATASETS
+from mmmtl.utils.files import write_atomically
 from mmmtl.utils.tables import format_table
 
 from .constant_predictions import best_constants
@@ -43,7 +44,7 @@ def run_demo(config: str, work_dir: str, cfg_options: Mapping[str, Any] | None =
     constant = best_constants(dataset)
     better = {f'{n}/{headline_figure(t)}': t.higher_is_better for n, t in dataset.metainfo['tasks'].items()}
     table = comparison_table({'TaskDiffusion': trained, 'untrained': untrained, 'best constant': constant}, better)
-    (Path(work_dir) / 'comparison.txt').write_text(table + '\n')
+    write_atomically(Path(work_dir, 'comparison.txt'), table + '\n')
     print(f'\n{table}\n\n{work_dir}: metrics.json, {panels} panels, loss.png ({time.time() - started:.0f} s)')
     return table
 

@@ -46,7 +46,7 @@ def make_report(work_dir: str, count: int = IMAGES) -> str:
     panels = {key: path for key, path in panels.items() if osp.isfile(osp.join(folder, path))}
     curves = training_curves(work_dir, folder)
     page = report_page(data, osp.basename(osp.abspath(work_dir)), panels, curves, count)
-    return write_atomically(osp.join(folder, 'index.html'), lambda file: file.write(page.encode()))
+    return write_atomically(osp.join(folder, 'index.html'), page)
 
 
 def panel_path(task: str, sample_id: str) -> str:

@@ -21,13 +21,12 @@ from mmmtl.apis.runs import VAL_SECTIONS
 from mmmtl.apis.test import test
 from mmmtl.apis.train import train
 from mmmtl.config.load import load_config
-from mmmtl.datasets.io.files import write_text_atomic
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.evaluation.functional.delta_m import delta_m, mean_and_std
 from mmmtl.evaluation.metrics.references import directions_of, headline_figure, read_metrics
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import build_tasks
-from mmmtl.utils.files import write_json
+from mmmtl.utils.files import write_atomically, write_json
 from mmmtl.version import __version__
 
 
@@ -277,7 +276,7 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     text = '\n'.join(lines) + '\n'
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomic(out, text)
+        write_atomically(out, text)
         write_json(str(Path(out).with_suffix('.json')), dict(figures=rows, delta_m=gains))
     return text
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from mmmtl.errors import CheckpointError
+from mmmtl.utils.files import write_atomically
+from mmmtl.utils.models import unwrap_model
 
 _SHOWN = 3
 
@@ -75,9 +76,13 @@ def _read_safetensors(path: str) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint '{path}' can't be read as safetensors: {error}") from error
 
 
-def state_of(model: nn.Module) -> nn.Module:
-    """The network inside a distributed wrapper."""
-    return model.module if is_model_wrapper(model) else model
+def write_state(path: str, state: Mapping[str, Tensor], meta: Mapping[str, str]) -> str:
+    """Write a state dict and its metadata as ``.safetensors`` or ``.pth``, as ``path`` ends; return ``path``."""
+    if str(path).endswith('.safetensors'):
+        from safetensors.torch import save
+
+        return write_atomically(path, save({k: v.clone().contiguous() for k, v in state.items()}, dict(meta)))
+    return write_atomically(path, lambda file: torch.save(dict(state_dict=dict(state), meta=dict(meta)), file))
 
 
 def load_checkpoint(model: nn.Module, path: str, training: bool = False) -> dict[str, Any]:
@@ -97,7 +102,7 @@ def load_checkpoint(model: nn.Module, path: str, training: bool = False) -> dict
             unexpected and mismatched keys, where the checkpoint's own config differs, and the remedy.
     """
     content = read_checkpoint(path)
-    network = state_of(model)
+    network = unwrap_model(model)
     fit = compare_state(network, content, training)
     if not fit.exact:
         raise CheckpointError(fit.report(str(path)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from mmmtl.models.taskdiffusion import converter as taskdiffusion
 from mmmtl.registry import TASKS
 from mmmtl.utils.published_files import read_published
 
-from .checkpoint import compare_state
+from .checkpoint import compare_state, write_state
 from .model import build_model, forget_pretrained
 
 ConvertFunction = Callable[[Mapping[str, Tensor], Mapping[str, str]], 'tuple[dict[str, Tensor], list[str], list[str]]']
@@ -156,7 +155,7 @@ def convert_state(method_name: str, state: Mapping[str, Tensor], config: str | N
 
 
 def convert_checkpoint(method_name: str, source: str, target: str, config: str | None = None) -> Conversion:
-    """Convert the file ``source`` and write ``target`` (``.pth`` or ``.safetensors``), beside and then renamed.
+    """Convert the file ``source`` and write ``target`` (``.pth`` or ``.safetensors``).
 
     Raises:
         ConfigError, CheckpointError: See :func:`convert_state` and ``read_published``; or an ending of ``target`` that is
@@ -166,18 +165,6 @@ def convert_checkpoint(method_name: str, source: str, target: str, config: str |
         raise ConfigError(f"'{target}': a checkpoint ends in .pth or .safetensors")
     method = method_of(method_name)
     conversion = convert_state(method_name, method.read(source), config)
-    path = Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     meta = {'converted_from': Path(source).name, 'method': method_name, 'config': Path(conversion.config).name}
-    try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import save_file
-
-            save_file({k: v.contiguous() for k, v in conversion.state.items()}, str(partial), metadata=meta)
-        else:
-            torch.save({'state_dict': conversion.state, 'meta': meta}, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_state(target, conversion.state, meta)
     return conversion

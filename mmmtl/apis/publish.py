@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os.path as osp
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import torch
 from mmengine.config import Config
 
 from mmmtl.errors import CheckpointError, ConfigError
-from mmmtl.utils.files import write_atomically
+from mmmtl.version import __version__
 
-from .checkpoint import auxiliary_prefixes, plain_state, read_checkpoint
+from .checkpoint import auxiliary_prefixes, plain_state, read_checkpoint, write_state
 from .model import build_model, forget_pretrained
 
 
@@ -43,13 +42,13 @@ def publish_model(source: str, target: str, drop_aux: bool = False) -> str:
         prefixes = auxiliary_of(source, meta)
         state = {k: v for k, v in state.items() if not k.startswith(prefixes)}
     kept = {k: str(meta[k]) for k in ('cfg', 'mmengine_version') if k in meta}
-    kept.update(format='pt', mmmtl_version=_version(), trained_iterations=str(meta.get('iter', 'unknown')))
+    kept.update(format='pt', mmmtl_version=__version__, trained_iterations=str(meta.get('iter', 'unknown')))
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
         digest.update(state[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     path = f'{target[: -len(suffix)]}-{digest.hexdigest()[:8]}{suffix}'
-    return write_atomically(path, lambda file: file.write(_serialized(state, kept, suffix)))
+    return write_state(path, state, kept)
 
 
 def auxiliary_of(source: str, meta: dict[str, Any]) -> tuple[str, ...]:
@@ -63,24 +62,3 @@ def auxiliary_of(source: str, meta: dict[str, Any]) -> tuple[str, ...]:
     forget_pretrained(cfg.model)
     with torch.device('meta'):
         return auxiliary_prefixes(build_model(cfg, initialize=False))
-
-
-def _serialized(state: dict[str, torch.Tensor], meta: dict[str, str], suffix: str) -> bytes:
-    """The file's bytes."""
-    if suffix == '.safetensors':
-        from safetensors.torch import save
-
-        return save({k: v.clone() for k, v in state.items()}, metadata=meta)
-    import io
-
-    buffer = io.BytesIO()
-    torch.save(dict(state_dict=state, meta=meta), buffer)
-    return buffer.getvalue()
-
-
-def _version() -> str:
-    """This package's version."""
-    namespace: dict[str, Any] = {}
-    path = osp.join(osp.dirname(osp.dirname(__file__)), 'version.py')
-    exec(Path(path).read_text(encoding='utf-8'), namespace)
-    return str(namespace['__version__'])

@@ -20,9 +20,10 @@ from mmmtl.config.signatures import accepted_arguments
 from mmmtl.errors import ConfigError
 from mmmtl.registry import MODELS
 from mmmtl.utils.files import write_json
+from mmmtl.utils.models import unwrap_model
 from mmmtl.utils.tables import format_table
 
-from .checkpoint import load_checkpoint, state_of
+from .checkpoint import load_checkpoint
 from .model import forget_pretrained
 from .runs import TRAIN_SECTIONS, VAL_SECTIONS, drop_sections, make_runner, prepare, rename
 
@@ -84,7 +85,7 @@ def test(
     named = [osp.basename(str(name)) for name in (cfg.filename, checkpoint) if name]
     with one_order(cfg) if predict_one_by_one(cfg.model) else nullcontext():
         runner = make_runner(rename(cfg, '_test'))
-        state_of(runner.model).cfg = cfg
+        unwrap_model(runner.model).cfg = cfg
         if checkpoint is not None:
             load_checkpoint(runner.model, str(checkpoint))
         add_hooks(runner, out, show_dir, max_panels, ' · '.join(named))
@@ -96,7 +97,7 @@ def test(
         print(f'\nwritten: {path}{more}')
         if report:
             chosen = chosen_images(collect_report(cfg.work_dir))
-            model, dataset = state_of(runner.model), runner.test_dataloader.dataset
+            model, dataset = unwrap_model(runner.model), runner.test_dataloader.dataset
             draw_chosen(model, dataset, chosen, osp.join(cfg.work_dir, 'report'))
             print(f'report: {make_report(cfg.work_dir)}')
     barrier()

@@ -13,8 +13,9 @@ from torch import nn
 
 from mmmtl.config.check import check_config
 from mmmtl.errors import CheckpointError, ConfigError
+from mmmtl.utils.models import unwrap_model
 
-from .checkpoint import compare_state, read_checkpoint, state_of
+from .checkpoint import compare_state, read_checkpoint
 from .model import build_model, forget_pretrained
 from .runs import make_runner, prepare
 
@@ -125,7 +126,7 @@ def check_start(model: nn.Module, cfg: Config) -> None:
     path: Any = cfg.get('load_from') or (_latest(cfg) if cfg.get('resume') else None)
     if not path or '://' in str(path):
         return
-    network = state_of(model)
+    network = unwrap_model(model)
     network.cfg = cfg
     try:
         content = read_checkpoint(str(path))

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmmtl.datasets.io.files import write_text_atomic
 from mmmtl.errors import suggest
 from mmmtl.registry import LABEL_SAMPLERS
+from mmmtl.utils.files import write_atomically
 from mmmtl.utils.seeding import stable_hash
 
 Assignment = dict[str, tuple[str, ...]]
@@ -203,7 +203,7 @@ def save_label_map(
         head = dict(about or {}, tasks=list(tasks), counts=counts)
         lines = ',\n'.join(f'  {json.dumps(i)}: {json.dumps(list(assignment[i]))}' for i in ids)
         text = json.dumps(head)[:-1] + ', "labels": {\n' + lines + '\n}}\n'
-    write_text_atomic(path, text)
+    write_atomically(path, text)
 
 
 def read_label_map(path: str | Path) -> Assignment:

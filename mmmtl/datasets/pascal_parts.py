@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.files import write_text_atomic
 from mmmtl.datasets.io.label_files import read_mat
 from mmmtl.errors import FileError
+from mmmtl.utils.files import write_atomically
 
 PERSON = 15
 """Category of a person in PASCAL VOC."""
@@ -119,4 +119,4 @@ def read_part_index(path: str | Path) -> dict[str, list[int]]:
 
 def write_part_index(path: str | Path, index: Mapping[str, Iterable[int]]) -> None:
     """Write the index in the published form, never half."""
-    write_text_atomic(path, json.dumps({i: list(index[i]) for i in sorted(index)}))
+    write_atomically(path, json.dumps({i: list(index[i]) for i in sorted(index)}))

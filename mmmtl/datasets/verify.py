@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.files import write_text_atomic
 from mmmtl.datasets.preparation.prepare import data_sets, for_every_sample
+from mmmtl.utils.files import write_atomically
 
 from .base import MTLDataset
 
@@ -129,6 +129,6 @@ def verify_command(cfg: Mapping[str, Any], splits: Sequence[str], workers: int =
         print(f'{split}: {type(dataset).__name__}, {report}')
         listed += [dict(split=split, sample_id=f.sample_id, task=f.task, message=f.message) for f in report.faults]
     if out:
-        write_text_atomic(out, json.dumps(listed, indent=1) + '\n')
+        write_atomically(out, json.dumps(listed, indent=1) + '\n')
     print(f'{len(listed)} bad files' if listed else 'every file is in order')
     return len(listed)

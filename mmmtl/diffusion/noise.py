@@ -7,7 +7,6 @@ checkpoints; recorded draws replay a run.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -15,12 +14,7 @@ import torch
 from torch import Tensor
 
 from mmmtl.errors import suggest
-
-
-def seed_of(*parts: object) -> int:
-    """A 63-bit seed from any printable parts, the same on every machine and in every process."""
-    digest = hashlib.sha256('\x1f'.join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], 'little') >> 1
+from mmmtl.utils.seeding import seed_of
 
 
 class NoiseSource(ABC):

@@ -15,44 +15,13 @@ import torch
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 
-PARTIAL = '.part'
+from mmmtl.utils.files import PARTIAL, write_atomically
+
 _PLAIN = (bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device, torch.Size, HistoryBuffer)
 
 
-def write_atomically(data: bytes, path: str | os.PathLike) -> None:
-    """Write a file so that at any moment ``path`` is either the old file or the whole new one.
-
-    The bytes go to ``.NAME.part`` in the same folder, reach the disk, and the file is renamed; the folder's entry is
-    flushed too. A failure (disk full, file too large) removes the partial file and leaves ``path`` as it was.
-
-    Raises:
-        OSError: The file cannot be written; the message names it.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}{PARTIAL}')
-    try:
-        with open(partial, 'wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f'cannot write {path} ({len(data) / 2**20:.1f} MiB): {error.strerror}. The previous file is untouched.',
-        ) from error
-    if os.name == 'posix':
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def remove_partial(folder: str | os.PathLike) -> list[str]:
-    """Remove what an interrupted :func:`write_atomically` left in ``folder``; return the names."""
+    """Remove what an interrupted :func:`~mmmtl.utils.files.write_atomically` left in ``folder``; return the names."""
     left = sorted(Path(folder).glob(f'.*{PARTIAL}'))
     for path in left:
         path.unlink(missing_ok=True)
@@ -63,12 +32,12 @@ class AtomicLocalBackend(LocalBackend):
     """mmengine's file backend for local disks, writing whole files or none."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes; see :func:`write_atomically`."""
-        write_atomically(obj, filepath)
+        """Write bytes; see :func:`~mmmtl.utils.files.write_atomically`."""
+        write_atomically(filepath, obj, durable=True)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
-        """Write text; see :func:`write_atomically`."""
-        write_atomically(obj.encode(encoding), filepath)
+        """Write text; see :func:`~mmmtl.utils.files.write_atomically`."""
+        write_atomically(filepath, obj.encode(encoding), durable=True)
 
 
 register_backend('AtomicLocalBackend', AtomicLocalBackend, force=True)

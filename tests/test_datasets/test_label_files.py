@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmmtl.datasets.io.files import read_id_list, write_atomic
+from mmmtl.datasets.io.files import read_id_list
 from mmmtl.datasets.io.label_files import read_flo, read_image, read_map, read_mat, read_npy, read_picture
 from mmmtl.errors import FileError
 
@@ -120,16 +120,3 @@ def test_id_lists(tmp_path):
         read_id_list(path)
     with pytest.raises(FileNotFoundError, match=r"beside it: \['train.txt'\]"):
         read_id_list(tmp_path / 'trian.txt')
-
-
-def test_nothing_is_written_half(tmp_path):
-    path = tmp_path / 'f'
-    write_atomic(path, lambda file: file.write(b'whole'))
-
-    def fail(file):
-        file.write(b'ha')
-        raise RuntimeError('stop')
-
-    with pytest.raises(RuntimeError):
-        write_atomic(path, fail)
-    assert path.read_bytes() == b'whole' and [p.name for p in tmp_path.iterdir()] == ['f']

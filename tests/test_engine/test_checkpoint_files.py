@@ -17,7 +17,8 @@ import torch
 from mmengine.fileio import get_file_backend
 from mmengine.logging import HistoryBuffer
 
-from mmmtl.engine.checkpoint_files import damage, newest_first, plain, remove_partial, write_atomically
+from mmmtl.engine.checkpoint_files import damage, newest_first, plain, remove_partial
+from mmmtl.utils.files import write_atomically
 
 
 @pytest.fixture()
@@ -29,8 +30,8 @@ def checkpoint(tmp_path):
 
 def test_write_replaces_the_whole_file(tmp_path):
     path = tmp_path / 'new' / 'file'
-    write_atomically(b'old', path)
-    write_atomically(b'new and longer', path)
+    write_atomically(path, b'old')
+    write_atomically(path, b'new and longer')
     assert path.read_bytes() == b'new and longer' and os.listdir(path.parent) == ['file']
 
 
@@ -47,11 +48,11 @@ def test_backend_writes_through_it(tmp_path, monkeypatch):
 
 LIMITED = """
 import resource, signal, sys
-from mmmtl.engine.checkpoint_files import write_atomically
+from mmmtl.utils.files import write_atomically
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
 try:
-    write_atomically(b'x' * (1 << 20), sys.argv[1])
+    write_atomically(sys.argv[1], b'x' * (1 << 20))
 except OSError as error:
     print(error)
     sys.exit(7)
@@ -74,7 +75,7 @@ def save_for_ever(path, steps) -> None:
     for step in itertools.count(1):
         buffer = io.BytesIO()
         torch.save(dict(step=step, weight=torch.full((1 << 20,), float(step))), buffer)
-        write_atomically(buffer.getvalue(), path)
+        write_atomically(path, buffer.getvalue())
         steps.send_bytes(str(step).encode())
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.base import MTLDataset
-from mmmtl.datasets.io.files import write_atomic
 from mmmtl.datasets.label_samplers import LabelSampler
 from mmmtl.errors import ConfigError, FileError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import build_tasks
+from mmmtl.utils.files import write_atomically
 
 from .render import CLASSES, PARTS, RENDERER_VERSION, check_arguments, render
 
@@ -179,7 +179,7 @@ class Diorama(MTLDataset):
             return _read_scene(path, wanted)
         made = render(self.scene_seed, info['number'], self.size, self.frames)
         kept = {name: made[name].astype(np.uint8) if name in _CATEGORICAL else made[name] for name in wanted}
-        write_atomic(path, lambda file: np.savez(file, **kept))
+        write_atomically(path, lambda file: np.savez(file, **kept))
         return kept
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import write_atomic
+from mmmtl.utils.files import write_atomically
 
 MAGIC = b'mmmtl label cache 1\n'
 
@@ -77,7 +77,7 @@ class LabelCache:
             raise TypeError(f'label cache: {recipe} gave {label.dtype}, only uint8 maps are kept')
         if self.writable:
             try:
-                write_atomic(path, lambda file: file.write(_pack(label, made_of)))
+                write_atomically(path, _pack(label, made_of))
             except OSError as error:
                 self.writable = False
                 warnings.warn(

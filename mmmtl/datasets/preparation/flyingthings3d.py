@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.io.coded_files import encode_flow, read_pfm
-from mmmtl.datasets.io.files import write_atomic
 from mmmtl.datasets.io.label_files import read_flo
 from mmmtl.errors import FileError
+from mmmtl.utils.files import write_atomically
 
 from .jobs import Job, convert, save_array, save_png
 
@@ -73,7 +73,7 @@ def _frame(outputs: dict[str, Path], source: str, number: str, camera: tuple[flo
     points, motion = scene_flow_of_disparity(disparity, change, flow, camera)
     with np.errstate(invalid='ignore'):
         slow = (np.abs(flow) < 500).all(-1)  # the code ends at 512 pixels; False for NaN
-    write_atomic(outputs['points'], lambda file: np.savez(file, pc1=points))
+    write_atomically(outputs['points'], lambda file: np.savez(file, pc1=points))
     save_array(outputs['motion'], motion)
     save_png(outputs['flow'], encode_flow(np.nan_to_num(flow).transpose(2, 0, 1), slow))
 
@@ -83,7 +83,7 @@ def _copy(outputs: dict[str, Path], source: str) -> None:
         with open(source, 'rb') as original:
             shutil.copyfileobj(original, file)
 
-    write_atomic(outputs['image'], write)
+    write_atomically(outputs['image'], write)
 
 
 def prepare_flyingthings3d(

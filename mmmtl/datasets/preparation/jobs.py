@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.io.coded_files import png_bytes
-from mmmtl.datasets.io.files import write_atomic
 from mmmtl.errors import FileError
+from mmmtl.utils.files import write_atomically, write_npy
 
 
 @dataclass
@@ -53,7 +53,7 @@ def convert(
 
     Args:
         work: A function of a module, called as ``work(outputs, **arguments)``; it writes its files with
-            :func:`save_array`, :func:`save_png` or ``write_atomic``.
+            :func:`save_array`, :func:`save_png` or ``write_atomically``.
         jobs: What there is to do.
         workers: Processes; 0 for this one alone.
         progress: Show a progress bar with the time left.
@@ -92,9 +92,9 @@ def _results(do: Callable[[Job], str | None], jobs: Sequence[Job], workers: int)
 
 def save_array(path: Path, array: np.ndarray) -> None:
     """An array as ``.npy``, beside its place and renamed."""
-    write_atomic(path, lambda file: np.save(file, array))
+    write_npy(path, array)
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:
     """A picture of 8 or 16 bits, beside its place and renamed."""
-    write_atomic(path, lambda file: file.write(png_bytes(picture)))
+    write_atomically(path, png_bytes(picture))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmmtl.datasets.io.files import write_atomic
+from mmmtl.utils.files import write_atomically
 
 from .exr import read_exr
 from .jobs import Job, convert, save_png
@@ -34,7 +34,7 @@ def _save(path: Path, picture: np.ndarray) -> None:
         return
     buffer = BytesIO()
     Image.fromarray(picture).save(buffer, 'JPEG')  # quality 75, as in the published preparation
-    write_atomic(path, lambda file: file.write(buffer.getvalue()))
+    write_atomically(path, buffer.getvalue())
 
 
 def prepare_mid(

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmmtl.datasets.hypersim import hypersim_files
-from mmmtl.datasets.io.files import write_text_atomic
 from mmmtl.datasets.io.label_files import read_map
 from mmmtl.datasets.vkitti2 import FILES, SCENES, VARIANTS
 from mmmtl.errors import ConfigError, FileError, suggest
+from mmmtl.utils.files import write_atomically
 
 PUBLISHED = {
     'vkitti_depth_train': 20148,
@@ -163,6 +163,6 @@ def write_split_lists(
             (name, list(lines)),
             *((f'{name}_subset_{p:g}percent', subset(lines, p, seed)) for p in percents),
         ):
-            write_text_atomic(Path(target, f'{part}.txt'), '\n'.join(chosen) + '\n')
+            write_atomically(Path(target, f'{part}.txt'), '\n'.join(chosen) + '\n')
             counts[part] = len(chosen)
     return counts

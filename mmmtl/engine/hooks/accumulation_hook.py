@@ -10,8 +10,7 @@ from torch import Tensor
 
 from mmmtl.errors import ConfigError
 from mmmtl.registry import HOOKS
-
-from .random_state_hook import unwrapped
+from mmmtl.utils.models import unwrap_model
 
 KEY = 'gathered_gradients'
 
@@ -59,7 +58,7 @@ class AccumulationHook(Hook):
                 f'{runner.world_size}: they are left out.'
             )
             return
-        parameters = dict(unwrapped(runner).named_parameters())
+        parameters = dict(unwrap_model(runner.model).named_parameters())
         for name, gradient in loaded[runner.rank].items():
             parameters[name].grad = gradient.to(parameters[name])
 
@@ -68,7 +67,9 @@ class AccumulationHook(Hook):
         wrapper = runner.optim_wrapper
         if getattr(wrapper, '_inner_count', 0) % getattr(wrapper, '_accumulative_counts', 1) == 0:
             return {}
-        return {n: p.grad.detach().cpu() for n, p in unwrapped(runner).named_parameters() if p.grad is not None}
+        return {
+            n: p.grad.detach().cpu() for n, p in unwrap_model(runner.model).named_parameters() if p.grad is not None
+        }
 
     def before_checkpoint(self, runner: Any) -> None:
         """Bring the gradients of all ranks together; every rank calls this, just before rank 0 saves."""

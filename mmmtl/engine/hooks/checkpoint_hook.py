@@ -12,8 +12,9 @@ from mmengine.dist import barrier, broadcast, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner.base_loop import BaseLoop
 
-from mmmtl.engine.checkpoint_files import damage, newest_first, plain, remove_partial, write_atomically
+from mmmtl.engine.checkpoint_files import damage, newest_first, plain, remove_partial
 from mmmtl.registry import HOOKS
+from mmmtl.utils.files import write_atomically
 
 POINTER = 'last_checkpoint'
 
@@ -95,7 +96,7 @@ class AtomicCheckpointHook(CheckpointHook):
             if wrong is None:
                 if path != last:
                     runner.logger.warning(f'Resuming from {path} instead.' if last else f'Found {path} to resume from.')
-                    write_atomically(str(path).encode(), pointer)
+                    write_atomically(pointer, str(path), durable=True)
                 return
             runner.logger.warning(f'Passing over the checkpoint {path}: {wrong}.')
         if candidates:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor, nn
 
 from mmmtl.registry import HOOKS
+from mmmtl.utils.models import unwrap_model
 
 COUNT_KEY = 'nonfinite_skipped'
 
@@ -53,7 +53,7 @@ class NonFiniteLossHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Attach to the model's forward pass and to the optimiser's step."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         if self.mode == 'skip' and isinstance(runner.optim_wrapper, AmpOptimWrapper):
             raise ValueError(
                 "NonFiniteLossHook: mode='skip' cannot drop a batch from AmpOptimWrapper, whose loss "

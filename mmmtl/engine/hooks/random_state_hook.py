@@ -6,18 +6,12 @@ from typing import Any
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from torch import nn
 
 from mmmtl.engine import random_state
 from mmmtl.registry import HOOKS
+from mmmtl.utils.models import unwrap_model
 
 KEY = 'random_state'
-
-
-def unwrapped(runner: Any) -> nn.Module:
-    """Return the runner's model without its distributed wrapper."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 @HOOKS.register_module()
@@ -43,7 +37,7 @@ class RandomStateHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Seed the model's noise generators."""
-        random_state.seed_noise(unwrapped(runner), runner.seed + runner.rank)
+        random_state.seed_noise(unwrap_model(runner.model), runner.seed + runner.rank)
         self._resuming = runner.iter > 0
 
     def before_train_epoch(self, runner: Any) -> None:
@@ -61,7 +55,7 @@ class RandomStateHook(Hook):
                 f'rank {runner.rank} of {runner.world_size}',
             )
         else:
-            unknown = random_state.restore(loaded['ranks'][runner.rank], unwrapped(runner))
+            unknown = random_state.restore(loaded['ranks'][runner.rank], unwrap_model(runner.model))
             if unknown:
                 self._warn(runner, f'the checkpoint holds no state for the noise sources of {unknown}')
 
@@ -74,16 +68,16 @@ class RandomStateHook(Hook):
 
     def before_val(self, runner: Any) -> None:
         """Remember the state that training will go on with."""
-        self._before_val = random_state.capture(unwrapped(runner))
+        self._before_val = random_state.capture(unwrap_model(runner.model))
 
     def after_val(self, runner: Any) -> None:
         """Go back to it."""
         if self._before_val is not None:
-            random_state.restore(self._before_val, unwrapped(runner))
+            random_state.restore(self._before_val, unwrap_model(runner.model))
         self._before_val = None
 
     def _current(self, runner: Any) -> dict[str, Any]:
-        return self._before_val or random_state.capture(unwrapped(runner))
+        return self._before_val or random_state.capture(unwrap_model(runner.model))
 
     def before_checkpoint(self, runner: Any) -> None:
         """Bring the states of all ranks together; every rank calls this, just before rank 0 saves."""

@@ -13,6 +13,7 @@ import numpy as np
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.exact import StateSum
 from mmmtl.registry import METRICS
+from mmmtl.utils.files import write_atomically
 
 from .base import State, TaskMetric
 
@@ -83,15 +84,12 @@ class Records:
         return merged
 
     def save(self, path: str) -> None:
-        """Write to an ``.npz`` file; it appears complete or not at all."""
+        """Write to an ``.npz`` file."""
         arrays: dict[str, Any] = {'configs': np.array(json.dumps(self.configs, default=list))}
         for (task, index), table in self.tables.items():
             arrays[f'{task}|{index}|'] = np.array(table.ids, str)
             arrays.update({f'{task}|{index}|{name}': array for name, array in table.fields.items()})
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        partial = f'{path}.{os.getpid()}.part.npz'
-        np.savez_compressed(partial, **arrays)
-        os.replace(partial, path)
+        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 
     @classmethod
     def load(cls, path: str) -> Records:

@@ -15,6 +15,7 @@ from mmmtl.errors import CheckpointError
 from mmmtl.models.stablemtl.task_tokens import encode_text
 from mmmtl.models.stablemtl.unet import require_diffusers
 from mmmtl.registry import TASKS
+from mmmtl.utils.files import write_atomically
 from mmmtl.utils.published_files import read_published
 
 TOKEN_ROOM = 16
@@ -195,7 +196,7 @@ def export_folder(model: torch.nn.Module, target: str | Path) -> list[str]:
     Returns:
         What was written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     target = Path(target)
     target.mkdir(parents=True)
@@ -204,11 +205,10 @@ def export_folder(model: torch.nn.Module, target: str | Path) -> list[str]:
     for part, network in (('unet', model.unet), ('vae', getattr(model.autoencoder, 'network', None))):
         if part not in parts or network is None:
             continue
-        (target / part).mkdir()
-        (target / part / 'config.json').write_text(json.dumps(dict(network.config), indent=2, default=list))
-        save_file({k: v.contiguous() for k, v in parts[part].items()}, target / part / _UNET_FILES[0])
+        write_atomically(target / part / 'config.json', json.dumps(dict(network.config), indent=2, default=list))
+        write_atomically(target / part / _UNET_FILES[0], save({k: v.contiguous() for k, v in parts[part].items()}))
     if 'single_stream_unet' in parts:
-        torch.save(parts['single_stream_unet'], target / 'single_stream_unet.pth')
+        write_atomically(target / 'single_stream_unet.pth', lambda file: torch.save(parts['single_stream_unet'], file))
     tokens = {published.replace('_', ' '): model.tokens(name).detach().clone() for name, published in own.items()}
-    torch.save(tokens, target / 'tokens.pt')
+    write_atomically(target / 'tokens.pt', lambda file: torch.save(tokens, file))
     return sorted(str(path.relative_to(target)) for path in target.rglob('*') if path.is_file())

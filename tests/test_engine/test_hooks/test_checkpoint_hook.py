@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from mmmtl.engine import AtomicCheckpointHook
 from mmmtl.engine import checkpoint_files as files
+from mmmtl.utils.files import write_atomically
 from tests.test_engine.toy import ToyMetric, config, train
 
 
@@ -49,7 +50,7 @@ class TestSaving:
             writes.append(path)
             if len(writes) == at:
                 raise OSError(28, 'No space left on device')
-            files.write_atomically(data, path)
+            write_atomically(path, data)
 
         monkeypatch.setattr(files.AtomicLocalBackend, 'put', put)
         scores = itertools.count()  # better at each validation (3, 6), so each replaces the best
