@@ -16,6 +16,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .precision import to_float32
+
 _frozen = False
 
 
@@ -28,11 +30,6 @@ def frozen_statistics() -> Iterator[None]:
         yield
     finally:
         _frozen = before
-
-
-def wide(x: Tensor) -> Tensor:
-    """The tensor in fp32, or wider if it is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _per_channel(rows: Tensor, like: Tensor) -> Tensor:
@@ -70,7 +67,7 @@ class _BatchNormModulate(torch.autograd.Function):
         shared = gain.shape[0] == 1
         count = torch.tensor(x.numel() // x.shape[1], dtype=gain.dtype, device=x.device)
         if group is not None:
-            exact = wide(x)
+            exact = to_float32(x)
             total, squares, count = _all_reduce(group.group, exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), count)
             mean = total / count
             inverse = torch.rsqrt((squares / count - mean.square()).clamp_min(0) + eps)
@@ -103,7 +100,7 @@ class _BatchNormModulate(torch.autograd.Function):
             )
             return dx, dgain[None], doffset[None], None, None, None
         xhat = (x - _per_channel(mean[None], x)).mul_(_per_channel(inverse[None], x))
-        rows_doffset, rows_dgain = wide(dy).sum((2, 3)), wide(dy * xhat).sum((2, 3))
+        rows_doffset, rows_dgain = to_float32(dy).sum((2, 3)), to_float32(dy * xhat).sum((2, 3))
         dgain, doffset = rows_dgain, rows_doffset
         if gain.shape[0] == 1:
             dgain, doffset = dgain.sum(0, keepdim=True), doffset.sum(0, keepdim=True)

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmmtl.ops.norm_act import batch_norm_modulate, modulate, wide
+from mmmtl.ops.norm_act import batch_norm_modulate, modulate
+from mmmtl.ops.precision import to_float32
 
 FilmRows = Sequence['tuple[Tensor, Tensor]']
 """Per modulated norm of a network, by its ``position``: gain and offset, each (N, C)."""
@@ -36,11 +37,11 @@ class TimeEmbedding(nn.Module):
     def forward(self, log_snr: Tensor) -> Tensor:
         """(N,) → (N, width). At least in fp32, also under autocast: the sinusoids amplify rounding."""
         with torch.autocast(log_snr.device.type, enabled=False):
-            x, frequencies = wide(log_snr)[:, None], wide(self.frequencies)
+            x, frequencies = to_float32(log_snr)[:, None], to_float32(self.frequencies)
             angle = x * frequencies * (2 * math.pi)
             x = torch.cat([x.to(angle), angle.sin(), angle.cos()], 1)
-            x = F.gelu(F.linear(x, wide(self.fc1.weight), wide(self.fc1.bias)))
-            return F.silu(F.linear(x, wide(self.fc2.weight), wide(self.fc2.bias)))
+            x = F.gelu(F.linear(x, to_float32(self.fc1.weight), to_float32(self.fc1.bias)))
+            return F.silu(F.linear(x, to_float32(self.fc2.weight), to_float32(self.fc2.bias)))
 
 
 class FilmNorm(nn.Module):
@@ -64,13 +65,13 @@ class FilmNorm(nn.Module):
     def rows(self, time: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Gain and offset (N, C) for N embeddings (N, time_width); in eval mode the norm's statistics are folded in."""
         norm = self.norm
-        gain, offset = wide(norm.weight)[None], wide(norm.bias)[None]
+        gain, offset = to_float32(norm.weight)[None], to_float32(norm.bias)[None]
         if self.film is not None and time is not None:
-            scale, shift = wide(self.film(time.to(self.film.weight.dtype))).chunk(2, 1)
+            scale, shift = to_float32(self.film(time.to(self.film.weight.dtype))).chunk(2, 1)
             gain, offset = gain * (scale + 1), offset * (scale + 1) + shift
         if not norm.training:
-            gain = gain * torch.rsqrt(wide(norm.running_var) + norm.eps)
-            offset = offset - wide(norm.running_mean) * gain
+            gain = gain * torch.rsqrt(to_float32(norm.running_var) + norm.eps)
+            offset = offset - to_float32(norm.running_mean) * gain
         return gain, offset
 
     def forward(self, x: Tensor, rows: FilmRows | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.decoder import Decoder, Targets
 from mmmtl.models.layers.film import FilmRows, TimeEmbedding, index_film_norms, rows_of_step
 from mmmtl.ops.convolution import TapMajorConv2d, as_channels_last, stack_maps, use_channels_last
-from mmmtl.ops.norm_act import wide
+from mmmtl.ops.precision import to_float32
 from mmmtl.ops.winograd import use_winograd
 from mmmtl.registry import MODELS
 from mmmtl.structures import Exhibit
@@ -225,7 +225,7 @@ class TaskDiffusionDecoder(Decoder):
         for k in range(last):
             z = self.step(z, image, rows_of_step(rows, k), log_snr[k : k + 1], log_snr_next[k : k + 1], seen[k])
         raw = self.denoise(z, image, rows_of_step(rows, last), self.upsample, seen[last])
-        return {name: self.tasks[name].bound(wide(x)) for name, x in raw.items()}
+        return {name: self.tasks[name].bound(to_float32(x)) for name, x in raw.items()}
 
     def predict(
         self, feats: Sequence[Tensor], noise: NoiseSource, size: tuple[int, int], trace: list[list[dict]] | None = None
@@ -235,7 +235,9 @@ class TaskDiffusionDecoder(Decoder):
         shape = (feats[0].shape[0], self.label_encoder.channels, *feats[0].shape[-2:])
         total: dict[str, Tensor] = {}
         for repeat in range(self.repeats):
-            start = noise.normal('start' if repeat == 0 else f'start.{repeat}', shape, like=wide(feats[0].new_empty(0)))
+            start = noise.normal(
+                'start' if repeat == 0 else f'start.{repeat}', shape, like=to_float32(feats[0].new_empty(0))
+            )
             steps: list[dict] = []
             raw = self.sample(start, image, None if trace is None else steps)
             if trace is not None:

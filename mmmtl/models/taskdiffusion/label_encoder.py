@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.ops.convolution import as_channels_last, conv1x1
-from mmmtl.ops.norm_act import wide
+from mmmtl.ops.precision import to_float32
 from mmmtl.registry import MODELS
 from mmmtl.tasks import Task
 
@@ -73,10 +73,10 @@ class CrossTaskLabelEncoder(BaseModule):
 
     def combine(self, codes: Mapping[str, Tensor]) -> Tensor:
         """Codes (B, c, h, w) of all tasks → (B, ``channels``, h, w) in ±``scale``."""
-        parts = [wide(codes[name]) for name in self.separate]
+        parts = [to_float32(codes[name]) for name in self.separate]
         if self.mix is not None:
             parts.append(
-                wide(conv1x1(torch.cat([codes[name] for name in self.mixed], 1), self.mix.weight, self.mix.bias))
+                to_float32(conv1x1(torch.cat([codes[name] for name in self.mixed], 1), self.mix.weight, self.mix.bias))
             )
         encoded = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         return (encoded.sigmoid() * 2 - 1) * self.scale

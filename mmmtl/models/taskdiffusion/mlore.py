@@ -25,7 +25,7 @@ from mmmtl.errors import ConfigError
 from mmmtl.models.layers.film import FilmNorm
 from mmmtl.ops.convolution import conv1x1
 from mmmtl.ops.gemm import matmul
-from mmmtl.ops.norm_act import wide
+from mmmtl.ops.precision import to_float32
 from mmmtl.registry import MODELS
 
 
@@ -66,7 +66,7 @@ class _Router(nn.Module):
         spatial = F.gelu(self.spatial_norm(self.spatial(x.flatten(2))[..., 0]))
         spatial = F.linear(spatial, self.spatial_out.weight.flatten(1), self.spatial_out.bias)
         routed = F.linear(torch.cat([local, spatial], 1), self.gate.weight.flatten(1), self.gate.bias)
-        logits, spread, mix = wide(routed).split((self.experts, self.experts, 1), 1)
+        logits, spread, mix = to_float32(routed).split((self.experts, self.experts, 1), 1)
         if noise is not None:
             logits = logits + noise * spread
         gates = logits.softmax(1)
