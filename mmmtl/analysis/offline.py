@@ -34,7 +34,7 @@ def evaluate_predictions(
     ``metrics.json`` and ``records.npz`` are written, so that the folder can be compared like a run.
 
     Args:
-        cfg: What :func:`~mmmtl.apis.load_config` returned.
+        cfg: What :func:`~mmmtl.config.load_config` returned.
         folder: See :class:`~mmmtl.analysis.prediction_files.PredictionFolder`.
         work_dir: Where the figures go; default: ``folder``.
         tasks: Evaluate only these tasks; default: all of the test set.

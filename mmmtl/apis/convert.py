@@ -119,7 +119,7 @@ def nearest_config(method: Method, state: Mapping[str, Tensor], folder: Path) ->
 
 def configs_folder() -> Path:
     """``configs/`` of the source tree, or the copy inside an installed package."""
-    package = Path(__file__).resolve().parents[2]
+    package = Path(__file__).resolve().parents[1]
     for folder in (package.parent / 'configs', package / '.mim' / 'configs'):
         if folder.is_dir():
             return folder

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from mmmtl import apis
+from mmmtl.config import load_config
 from tests.miniatures.nyudv2 import write_nyudv2
 from tests.miniatures.pascal_context import write_pascal_context
 
@@ -41,11 +42,11 @@ def test_trains_resumes_and_tests(name, writer, more, tmp_path):
     writer(tmp_path / 'data')
     options = {**SMALL, **LOADERS, **more, 'data_root': str(tmp_path / 'data')}
     path, work = f'configs/taskdiffusion/{name}.py', str(tmp_path / 'work')
-    apis.train(apis.load_config(path, options), work)
-    runner = apis.train(apis.load_config(path, {**options, 'train_cfg.max_iters': 3}), work, resume=True)
+    apis.train(load_config(path, options), work)
+    runner = apis.train(load_config(path, {**options, 'train_cfg.max_iters': 3}), work, resume=True)
     assert runner.iter == 3
-    figures = apis.test(apis.load_config(path, options), str(tmp_path / 'work' / 'iter_3.pth'), work)
+    figures = apis.test(load_config(path, options), str(tmp_path / 'work' / 'iter_3.pth'), work)
     written = json.loads((tmp_path / 'work' / 'metrics.json').read_text())
     assert written == figures
-    tasks = apis.load_config(path).tasks
+    tasks = load_config(path).tasks
     assert {k.split('/')[0] for k in figures} == set(tasks)
