@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.reference.match_latent import LatentPair  # noqa: E402
+from mmmtl.ops import optimize_for_inference  # noqa: E402
 
 SIZES: dict[str, dict[str, Any]] = {
     'tiny': dict(pixels=256, unet=(32, 64, 64, 64), heads=(2, 4, 4, 4), vae=(16, 32, 32, 32), groups=8, query=48),
@@ -70,7 +71,7 @@ def build(size: str, **options: Any) -> nn.Module:
         **options,
     )
     model.init_weights()
-    return model.eval()
+    return optimize_for_inference(model)
 
 
 def programs(size: str) -> tuple[LatentPair, dict[str, Callable[[], Any]]]:

@@ -30,6 +30,9 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='also draw how predictions came about: DIR/panels/NAME.WHAT.png (decoders that can tell: TaskDiffusion)',
     )
+    parser.add_argument(
+        '--no-optimize', action='store_true', help='predict with the network as it trains (slower on a CPU)'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
@@ -42,7 +45,13 @@ def main() -> None:
 
     def predict() -> None:
         keep_freed_memory()
-        inferencer = Inferencer(args.config, args.checkpoint, device=args.device, cfg_options=args.cfg_options)
+        inferencer = Inferencer(
+            args.config,
+            args.checkpoint,
+            device=args.device,
+            cfg_options=args.cfg_options,
+            optimize=not args.no_optimize,
+        )
         results = inferencer(
             args.inputs,
             batch_size=args.batch_size,

@@ -23,6 +23,9 @@ def parse_args() -> argparse.Namespace:
         help='average over the image and its mirror image, or over the views that model.tta of the config names',
     )
     parser.add_argument(
+        '--no-optimize', action='store_true', help='predict with the network as it trains (slower on a CPU)'
+    )
+    parser.add_argument(
         '--report',
         action='store_true',
         help='write report/index.html into the work dir: tables, plots, worst and best images of every task',
@@ -58,6 +61,7 @@ def main() -> None:
             tta=args.tta,
             report=args.report,
             launcher=args.launcher,
+            optimize=not args.no_optimize,
         )
     )
 

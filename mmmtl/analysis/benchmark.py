@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import statistics
 import sys
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from mmmtl.apis.model import build_model, forget_pretrained, quiet
 from mmmtl.errors import ConfigError
 from mmmtl.ops.allocator import live_memory
-from mmmtl.ops.winograd import use_winograd
+from mmmtl.ops.inference import optimize_for_inference
 from mmmtl.utils.tables import format_table
 
 from .complexity import count_complexity, input_size, parts_of
@@ -224,6 +223,7 @@ class Benchmark:
         compiled: Pass the network through ``torch.compile``.
         seed: Seed of weights and inputs.
         one_label: Train with one label for every image instead of all.
+        optimize: Predict with :func:`~mmmtl.ops.inference.optimize_for_inference`.
 
     Raises:
         ConfigError: Unknown mode.
@@ -240,6 +240,7 @@ class Benchmark:
         compiled: bool = False,
         seed: int = 0,
         one_label: bool = False,
+        optimize: bool = True,
     ) -> None:
         if mode not in MODES:
             raise ConfigError(f"mode must be one of {MODES}, got '{mode}'")
@@ -249,6 +250,8 @@ class Benchmark:
         torch.manual_seed(seed)
         with quiet():
             self.model = build_model(cfg, initialize=False).to(device).train(mode == 'train')
+        if optimize and mode == 'predict':
+            optimize_for_inference(self.model)
         frames = getattr(self.model, 'frames', 1)
         shape = (batch, 3, *self.size) if frames == 1 else (batch, frames, 3, *self.size)
         self.inputs = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
@@ -270,16 +273,6 @@ class Benchmark:
             losses = self.network(self.inputs, mode='loss', targets=self.targets, noise=noise)
         sum(losses.values()).backward()
         return losses
-
-    def with_winograd(self) -> Benchmark:
-        """The same network, inputs and weights, predicting by Winograd's convolutions (CPU)."""
-        other = copy.copy(self)
-        other.model = copy.deepcopy(self.model)
-        for part in (other.model.neck, other.model.decoder):
-            if part is not None:
-                use_winograd(part)
-        other.network = other.model
-        return other
 
     def measure_memory(self) -> int:
         """Peak bytes of one run, without what the gradients take."""

@@ -16,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mmmtl.errors import ConfigError
+from mmmtl.ops.inference import optimize_for_inference, restore
 from mmmtl.registry import TRANSFORMS
 from mmmtl.structures import MTLDataSample
 from mmmtl.utils.files import safe_name, write_png
@@ -57,6 +58,8 @@ class Inferencer:
         checkpoint: Weights, where ``model`` is a config.
         device: ``cpu``, ``cuda``, ...; default: a GPU if there is one.
         cfg_options: As ``--cfg-options``.
+        optimize: Predict with faster forms of the network's modules
+            (:func:`~mmmtl.ops.inference.optimize_for_inference`; on a CPU); ``model.train()`` takes them back.
 
     Example:
         >>> inferencer = Inferencer('configs/baselines/vitt_camvid.py', 'iter_2000.pth')
@@ -71,6 +74,7 @@ class Inferencer:
         checkpoint: str | None = None,
         device: str | torch.device | None = None,
         cfg_options: Mapping[str, Any] | None = None,
+        optimize: bool = True,
     ) -> None:
         if isinstance(model, nn.Module):
             if checkpoint is not None or cfg_options:
@@ -81,7 +85,7 @@ class Inferencer:
         else:
             device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
             self.model = init_model(model, checkpoint, device, cfg_options)
-        self.model.eval()
+        self.model = optimize_for_inference(self.model) if optimize else restore(self.model.eval())
         self.tasks = self.model.tasks
         self.frames = max(task.frames for task in self.tasks.values())
         self.steps = build_pipeline(self.model.cfg)

@@ -18,6 +18,7 @@ from mmmtl.analysis.report_tables import collect_report
 from mmmtl.config.check import check_config
 from mmmtl.config.signatures import accepted_arguments
 from mmmtl.errors import ConfigError
+from mmmtl.ops.inference import optimize_for_inference
 from mmmtl.registry import MODELS
 from mmmtl.utils.files import write_json
 from mmmtl.utils.models import unwrap_model
@@ -38,6 +39,7 @@ def test(
     max_panels: int | None = None,
     tta: bool = False,
     report: bool = False,
+    optimize: bool = True,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the test set of a config.
 
@@ -63,6 +65,8 @@ def test(
             image and its mirror image.
         report: Write ``report/index.html`` into the work dir (:func:`mmmtl.analysis.report.make_report`), with panels of
             the worst and best images of every task.
+        optimize: Predict with faster forms of the network's modules
+            (:func:`~mmmtl.ops.inference.optimize_for_inference`; on a CPU).
 
     Returns:
         The figures.
@@ -88,6 +92,8 @@ def test(
         unwrap_model(runner.model).cfg = cfg
         if checkpoint is not None:
             load_checkpoint(runner.model, str(checkpoint))
+        if optimize:
+            optimize_for_inference(runner.model)
         add_hooks(runner, out, show_dir, max_panels, ' · '.join(named))
         metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():

@@ -6,19 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dispatch import predicting, served
+
 LARGEST = 2**21
 """Attention weights at a time: 4 MB in bfloat16, which the cache holds until they are used."""
 
 
 def plain_is_faster(x: Tensor, tokens: int) -> bool:
     """Whether attention over ``tokens`` takes half the time as two matrix products (CPU, bfloat16, no gradients)."""
-    return (
-        x.device.type == 'cpu'
-        and torch.is_autocast_enabled('cpu')
-        and tokens <= 2048
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-    )
+    return tokens <= 2048 and served('attention', x) and predicting()
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

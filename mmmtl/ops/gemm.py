@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dispatch import served
+
 SMALLEST = 2**21
 """Products with fewer multiplications are not worth a library call of their own."""
 
@@ -39,14 +41,11 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 _SUPPORTED: bool | None = None
-_ORDINARY = (Tensor, nn.Parameter)
 
 
 def _chosen(x: Tensor, weight: Tensor) -> bool:
     global _SUPPORTED
-    if torch.compiler.is_compiling() or x.device.type != 'cpu' or type(x) not in _ORDINARY:
-        return False
-    if x.dtype is not torch.float32 or weight.dtype is not torch.float32 or torch.is_autocast_enabled('cpu'):
+    if not served('matmul', x) or weight.dtype is not torch.float32:
         return False
     if x.numel() * weight.shape[0] < SMALLEST or not torch.backends.mkldnn.enabled:
         return False

@@ -2,8 +2,7 @@
 
 For prediction on a CPU, where oneDNN has no such kernel; a GPU's library has its own. In fp32 blocks of 4x4 pixels take
 a quarter of the multiplications, four times the memory of the weights, and about 1e-6 of relative accuracy. In bfloat16
-blocks of 2x4 take a third of them, with three times the rounding error of a bfloat16 convolution. Hence an option
-(``winograd=True`` of a decoder).
+blocks of 2x4 take a third of them, with three times the rounding error of a bfloat16 convolution.
 """
 
 from __future__ import annotations
@@ -16,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .convolution import TapMajorConv2d
+from .dispatch import precision, predicting, served
 from .gemm import linear, matmul
+from .inference import InferenceForm, inference_form_of
 
 _POINTS = {2: (0, 1, -1), 4: (0, 0.75, -0.75, 1.5, -1.5)}
 """Interpolation points besides infinity, by the pixels of a block along one side. Those of 4 halve the rounding errors of
@@ -71,8 +72,6 @@ SMALLEST = 64
 """Fewer input or output channels than this do not pay for the transforms."""
 FEWEST_TILES = 8
 """Nor do fewer blocks of pixels, which every transformed weight is read for."""
-
-
 MOST_TILES = 192
 """More blocks at once are not faster, but take more memory."""
 
@@ -141,42 +140,30 @@ def winograd_conv3x3(x: Tensor, transformed: Tensor, bias: Tensor | None = None)
     return y[:, :height, :width].permute(0, 3, 1, 2)
 
 
-class WinogradConv2d(nn.Conv2d):
-    """``nn.Conv2d`` (3x3, padding 1) that predicts by :func:`winograd_conv3x3` on a CPU; trains as usual."""
+@inference_form_of(nn.Conv2d, TapMajorConv2d, 'mmmtl.ops.winograd_gradients.WinogradGradientConv2d')
+class WinogradConv2d(InferenceForm):
+    """A wide 3x3 convolution (stride 1, padding 1) that predicts by :func:`winograd_conv3x3`."""
 
-    _remembered: tuple[tuple, Tensor] | None = None
+    weight: nn.Parameter
+    bias: nn.Parameter | None
 
-    def _transformed_weight(self, dtype: torch.dtype) -> Tensor:
-        """The transformed weight, remembered until the weight changes in whatever way."""
-        weight = self.weight.detach()
-        # writes through ``.data`` (averaged weights are swapped in that way) leave the version alone, hence the sample
-        mark = (dtype, weight.data_ptr(), self.weight._version, weight[::7, ::61].sum().item())
-        if self._remembered is None or self._remembered[0] != mark:
-            self._remembered = (mark, transform_weight(weight, _FILTERINGS[dtype]).to(dtype))
-        return self._remembered[1]
-
-    def __getstate__(self) -> dict:
-        return {k: v for k, v in self.__dict__.items() if k != '_remembered'}
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        """Whether the module is such a convolution, and its weight a plain parameter."""
+        if not isinstance(module, nn.Conv2d) or not isinstance(module._parameters.get('weight'), Tensor):
+            return False
+        geometry = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
+        plain = geometry == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and module.padding_mode == 'zeros'
+        return plain and min(module.weight.shape[:2]) >= SMALLEST
 
     def forward(self, x: Tensor) -> Tensor:
-        plain = torch.is_grad_enabled() or torch.compiler.is_compiling()
-        if plain or type(x) is not Tensor or x.device.type != 'cpu':
+        """(B, I, h, w) → (B, O, h, w)."""
+        if not predicting() or x.ndim != 4 or not served('winograd', x):
             return super().forward(x)
-        dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
-        if dtype not in _FILTERINGS or len(x) * tiles_of(x, _FILTERINGS[dtype]) < FEWEST_TILES:
+        dtype = precision(x)
+        if precision(self.weight) is not dtype or len(x) * tiles_of(x, _FILTERINGS[dtype]) < FEWEST_TILES:
             return super().forward(x)
-        return winograd_conv3x3(x.to(dtype), self._transformed_weight(dtype), self.bias)
-
-
-class _WinogradTapMajorConv2d(WinogradConv2d, TapMajorConv2d):
-    """Where the map is not enlarged, a :class:`TapMajorConv2d` is a convolution like any other."""
-
-
-def use_winograd(module: nn.Module, kind: type[WinogradConv2d] = WinogradConv2d) -> nn.Module:
-    """Make every wide plain 3x3 convolution below ``module`` one of ``kind``, in place."""
-    kinds = {nn.Conv2d: kind, TapMajorConv2d: _WinogradTapMajorConv2d}
-    for child in module.modules():
-        if type(child) in kinds and child.kernel_size == (3, 3) and min(child.weight.shape[:2]) >= SMALLEST:
-            if (child.stride, child.padding, child.dilation, child.groups) == ((1, 1), (1, 1), (1, 1), 1):
-                child.__class__ = kinds[type(child)]
-    return module
+        transformed = self.remember(
+            dtype, (self.weight,), lambda: transform_weight(self.weight, _FILTERINGS[dtype]).to(dtype)
+        )
+        return winograd_conv3x3(x.to(dtype), transformed, self.bias)

@@ -1,4 +1,4 @@
-"""Residual branches that keep fewer maps, and Winograd's convolutions with their gradients."""
+"""Residual branches that keep fewer maps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from torch import nn
 
 from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
 from mmmtl.ops.recompute import recomputed
-from mmmtl.ops.winograd import use_winograd
-from mmmtl.ops.winograd_train import TrainedWinogradConv2d, _pays, conv3x3_gradients
 
 
 def branch_of(channels=6, count=2) -> ResidualBranch:
@@ -92,56 +90,6 @@ def test_other_modes_take_the_ordinary_way():
     assert not branch._lean(x)
     assert ResidualBranch(6, 0)(x) is x
     assert isinstance(branch[1], BasicBlock)
-
-
-# ---- Winograd --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize('shape', [(2, 64, 80, 40, 40), (1, 72, 64, 53, 62)])
-def test_gradients_by_winograd_are_those_of_the_convolution(shape):
-    batch, into, out, height, width = shape
-    x, weight = torch.randn(batch, into, height, width), torch.randn(out, into, 3, 3) / 20
-    dy = torch.randn(batch, out, height, width)
-    assert _pays(x, weight)
-    wide = [t.double() for t in (x, weight, dy)]
-    dx, dweight, _ = torch.ops.aten.convolution_backward(
-        wide[2], wide[0], wide[1], None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
-    )
-    for found, wanted in zip(conv3x3_gradients(dy, x, weight, (True, True)), (dx, dweight)):
-        assert ((found - wanted).norm() / wanted.norm()).item() < 2e-5
-    assert conv3x3_gradients(dy, x, weight, (False, False)) == (None, None)
-
-
-def test_small_convolutions_stay_as_they_are():
-    x, weight = torch.randn(1, 64, 8, 8), torch.randn(64, 64, 3, 3)
-    assert not _pays(x, weight)
-    dy = torch.randn_like(x)
-    wanted = torch.ops.aten.convolution_backward(
-        dy, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
-    )[:2]
-    for found, expected in zip(conv3x3_gradients(dy, x, weight, (True, True)), wanted):
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
-
-
-def test_module_trains_and_predicts_by_winograd(monkeypatch):
-    from mmmtl.ops import winograd_train
-
-    model = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 8, 3, padding=1))
-    use_winograd(model, TrainedWinogradConv2d)
-    assert [type(m) for m in model] == [TrainedWinogradConv2d, nn.Conv2d], 'narrow convolutions are left alone'
-    calls = []
-    original = winograd_train.winograd_conv3x3
-    monkeypatch.setattr(winograd_train, 'winograd_conv3x3', lambda *a: calls.append(1) or original(*a))
-    x = torch.randn(1, 64, 64, 64)
-    found = run(model, x)
-    assert len(calls) == 1, 'to the input'
-    plain = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 8, 3, padding=1))
-    plain.load_state_dict(model.state_dict())
-    expected = run(plain, x)
-    for a, b in zip((found[0], found[1], *found[2].values()), (expected[0], expected[1], *expected[2].values())):
-        assert ((a - b).norm() / b.norm()).item() < 1e-4
-    with torch.no_grad():
-        predicted = model(x)
-    assert len(calls) == 1, 'prediction has transformed weights of its own'
-    assert ((predicted - expected[0]).norm() / expected[0].norm()).item() < 1e-5
 
 
 # ---- recomputing -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Matrix products by oneDNN and Winograd's convolution equal PyTorch's own."""
+"""Matrix products by oneDNN equal PyTorch's own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from torch import nn
 
 from mmmtl.ops import attention, gemm
 from mmmtl.ops.attention import CrossAttention, attend, plain_is_faster
-from mmmtl.ops.convolution import TapMajorConv2d
-from mmmtl.ops.winograd import WinogradConv2d, transform_weight, use_winograd, winograd_conv3x3
 
 
 def draw(*shape, seed=0):
@@ -70,69 +68,6 @@ def test_replacing_linears_keeps_parameters_and_names():
     after = dict(gemm.use_fast_linear(module).named_parameters())
     assert before.keys() == after.keys()
     assert all(before[k] is after[k] for k in before)
-
-
-@pytest.mark.parametrize('size', [(8, 12), (7, 9), (1, 3)])
-def test_winograd_equals_the_direct_convolution(size):
-    x, weight, bias = draw(2, 5, *size), draw(6, 5, 3, 3, seed=1), draw(6, seed=2)
-    expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    found = winograd_conv3x3(x, transform_weight(weight), bias)
-    assert (found - expected).abs().max() < 3e-6 * expected.abs().max()
-
-
-def test_winograd_layer_follows_its_weight_and_trains_directly():
-    plain = nn.Conv2d(64, 64, 3, padding=1)
-    layer = use_winograd(copy.deepcopy(plain))
-    assert isinstance(layer, WinogradConv2d)
-    x = draw(2, 64, 8, 8)
-    with torch.no_grad():
-        for change in (lambda c: None, lambda c: c.weight.mul_(2), lambda c: c.weight.data.add_(0.1)):
-            change(plain)
-            change(layer)
-            assert torch.allclose(layer(x), plain(x), atol=1e-4)
-    layer(x).sum().backward()
-    assert layer.weight.grad is not None
-    assert set(layer.state_dict()) == {'weight', 'bias'}
-    assert '_remembered' not in copy.deepcopy(layer).__dict__
-
-
-def test_winograd_where_the_map_is_not_enlarged():
-    layer = TapMajorConv2d(64, 64)
-    expected = layer(draw(1, 64, 16, 12)).detach()
-    use_winograd(layer)
-    assert isinstance(layer, WinogradConv2d) and isinstance(layer, TapMajorConv2d)
-    assert layer.weight.stride()[-1] > 1, 'it still lies tap by tap'
-    with torch.no_grad():
-        found = layer(draw(1, 64, 16, 12))
-    assert layer._remembered is not None
-    assert (found - expected).abs().max() < 3e-6 * expected.abs().max()
-
-
-def test_winograd_in_bfloat16_rounds_about_as_a_convolution_does():
-    layer = use_winograd(nn.Conv2d(64, 64, 3, padding=1))
-    plain = nn.Conv2d(64, 64, 3, padding=1)
-    plain.load_state_dict(layer.state_dict())
-    x = draw(3, 64, 16, 24)
-    with torch.no_grad():
-        exact = plain.double()(x.double())
-        plain.float()
-        with torch.autocast('cpu', torch.bfloat16):
-            found, expected = layer(x), plain(x)
-        errors = [((y.double() - exact).norm() / exact.norm()).item() for y in (found, expected)]
-    assert found.dtype == expected.dtype == torch.bfloat16
-    assert len(layer._remembered[1]) == 24, 'blocks of 2x4'
-    assert 0 < errors[0] < 3.5 * errors[1]
-
-
-def test_winograd_of_many_tiles_goes_by_samples():
-    x, weight = draw(5, 3, 40, 36), draw(2, 3, 3, 3, seed=1)
-    found = winograd_conv3x3(x, transform_weight(weight))
-    assert torch.allclose(found, F.conv2d(x, weight, padding=1), atol=1e-4)
-
-
-def test_winograd_leaves_other_convolutions_alone():
-    module = nn.Sequential(nn.Conv2d(64, 64, 1), nn.Conv2d(64, 64, 3), nn.Conv2d(8, 64, 3, padding=1))
-    assert all(type(m) is nn.Conv2d for m in use_winograd(module))
 
 
 @pytest.mark.parametrize('largest', [2**21, 200, 1])

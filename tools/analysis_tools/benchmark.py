@@ -38,16 +38,14 @@ def parse_args() -> argparse.Namespace:
         'numbers (always fp32, on the CPU)',
     )
     parser.add_argument(
-        '--winograd',
+        '--no-optimize',
         action='store_true',
-        help="also measure prediction by Winograd's convolutions (CPU; four times the weights' memory, in bfloat16 1.3 times)",
+        help='predict with the network as it trains, without the changes that speed prediction up on a CPU',
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes HEIGHT [WIDTH]')
-    if args.winograd and (args.mode == 'train' or args.device != 'cpu'):
-        parser.error('--winograd is for predictions on a CPU')
     return args
 
 
@@ -70,31 +68,34 @@ def measure(args: argparse.Namespace) -> None:
         if args.reference:  # it drops no paths, and neither must what is compared with it
             options.setdefault('model.backbone.drop_path_rate', 0.0)
     cfg = load_config(args.config, options)
-    bench = Benchmark(cfg, args.mode, size, args.batch, args.device, args.amp, args.compile, one_label=args.one_label)
+    bench = Benchmark(
+        cfg,
+        args.mode,
+        size,
+        args.batch,
+        args.device,
+        args.amp,
+        args.compile,
+        one_label=args.one_label,
+        optimize=not args.no_optimize,
+    )
     print(
         f'{args.config}, {args.mode}, {args.batch} x {bench.size[0]} x {bench.size[1]}, {args.device}, '
         f'{torch.get_num_threads()} threads{", bfloat16 autocast" if args.amp else ""}'
     )
     others, noise, pair, memory = {}, None, None, None
-    variant = bench.with_winograd() if args.winograd else None
     if args.reference:
         pair = pair_of(bench.model)(bench.model, bench.inputs, bench.targets)
         noise = pair.draws()
-        if variant:
-            variant.model.load_state_dict(bench.model.state_dict())
         compare = pair.compare_predictions if args.mode == 'predict' else pair.compare_steps
         with live_memory():
             expected = pair.run_reference()
-            for name, one in {'this model': bench, 'with Winograd': variant}.items():
-                if one:
-                    figures = compare(one.run(noise), expected)
-                    print(f'{name}: ' + ', '.join(f'{what} {value:.2e}' for what, value in figures.items()))
+            figures = compare(bench.run(noise), expected)
+            print('this model: ' + ', '.join(f'{what} {value:.2e}' for what, value in figures.items()))
             del expected
             memory = bench.measure_memory()
             reference_memory = peak_memory(pair.run_reference, parameters=pair.reference.parameters())
         others['reference'] = pair.run_reference
-    if variant:
-        others['with Winograd'] = lambda: variant.run(noise)
     speed, seconds = bench.measure(args.repeats, others, noise=noise, memory=memory)
     print('\n'.join(speed.lines('this model')))
     for name, times in seconds.items():

@@ -16,8 +16,7 @@ from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.decoder import Decoder, Targets
 from mmmtl.models.layers.basic_block import ResidualBranch
 from mmmtl.ops.gemm import use_fast_linear
-from mmmtl.ops.winograd import use_winograd
-from mmmtl.ops.winograd_train import TrainedWinogradConv2d
+from mmmtl.ops.winograd_gradients import use_winograd_gradients
 from mmmtl.registry import MODELS
 
 from .denoiser import Condition, CrossDenoiser, idle
@@ -67,8 +66,8 @@ class DiffusionMTLDecoder(Decoder):
             no noise touches, each step taking the last one's result (the table gives it the full model's
             cost).
         multitask_condition: False: the ablation without conditioning; noisy tokens attend to themselves.
-        winograd: Predict, and compute gradients, by Winograd's convolutions; for CPUs in fp32 alone, see
-            :mod:`mmmtl.ops.winograd`.
+        winograd_gradients: Compute gradients of 3x3 convolutions by Winograd's algorithm, see
+            :mod:`mmmtl.ops.winograd_gradients`; of use on CPUs in fp32 alone.
         recompute: In training compute the attention blocks a second time instead of keeping their maps.
     """
 
@@ -94,7 +93,7 @@ class DiffusionMTLDecoder(Decoder):
         composition: str = 'balanced',
         diffusion: bool = True,
         multitask_condition: bool = True,
-        winograd: bool = False,
+        winograd_gradients: bool = False,
         recompute: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -139,8 +138,8 @@ class DiffusionMTLDecoder(Decoder):
             recompute=recompute,
         )
         use_fast_linear(self.denoiser.blocks)
-        if winograd:
-            use_winograd(self, TrainedWinogradConv2d)
+        if winograd_gradients:
+            use_winograd_gradients(self)
 
     # ---- initial maps ------------------------------------------------------------------------------------------------
     def initial(self, feats: Sequence[Tensor], learned: Sequence[str] | None = None) -> tuple[dict, dict]:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmmtl.ops.winograd_train import TrainedWinogradConv2d, conv3x3_gradients, direct_gradients
+from mmmtl.ops.winograd_gradients import WinogradGradientConv2d, conv3x3_gradients, direct_gradients
 
 
 class BasicBlock(nn.Module):
@@ -71,7 +71,7 @@ class _Layer:
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         self.norm = norm
-        self.gradients = conv3x3_gradients if isinstance(conv, TrainedWinogradConv2d) else direct_gradients
+        self.gradients = conv3x3_gradients if isinstance(conv, WinogradGradientConv2d) else direct_gradients
         self.momentum = norm.momentum if norm.momentum is not None else 1.0 / float(norm.num_batches_tracked)
 
 

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmmtl.ops.winograd import use_winograd
-from mmmtl.ops.winograd_train import TrainedWinogradConv2d
+from mmmtl.ops.winograd_gradients import use_winograd_gradients
 from mmmtl.registry import MODELS
 
 
@@ -23,7 +22,7 @@ class ConcatFusion(BaseModule):
         strides: Strides of the backbone's levels.
         channels: Channels of the fused map.
         stride: Stride of the fused map; a multiple or a divisor of the first level's.
-        winograd: Convolve by Winograd's algorithm; for CPUs in fp32 alone, see :mod:`mmmtl.ops.winograd`.
+        winograd_gradients: Compute gradients by Winograd's algorithm, see :mod:`mmmtl.ops.winograd_gradients`.
     """
 
     def __init__(
@@ -32,15 +31,15 @@ class ConcatFusion(BaseModule):
         strides: Sequence[int],
         channels: int,
         stride: int = 8,
-        winograd: bool = False,
+        winograd_gradients: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.first_stride, self.stride = strides[0], stride
         self.conv = nn.Conv2d(sum(in_channels), channels, 3, padding=1)
         self.out_channels, self.strides = [channels], [stride]
-        if winograd:
-            use_winograd(self, TrainedWinogradConv2d)
+        if winograd_gradients:
+            use_winograd_gradients(self)
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels → one map (B, ``channels``, h, w) in a tuple."""

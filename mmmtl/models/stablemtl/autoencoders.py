@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmmtl.ops.inference_blocks import predict_leanly
+from mmmtl.ops import optimize_for_inference
+from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
 
 from .unet import require_diffusers
@@ -58,7 +59,9 @@ class KLAutoencoder(nn.Module):
         self.config = dict(config or STABLE_DIFFUSION_VAE)
         self.scale, self.pretrained = float(scale), pretrained
         self.network = require_diffusers().AutoencoderKL(**self.config)
-        predict_leanly(self.network).requires_grad_(False).to(memory_format=torch.channels_last)
+        self.network.plain_for_inference = ('WinogradConv2d',)
+        use_fast_linear(self.network).requires_grad_(False).to(memory_format=torch.channels_last)
+        self.train()
         if tiling:
             self.network.enable_tiling()
         self.latent_channels = self.network.config.latent_channels
@@ -71,6 +74,12 @@ class KLAutoencoder(nn.Module):
             subfolder = None if folder.is_dir() and not (folder / 'vae').is_dir() else 'vae'
             loaded = require_diffusers().AutoencoderKL.from_pretrained(self.pretrained, subfolder=subfolder)
             self.network.load_state_dict(loaded.state_dict())
+
+    def train(self, mode: bool = True) -> KLAutoencoder:
+        """The frozen network is in the form for prediction in training too."""
+        super().train(mode)
+        optimize_for_inference(self.network)
+        return self
 
     def encode(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) → (B, C, h, w), without gradient."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmmtl.diffusion.noise import GeneratorNoise, NoiseSource, RecordedNoise, SampleNoise
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.ops.gemm import use_fast_linear
+from mmmtl.ops.inference import optimize_for_inference
 from mmmtl.registry import MODELS
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import Task, build_tasks
@@ -163,7 +164,7 @@ class LatentMultiTaskModel(BaseModel):
         super().train(mode)
         self.autoencoder.eval()
         if self.auxiliary is not None:
-            self.auxiliary.eval()
+            optimize_for_inference(self.auxiliary)
         return self
 
     # ---- streams ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.ops.inference_blocks import predict_leanly
+from mmmtl.ops.gemm import use_fast_linear
 
 
 def require_diffusers() -> Any:
@@ -68,7 +68,7 @@ class StreamProcessor:
 
 
 def build_unet(config: Mapping[str, Any], in_channels: int, out_channels: int) -> nn.Module:
-    """A ``UNet2DConditionModel`` that predicts leanly (:mod:`~mmmtl.ops.inference_blocks`).
+    """A ``UNet2DConditionModel`` whose blocks have forms for prediction (:mod:`~mmmtl.ops.inference_blocks`).
 
     Args:
         config: Its keyword arguments, without the numbers of input and output channels.
@@ -89,7 +89,9 @@ def build_unet(config: Mapping[str, Any], in_channels: int, out_channels: int) -
     for name, needed in (('in_channels', in_channels), ('out_channels', out_channels)):
         if config.setdefault(name, needed) != needed:
             raise ConfigError(f'model.unet.{name} = {config[name]}, but the autoencoder needs {needed}; leave it out')
-    return predict_leanly(network(**config))
+    unet = network(**config)
+    unet.plain_for_inference = ('WinogradConv2d',)
+    return use_fast_linear(unet)
 
 
 def self_attentions(unet: nn.Module) -> dict[str, nn.Module]:

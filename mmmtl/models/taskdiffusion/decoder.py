@@ -16,7 +16,6 @@ from mmmtl.models.decoder import Decoder, Targets
 from mmmtl.models.layers.film import FilmRows, TimeEmbedding, index_film_norms, rows_of_step
 from mmmtl.ops.convolution import TapMajorConv2d, as_channels_last, stack_maps, use_channels_last
 from mmmtl.ops.precision import to_float32
-from mmmtl.ops.winograd import use_winograd
 from mmmtl.registry import MODELS
 from mmmtl.structures import Exhibit
 
@@ -62,7 +61,6 @@ class TaskDiffusionDecoder(Decoder):
         aux: Auxiliary head in training: ``conv``, ``level_mask`` (published MLoRE variant) or None.
         aux_weight: Weight of its losses.
         recompute_tails: Do not keep the enlarged maps of a training step; they are computed again in the backward pass.
-        winograd: Predict by Winograd's convolutions; for CPUs in fp32 alone, see :mod:`mmmtl.ops.winograd`.
 
     Raises:
         ConfigError: Levels of different width or stride, or a switch with an unknown value.
@@ -90,7 +88,6 @@ class TaskDiffusionDecoder(Decoder):
         aux: str | None = 'conv',
         aux_weight: float = 0.25,
         recompute_tails: bool = True,
-        winograd: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(tasks, in_channels, strides, init_cfg)
@@ -131,8 +128,6 @@ class TaskDiffusionDecoder(Decoder):
             )
         self.film_norms = tuple(index_film_norms(self))
         use_channels_last(self)
-        if winograd:
-            use_winograd(self)
 
     # ---- parts -----------------------------------------------------------------------------------------------------
     def look(self, feats: Sequence[Tensor], noise: NoiseSource) -> tuple[_Image, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Blocks of diffusers that predict leanly give the numbers of diffusers' own."""
+"""The forms for prediction of diffusers' blocks give the numbers of diffusers' own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mmmtl.ops import optimize_for_inference
 from mmmtl.ops.convolution import conv3x3_after_doubling
-from mmmtl.ops.inference_blocks import ExactGroupNorm, predict_leanly
+from mmmtl.ops.inference import InferenceForm
 
 diffusers = pytest.importorskip('diffusers')
 
@@ -35,9 +36,11 @@ def test_convolution_after_doubling(shape, layout):
 
 
 def test_channels_last_map_is_normalised_as_exactly_as_another():
-    norm = ExactGroupNorm(8, 16)
+    norm = nn.GroupNorm(8, 16)
     nn.init.uniform_(norm.weight)
     nn.init.uniform_(norm.bias)
+    optimize_for_inference(norm)
+    assert isinstance(norm, InferenceForm)
     x = torch.randn(2, 16, 96, 256) + 1  # more values than are squared at a time
     with torch.no_grad():
         exact = F.group_norm(x.double(), 8, norm.weight.double(), norm.bias.double())
@@ -83,16 +86,17 @@ def block_of(kind: str) -> tuple[nn.Module, tuple]:
         'enlargement alone',
     ],
 )
-def test_lean_block_is_the_block(kind):
+def test_block_in_its_form_gives_the_numbers_of_the_block(kind):
     block, inputs = block_of(kind)
     block.eval()
-    lean = predict_leanly(copy.deepcopy(block))
-    assert type(lean) is not type(block) and isinstance(lean, type(block))
-    assert list(lean.state_dict()) == list(block.state_dict())
+    fast = optimize_for_inference(copy.deepcopy(block))
+    changed = any(isinstance(m, InferenceForm) for m in fast.modules())
+    assert changed == (kind != 'enlargement alone') and isinstance(fast, type(block))
+    assert list(fast.state_dict()) == list(block.state_dict())
     before = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
     for grad in (False, True):
         with torch.set_grad_enabled(grad):
-            found, expected = lean(*inputs), block(*inputs)
+            found, expected = fast(*inputs), block(*inputs)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     for x, y in zip(inputs, before):
         assert x is y or torch.equal(x, y), 'what comes in stays as it is'
@@ -100,9 +104,9 @@ def test_lean_block_is_the_block(kind):
 
 def test_training_blocks_keep_the_maps_of_the_graph():
     block, inputs = block_of('resnet')
-    lean = predict_leanly(copy.deepcopy(block))
+    fast = optimize_for_inference(copy.deepcopy(block))
     gradients = []
-    for module in (block, lean):
+    for module in (block, fast):
         module.train()
         module(*inputs).square().sum().backward()
         gradients.append([p.grad for p in module.parameters()])

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from .dispatch import served
 from .gemm import linear, matmul
 from .winograd import FP32, SMALLEST, WinogradConv2d, samples_at_once, tiles_of, windows, winograd_conv3x3
 
@@ -24,13 +25,8 @@ FEWEST_TILES = 192
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
     tiles = len(x) * tiles_of(x)
-    return (
-        x.device.type == 'cpu'
-        and x.dtype is torch.float32
-        and weight.dtype is torch.float32
-        and min(weight.shape[:2]) >= SMALLEST
-        and tiles >= FEWEST_TILES
-    )
+    fits = weight.dtype is torch.float32 and min(weight.shape[:2]) >= SMALLEST and tiles >= FEWEST_TILES
+    return fits and served('winograd_gradients', x)
 
 
 def _transformed(weight: Tensor) -> Tensor:
@@ -89,11 +85,19 @@ class _Conv3x3(torch.autograd.Function):
         return dx, dweight, dy.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
 
 
-class TrainedWinogradConv2d(WinogradConv2d):
-    """``nn.Conv2d`` (3x3, padding 1) that predicts, and computes gradients, by Winograd's convolutions (CPU, fp32)."""
+class WinogradGradientConv2d(nn.Conv2d):
+    """``nn.Conv2d`` (3x3, padding 1) whose gradients are computed by Winograd's convolutions (CPU, fp32)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        plain = torch.is_autocast_enabled('cpu') or torch.compiler.is_compiling()
-        if plain or not torch.is_grad_enabled() or not _pays(x, self.weight):
+        """(B, I, h, w) → (B, O, h, w)."""
+        if not torch.is_grad_enabled() or not _pays(x, self.weight):
             return super().forward(x)
         return _Conv3x3.apply(x, self.weight, self.bias)
+
+
+def use_winograd_gradients(module: nn.Module) -> nn.Module:
+    """Make every wide plain 3x3 convolution below ``module`` a :class:`WinogradGradientConv2d`, in place."""
+    for child in module.modules():
+        if type(child) is nn.Conv2d and WinogradConv2d.fits(child):
+            child.__class__ = WinogradGradientConv2d
+    return module

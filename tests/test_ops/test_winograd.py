@@ -1,0 +1,137 @@
+"""Winograd's convolution and its gradients equal the direct ones."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmmtl.ops import optimize_for_inference, winograd_gradients
+from mmmtl.ops.convolution import TapMajorConv2d
+from mmmtl.ops.winograd import WinogradConv2d, transform_weight, winograd_conv3x3
+from mmmtl.ops.winograd_gradients import WinogradGradientConv2d, _pays, conv3x3_gradients, use_winograd_gradients
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def run(module, x):
+    x = x.clone().requires_grad_()
+    y = module(x)
+    y.backward(draw(*y.shape, seed=1))
+    return y.detach(), x.grad, [p.grad for p in module.parameters()]
+
+
+@pytest.mark.parametrize('size', [(8, 12), (7, 9), (1, 3)])
+def test_winograd_equals_the_direct_convolution(size):
+    x, weight, bias = draw(2, 5, *size), draw(6, 5, 3, 3, seed=1), draw(6, seed=2)
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    found = winograd_conv3x3(x, transform_weight(weight), bias)
+    assert (found - expected).abs().max() < 3e-6 * expected.abs().max()
+
+
+def test_winograd_layer_follows_its_weight_and_trains_directly():
+    plain = nn.Conv2d(64, 64, 3, padding=1)
+    layer = optimize_for_inference(copy.deepcopy(plain))
+    assert isinstance(layer, WinogradConv2d)
+    x = draw(2, 64, 8, 8)
+    with torch.no_grad():
+        for change in (lambda c: None, lambda c: c.weight.mul_(2), lambda c: c.weight.data.add_(0.1)):
+            change(plain)
+            change(layer)
+            assert torch.allclose(layer(x), plain(x), atol=1e-4)
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    assert set(layer.state_dict()) == {'weight', 'bias'}
+
+
+def test_winograd_where_the_map_is_not_enlarged():
+    layer = TapMajorConv2d(64, 64)
+    expected = layer(draw(1, 64, 16, 12)).detach()
+    optimize_for_inference(layer)
+    assert isinstance(layer, WinogradConv2d) and isinstance(layer, TapMajorConv2d)
+    assert layer.weight.stride()[-1] > 1, 'it still lies tap by tap'
+    with torch.no_grad():
+        found = layer(draw(1, 64, 16, 12))
+    assert len(layer.remember(torch.float32, (layer.weight,), lambda: None)) == 36
+    assert (found - expected).abs().max() < 3e-6 * expected.abs().max()
+
+
+def test_winograd_in_bfloat16_rounds_about_as_a_convolution_does():
+    layer = optimize_for_inference(nn.Conv2d(64, 64, 3, padding=1))
+    plain = nn.Conv2d(64, 64, 3, padding=1)
+    plain.load_state_dict(layer.state_dict())
+    x = draw(3, 64, 16, 24)
+    with torch.no_grad():
+        exact = plain.double()(x.double())
+        plain.float()
+        with torch.autocast('cpu', torch.bfloat16):
+            found, expected = layer(x), plain(x)
+        errors = [((y.double() - exact).norm() / exact.norm()).item() for y in (found, expected)]
+    assert found.dtype == expected.dtype == torch.bfloat16
+    assert len(layer.remember(torch.bfloat16, (layer.weight,), lambda: None)) == 24, 'blocks of 2x4'
+    assert 0 < errors[0] < 3.5 * errors[1]
+
+
+def test_winograd_of_many_tiles_goes_by_samples():
+    x, weight = draw(5, 3, 40, 36), draw(2, 3, 3, 3, seed=1)
+    found = winograd_conv3x3(x, transform_weight(weight))
+    assert torch.allclose(found, F.conv2d(x, weight, padding=1), atol=1e-4)
+
+
+def test_winograd_leaves_other_convolutions_alone():
+    module = nn.Sequential(nn.Conv2d(64, 64, 1), nn.Conv2d(64, 64, 3), nn.Conv2d(8, 64, 3, padding=1))
+    assert all(type(m) is nn.Conv2d for m in optimize_for_inference(module))
+
+
+@pytest.mark.parametrize('shape', [(2, 64, 80, 40, 40), (1, 72, 64, 53, 62)])
+def test_gradients_by_winograd_are_those_of_the_convolution(shape):
+    batch, into, out, height, width = shape
+    x, weight = torch.randn(batch, into, height, width), torch.randn(out, into, 3, 3) / 20
+    dy = torch.randn(batch, out, height, width)
+    assert _pays(x, weight)
+    wide = [t.double() for t in (x, weight, dy)]
+    dx, dweight, _ = torch.ops.aten.convolution_backward(
+        wide[2], wide[0], wide[1], None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
+    )
+    for found, wanted in zip(conv3x3_gradients(dy, x, weight, (True, True)), (dx, dweight)):
+        assert ((found - wanted).norm() / wanted.norm()).item() < 2e-5
+    assert conv3x3_gradients(dy, x, weight, (False, False)) == (None, None)
+
+
+def test_small_convolutions_stay_as_they_are():
+    x, weight = torch.randn(1, 64, 8, 8), torch.randn(64, 64, 3, 3)
+    assert not _pays(x, weight)
+    dy = torch.randn_like(x)
+    wanted = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
+    )[:2]
+    for found, expected in zip(conv3x3_gradients(dy, x, weight, (True, True)), wanted):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_module_trains_with_winograd_gradients(monkeypatch):
+    model = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 8, 3, padding=1))
+    use_winograd_gradients(model)
+    assert [type(m) for m in model] == [WinogradGradientConv2d, nn.Conv2d], 'narrow convolutions are left alone'
+    calls = []
+    original = winograd_gradients.winograd_conv3x3
+    monkeypatch.setattr(winograd_gradients, 'winograd_conv3x3', lambda *a: calls.append(1) or original(*a))
+    x = torch.randn(1, 64, 64, 64)
+    found = run(model, x)
+    assert len(calls) == 1, 'to the input'
+    plain = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 8, 3, padding=1))
+    plain.load_state_dict(model.state_dict())
+    expected = run(plain, x)
+    for a, b in zip((found[0], found[1], *found[2]), (expected[0], expected[1], *expected[2])):
+        assert ((a - b).norm() / b.norm()).item() < 1e-4
+    optimize_for_inference(model)
+    assert isinstance(model[0], WinogradConv2d) and isinstance(model[0], WinogradGradientConv2d)
+    with torch.no_grad():
+        predicted = model(x)
+    assert len(calls) == 1, 'prediction has transformed weights of its own'
+    assert ((predicted - expected[0]).norm() / expected[0].norm()).item() < 1e-5
