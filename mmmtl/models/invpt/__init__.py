@@ -1,0 +1,5 @@
+"""InvPT (ECCV 2022): an inverted pyramid transformer in which all pixels of all tasks attend to each other."""
+
+from .decoder import InvPTDecoder
+
+__all__ = ['InvPTDecoder']

@@ -1,0 +1,20 @@
+"""Convolution blocks that several decoders share."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def conv_bn_relu(in_channels: int, out_channels: int, kernel: int = 3, dilation: int = 1, bias: bool = False) -> nn.Sequential:
+    """Convolution of the same grid, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=bias),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def enlarge(x: Tensor, scale: int) -> Tensor:
+    """(B, C, h, w) → (B, C, scale·h, scale·w), bilinear."""
+    return F.interpolate(x, scale_factor=scale, mode='bilinear', align_corners=False)
