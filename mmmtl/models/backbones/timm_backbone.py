@@ -50,6 +50,7 @@ class TimmBackbone(BaseModule):
             torchvision's) or, for a ViT, the original ``.npz``.
         antialias: Antialias when the position embedding is resampled.
         norm_all: Apply the final norm to every level of a ViT instead of the last one alone.
+        class_token: Carry a ViT's class token through its blocks (InvPT); it is cut off from every level.
         **timm_options: More arguments of ``timm.create_model`` (``drop_path_rate=0.15``, ``embed_dim=64``, ...).
 
     Raises:
@@ -65,6 +66,7 @@ class TimmBackbone(BaseModule):
         checkpoint: str | None = None,
         antialias: bool = False,
         norm_all: bool = False,
+        class_token: bool = False,
         init_cfg: dict | None = None,
         **timm_options: Any,
     ) -> None:
@@ -79,7 +81,7 @@ class TimmBackbone(BaseModule):
         if self.is_vit:
             if img_size is not None:
                 options['img_size'] = tuple(img_size)
-            self.body = timm.create_model(model_name, num_classes=0, global_pool='', class_token=False, **options)
+            self.body = timm.create_model(model_name, num_classes=0, global_pool='', class_token=class_token, **options)
             self.is_vit = type(self.body).__name__ == 'VisionTransformer'
         if self.is_vit:
             total = len(self.body.blocks)
@@ -120,11 +122,13 @@ class TimmBackbone(BaseModule):
             state = _by_order(state, own)
         if self.is_vit and 'pos_embed' in state:
             prefix = int('cls_token' in state)
-            positions = state['pos_embed'][:, prefix:]
+            first, positions = state['pos_embed'][:, :prefix], state['pos_embed'][:, prefix:]
             side = int(positions.shape[1] ** 0.5)
             state['pos_embed'] = resample_position_embedding(
                 positions, (side, side), self.body.patch_embed.grid_size, self.antialias
             )
+            if self.body.cls_token is not None:
+                state['pos_embed'] = torch.cat([first, state['pos_embed']], 1)
         missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
         wrong = [k for k in own if k in state and state[k].shape != own[k].shape]
         if missing or wrong:
@@ -150,8 +154,15 @@ class TimmBackbone(BaseModule):
         grid = (height // patch[0], width // patch[1])
         # contiguous: otherwise every sum in the blocks keeps the convolution's layout, and every norm copies it
         tokens = body.patch_embed.proj(x).flatten(2).transpose(1, 2).contiguous()
-        positions = resample_position_embedding(body.pos_embed, body.patch_embed.grid_size, grid, self.antialias)
-        tokens = body.norm_pre(body.pos_drop(body.patch_embed.norm(tokens) + positions))
+        prefix = 0 if body.cls_token is None else 1
+        positions = resample_position_embedding(
+            body.pos_embed[:, prefix:], body.patch_embed.grid_size, grid, self.antialias
+        )
+        tokens = body.patch_embed.norm(tokens) + positions
+        if prefix:
+            first = (body.cls_token + body.pos_embed[:, :1]).expand(len(x), -1, -1)
+            tokens = torch.cat([first, tokens], 1)
+        tokens = body.norm_pre(body.pos_drop(tokens))
         levels, last = [], len(body.blocks) - 1
         plain = plain_is_faster(tokens, tokens.shape[1])
         for i, block in enumerate(body.blocks):
@@ -159,7 +170,7 @@ class TimmBackbone(BaseModule):
                 tokens = block(tokens)
             if i in self.out_indices:
                 level = body.norm(tokens) if self.norm_all or i == last else tokens
-                levels.append(level.transpose(1, 2).reshape(len(x), -1, *grid))
+                levels.append(level[:, prefix:].transpose(1, 2).reshape(len(x), -1, *grid))
         return tuple(levels)
 
 

@@ -1,0 +1,53 @@
+"""Names of published state dicts → names of this package, by rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+
+def rename_state(
+    state: Mapping[str, Tensor], rules: Sequence[tuple[str, str | None]], names: Mapping[str, str]
+) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    r"""Rename the keys of a published state dict (with or without the ``module.`` of distributed training).
+
+    Args:
+        state: Published names → tensors; any part of a checkpoint, also gradients under the same names.
+        rules: ``(pattern of the whole published key, replacement)``, tried in order. A replacement of None drops the key.
+            A part ``@N`` of the renamed key is the N-th task in the file's own order (for code that numbers its tasks).
+        names: Published task names → names in this model, applied to whole parts of the renamed key outside the backbone.
+
+    Returns:
+        Renamed state dict, dropped keys, keys that no rule knows.
+    """
+    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+    bare = {key[7:] if key.startswith('module.') else key: value for key, value in state.items()}
+    order = task_order(bare, names)
+    renamed: dict[str, Tensor] = {}
+    dropped, unknown = [], []
+    for key, value in bare.items():
+        hit = next(((m, new) for pattern, new in compiled if (m := pattern.fullmatch(key))), None)
+        if hit is None:
+            unknown.append(key)
+        elif hit[1] is None:
+            dropped.append(key)
+        else:
+            new = hit[0].expand(hit[1])
+            if not new.startswith('backbone.'):
+                new = '.'.join(_task_part(part, order, names) for part in new.split('.'))
+            renamed[new] = value
+    return renamed, dropped, unknown
+
+
+def task_order(keys: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:
+    """This package's task names in the order in which the keys of a published file name them first."""
+    order: list[str] = []
+    for key in keys:
+        order += [names[part] for part in key.split('.') if part in names and names[part] not in order]
+    return order
+
+
+def _task_part(part: str, order: Sequence[str], names: Mapping[str, str]) -> str:
+    return order[int(part[1:])] if part.startswith('@') else names.get(part, part)

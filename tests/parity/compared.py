@@ -1,0 +1,133 @@
+"""Replay of the recorded runs of compared methods: outputs, intermediate maps, losses, gradients in float64, statistics.
+
+A method has a module beside this one with ``METHOD`` (the recording's name of it), ``build(case)`` (its model without
+weights, and the tasks by their published names), ``convert`` and, where more was recorded than outputs, ``observe``.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .common import LOSS, OUTPUT, Result, label_of, published_task, ratio, relative
+
+STATISTICS = 1e-5
+GRADIENT = 1e-5
+"""Of a gradient's own norm, both in float64; at least of :data:`SMALL` times the norm of all gradients."""
+SMALL = 1e-4
+
+
+def cases_of(data: dict) -> dict[str, dict]:
+    """Recorded cases of a file by name."""
+    return {name: case for name, case in data.items() if isinstance(case, dict) and 'state_dict' in case}
+
+
+def tasks_of(case: dict, **more: dict[str, Any]) -> dict[str, Any]:
+    """Tasks of a recorded case by their published names; ``more``: options by published name."""
+    cfg = case['cfg']
+    tasks = {}
+    for name, channels in cfg['num_output'].items():
+        options = {'loss_weight': cfg['loss_weights'][name], **more.get(name, {})}
+        options.update({'semseg': {'classes': channels}, 'edge': {'positive_weight': cfg.get('edge_w')}}.get(name, {}))
+        tasks[name] = published_task(name, **options)
+    return tasks
+
+
+def targets_of(case: dict, tasks: dict, depth_unknown: float) -> dict[str, tuple[Tensor, Tensor]]:
+    """Recorded labels as a decoder takes them; every image is labelled."""
+    index = torch.arange(len(next(iter(case['targets'].values()))))
+    return {
+        task.name: (index, label_of(task, case['targets'][old], depth_unknown if old == 'depth' else 255))
+        for old, task in tasks.items()
+        if old in case['targets']
+    }
+
+
+def thinned(found: Tensor, expected: Tensor, stride: int) -> float:
+    """Relative difference of a map whose recording may keep every ``stride``-th row and column only."""
+    return relative(found if found.shape == expected.shape else found[..., ::stride, ::stride], expected)
+
+
+def full_size(maps: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+    """Raw maps brought to the input's size, as published code returns them."""
+    return {n: F.interpolate(x, size, mode='bilinear', align_corners=False) for n, x in maps.items()}
+
+
+def load(model: nn.Module, case: dict, convert: Any, names: dict[str, str]) -> None:
+    """Load recorded weights strictly."""
+    renamed, _, unknown = convert(case['state_dict'], names)
+    if unknown:
+        raise ValueError(f'keys without a place: {unknown[:5]}')
+    model.load_state_dict(renamed)
+
+
+def inputs_of(case: dict) -> Any:
+    """What the model takes: an image, or backbone features where those were recorded."""
+    return case['image'].float() if 'image' in case else [x.float() for x in case['features']]
+
+
+def features(model: nn.Module, inputs: Any) -> Any:
+    """Levels of the backbone, after the neck."""
+    return model.extract(inputs) if isinstance(inputs, Tensor) else inputs
+
+
+def replay_training(
+    model: nn.Module, case: dict, tasks: dict, convert: Any, targets: dict, prefixes: dict[str, tuple[str, float]]
+) -> list[Result]:
+    """Losses in float32; losses, gradients and running statistics in float64.
+
+    Args:
+        model: With the recorded weights.
+        prefixes: ``{published prefix of a loss: (prefix here, weight of these losses in the total)}``.
+    """
+    record, names = case['train'], {old: t.name for old, t in tasks.items()}
+    size = case['image'].shape[-2:] if 'image' in case else next(iter(case['targets'].values())).shape[-2:]
+    results = []
+    for dtype, key in ((torch.float32, 'loss'), (torch.float64, 'loss64')):
+        run = copy.deepcopy(model).to(dtype).train()
+        inputs = inputs_of(case)
+        inputs = inputs.to(dtype) if isinstance(inputs, Tensor) else [x.to(dtype) for x in inputs]
+        typed = {n: (i, y.to(dtype) if y.is_floating_point() else y) for n, (i, y) in targets.items()}
+        losses = run.decoder.loss(features(run, inputs), typed, None, tuple(size))
+        total = sum(losses.values())
+        results.append((f'{key}, total', ratio(total.item(), record[key]['total']), LOSS))
+        for old, task in tasks.items():
+            for published, (prefix, weight) in prefixes.items():
+                found = losses[f'{prefix}loss_{task.name}'].item() / (weight * task.loss_weight)
+                results.append((f'{key}, {published}{old}', ratio(found, record[key][f'{published}{old}']), LOSS))
+    total.backward()
+    return results + compare_gradients(run, record, convert, names) + compare_statistics(run, record, convert, names)
+
+
+def compare_gradients(run: nn.Module, record: dict, convert: Any, names: dict[str, str]) -> list[Result]:
+    """Every recorded gradient; parameters without one there have none here."""
+    expected = convert(record['grads'], names)[0]
+    parameters = dict(run.named_parameters())
+    zero = set(convert(dict.fromkeys(record['zero_grad'], torch.zeros(0)), names)[0])
+    found = {k: p.grad for k, p in parameters.items() if p.grad is not None}
+    if extra := set(expected) - set(found) - zero:
+        raise ValueError(f'recorded gradients without a gradient here: {sorted(extra)[:5]}')
+    if extra := set(found) - set(expected) - zero:
+        raise ValueError(f'gradients that were not recorded: {sorted(extra)[:5]}')
+    norm = float(record['grad_norm'])
+    worst, at = 0.0, ''
+    for key, wanted in expected.items():
+        if key in zero:
+            continue
+        wanted = wanted.double()
+        off = float((found[key].double() - wanted).norm() / wanted.norm().clamp_min(SMALL * norm))
+        worst, at = max((worst, at), (off, key))
+    total = torch.stack([g.double().norm() for g in found.values()]).norm()
+    return [(f'gradients, worst of {len(expected)} ({at})', worst, GRADIENT), ('gradient norm', ratio(total, norm), 1e-5)]
+
+
+def compare_statistics(run: nn.Module, record: dict, convert: Any, names: dict[str, str]) -> list[Result]:
+    """Running statistics after the training step."""
+    expected = convert(record['bn_after'], names)[0]
+    state = run.state_dict()
+    worst = max((relative(state[k], v) for k, v in expected.items() if not k.endswith('num_batches_tracked')), default=0.0)
+    return [(f'running statistics, worst of {len(expected)}', worst, STATISTICS)]
