@@ -1,6 +1,6 @@
 """Networks: a model is a data preprocessor, a backbone, a neck and a decoder."""
 
-from . import backbones, baselines, diffusionmtl, invpt, losses, necks, stablemtl, taskdiffusion, xtc
+from . import backbones, baselines, diffusionmtl, invpt, losses, necks, stablemtl, taskdiffusion, taskprompter, xtc
 from .data_preprocessor import MTLDataPreprocessor
 from .multitask_model import MultiTaskModel
 from .stablemtl import LatentMultiTaskModel
@@ -14,9 +14,11 @@ __all__ = [
     'backbones',
     'baselines',
     'diffusionmtl',
+    'invpt',
     'losses',
     'necks',
     'stablemtl',
     'taskdiffusion',
+    'taskprompter',
     'xtc',
 ]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .common import LOSS, OUTPUT, Result, label_of, published_task, ratio, relative
+from .common import LOSS, Result, label_of, published_task, ratio, relative
 
 STATISTICS = 1e-5
 GRADIENT = 1e-5
@@ -35,6 +35,20 @@ def tasks_of(case: dict, **more: dict[str, Any]) -> dict[str, Any]:
         options.update({'semseg': {'classes': channels}, 'edge': {'positive_weight': cfg.get('edge_w')}}.get(name, {}))
         tasks[name] = published_task(name, **options)
     return tasks
+
+
+def vit_options(cfg: dict) -> dict[str, Any]:
+    """Arguments of a backbone for the recorded ViT."""
+    vit = cfg['vit']
+    return dict(
+        model_name='vit_tiny_patch16_224',
+        img_size=tuple(cfg['size']),
+        patch_size=vit['patch_size'],
+        embed_dim=vit['embed_dim'],
+        depth=vit['depth'],
+        num_heads=vit['num_heads'],
+        out_indices=[b - 1 for b in vit['select_list']] + [vit['depth'] - 1],
+    )
 
 
 def targets_of(case: dict, tasks: dict, depth_unknown: float) -> dict[str, tuple[Tensor, Tensor]]:
@@ -94,13 +108,49 @@ def replay_training(
         typed = {n: (i, y.to(dtype) if y.is_floating_point() else y) for n, (i, y) in targets.items()}
         losses = run.decoder.loss(features(run, inputs), typed, None, tuple(size))
         total = sum(losses.values())
-        results.append((f'{key}, total', ratio(total.item(), record[key]['total']), LOSS))
-        for old, task in tasks.items():
-            for published, (prefix, weight) in prefixes.items():
-                found = losses[f'{prefix}loss_{task.name}'].item() / (weight * task.loss_weight)
-                results.append((f'{key}, {published}{old}', ratio(found, record[key][f'{published}{old}']), LOSS))
+        results += _losses(key, losses, tasks, prefixes, record[key])
     total.backward()
+    results += replay_drop_path(model, case, tasks, targets, prefixes)
     return results + compare_gradients(run, record, convert, names) + compare_statistics(run, record, convert, names)
+
+
+class RecordedDropPath(nn.Module):
+    """Drop path with recorded decisions, in the order of the calls."""
+
+    def __init__(self, draws: list[tuple[float, Tensor]]) -> None:
+        super().__init__()
+        self.draws = draws
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Branch (B, N, C) → zero where it was dropped, divided by the share of kept branches elsewhere."""
+        rate, keep = self.draws.pop(0)
+        return x * keep.to(x)[:, None, None] / (1 - rate)
+
+
+def replay_drop_path(model: nn.Module, case: dict, tasks: dict, targets: dict, prefixes: dict) -> list[Result]:
+    """Losses of a training step with the recorded drop path; nothing where none was recorded."""
+    record = case.get('train_drop_path')
+    if record is None:
+        return []
+    run = copy.deepcopy(model).train()
+    draws = list(zip(record['rates'], record['keep']))
+    for block in list(run.backbone.body.blocks)[1:]:  # the first block's rate is zero
+        block.drop_path1 = block.drop_path2 = RecordedDropPath(draws)
+    losses = run.decoder.loss(features(run, inputs_of(case)), targets, None, tuple(case['image'].shape[-2:]))
+    assert not draws, 'recorded decisions are left over'
+    return _losses('drop path, loss', losses, tasks, prefixes, record['loss'])
+
+
+def _losses(title: str, losses: dict, tasks: dict, prefixes: dict, expected: dict) -> list[Result]:
+    total = sum(losses.values()).item()
+    results = [(f'{title}, total', ratio(total, expected['total']), LOSS)]
+    for old, task in tasks.items():
+        for published, (prefix, weight) in prefixes.items():
+            key = f'{prefix}loss_{task.name}'
+            if key in losses:
+                found = losses[key].item() / (weight * task.loss_weight)
+                results.append((f'{title}, {published}{old}', ratio(found, expected[f'{published}{old}']), LOSS))
+    return results
 
 
 def compare_gradients(run: nn.Module, record: dict, convert: Any, names: dict[str, str]) -> list[Result]:
@@ -122,12 +172,17 @@ def compare_gradients(run: nn.Module, record: dict, convert: Any, names: dict[st
         off = float((found[key].double() - wanted).norm() / wanted.norm().clamp_min(SMALL * norm))
         worst, at = max((worst, at), (off, key))
     total = torch.stack([g.double().norm() for g in found.values()]).norm()
-    return [(f'gradients, worst of {len(expected)} ({at})', worst, GRADIENT), ('gradient norm', ratio(total, norm), 1e-5)]
+    return [
+        (f'gradients, worst of {len(expected)} ({at})', worst, GRADIENT),
+        ('gradient norm', ratio(total, norm), 1e-5),
+    ]
 
 
 def compare_statistics(run: nn.Module, record: dict, convert: Any, names: dict[str, str]) -> list[Result]:
     """Running statistics after the training step."""
     expected = convert(record['bn_after'], names)[0]
     state = run.state_dict()
-    worst = max((relative(state[k], v) for k, v in expected.items() if not k.endswith('num_batches_tracked')), default=0.0)
+    worst = max(
+        (relative(state[k], v) for k, v in expected.items() if not k.endswith('num_batches_tracked')), default=0.0
+    )
     return [(f'running statistics, worst of {len(expected)}', worst, STATISTICS)]

@@ -11,7 +11,18 @@ from mmmtl.models.invpt.converter import convert
 from mmmtl.registry import MODELS
 
 from .common import OUTPUT, Result, relative
-from .compared import cases_of, features, full_size, inputs_of, load, replay_training, targets_of, tasks_of, thinned
+from .compared import (
+    cases_of,
+    features,
+    full_size,
+    inputs_of,
+    load,
+    replay_training,
+    targets_of,
+    tasks_of,
+    thinned,
+    vit_options,
+)
 
 
 def recognises(data: dict) -> bool:
@@ -30,18 +41,7 @@ def build(case: dict) -> tuple[Any, dict]:
             {**decoder, 'tasks': ours, 'in_channels': cfg['backbone_channels'], 'strides': [4, 8, 16, 32]}
         )
         return model, tasks
-    vit = cfg['vit']
-    backbone = dict(
-        type='TimmBackbone',
-        model_name='vit_tiny_patch16_224',
-        img_size=tuple(cfg['size']),
-        patch_size=vit['patch_size'],
-        embed_dim=vit['embed_dim'],
-        depth=vit['depth'],
-        num_heads=vit['num_heads'],
-        out_indices=[b - 1 for b in vit['select_list']] + [vit['depth'] - 1],
-        class_token=True,
-    )
+    backbone = dict(type='TimmBackbone', class_token=True, **vit_options(cfg))
     return MultiTaskModel(ours, backbone, decoder), tasks
 
 
@@ -69,7 +69,7 @@ def _replay(case: dict) -> list[Result]:
         full = full_size(maps, size)
         for old, task in tasks.items():
             results.append((f'{title}, {old}', thinned(full[task.name], record[title][old], stride), OUTPUT))
-    for i, (maps, score) in enumerate(scores):
+    for i, (_, score) in enumerate(scores):
         if f'score{i}' in record:
             found = score[..., :: record['score_stride'][i], :]
             results.append((f'scores {i}', relative(found, record[f'score{i}']), OUTPUT))

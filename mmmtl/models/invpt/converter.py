@@ -47,9 +47,7 @@ RULES: list[tuple[str, str | None]] = [
         )
     ),
     (r'multi_task_decoder\.invpt\.norm_mts\.(.+)', r'decoder.norms.\1'),
-    *(
-        (rf'multi_task_decoder\.invpt\.redu_chan\.{i}\.(\d+)\.(\w+)', rf'decoder.reduce.{i - 1}.@\1.\2') for i in (1, 2)
-    ),
+    *((rf'multi_task_decoder\.invpt\.redu_chan\.{i}\.(\d+)\.(\w+)', rf'decoder.reduce.{i - 1}.@\1.\2') for i in (1, 2)),
     (r'multi_task_decoder\.invpt\.mt_proj\.(.+)', r'decoder.project.\1'),
     (r'heads\.(\w+)\.linear_pred\.(\w+)', r'decoder.heads.\1.\2'),
 ]

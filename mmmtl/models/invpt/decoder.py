@@ -61,7 +61,9 @@ class InvPTDecoder(Decoder):
     ) -> None:
         super().__init__(tasks, in_channels, strides, init_cfg)
         if len(self.strides) != 4:
-            raise ConfigError(f'InvPTDecoder needs four backbone levels, got {len(self.strides)} (strides {self.strides})')
+            raise ConfigError(
+                f'InvPTDecoder needs four backbone levels, got {len(self.strides)} (strides {self.strides})'
+            )
         names, depth, width = list(self.tasks), self.in_channels[-1], channels + extra_channels
         self.stride = 2 * self.strides[1]
         self.inter_weight = inter_weight

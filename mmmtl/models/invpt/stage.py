@@ -72,7 +72,9 @@ class CrossTaskAttention(nn.Module):
         heads, weight = self.heads, self.fuse.weight
         message = F.conv2d(message, weight[:, heads:])
         batch, _, _, keys = message.shape
-        maps = message.reshape(batch * heads * tasks, -1, keys).transpose(1, 2).unflatten(2, (grid[0] // 2, grid[1] // 2))
+        maps = (
+            message.reshape(batch * heads * tasks, -1, keys).transpose(1, 2).unflatten(2, (grid[0] // 2, grid[1] // 2))
+        )
         message = enlarge(maps, 2).flatten(2).transpose(1, 2).reshape(batch, heads, -1, keys)
         return F.conv2d(score, weight[:, :heads], self.fuse.bias) + message
 

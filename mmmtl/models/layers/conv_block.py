@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_bn_relu(in_channels: int, out_channels: int, kernel: int = 3, dilation: int = 1, bias: bool = False) -> nn.Sequential:
+def conv_bn_relu(
+    in_channels: int, out_channels: int, kernel: int = 3, dilation: int = 1, bias: bool = False
+) -> nn.Sequential:
     """Convolution of the same grid, batch normalisation, ReLU."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=bias),
@@ -18,3 +20,12 @@ def conv_bn_relu(in_channels: int, out_channels: int, kernel: int = 3, dilation:
 def enlarge(x: Tensor, scale: int) -> Tensor:
     """(B, C, h, w) → (B, C, scale·h, scale·w), bilinear."""
     return F.interpolate(x, scale_factor=scale, mode='bilinear', align_corners=False)
+
+
+def conv_head(width: int, out_channels: int) -> nn.Sequential:
+    """Prediction head of TaskPrompter and MLoRE: 3x3 convolution, BN, GELU, 1x1 convolution."""
+    head = nn.Sequential(
+        nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.GELU(), nn.Conv2d(width, out_channels, 1)
+    )
+    nn.init.trunc_normal_(head[0].weight, std=0.02)
+    return head

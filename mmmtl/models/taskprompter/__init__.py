@@ -1,0 +1,6 @@
+"""TaskPrompter (ICLR 2023): task prompts that run through the transformer with the patches, in space and in channels."""
+
+from .backbone import PromptedViT
+from .decoder import TaskPrompterDecoder
+
+__all__ = ['PromptedViT', 'TaskPrompterDecoder']
