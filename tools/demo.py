@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
 from mmmtl.analysis.demo import run_demo
 from mmmtl.apis import run_command
+from mmmtl.utils.command_line import OptionAction
 
 
 def main() -> None:
@@ -15,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--config', default='configs/taskdiffusion/vitt_diorama.py')
     parser.add_argument('--work-dir', default='work_dirs/demo')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='K=V')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, default={}, metavar='K=V')
     args = parser.parse_args()
     run_command(lambda: run_demo(args.config, args.work_dir, args.cfg_options))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from mmengine.config import DictAction
+from mmmtl.utils.command_line import OptionAction
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         metavar='KEY=VALUE',
         help='change the config: data_root=DIR test_dataloader.batch_size=1',
     )

@@ -8,9 +8,8 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 from mmmtl.config.check import check_config
-from mmmtl.config.modules import register_all_modules
 from mmmtl.errors import ConfigError
-from mmmtl.registry import DATASETS
+from mmmtl.registry import DATASETS, register_all_modules
 from mmmtl.utils.files import safe_name, write_png
 from mmmtl.visualization import input_photograph, normalisation_of, panel_of_sample
 

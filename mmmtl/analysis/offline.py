@@ -13,9 +13,8 @@ from tqdm import tqdm
 
 from mmmtl.analysis.comparison import RECORDS_FILE
 from mmmtl.apis.test import metrics_table
-from mmmtl.config.modules import register_all_modules
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.registry import DATASETS, METRICS
+from mmmtl.registry import DATASETS, METRICS, register_all_modules
 from mmmtl.utils.files import write_json
 
 from .prediction_files import PredictionFolder

@@ -15,9 +15,8 @@ from torch import nn
 
 from mmmtl.config.check import check_config
 from mmmtl.config.load import load_config
-from mmmtl.config.modules import register_all_modules
 from mmmtl.errors import ConfigError
-from mmmtl.registry import MODELS
+from mmmtl.registry import MODELS, register_all_modules
 
 from .checkpoint import load_checkpoint
 

@@ -11,8 +11,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmmtl.config.modules import register_all_modules
 from mmmtl.ops.allocator import keep_freed_memory
+from mmmtl.registry import register_all_modules
 
 TRAIN_SECTIONS = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
 VAL_SECTIONS = ('val_dataloader', 'val_cfg', 'val_evaluator')

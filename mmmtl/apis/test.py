@@ -16,10 +16,9 @@ from mmengine.runner import Runner
 from mmmtl.analysis.report import chosen_images, draw_chosen, make_report, record_images
 from mmmtl.analysis.report_tables import collect_report
 from mmmtl.config.check import check_config
-from mmmtl.config.signatures import accepted_arguments
 from mmmtl.errors import ConfigError
 from mmmtl.ops.inference import optimize_for_inference
-from mmmtl.registry import MODELS
+from mmmtl.registry import MODELS, accepted_arguments
 from mmmtl.utils.files import write_json
 from mmmtl.utils.models import unwrap_model
 from mmmtl.utils.tables import format_table

@@ -10,9 +10,9 @@ from mmengine.config import Config
 
 from mmmtl import registry as own
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import register_all_modules
 
-from .modules import register_all_modules
-from .schema import Component, allowed_keys, components, plain_keys, resolve, section_keys
+from .schema import PLAIN, SECTION_KEYS, Component, components
 
 PARTS = {
     'model': ('tasks', 'model', 'model_wrapper_cfg'),
@@ -50,7 +50,7 @@ def check_config(
     Raises:
         ConfigError: Naming path, value and near names of every problem.
     """
-    register_all_modules(init_default_scope=False)
+    register_all_modules(set_scope=False)
     where = getattr(cfg, 'filename', None) or 'the config'
     cfg = cfg._cfg_dict if isinstance(cfg, Config) else cfg
     sections = {s for part in parts for s in PARTS[part]}
@@ -92,11 +92,10 @@ def _misnamed_sections(cfg: Mapping) -> Iterator[str]:
     """Top-level names that are no section but look much like one that is absent."""
     import difflib
 
-    known = section_keys()
     for key, value in cfg.items():
-        if key in known or not isinstance(value, (Mapping, list)):
+        if key in SECTION_KEYS or not isinstance(value, (Mapping, list)):
             continue
-        near = difflib.get_close_matches(key, [k for k in known if k not in cfg], n=1, cutoff=0.9)
+        near = difflib.get_close_matches(key, [k for k in SECTION_KEYS if k not in cfg], n=1, cutoff=0.9)
         if near:
             yield f"'{key}' is not a section of a config. Did you mean '{near[0]}'?"
 
@@ -108,14 +107,14 @@ def _component_problems(component: Component) -> Iterator[str]:
         yield f'{path} needs a type, it has only {sorted(map(str, config))}.'
         return
     try:
-        factory = resolve(component.kind, registry)
+        factory = component.resolve()
     except ImportError as error:
         yield f"{path}.type='{component.kind}' can't be looked up: {error}"
         return
     if factory is None:
         yield f"{path}.type='{component.kind}' {_where_else(component.kind, registry)}"
         return
-    accepted, is_open = allowed_keys(component)
+    accepted, is_open = component.allowed_keys()
     if is_open:
         return
     for name, value in config.items():
@@ -201,7 +200,7 @@ def _top_level_files(cfg: Mapping) -> Iterator[str]:
 def _plain_problems(cfg: Mapping, section: str) -> Iterator[str]:
     """Unknown keys of sections that have no type."""
     for path in (section, f'{section}.mp_cfg'):
-        accepted = plain_keys(path)
+        accepted = PLAIN.get(path)
         node: Any = cfg
         for part in path.split('.'):
             node = node.get(part) if isinstance(node, Mapping) else None

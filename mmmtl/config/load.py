@@ -1,131 +1,191 @@
-"""Reading a configuration file so that one change in one place is enough."""
+"""A configuration with options: one change in one place is enough, and no value is ignored in silence."""
 
 from __future__ import annotations
 
 import copy
-import os.path as osp
-from collections.abc import Mapping
+import difflib
+import functools
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.utils import import_modules_from_strings
 
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import register_all_modules
 
-from .modules import register_all_modules
-from .options import check_options, find_copies, forget_names, keep_tasks, put_copies
-from .schema import section_keys
-from .sources import assignments, follow_changes
-
-_SECTIONS = section_keys() - {'tasks', 'data_root', 'label_sampler', 'vis_backends'}
-"""Sections are never followed: after ``test_dataloader = val_dataloader`` the two go their own ways."""
+from .files import ConfigFile, find_config
+from .options import check_options, put, spell_out
+from .schema import LATE, SECTION_KEYS
 
 
 def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None = None) -> Config:
     """Read a classic Python config and apply options to it.
 
-    A config keeps what several sections share once at the top level: ``tasks``, ``data_root``,
-    ``label_sampler``, ``max_iters``, ``crop_size``, or any other name that is not a section. When an option
-    changes such a name, everything that the files compute from it follows, and so does every key of the
-    same name that held the same value; what another file or option has overridden stays.
+    A config keeps what several sections share once at the top level: ``tasks``, ``data_root``, ``max_iters``,
+    ``crop_size``, or any other name that is not a section. An option on such a name, or a child config that sets it
+    anew, is written right after the file's own assignment, so that everything computed from it follows. Options
+    inside sections (``model.decoder.steps=1``) are merged afterwards.
 
     ``only_tasks=['depth']``, as an option or in the file, keeps these tasks alone: a single-task baseline of
     any config. Arguments that name a dropped task become None, or lose the name from their list.
 
     Args:
-        path: A ``.py`` config file, or a config that has been read already.
-        cfg_options: ``{'model.decoder.steps': 1, ...}``; a key that names no place in the config is an error.
+        path: A ``.py`` config file, ``mmmtl::FOLDER/NAME`` for a shipped one, or a config that has been read already.
+        cfg_options: ``{'model.decoder.steps': 1, ...}``.
 
     Returns:
         The config.
 
     Raises:
-        ConfigError: Missing file (with near ones), unknown option (with near names), unknown task in
-            ``only_tasks``.
+        ConfigError: A file that is missing or cannot be run, an unknown option, one that has no effect, a misspelt
+            name in a file, an unknown task in ``only_tasks``; with near names.
     """
-    cfg = copy.deepcopy(path) if isinstance(path, Config) else _read(str(path))
     options = dict(cfg_options or {})
-    import_custom_modules(cfg)
-    register_all_modules(init_default_scope=False)
-    if options:
-        check_options(cfg._cfg_dict, options)
-    before = copy.deepcopy({k: v for k, v in cfg.items() if k != 'only_tasks'})
-    try:
-        cfg.merge_from_dict(options)
-    except (KeyError, TypeError, IndexError) as error:
-        raise ConfigError(f'--cfg-options {options}: {error}') from error
-    if cfg.get('only_tasks'):
-        cfg.tasks = keep_tasks(cfg.get('tasks') or {}, cfg.only_tasks)
-    spread(cfg, before)
-    dropped = set(before.get('tasks') or {}) - set(cfg.get('tasks') or {})
-    for section in (name for name in list(cfg.keys()) if name != 'tasks' and dropped):
-        cfg[section] = forget_names(cfg[section], dropped)
+    if isinstance(path, Config):
+        return _change(path, options)
+    file = ConfigFile(find_config(str(path)))
+    plain = file.values()
+    _import_modules(plain)
+    register_all_modules(set_scope=False)
+    _check_names(file)
+    options = spell_out(plain, options)
+    check_options(plain, options)
+    assigned = {name for part in file.chain() for name in part.names} - LATE
+    early = {key: value for key, value in options.items() if key.partition('.')[0] in assigned}
+    only = options.get('only_tasks', plain.get('only_tasks'))
+    tasks = file.values(_writes(early, None)).get('tasks') or {}
+    for name in [only] if isinstance(only, str) else only or ():
+        if name not in tasks:
+            raise ConfigError(f'only_tasks={only}: name some of the tasks {list(tasks)}.{suggest(name, tasks)}')
+    values = file.values(_writes(early, only))
+    _check_effect(file, plain, values, early, only)
+    for key, value in options.items():
+        if key not in early:
+            values = put(values, key.split('.'), value)
+    if only:
+        values = forget_tasks(values, set(tasks) - set(_chosen(tasks, only)))
+    _import_modules(values)
+    cfg = Config(_plain(values), cfg_text=Path(file.path).read_text(encoding='utf-8'), filename=file.path)
+    super(Config, cfg).__setattr__('_options', copy.deepcopy(options))
     return cfg
 
 
-def spread(cfg: Config, before: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Carry top-level values that changed to wherever the files use them.
-
-    Args:
-        cfg: The config after its options; edited in place.
-        before: Its top-level values before the options.
-
-    Returns:
-        ``{changed name: paths that followed}``.
-
-    Raises:
-        ConfigError: A changed name that no section uses.
-    """
-    changed = {name for name, old in before.items() if name in cfg and cfg[name] != old and name not in _SECTIONS}
-    if not changed:
-        return {}
-    copies = {name: find_copies(before, name) for name in changed}
-    written = assignments(cfg.filename) if cfg.filename and osp.isfile(cfg.filename) else []
-    followed = follow_changes(cfg, before, written, changed, _SECTIONS)
-    for name in changed:
-        followed.setdefault(name, [])
-        followed[name] += put_copies(cfg, name, before[name], copies[name])
-        if not followed[name] and name not in section_keys():
-            raise ConfigError(
-                f"--cfg-options: changing '{name}' has no effect: nothing in {cfg.filename} is computed from it. "
-                f'Set the place itself (tools/misc/print_config.py shows them all).'
-            )
-    return followed
-
-
-def _read(path: str) -> Config:
-    """Read a file; a missing one is reported with near names."""
-    if not osp.isfile(path):
-        folder = Path(path).parent
-        near = (
-            suggest(Path(path).name, [p.name for p in folder.glob('*.py')])
-            if folder.is_dir()
-            else (f' There is no folder {folder} either.')
-        )
-        raise ConfigError(f"config '{path}' does not exist.{near}")
-    if not path.endswith('.py'):
-        raise ConfigError(f"config '{path}' must be a .py file")
-    try:
-        return Config.fromfile(path, import_custom_modules=False)
-    except (KeyError, AttributeError, TypeError, NameError) as error:  # mmengine does not say in which file
-        raise ConfigError(f"config '{path}' can't be read: {type(error).__name__}: {error}") from error
-
-
-def import_custom_modules(cfg: Mapping) -> None:
-    """Import what ``custom_imports`` names.
-
-    Raises:
-        ConfigError: A module that cannot be imported, unless ``allow_failed_imports`` is set.
-    """
-    wanted = cfg.get('custom_imports')
-    if not wanted:
-        return
-    from mmengine.utils import import_modules_from_strings
-
-    try:
-        import_modules_from_strings(**wanted)
-    except ImportError as error:
+def _change(cfg: Config, options: Mapping[str, Any]) -> Config:
+    """A changed copy of a config that has been read already."""
+    if not options:
+        return copy.deepcopy(cfg)
+    if cfg.filename and Path(cfg.filename).is_file():
+        given = {**getattr(cfg, '_options', {}), **options}
+        if load_config(cfg.filename, getattr(cfg, '_options', {}))._cfg_dict == cfg._cfg_dict:
+            return load_config(cfg.filename, given)
+    values = cfg._cfg_dict.to_dict()
+    options = spell_out(values, options)
+    check_options(values, options)
+    if shared := sorted(
+        {key.partition('.')[0] for key in options} - SECTION_KEYS | ({'tasks', 'only_tasks'} & set(options))
+    ):
         raise ConfigError(
-            f'custom_imports={dict(wanted)}: {error}. The module must be importable: installed, or its folder '
-            f'on PYTHONPATH.'
+            f'--cfg-options: {", ".join(shared)}: this config has been read and changed already, and what its file '
+            f'computes from these names would not follow. Give the option when the file is read.'
+        )
+    for key, value in options.items():
+        values = put(values, key.split('.'), value)
+    return Config(_plain(values), filename=cfg.filename)
+
+
+def _writes(early: Mapping[str, Any], only: Any) -> dict[str, Any]:
+    """What becomes of top-level names: ``{name: functions to apply after each assignment}``."""
+    writes: dict[str, Any] = {}
+    for key, value in early.items():
+        name, *path = key.split('.')
+        writes[name] = (*writes.get(name, ()), functools.partial(put, path=path, value=value))
+    if only:
+        writes['tasks'] = (*writes.get('tasks', ()), functools.partial(_chosen, only=only))
+    return writes
+
+
+def _check_effect(file: ConfigFile, plain: Mapping, values: Mapping, early: Mapping[str, Any], only: Any) -> None:
+    """Refuse an option on a shared name that the files write over, or from which nothing is computed."""
+    for key, value in early.items():
+        name = key.partition('.')[0]
+        if _plain(put(values, key.split('.'), value)) != _plain(values):
+            raise ConfigError(f"--cfg-options: '{key}' has no effect: {file.path} or a base of it writes over it.")
+        if name in SECTION_KEYS or plain.get(name) == values.get(name):
+            continue
+        without = file.values(_writes({k: v for k, v in early.items() if k.partition('.')[0] != name}, only))
+        if all(_plain(values.get(k)) == _plain(without.get(k)) for k in {*values, *without} if k != name):
+            same = [p for p in _places(plain, name, plain.get(name)) if p != name]
+            where = f'The same value stands in {", ".join(same[:4])}.' if same else 'Set the place itself.'
+            raise ConfigError(
+                f"--cfg-options: changing '{name}' has no effect: nothing in {file.path} is computed from it"
+                f'{" beside the other options" if len(early) > 1 else ""}. {where} tools/misc/print_config.py shows all places.'
+            )
+
+
+def _places(node: Any, name: str, value: Any, path: str = '') -> list[str]:
+    """Paths at which a key ``name`` holds ``value``."""
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    found = []
+    for key, item in items:
+        here = f'{path}.{key}' if path else str(key)
+        found += [here] if key == name and item == value else _places(item, name, value, here)
+    return found
+
+
+def _check_names(file: ConfigFile) -> None:
+    """Refuse a top-level name that nothing reads and that is nearly one with a meaning; warn of the others."""
+    chain = list(file.chain())
+    read = {name for part in chain for name in part.reads}
+    assigned = {name for part in chain for name in part.names}
+    for part in chain:
+        for name, line in part.names.items():
+            if name in SECTION_KEYS or name in read or name.startswith('_'):
+                continue
+            known = SECTION_KEYS | (assigned & read)
+            if difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+                raise ConfigError(f"config '{part.path}', line {line}: nothing uses '{name}'.{suggest(name, known)}")
+            print_log(f"{part.path}, line {line}: nothing in the config uses '{name}'", 'current', logging.WARNING)
+
+
+def _import_modules(values: Mapping) -> None:
+    """Import what ``custom_imports`` names."""
+    wanted = values.get('custom_imports')
+    try:
+        import_modules_from_strings(**(wanted or dict(imports=None)))
+    except (ImportError, TypeError) as error:
+        raise ConfigError(
+            f'custom_imports={wanted}: {error}. The module must be importable: installed, or its folder on PYTHONPATH.'
         ) from error
+
+
+def _chosen(tasks: Mapping[str, Any], only: Sequence[str] | str) -> dict[str, Any]:
+    """The tasks named in ``only``, in their order; of part of the tasks, as in a child config, those that are there."""
+    names = [only] if isinstance(only, str) else list(only)
+    return {name: task for name, task in tasks.items() if name in names}
+
+
+def forget_tasks(node: Any, dropped: set[str]) -> Any:
+    """A config without references to tasks that are gone.
+
+    Arguments equal to such a name become None; lists lose it, and mappings its key. Task configs themselves
+    (below a key ``tasks``) and what describes data (``metainfo``) are left alone.
+    """
+    if isinstance(node, Mapping):
+        kept = {k: v for k, v in node.items() if k not in dropped}
+        return {k: v if k in ('tasks', 'metainfo') else forget_tasks(v, dropped) for k, v in kept.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(forget_tasks(v, dropped) for v in node if not (isinstance(v, str) and v in dropped))
+    return None if isinstance(node, str) and node in dropped else node
+
+
+def _plain(value: Any) -> Any:
+    """A tree of new dicts, lists and tuples, so that no two places of a config are one object."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(v) for v in value)
+    return value

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import os.path as osp
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from .files import ConfigFile, find_config, read_names, written_names
 from .load import load_config
-from .sources import assignments, get_path, source_of
+
+Place = 'tuple[str, ...]'
+
+
+class Source(NamedTuple):
+    """Where a file writes a value: the value's path, ``file:line``, and the shared names it is computed from."""
+
+    place: tuple[str, ...]
+    where: str
+    names: tuple[str, ...]
 
 
 def config_with_sources(path: str | Path, cfg_options: Mapping[str, Any] | None = None) -> list[tuple[str, str, str]]:
@@ -23,45 +34,72 @@ def config_with_sources(path: str | Path, cfg_options: Mapping[str, Any] | None 
         a whole container repeats a top-level one. A source is ``file:line``, with the names a value was
         computed from, or ``--cfg-options``.
     """
-    options = dict(cfg_options or {})
-    plain, cfg = load_config(path), load_config(path, options)
-    written = assignments(str(path))
-    copies = {a.path: next(iter(a.names)) for a in written if a.code.removeprefix('_base_.') in a.names}
-    rows = []
-    for place, value, name in _leaves(cfg._cfg_dict, (), copies, cfg):
-        text = repr(value) if name is None else f'= {name}'
-        rows.append(('.'.join(place), text, _source(place, value, plain, options, written)))
+    plain, cfg = load_config(path)._cfg_dict, load_config(path, cfg_options)._cfg_dict
+    chain = list(ConfigFile(find_config(str(path))).chain())
+    shared = {name for file in chain for name in file.names}
+    written = [s for file in chain for statement in file.tree.body for s in _sources(statement, file.path, shared)]
+    before, rows = dict(_leaves(plain, (), written, plain)), []
+    for place, value in _leaves(cfg, (), written, cfg):
+        key = '.'.join(place)
+        source = next((s for s in reversed(written) if s.place == place[: len(s.place)]), Source((), '', ()))
+        text = source.where + (f' ← {", ".join(source.names)}' if source.names else '')
+        if any(f'{key}.'.startswith(f'{option}.') for option in cfg_options or {}):
+            text = '--cfg-options'
+        elif place not in before or before[place] != value:
+            text = f'--cfg-options, by way of {text}'
+        rows.append((key, f'= {value[2:]}' if str(value).startswith('\0=') else repr(value), text))
     return rows
 
 
+def _sources(statement: ast.stmt, file: str, shared: set[str]) -> Iterator[Source]:
+    """The values a statement writes, those within ``dict(...)``, ``{...}``, ``[...]`` and ``(...)`` one by one."""
+
+    def leaves(node: ast.expr, place: tuple[str, ...]) -> Iterator[Source]:
+        yield from (s for key, value in _items(node) for s in leaves(value, (*place, key)))
+        if not _items(node):
+            names = {name for part in ast.walk(node) for name in read_names(part)} & shared
+            yield Source(place, f'{osp.relpath(file)}:{node.lineno}', tuple(sorted(names)))
+
+    for target in statement.targets if isinstance(statement, ast.Assign) else []:
+        if isinstance(target, ast.Name):
+            yield from leaves(statement.value, (target.id,))  # type: ignore[attr-defined]
+            return
+        values = getattr(statement.value, 'elts', [])  # type: ignore[attr-defined]
+        if isinstance(target, ast.Tuple) and len(values) == len(target.elts):
+            for name, value in zip(target.elts, values):
+                yield from leaves(value, (ast.unparse(name),))
+            return
+    parts = ast.walk(statement) if hasattr(statement, 'body') else [statement]
+    for part in (p for p in parts if isinstance(p, ast.stmt)):
+        names = {name for node in ast.walk(part) for name in read_names(node)} & shared
+        for name in written_names(part):
+            yield Source((name,), f'{osp.relpath(file)}:{part.lineno}', tuple(sorted(names - {name})))
+
+
+def _items(node: ast.expr) -> list[tuple[str, ast.expr]]:
+    """Keys and values of a container written out in full, else none; one of constants counts as one value."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict' and not node.args:
+        return [(k.arg or '', k.value) for k in node.keywords] if all(k.arg for k in node.keywords) else []
+    if isinstance(node, ast.Dict) and all(isinstance(k, ast.Constant) for k in node.keys):
+        return [(str(k.value), v) for k, v in zip(node.keys, node.values)]  # type: ignore[union-attr]
+    if isinstance(node, (ast.List, ast.Tuple)) and any(_items(e) for e in node.elts):
+        return (
+            [] if any(isinstance(e, ast.Starred) for e in node.elts) else [(str(i), e) for i, e in enumerate(node.elts)]
+        )
+    return []
+
+
 def _leaves(
-    node: Any, place: tuple[str, ...], copies: Mapping[tuple[str, ...], str], cfg: Any
-) -> Iterator[tuple[tuple[str, ...], Any, str | None]]:
-    """Values with their paths; a container that repeats a top-level one counts as one value, with that one's name."""
-    name = copies.get(place)
-    if isinstance(node, (Mapping, list)) and name is not None and name in cfg and cfg[name] == node:
-        yield place, node, name
-    elif isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _leaves(value, (*place, str(key)), copies, cfg)
-    elif isinstance(node, (list, tuple)) and any(isinstance(v, Mapping) for v in node):
-        for index, value in enumerate(node):
-            yield from _leaves(value, (*place, str(index)), copies, cfg)
+    node: Any, place: tuple[str, ...], written: list[Source], cfg: Mapping
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Values with their paths; a container that repeats a shared one counts as one value, marked with its name."""
+    names = next((s.names for s in reversed(written) if s.place == place), ())
+    if place[1:] and len(names) == 1 and isinstance(node, (Mapping, list)) and cfg.get(names[0]) == node:
+        yield place, f'\0={names[0]}'
+    elif isinstance(node, (list, tuple)) and not any(isinstance(v, Mapping) for v in node) or not node:
+        yield place, node
+    elif isinstance(node, (Mapping, list, tuple)):
+        for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
+            yield from _leaves(value, (*place, str(key)), written, cfg)
     else:
-        yield place, node, None
-
-
-def _source(place: tuple[str, ...], value: Any, plain: Any, options: Mapping[str, Any], written: list) -> str:
-    """Where the value at ``place`` was written."""
-    key = '.'.join(place)
-    if any(key == option or key.startswith(option + '.') for option in options):
-        return '--cfg-options'
-    found = source_of(place, written)
-    text = '(default)' if found is None else f'{osp.relpath(found.file)}:{found.line}'
-    if found is not None and found.names:
-        text += f' ← {", ".join(sorted(found.names))}'
-    try:
-        before = get_path(plain._cfg_dict, place)
-    except KeyError:
-        return f'--cfg-options, by way of {text}'
-    return text if before == value else f'--cfg-options, by way of {text}'
+        yield place, node

@@ -62,16 +62,17 @@ def test_sections_go_their_own_ways(tiny_config):
     assert (cfg.val_dataloader.num_workers, cfg.test_dataloader.num_workers) == (1, 0)
 
 
-def test_equal_values_under_the_same_key_follow_without_a_link_in_the_file(tmp_path):
+def test_equal_values_without_a_link_in_the_file_do_not_follow_and_are_named(tmp_path):
     path = tmp_path / 'plain.py'
     path.write_text(
-        "data_root = 'a'\nlabel_sampler = dict(type='FullLabels')\n"
-        "train_dataloader = dict(dataset=dict(type='CamVid', data_root='a', label_sampler=dict(type='FullLabels')))\n"
+        "data_root = 'a'\n"
+        "train_dataloader = dict(dataset=dict(type='CamVid', data_root='a'))\n"
         "val_dataloader = dict(dataset=dict(type='CamVid', data_root='b'))\n"
     )
-    cfg = load_config(path, {'data_root': 'c', 'label_sampler.type': 'OneLabel'})
-    assert cfg.train_dataloader.dataset.data_root == 'c' and cfg.val_dataloader.dataset.data_root == 'b'
-    assert cfg.train_dataloader.dataset.label_sampler.type == 'OneLabel'
+    with pytest.raises(ConfigError, match="'data_root' has no effect.* train_dataloader.dataset.data_root"):
+        load_config(path, {'data_root': 'c'})
+    cfg = load_config(path, {'train_dataloader.dataset.data_root': 'c'})
+    assert cfg.train_dataloader.dataset.data_root == 'c'
 
 
 def test_only_tasks_makes_a_single_task_config(tmp_path, tiny_config):

@@ -7,7 +7,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
+from mmmtl.utils.command_line import OptionAction
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ lies beside tools/
 
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='predict with the network as it trains, without the changes that speed prediction up on a CPU',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes HEIGHT [WIDTH]')

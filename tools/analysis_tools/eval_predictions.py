@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
+from mmmtl.utils.command_line import OptionAction
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,12 +19,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--formats',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         metavar='TASK.KEY=VALUE',
         help="what the numbers of other code's pictures mean: depth.scale=0.001 depth.offset=0",
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config: data_root=DIR'
+        '--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config: data_root=DIR'
     )
     return parser.parse_args()
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
+from mmmtl.utils.command_line import OptionAction
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ lies beside tools/
 
@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--shape', nargs='+', type=int, metavar='N', help="HEIGHT [WIDTH] of the input (default: the config's)"
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes HEIGHT [WIDTH]')

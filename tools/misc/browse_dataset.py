@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
+from mmmtl.utils.command_line import OptionAction
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--number', type=int, default=16, metavar='N', help='how many samples (default: 16; 0: all)')
     parser.add_argument('--start', type=int, default=0, metavar='I', help='index of the first one')
     parser.add_argument('--draws', type=int, default=1, metavar='N', help='augment and draw each sample N times')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 

@@ -1,0 +1,105 @@
+"""``--cfg-options KEY=VALUE ...``: how every command reads values from its command line."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+_WORDS = {'true': True, 'false': False, 'none': None, 'null': None}
+_PAIRS = {'[': ']', '(': ')', '{': '}'}
+
+
+class OptionAction(argparse.Action):
+    """Collects ``KEY=VALUE`` words in a dictionary; the option may be given several times.
+
+    A word that is no ``KEY=VALUE``, or a value whose brackets or quotes don't close, ends the command in one line.
+    """
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Add the words to what is there already."""
+        options = dict(getattr(namespace, self.dest) or {})
+        for word in [values] if isinstance(values, str) else values:
+            key, sign, text = word.partition('=')
+            try:
+                if not sign or not key.strip():
+                    raise ValueError(f"expected KEY=VALUE, got '{word}'")
+                options[key.strip()] = parse_value(text)
+            except ValueError as error:
+                parser.exit(2, f'{parser.prog}: error: {option_string or self.dest}: {error}\n')
+        setattr(namespace, self.dest, options)
+
+
+def parse_value(text: str) -> Any:
+    """The value that a text stands for.
+
+    Numbers, ``true``, ``false`` and ``none`` in any case, quoted text, ``[a, b]``, ``(a, b)``, ``{a: 1}``, ``dict(a=1)``,
+    all of them nested, and ``a,b`` as a list. Anything else is text as it is, spaces included; words within brackets
+    need no quotes.
+
+    Raises:
+        ValueError: Brackets or quotes that do not close, an entry that is no ``key: value``.
+    """
+    bare = text.strip()
+    try:
+        value = ast.literal_eval(bare)
+        return list(value) if isinstance(value, tuple) and not bare.startswith('(') else value
+    except (ValueError, SyntaxError, MemoryError, TypeError):
+        pass
+    if bare.lower() in _WORDS:
+        return _WORDS[bare.lower()]
+    is_call = bare.startswith('dict(')
+    inside = bare[4:] if is_call else bare
+    if inside[:1] in _PAIRS:
+        parts = _split(inside[1:-1], ',') if inside.endswith(_PAIRS[inside[0]]) else None
+        if parts is None:
+            raise ValueError(f"the brackets of '{text}' do not close")
+        parts = parts[:-1] if parts and not parts[-1].strip() else parts
+        if is_call or inside[0] == '{':
+            return dict(_entry(part, '=' if is_call else ':') for part in parts)
+        values = [parse_value(part) for part in parts]
+        return tuple(values) if inside[0] == '(' else values
+    if bare[:1] in ('"', "'"):
+        raise ValueError(f"the quotes of '{text}' do not close")
+    parts = _split(bare, ',')
+    return [parse_value(part) for part in parts] if parts is not None and len(parts) > 1 else bare
+
+
+def _entry(text: str, sign: str) -> tuple[Any, Any]:
+    """A key and its value out of ``key: value`` or ``key=value``."""
+    parts = _split(text, sign)
+    if parts is None or len(parts) < 2:
+        raise ValueError(f"'{text.strip()}' should be KEY{sign}VALUE")
+    key = parts[0].strip() if sign == '=' else parse_value(parts[0])
+    return key, parse_value(sign.join(parts[1:]))
+
+
+def _split(text: str, sign: str) -> list[str] | None:
+    """Split at the signs outside of all brackets and quotes; None where these do not close."""
+    cuts = [-1, *_outside(text, sign), len(text)]
+    if cuts[-2] == len(text):  # something is left open
+        return None
+    return [text[a + 1 : b] for a, b in zip(cuts, cuts[1:])]
+
+
+def _outside(text: str, sign: str) -> Iterator[int]:
+    """Places of a sign outside of brackets and quotes; at last ``len(text)`` if one of them does not close."""
+    closing: list[str] = []
+    quote = ''
+    for place, letter in enumerate(text):
+        before = text[place - 1 : place].strip()
+        if quote:
+            quote = '' if letter == quote else quote
+        elif letter in '"\'' and (not before or before in '[({,:='):  # not the apostrophe within a word
+            quote = letter
+        elif closing and letter == closing[-1]:
+            closing.pop()
+        elif letter in _PAIRS:
+            closing.append(_PAIRS[letter])
+        elif letter == sign and not closing:
+            yield place
+    if quote or closing:
+        yield len(text)
