@@ -11,8 +11,8 @@ from mmmtl.apis import init_model, publish_model
 from mmmtl.apis.checkpoint import read_checkpoint
 from mmmtl.apis.command import plain_message, run_command
 from mmmtl.config import config_with_sources, load_config
-from mmmtl.registry import register_all_modules
 from mmmtl.errors import CheckpointError, ConfigError, LabelError
+from mmmtl.registry import register_all_modules
 
 
 def lines_of(path, text):
