@@ -1,6 +1,18 @@
 """Networks: a model is a data preprocessor, a backbone, a neck and a decoder."""
 
-from . import backbones, baselines, diffusionmtl, invpt, losses, necks, stablemtl, taskdiffusion, taskprompter, xtc
+from . import (
+    backbones,
+    baselines,
+    diffusionmtl,
+    invpt,
+    losses,
+    mtinet,
+    necks,
+    stablemtl,
+    taskdiffusion,
+    taskprompter,
+    xtc,
+)
 from .data_preprocessor import MTLDataPreprocessor
 from .multitask_model import MultiTaskModel
 from .stablemtl import LatentMultiTaskModel
@@ -16,6 +28,7 @@ __all__ = [
     'diffusionmtl',
     'invpt',
     'losses',
+    'mtinet',
     'necks',
     'stablemtl',
     'taskdiffusion',

@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmmtl.errors import LabelError
@@ -61,11 +60,6 @@ class Boundary(CategoricalTask):
 
     def predict(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
-
-    def average(self, views: Tensor) -> Tensor:
-        """As :meth:`Task.average`: the logit of the mean probability."""
-        views = views.float()
-        return F.logsigmoid(views).logsumexp(0) - F.logsigmoid(-views).logsumexp(0)
 
     def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         return coded(label[:, None].float(), (label == IGNORE)[:, None], size, self.code_fill, True)

@@ -97,7 +97,10 @@ class CategoricalTask(Task):
         return logits.permute(0, 2, 3, 1).max(-1).indices[:, None]
 
     def average(self, views: Tensor) -> Tensor:
-        """As :meth:`Task.average`: the logarithm of the mean of the class probabilities."""
+        """As :meth:`Task.average`: the logarithm of the mean class probabilities, or the logit of a mean probability."""
+        if self.out_channels == 1:
+            views = views.float()
+            return F.logsigmoid(views).logsumexp(0) - F.logsigmoid(-views).logsumexp(0)
         return views.float().log_softmax(2).logsumexp(0) - math.log(len(views))
 
     def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:

@@ -1,7 +1,14 @@
 """Losses on raw network outputs; every one knows which pixels of a label are unknown."""
 
 from .cosine import CosineDistance
-from .cross_entropy import BalancedCrossEntropy, CrossEntropy, WeightedBinaryCrossEntropy
+from .cross_entropy import BalancedCrossEntropy, CrossEntropy, ThresholdedBinaryCrossEntropy, WeightedBinaryCrossEntropy
 from .regression import MaskedL1
 
-__all__ = ['BalancedCrossEntropy', 'CosineDistance', 'CrossEntropy', 'MaskedL1', 'WeightedBinaryCrossEntropy']
+__all__ = [
+    'BalancedCrossEntropy',
+    'CosineDistance',
+    'CrossEntropy',
+    'MaskedL1',
+    'ThresholdedBinaryCrossEntropy',
+    'WeightedBinaryCrossEntropy',
+]

@@ -74,3 +74,27 @@ class WeightedBinaryCrossEntropy(nn.Module):
         pixel = torch.where(label == 1, w * F.softplus(-x), (1 - w) * F.softplus(x))
         pixel = torch.where(known, pixel, pixel.new_zeros(()))
         return mean_over_valid(pixel.flatten(1).sum(1), known.flatten(1).sum(1), per_sample)
+
+
+@MODELS.register_module()
+class ThresholdedBinaryCrossEntropy(nn.Module):
+    """Sigmoid cross-entropy of MTI-Net's code: every label of at least 0.5 is positive, 255 (unknown) included.
+
+    The sum of w·y·softplus(-x) + (1-w)(1-y)·softplus(x) is divided by the number of all pixels.
+
+    Args:
+        positive_weight: w, between 0 and 1; None: the share of negative pixels of the batch (or of the sample).
+    """
+
+    def __init__(self, positive_weight: float | None = None) -> None:
+        super().__init__()
+        self.positive_weight = positive_weight
+
+    def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        x, positive = logits[:, 0], label >= 1
+        over = (1, 2) if per_sample else (0, 1, 2)
+        w: float | Tensor
+        w = (~positive).to(x.dtype).mean(over, keepdim=True) if self.positive_weight is None else self.positive_weight
+        return (
+            torch.where(positive, F.softplus(-x), 0.0) * w + torch.where(positive, 0.0, F.softplus(x)) * (1 - w)
+        ).mean(over)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import MODELS
 
 from .cross_entropy import mean_over_valid
@@ -13,19 +14,25 @@ from .cross_entropy import mean_over_valid
 
 @MODELS.register_module()
 class MaskedL1(nn.Module):
-    """Sum of absolute differences over channels and known pixels, divided by the number of known *pixels*.
+    """Sum of absolute differences over channels and known pixels, divided by the number of known pixels.
 
     Args:
         normalize: Scale the prediction to unit length over channels first (surface normals).
+        average: Divide by the number of known ``pixels`` or of their ``elements`` (MTI-Net).
     """
 
-    def __init__(self, normalize: bool = False) -> None:
+    def __init__(self, normalize: bool = False, average: str = 'pixels') -> None:
         super().__init__()
-        self.normalize = normalize
+        if average not in ('pixels', 'elements'):
+            raise ConfigError(f"MaskedL1: average must be 'pixels' or 'elements', got '{average}'")
+        self.normalize, self.average = normalize, average
 
     def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
         prediction = F.normalize(logits, dim=1) if self.normalize else logits
         known = ~torch.isnan(label).any(1, keepdim=True)
         # unknown pixels are replaced before the subtraction: NaN would reach the gradient even when masked afterwards
         difference = (torch.where(known, prediction, 0.0) - torch.where(known, label, 0.0)).abs()
-        return mean_over_valid(difference.flatten(1).sum(1), known.flatten(1).sum(1), per_sample)
+        total = difference.flatten(1).sum(1)
+        if self.average == 'elements':
+            total = total / label.shape[1]
+        return mean_over_valid(total, known.flatten(1).sum(1), per_sample)

@@ -1,0 +1,5 @@
+"""MTI-Net (ECCV 2020): task interaction at every scale of a pyramid, from coarse to fine."""
+
+from .decoder import MTINetDecoder
+
+__all__ = ['MTINetDecoder']
