@@ -35,7 +35,7 @@ FLOORS = {
 }
 """Rooms by floor, from the ground up; of two names that fit, the longer one counts."""
 
-METHODS = ('taskdiffusion', 'diffusionmtl', 'stablemtl', 'xtc', 'baselines', 'invpt', 'taskprompter', 'mtinet')
+METHODS = ('taskdiffusion', 'diffusionmtl', 'stablemtl', 'xtc', 'baselines', 'invpt', 'taskprompter', 'mtinet', 'tsp')
 """Folders of ``models`` that hold one method each: none imports another, what they share is in ``models.layers``."""
 
 TASK_NAMES = (

@@ -33,5 +33,6 @@ __all__ = [
     'stablemtl',
     'taskdiffusion',
     'taskprompter',
+    'tsp',
     'xtc',
 ]

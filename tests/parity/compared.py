@@ -108,7 +108,8 @@ def replay_training(
         typed = {n: (i, y.to(dtype) if y.is_floating_point() else y) for n, (i, y) in targets.items()}
         losses = run.decoder.loss(features(run, inputs), typed, None, tuple(size))
         total = sum(losses.values())
-        results += _losses(key, losses, tasks, prefixes, record[key])
+        if key in record:
+            results += _losses(key, losses, tasks, prefixes, record[key])
     total.backward()
     results += replay_drop_path(model, case, tasks, targets, prefixes)
     return results + compare_gradients(run, record, convert, names) + compare_statistics(run, record, convert, names)

@@ -143,7 +143,12 @@ class TimmBackbone(BaseModule):
         """Images (B, 3, H, W), normalised → a map (B, C_l, H / stride_l, W / stride_l) per level."""
         return self._forward_vit(x) if self.is_vit else tuple(self.body(x))
 
-    def _forward_vit(self, x: Tensor) -> tuple[Tensor, ...]:
+    def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Images (B, 3, H, W) → a ViT's tokens before its first block (B, class token and patches, D), and the patch grid.
+
+        Raises:
+            ConfigError: An image size that the patches do not divide.
+        """
         body, (height, width) = self.body, x.shape[-2:]
         patch = body.patch_embed.patch_size
         if height % patch[0] or width % patch[1]:
@@ -163,6 +168,11 @@ class TimmBackbone(BaseModule):
             first = (body.cls_token + body.pos_embed[:, :1]).expand(len(x), -1, -1)
             tokens = torch.cat([first, tokens], 1)
         tokens = body.norm_pre(body.pos_drop(tokens))
+        return tokens, grid
+
+    def _forward_vit(self, x: Tensor) -> tuple[Tensor, ...]:
+        body, (tokens, grid) = self.body, self.embed(x)
+        prefix = 0 if body.cls_token is None else 1
         levels, last = [], len(body.blocks) - 1
         plain = plain_is_faster(tokens, tokens.shape[1])
         for i, block in enumerate(body.blocks):
