@@ -201,6 +201,7 @@ class Registry(_root.Registry):
 
 
 MODELS = Registry('model', parent=_root.MODELS, locations=['mmmtl.models'])
+CONVERTERS = Registry('converter of published checkpoints', locations=['mmmtl.models'])
 TASKS = Registry('task', locations=['mmmtl.tasks'])
 DATASETS = Registry('dataset', parent=_root.DATASETS, locations=['mmmtl.datasets'])
 TRANSFORMS = Registry('transform', parent=_root.TRANSFORMS, locations=['mmmtl.datasets.transforms'])

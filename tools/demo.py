@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-
 from mmmtl.analysis.demo import run_demo
 from mmmtl.apis import run_command
-from mmmtl.utils.command_line import OptionAction
+from mmmtl.utils.command_line import make_parser
 
 
 def main() -> None:
     """Parse the arguments and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__, config=False)
     parser.add_argument('--config', default='configs/taskdiffusion/vitt_diorama.py')
     parser.add_argument('--work-dir', default='work_dirs/demo')
-    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, default={}, metavar='K=V')
     args = parser.parse_args()
     run_command(lambda: run_demo(args.config, args.work_dir, args.cfg_options))
 

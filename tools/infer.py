@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import OptionAction
+from mmmtl.utils.command_line import make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Predict every task on images; write panels and raw predictions.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='.pth or .safetensors')
+    parser = make_parser('Predict every task on images; write panels and raw predictions.', checkpoint=True)
     parser.add_argument('inputs', nargs='+', help='images, folders, or patterns with *')
     parser.add_argument(
         '--out',
@@ -33,7 +31,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-optimize', action='store_true', help='predict with the network as it trains (slower on a CPU)'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 

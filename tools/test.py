@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from mmmtl.utils.command_line import OptionAction
+from mmmtl.utils.command_line import add_launcher, make_parser, set_local_rank
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Evaluate a checkpoint: a table per task, and metrics.json.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='.pth or .safetensors')
+    parser = make_parser('Evaluate a checkpoint: a table per task, and metrics.json.', checkpoint=True)
     parser.add_argument('--work-dir', help='where metrics.json goes (default: work_dirs/ + name of the config)')
     parser.add_argument('--out', metavar='DIR', help='write all predictions, without loss (PNG and NPY)')
     parser.add_argument('--show-dir', metavar='DIR', help='write a panel per image')
@@ -30,28 +27,20 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='write report/index.html into the work dir: tables, plots, worst and best images of every task',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionAction,
-        metavar='KEY=VALUE',
-        help='change the config: data_root=DIR test_dataloader.batch_size=1',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    add_launcher(parser)
+    return set_local_rank(parser.parse_args())
 
 
 def main() -> None:
     """Evaluate."""
     args = parse_args()
+    from mmmtl.analysis import evaluate_and_report
     from mmmtl.apis import run_command, test
     from mmmtl.config import load_config
 
+    evaluate = evaluate_and_report if args.report else test
     run_command(
-        lambda: test(
+        lambda: evaluate(
             load_config(args.config, args.cfg_options),
             args.checkpoint,
             work_dir=args.work_dir,
@@ -59,7 +48,6 @@ def main() -> None:
             show_dir=args.show_dir,
             max_panels=args.max_panels,
             tta=args.tta,
-            report=args.report,
             launcher=args.launcher,
             optimize=not args.no_optimize,
         )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from mmmtl.utils.command_line import OptionAction
+from mmmtl.utils.command_line import add_launcher, make_parser, set_local_rank
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Train a model.')
-    parser.add_argument('config', help='config file')
+    parser = make_parser('Train a model.')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/ + name of the config)')
     parser.add_argument(
         '--resume',
@@ -23,18 +21,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16; float16 on GPUs without it)')
     parser.add_argument('--seed', type=int, help='seed of everything random in the run')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionAction,
-        metavar='KEY=VALUE',
-        help='change the config: data_root=DIR only_tasks="[depth]" model.decoder.steps=1',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    add_launcher(parser)
+    return set_local_rank(parser.parse_args())
 
 
 def main() -> None:

@@ -10,11 +10,8 @@ import numpy as np
 
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.delta_m import DeltaM, delta_m, mean_and_std
-from mmmtl.evaluation.metrics.records import ImageTable, Records
+from mmmtl.evaluation.metrics.records import RECORDS_FILE, ImageTable, Records
 from mmmtl.evaluation.metrics.references import Reference, directions_of, read_metrics
-
-RECORDS_FILE = 'records.npz'
-"""Name of the file of per-image states in a run's folder."""
 
 Key = tuple[str, int]
 _CHUNK = 100  # resamples whose weights are held at once

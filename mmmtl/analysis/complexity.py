@@ -20,6 +20,8 @@ from mmmtl.apis.model import build_model, forget_pretrained, quiet
 from mmmtl.errors import ConfigError
 from mmmtl.utils.tables import format_table
 
+from .published import published_line
+
 _LAYERS = ('convolution', 'addmm', 'mm', '_linear_pointwise')
 """Operators of convolutions and linear layers; the remaining ones (bmm, attention) are products of activations."""
 
@@ -237,3 +239,10 @@ class _PartCounter(TorchDispatchMode):
             is_layer = str(operator).split('.')[-1] in _LAYERS
             count[0 if is_layer else 1] += formula(*args, **(kwargs or {}), out_val=out) // 2
         return out
+
+
+def complexity_report(cfg: Config, size: tuple[int, int] | None = None) -> str:
+    """:func:`count_complexity` as text, with the published data flow's count where there is one."""
+    counts = count_complexity(cfg, size)
+    published = published_line(cfg, counts.size)
+    return counts.table() + (f'\n{published}' if published else '')

@@ -11,9 +11,9 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from tqdm import tqdm
 
-from mmmtl.analysis.comparison import RECORDS_FILE
 from mmmtl.apis.test import metrics_table
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.evaluation.metrics.records import RECORDS_FILE
 from mmmtl.registry import DATASETS, METRICS, register_all_modules
 from mmmtl.utils.files import write_json
 

@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.dist import barrier, is_main_process
 from torch import nn
 
+from mmmtl.apis.test import run_test
 from mmmtl.errors import ConfigError
 from mmmtl.utils.files import safe_name, write_atomically, write_png
+from mmmtl.utils.models import unwrap_model
 from mmmtl.visualization import input_photograph, normalisation_of, original_photograph, panel_of_sample
 
 from .logs import plot_logs, read_log
 from .report_page import report_page
-from .report_tables import RECORDS, ReportData, collect_report, write_tables
+from .report_tables import ReportData, collect_report, write_tables
 
 IMAGES = 3
 """How many of the worst and of the best images of each task are shown."""
@@ -49,6 +53,26 @@ def make_report(work_dir: str, count: int = IMAGES) -> str:
     return write_atomically(osp.join(folder, 'index.html'), page)
 
 
+def evaluate_and_report(cfg: Config, checkpoint: str | None, **options: Any) -> dict[str, float]:
+    """Do what :func:`mmmtl.apis.test` does, then draw the worst and best images of every task and write the report.
+
+    Args:
+        cfg, checkpoint: What is evaluated.
+        options: Further arguments of :func:`mmmtl.apis.test`.
+
+    Returns:
+        ``{'TASK/METRIC': value}``.
+    """
+    metrics, runner = run_test(cfg, checkpoint, require_records=True, **options)
+    if is_main_process():
+        work_dir = runner.work_dir
+        chosen = chosen_images(collect_report(work_dir))
+        draw_chosen(unwrap_model(runner.model), runner.test_dataloader.dataset, chosen, osp.join(work_dir, 'report'))
+        print(f'report: {make_report(work_dir)}')
+    barrier()
+    return metrics
+
+
 def panel_path(task: str, sample_id: str) -> str:
     """Where a panel of one task, or with ``''`` of all, lies relative to the page."""
     return osp.join('panels', safe_name(task), safe_name(sample_id) + '.png')
@@ -64,26 +88,6 @@ def training_curves(work_dir: str, folder: str) -> str:
         return ''
     plot_logs([log], osp.join(folder, 'curves.svg'), smooth=0.6)
     return 'curves.svg'
-
-
-def record_images(cfg: Any, required: bool = True) -> None:
-    """Let the evaluator of a config keep what every image contributed, as ``records.npz`` in the work dir.
-
-    Args:
-        cfg: The config, changed in place.
-        required: Whether a config without an evaluator that can is an error.
-
-    Raises:
-        ConfigError: No evaluator that can.
-    """
-    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
-    for evaluator in evaluators:
-        if str(evaluator['type']).split('.')[-1] == 'MultiTaskMetric':
-            if required or evaluator.get('records') is None:
-                evaluator['records'] = osp.join(cfg.work_dir, RECORDS)
-            return
-    if required:
-        raise ConfigError('test_evaluator: a report needs MultiTaskMetric, which keeps the figures of single images')
 
 
 def chosen_images(data: ReportData, count: int = IMAGES) -> dict[str, list[str]]:

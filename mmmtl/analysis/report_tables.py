@@ -15,10 +15,8 @@ import numpy as np
 
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.segmentation import class_accuracy, class_iou
-from mmmtl.evaluation.metrics import Records
+from mmmtl.evaluation.metrics.records import RECORDS_FILE, Records
 from mmmtl.utils.files import write_atomically, write_json
-
-RECORDS = 'records.npz'
 
 
 @dataclass
@@ -88,7 +86,7 @@ def collect_report(work_dir: str) -> ReportData:
     Raises:
         ConfigError: When one of them is missing; says how to get it.
     """
-    paths = {name: osp.join(work_dir, name) for name in ('metrics.json', RECORDS)}
+    paths = {name: osp.join(work_dir, name) for name in ('metrics.json', RECORDS_FILE)}
     for path in paths.values():
         if not osp.isfile(path):
             raise ConfigError(
@@ -97,7 +95,7 @@ def collect_report(work_dir: str) -> ReportData:
             )
     with open(paths['metrics.json'], encoding='utf-8') as file:
         metrics = {key: float('nan') if value is None else float(value) for key, value in json.load(file).items()}
-    records = Records.load(paths[RECORDS])
+    records = Records.load(paths[RECORDS_FILE])
     images, better = records.image_figures(), records.directions()
     # the order of the evaluation, which the first image's labels need not show
     order = [key.split('/')[0] for key in metrics] + [name for name, _ in records.tables]

@@ -31,12 +31,11 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """
     path = str(path)
     if not osp.isfile(path):
-        folder = osp.dirname(path) or '.'
-        files = (
-            [f for f in os.listdir(folder) if f.endswith(('.pth', '.safetensors', '.tar'))] if osp.isdir(folder) else []
-        )
-        listed = f' In {folder} there are {sorted(files)[:8]}.' if files else ''
-        raise CheckpointError(f"checkpoint '{path}' does not exist.{listed}")
+        folder = path if osp.isdir(path) else osp.dirname(path) or '.'
+        found = os.listdir(folder) if osp.isdir(folder) else []
+        files = sorted(f for f in found if f.endswith(('.pth', '.safetensors', '.tar')))
+        listed = f' In {folder} there are {files[:8]}.' if files else ''
+        raise CheckpointError(f"checkpoint '{path}' {'is a folder' if osp.isdir(path) else 'does not exist'}.{listed}")
     if path.endswith('.safetensors'):
         return _read_safetensors(path)
     try:

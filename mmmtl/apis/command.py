@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from mmmtl.errors import CheckpointError, ConfigError, FileError, InputError, LabelError
+from mmmtl.errors import UserError
+from mmmtl.utils.command_line import accept_any_console
 
-MISTAKES = (ConfigError, CheckpointError, InputError, LabelError, FileError, FileNotFoundError)
+_FILES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG)
+_FOREIGN = (
+    (
+        r'Invalid device string|Expected one of cpu, cuda|not compiled with CUDA|No CUDA GPUs|NVIDIA driver',
+        'device: {}',
+    ),
+    (r'invalid device ordinal', 'device: there is no GPU of that number: {}'),
+    (r'Unknown model \(', 'timm: {} timm.list_models() has the names'),
+    (r'is not in the .* registry', '{}'),
+    (r'CUDA out of memory', '{} Smaller batches, a smaller --max-side or model.predict_one_by_one=True need less.'),
+)
+"""Texts of torch's, timm's and mmengine's errors that come from a person's mistake, and how they are told."""
 
 
 def run_command(command: Callable[[], Any]) -> Any:
     """Run a command of ``tools/``.
 
-    A mistake in the config, the checkpoint or a data file is printed as it is, without traceback (set
-    ``MMMTL_TRACEBACK=1`` to see it), and the process ends with exit status 1. Other errors pass through.
+    A person's mistake (:class:`~mmmtl.errors.UserError`, a file that is not there, a device that does not exist, ...) is
+    printed without traceback (set ``MMMTL_TRACEBACK=1`` to see it), and the process ends with exit status 1. Other errors
+    pass through.
 
     Args:
         command: What to do.
@@ -25,20 +40,43 @@ def run_command(command: Callable[[], Any]) -> Any:
     Returns:
         What ``command`` returns.
     """
+    accept_any_console()
     try:
         result = command()
         wait_for_all_processes()
         return result
-    except MISTAKES as error:
-        if os.environ.get('MMMTL_TRACEBACK') == '1':
+    except Exception as error:
+        message = mistake_in(error)
+        if message is None or os.environ.get('MMMTL_TRACEBACK') == '1':
             raise
-        print(f'\nerror: {plain_message(error)}', file=sys.stderr)
+        print(f'\nerror: {message}', file=sys.stderr)
         sys.exit(1)
     finally:
         leave_process_group()
 
 
-def plain_message(error: Exception) -> str:
+def mistake_in(error: BaseException) -> str | None:
+    """The message of a person's mistake; None for an error that is none."""
+    if isinstance(error, UserError):
+        return plain_message(error)
+    if isinstance(error, SyntaxError) and error.filename:
+        code = (error.text or '').strip()
+        return f'{error.filename}, line {error.lineno}: {error.msg}{f": {code}" if code else ""}'
+    if isinstance(error, _FILES) or isinstance(error, OSError) and error.errno in _DISK:
+        text = plain_message(error)
+        return re.sub(r'^\[Errno \d+\] ', '', text)
+    if isinstance(error, ImportError) and 'install' in str(error):
+        return plain_message(error)
+    if isinstance(error, MemoryError):
+        return f'out of memory: {error}'
+    text = plain_message(error)
+    for pattern, message in _FOREIGN:
+        if re.search(pattern, text):
+            return message.format(text.strip().splitlines()[0].strip('"\' '))
+    return None
+
+
+def plain_message(error: BaseException) -> str:
     """The message of an error, also of one that comes out of a data loader's worker wrapped in its traceback."""
     text = str(error)
     if 'Original Traceback' in text:

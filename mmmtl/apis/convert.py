@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,39 +13,11 @@ from torch import Tensor
 
 from mmmtl.config.load import load_config
 from mmmtl.errors import CheckpointError, ConfigError, suggest
-from mmmtl.models.diffusionmtl import converter as diffusionmtl
-from mmmtl.models.stablemtl import converter as stablemtl
-from mmmtl.models.taskdiffusion import converter as taskdiffusion
-from mmmtl.registry import TASKS
-from mmmtl.utils.published_files import read_published
+from mmmtl.models.converter import Converter
+from mmmtl.registry import CONVERTERS, TASKS
 
 from .checkpoint import compare_state, write_state
 from .model import build_model, forget_pretrained
-
-ConvertFunction = Callable[[Mapping[str, Tensor], Mapping[str, str]], 'tuple[dict[str, Tensor], list[str], list[str]]']
-
-
-@dataclass(frozen=True)
-class Method:
-    """How one method's published files are read.
-
-    Attributes:
-        convert: (state, published task name → ours) → (renamed state, dropped keys, unknown keys).
-        read: Path → published state dict.
-        folder: Folder of ``configs/`` with the method's experiments.
-    """
-
-    convert: ConvertFunction
-    folder: str
-    read: Callable[[str], dict[str, Tensor]] = read_published
-
-
-METHODS: dict[str, Method] = {
-    'taskdiffusion': Method(taskdiffusion.convert, 'taskdiffusion'),
-    'diffusionmtl': Method(diffusionmtl.convert, 'diffusionmtl'),
-    'stablemtl': Method(stablemtl.convert, 'stablemtl', stablemtl.read_release),
-}
-"""By the name the command line uses. Another package adds its own entry."""
 
 
 @dataclass
@@ -82,21 +54,23 @@ def empty_network(config: str | Config) -> Any:
         return build_model(cfg, initialize=False)
 
 
-def method_of(name: str) -> Method:
-    """Look up a method.
+def converter_of(method: str) -> Converter:
+    """The converter that a method has registered.
 
     Raises:
-        ConfigError: Unknown name, with near ones.
+        ConfigError: Unknown method, with near ones.
     """
-    if name not in METHODS:
-        raise ConfigError(f"no converter for method '{name}'.{suggest(name, METHODS)} There are {', '.join(METHODS)}.")
-    return METHODS[name]
+    CONVERTERS.import_from_location()
+    known = sorted(CONVERTERS.module_dict)
+    if method not in known:
+        raise ConfigError(f"no converter for method '{method}'.{suggest(method, known)} There are {', '.join(known)}.")
+    return CONVERTERS.build(dict(type=method))
 
 
-def try_config(method: Method, state: Mapping[str, Tensor], config: str) -> tuple[Conversion, str, int]:
+def try_config(converter: Converter, state: Mapping[str, Tensor], config: str) -> tuple[Conversion, str, int]:
     """Convert for one config: the conversion, what does not fit (empty when all does), and how many keys do not."""
     network = empty_network(config)
-    renamed, dropped, unknown = method.convert(state, published_names(network.tasks))
+    renamed, dropped, unknown = converter.convert(state, published_names(network.tasks))
     fit = compare_state(network, {'state_dict': renamed}, training=True)
     wrong = len(fit.missing) + len(fit.unexpected) + len(fit.mismatched) + len(unknown)
     summary = fit.summary() if not fit.exact else ''
@@ -105,11 +79,13 @@ def try_config(method: Method, state: Mapping[str, Tensor], config: str) -> tupl
     return Conversion(renamed, dropped, str(config)), summary, wrong
 
 
-def nearest_config(method: Method, state: Mapping[str, Tensor], folder: Path) -> tuple[Conversion, str, int] | None:
+def nearest_config(
+    converter: Converter, state: Mapping[str, Tensor], folder: Path
+) -> tuple[Conversion, str, int] | None:
     """The config of ``folder`` that fits best; None when there is none to try."""
     best = None
     for path in sorted(folder.glob('*.py')):
-        attempt = try_config(method, state, str(path))
+        attempt = try_config(converter, state, str(path))
         if best is None or attempt[2] < best[2]:
             best = attempt
         if best[2] == 0:
@@ -126,35 +102,33 @@ def configs_folder() -> Path:
     raise FileNotFoundError(f'no configs/ beside {package} nor in it; give --config')
 
 
-def convert_state(method_name: str, state: Mapping[str, Tensor], config: str | None = None) -> Conversion:
+def convert_state(method: str, state: Mapping[str, Tensor], config: str | None = None) -> Conversion:
     """Convert a published state dict for ``config``, or for the shipped config that it fits.
 
     Raises:
         ConfigError: Unknown method.
         CheckpointError: The checkpoint is of another variant (the nearest config is named), or of no variant.
     """
-    method = method_of(method_name)
+    converter = converter_of(method)
     if config is not None:
-        conversion, summary, wrong = try_config(method, state, config)
+        conversion, summary, wrong = try_config(converter, state, config)
         if not wrong:
             return conversion
-        best = nearest_config(method, state, configs_folder() / method.folder)
+        best = nearest_config(converter, state, configs_folder() / method)
         hint = (
             f' It fits {best[0].config}.' if best and not best[2] else f' Nearest is {best[0].config}.' if best else ''
         )
         raise CheckpointError(f'the checkpoint does not fit {config}: {summary}\n{hint}')
-    best = nearest_config(method, state, configs_folder() / method.folder)
+    best = nearest_config(converter, state, configs_folder() / method)
     if best is None:
-        raise CheckpointError(f'no config of {method_name} to convert for; give --config')
+        raise CheckpointError(f'no config of {method} to convert for; give --config')
     conversion, summary, wrong = best
     if wrong:
-        raise CheckpointError(
-            f'the checkpoint fits no config of {method_name}; nearest is {conversion.config}: {summary}'
-        )
+        raise CheckpointError(f'the checkpoint fits no config of {method}; nearest is {conversion.config}: {summary}')
     return conversion
 
 
-def convert_checkpoint(method_name: str, source: str, target: str, config: str | None = None) -> Conversion:
+def convert_checkpoint(method: str, source: str, target: str, config: str | None = None) -> Conversion:
     """Convert the file ``source`` and write ``target`` (``.pth`` or ``.safetensors``).
 
     Raises:
@@ -163,8 +137,7 @@ def convert_checkpoint(method_name: str, source: str, target: str, config: str |
     """
     if not str(target).endswith(('.pth', '.safetensors')):
         raise ConfigError(f"'{target}': a checkpoint ends in .pth or .safetensors")
-    method = method_of(method_name)
-    conversion = convert_state(method_name, method.read(source), config)
-    meta = {'converted_from': Path(source).name, 'method': method_name, 'config': Path(conversion.config).name}
+    conversion = convert_state(method, converter_of(method).read(source), config)
+    meta = {'converted_from': Path(source).name, 'method': method, 'config': Path(conversion.config).name}
     write_state(target, conversion.state, meta)
     return conversion

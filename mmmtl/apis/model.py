@@ -75,7 +75,21 @@ def init_model(
     if checkpoint is not None:
         load_checkpoint(model, str(checkpoint))
     model.dataset_meta = dict(tasks=model.tasks)
-    return model.to(device).eval()
+    return to_device(model, device).eval()
+
+
+def to_device(model: nn.Module, device: str | torch.device) -> nn.Module:
+    """Move a network.
+
+    Raises:
+        ConfigError: There is no such device on this machine; says which there are.
+    """
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        names = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device '{device}': {reason} This machine has {', '.join(names)}.") from error
 
 
 @contextmanager

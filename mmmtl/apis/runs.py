@@ -5,17 +5,25 @@ from __future__ import annotations
 import copy
 import os
 import os.path as osp
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmmtl.errors import ConfigError
 from mmmtl.ops.allocator import keep_freed_memory
 from mmmtl.registry import register_all_modules
 
 TRAIN_SECTIONS = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
 VAL_SECTIONS = ('val_dataloader', 'val_cfg', 'val_evaluator')
+_LAUNCHERS = {
+    'pytorch': ('RANK', 'not started by torchrun: start it with bash tools/dist_train.sh or dist_test.sh'),
+    'slurm': ('SLURM_PROCID', 'not started by srun: start it with bash tools/slurm_train.sh or slurm_test.sh'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'not started by mpirun: start it with mpirun -n N'),
+}
+"""Per launcher a variable that it sets, and what to do where it did not."""
 
 
 def default_work_dir(cfg: Config) -> str:
@@ -33,12 +41,30 @@ def prepare(cfg: Config, work_dir: str | None, launcher: str) -> Config:
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or default_work_dir(cfg))
     cfg.setdefault('default_scope', 'mmmtl')
     cfg.setdefault('env_cfg', dict(dist_cfg=dict(backend='nccl')))
-    if launcher != 'none' and 'LOCAL_RANK' not in os.environ and launcher == 'pytorch':
-        raise RuntimeError(
-            "launcher='pytorch': this process was not started by torchrun. Start it with "
-            'bash tools/dist_train.sh or dist_test.sh, or leave --launcher out.'
-        )
+    check_surroundings(cfg)
     return cfg
+
+
+def check_surroundings(cfg: Config) -> None:
+    """See that the run can start here: the launcher's variables, the work dir, the batch sizes.
+
+    Raises:
+        ConfigError: One of them is wrong; mmengine and torch would tell it by a traceback from their inside.
+    """
+    variable, remedy = _LAUNCHERS.get(cfg.launcher, ('', ''))
+    if variable and variable not in os.environ:
+        raise ConfigError(
+            f"launcher='{cfg.launcher}': this process was {remedy}, or leave --launcher out (the environment variable "
+            f'{variable} is missing)'
+        )
+    for place in [Path(cfg.work_dir), *Path(cfg.work_dir).parents]:
+        if place.exists() and not place.is_dir():
+            raise ConfigError(f"--work-dir '{cfg.work_dir}': {place} is a file, no folder")
+    for section in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(section)
+        size = loader.get('batch_size', 1) if isinstance(loader, Mapping) else 1
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ConfigError(f'{section}.batch_size must be a whole number of at least 1, got {size!r}')
 
 
 def make_runner(cfg: Config) -> Runner:

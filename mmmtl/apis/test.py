@@ -13,10 +13,9 @@ from mmengine.device import get_device
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
-from mmmtl.analysis.report import chosen_images, draw_chosen, make_report, record_images
-from mmmtl.analysis.report_tables import collect_report
 from mmmtl.config.check import check_config
 from mmmtl.errors import ConfigError
+from mmmtl.evaluation.metrics.records import RECORDS_FILE
 from mmmtl.ops.inference import optimize_for_inference
 from mmmtl.registry import MODELS, accepted_arguments
 from mmmtl.utils.files import write_json
@@ -37,7 +36,6 @@ def test(
     launcher: str = 'none',
     max_panels: int | None = None,
     tta: bool = False,
-    report: bool = False,
     optimize: bool = True,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the test set of a config.
@@ -62,31 +60,47 @@ def test(
         max_panels: Draw no more panels than this per process.
         tta: Average over mirrored (and enlarged) views, as ``model.tta`` of the config says; without one, over the
             image and its mirror image.
-        report: Write ``report/index.html`` into the work dir (:func:`mmmtl.analysis.report.make_report`), with panels of
-            the worst and best images of every task.
         optimize: Predict with faster forms of the network's modules
             (:func:`~mmmtl.ops.inference.optimize_for_inference`; on a CPU).
 
     Returns:
-        The figures.
+        ``{'TASK/METRIC': value}``.
 
     Raises:
         ConfigError: Mistakes in the config, all at once, before anything is built.
         CheckpointError: An unreadable checkpoint, or one of another network.
     """
+    metrics, _ = run_test(cfg, checkpoint, work_dir, out, show_dir, launcher, max_panels, tta, optimize)
+    barrier()
+    return metrics
+
+
+def run_test(
+    cfg: Config,
+    checkpoint: str | None,
+    work_dir: str | None = None,
+    out: str | None = None,
+    show_dir: str | None = None,
+    launcher: str = 'none',
+    max_panels: int | None = None,
+    tta: bool = False,
+    optimize: bool = True,
+    require_records: bool = False,
+) -> tuple[dict[str, float], Runner]:
+    """Do what :func:`test` does, and also return the runner; with ``require_records`` insist on ``records.npz``."""
     cfg = prepare(cfg, work_dir, launcher)
     check_config(cfg, parts=('model', 'test'))
     if tta:
-        ask_for_views(cfg.model)
+        enable_tta(cfg.model)
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise ConfigError(f'{cfg.filename or "the config"} has no test_dataloader or no test_evaluator')
-    record_images(cfg, required=report)
+    keep_records(cfg, require_records)
     drop_sections(cfg, (*TRAIN_SECTIONS, *VAL_SECTIONS))
     cfg.load_from, cfg.resume = None, False
     if checkpoint is not None:
         forget_pretrained(cfg.model)
     named = [osp.basename(str(name)) for name in (cfg.filename, checkpoint) if name]
-    with one_order(cfg) if predict_one_by_one(cfg.model) else nullcontext():
+    with deterministic_reduction(cfg) if predict_one_by_one(cfg.model) else nullcontext():
         runner = make_runner(rename(cfg, '_test'))
         unwrap_model(runner.model).cfg = cfg
         if checkpoint is not None:
@@ -100,16 +114,30 @@ def test(
         print(metrics_table(metrics, runner.test_dataloader.dataset.metainfo['tasks'], better_of(runner)))
         more = (f', predictions in {out}' if out else '') + (f', panels in {show_dir}' if show_dir else '')
         print(f'\nwritten: {path}{more}')
-        if report:
-            chosen = chosen_images(collect_report(cfg.work_dir))
-            model, dataset = unwrap_model(runner.model), runner.test_dataloader.dataset
-            draw_chosen(model, dataset, chosen, osp.join(cfg.work_dir, 'report'))
-            print(f'report: {make_report(cfg.work_dir)}')
-    barrier()
-    return metrics
+    return metrics, runner
 
 
-def ask_for_views(model_cfg: Any) -> None:
+def keep_records(cfg: Config, required: bool) -> None:
+    """Let the evaluator of a config keep what every image contributed, as ``records.npz`` in the work dir.
+
+    Args:
+        cfg: The config, changed in place.
+        required: Whether a config without an evaluator that can is an error; its own file name is overruled then.
+
+    Raises:
+        ConfigError: No evaluator that can.
+    """
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
+    for evaluator in evaluators:
+        if str(evaluator['type']).split('.')[-1] == 'MultiTaskMetric':
+            if required or evaluator.get('records') is None:
+                evaluator['records'] = osp.join(cfg.work_dir, RECORDS_FILE)
+            return
+    if required:
+        raise ConfigError('test_evaluator: a report needs MultiTaskMetric, which keeps the figures of single images')
+
+
+def enable_tta(model_cfg: Any) -> None:
     """Switch test-time augmentation on.
 
     Raises:
@@ -134,7 +162,7 @@ def predict_one_by_one(model_cfg: Any) -> bool:
 
 
 @contextmanager
-def one_order(cfg: Config) -> Iterator[None]:
+def deterministic_reduction(cfg: Config) -> Iterator[None]:
     """Let every process add up in the same order: one thread on a CPU, no search for the fastest kernel on a GPU."""
     threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
     if get_device() == 'cpu':

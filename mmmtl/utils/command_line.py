@@ -1,9 +1,11 @@
-"""``--cfg-options KEY=VALUE ...``: how every command reads values from its command line."""
+"""What commands read from their command line: the arguments that several take, and values of ``--cfg-options``."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,3 +105,71 @@ def _outside(text: str, sign: str) -> Iterator[int]:
             yield place
     if quote or closing:
         yield len(text)
+
+
+def make_parser(
+    description: str, *, config: bool = True, checkpoint: bool = False, **more: Any
+) -> argparse.ArgumentParser:
+    """A parser with the arguments ``CONFIG``, ``CHECKPOINT`` and ``--cfg-options``, as a tool needs them.
+
+    Args:
+        description: What the tool does.
+        config: Whether it takes a config, and with it ``--cfg-options``.
+        checkpoint: Whether it takes a checkpoint.
+        more: For :class:`argparse.ArgumentParser`.
+    """
+    accept_any_console()
+    parser = argparse.ArgumentParser(description=description, **more)
+    if config:
+        parser.add_argument('config', help='config file')
+    if checkpoint:
+        parser.add_argument('checkpoint', help='.pth or .safetensors')
+    if config:
+        parser.add_argument(
+            '--cfg-options',
+            nargs='+',
+            action=OptionAction,
+            metavar='KEY=VALUE',
+            help='change the config: data_root=DIR only_tasks="[depth]" model.decoder.steps=1',
+        )
+    return parser
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add what the launchers of distributed runs need."""
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    """Add ``--shape HEIGHT [WIDTH]``, which :func:`shape_of` reads."""
+    parser.add_argument(
+        '--shape', nargs='+', type=positive, metavar='N', help="HEIGHT [WIDTH] of the input (default: the config's)"
+    )
+
+
+def shape_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[int, int] | None:
+    """(H, W) of ``--shape``; None where it was not given."""
+    if args.shape and len(args.shape) > 2:
+        parser.error('--shape takes HEIGHT [WIDTH]')
+    return (args.shape[0], args.shape[-1]) if args.shape else None
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {number}')
+    return number
+
+
+def set_local_rank(args: argparse.Namespace) -> argparse.Namespace:
+    """Let mmengine know the process's place on its machine, which older launchers give as an argument."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def accept_any_console() -> None:
+    """Let characters that a console cannot print come out as question marks, where Python would stop."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='replace')

@@ -11,9 +11,10 @@ import sys
 import numpy as np
 import pytest
 
-from mmmtl.analysis.comparison import RECORDS_FILE, bootstrap, compare_runs
+from mmmtl.analysis.comparison import bootstrap, compare_runs
 from mmmtl.analysis.comparison_tables import comparison_table
 from mmmtl.evaluation import MultiTaskMetric, Records
+from mmmtl.evaluation.metrics.records import RECORDS_FILE
 from mmmtl.tasks import build_tasks
 from tests.test_evaluation.cases import make_samples, make_tasks
 

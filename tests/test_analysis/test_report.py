@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmmtl import apis
 from mmmtl.analysis import make_report
-from mmmtl.analysis.report import chosen_images
+from mmmtl.analysis.report import chosen_images, evaluate_and_report
 from mmmtl.analysis.report_page import confusion_table, histogram, report_page
 from mmmtl.analysis.report_tables import ClassTable, ReportData, TaskReport, collect_report, write_tables
 from mmmtl.config import load_config
@@ -30,7 +29,7 @@ def reported(trained, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp('reported') / 'run'
     shutil.copytree(trained, work_dir)
     cfg = load_config(str(trained.parent / 'tiny.py'))
-    apis.test(cfg, str(trained / 'iter_4.pth'), str(work_dir), report=True)
+    evaluate_and_report(cfg, str(trained / 'iter_4.pth'), work_dir=str(work_dir))
     return work_dir
 
 

@@ -10,7 +10,7 @@ import torch
 
 from mmmtl import apis
 from mmmtl.apis import init_model
-from mmmtl.apis.test import ask_for_views, metrics_table
+from mmmtl.apis.test import enable_tta, metrics_table
 from mmmtl.apis.train import use_amp
 from mmmtl.config import load_config
 from mmmtl.errors import CheckpointError, ConfigError
@@ -206,4 +206,4 @@ def test_views_are_asked_for_by_a_flag(trained, tmp_path):
     alone = load_config(str(trained.parent / 'tiny.py'), {'model.tta': dict(flips=['none'])})
     assert apis.test(alone, str(trained / 'iter_4.pth'), str(tmp_path / 'alone'), tta=True) == plain
     with pytest.raises(ConfigError, match="model.type='LatentMultiTaskModel': this model has no test-time"):
-        ask_for_views(dict(type='LatentMultiTaskModel'))
+        enable_tta(dict(type='LatentMultiTaskModel'))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmmtl.apis import run_command
 from tests.tiny_config import write_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -351,10 +353,75 @@ def test_shell_commands_say_how_they_are_used(script):
     assert done.returncode == 2 and f'usage: bash tools/{script}' in done.stderr
 
 
-def test_the_launcher_without_torchrun_is_explained(tiny, tmp_path, monkeypatch):
-    monkeypatch.delenv('LOCAL_RANK', raising=False)
-    from mmmtl.apis import train
-    from mmmtl.config import load_config
+@pytest.mark.parametrize('launcher, words', [('pytorch', 'torchrun'), ('slurm', 'srun'), ('mpi', 'mpirun')])
+def test_a_launcher_without_its_environment_is_explained(monkeypatch, capsys, tiny, tmp_path, launcher, words):
+    for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    message = failure(monkeypatch, capsys, 'train.py', tiny, '--work-dir', tmp_path / 'w', '--launcher', launcher)
+    assert f'not started by {words}' in message
 
-    with pytest.raises(RuntimeError, match='not started by torchrun'):
-        train(load_config(tiny), str(tmp_path), launcher='pytorch')
+
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['--work-dir', '{tmp}/file/run'], r'--work-dir .*file is a file, no folder'),
+        (
+            ['--cfg-options', 'train_dataloader.batch_size=0'],
+            r'train_dataloader.batch_size must be .* at least 1, got 0',
+        ),
+    ],
+)
+def test_what_torch_and_mmengine_would_tell_by_a_traceback(monkeypatch, capsys, tiny, tmp_path, arguments, words):
+    (tmp_path / 'file').write_text('x')
+    arguments = [a.format(tmp=tmp_path) for a in arguments]
+    assert re.search(words, failure(monkeypatch, capsys, 'train.py', tiny, *arguments))
+
+
+def test_a_folder_as_checkpoint_and_a_device_that_is_not_there(monkeypatch, capsys, trained, tmp_path):
+    config, picture = write_config(tmp_path), tmp_path / 'a.png'
+    message = failure(monkeypatch, capsys, 'test.py', config, trained, '--work-dir', tmp_path / 'w')
+    assert 'is a folder' in message and 'iter_4.pth' in message
+    cv2.imwrite(str(picture), np.zeros((64, 64, 3), np.uint8))
+    message = failure(monkeypatch, capsys, 'infer.py', config, trained / 'iter_4.pth', picture, '--device', 'gpu')
+    assert "device 'gpu'" in message and 'This machine has cpu' in message
+
+
+@pytest.mark.parametrize(
+    'error, words',
+    [
+        (FileNotFoundError(2, 'No such file or directory', 'x.txt'), "No such file or directory: 'x.txt'"),
+        (OSError(28, 'No space left on device'), 'No space left on device'),
+        (RuntimeError('Unknown model (vit_tinny)'), 'timm: Unknown model (vit_tinny)'),
+        (
+            KeyError('EmaHook is not in the mmengine::hook registry. Please check'),
+            'EmaHook is not in the mmengine::hook',
+        ),
+        (RuntimeError('Invalid device string: gpu'), 'device: Invalid device string: gpu'),
+        (ImportError('x is missing: pip install x'), 'pip install x'),
+    ],
+)
+def test_errors_of_other_libraries_that_are_a_persons_mistake(capsys, error, words):
+    def fail():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        run_command(fail)
+    assert end.value.code == 1 and words in capsys.readouterr().err
+
+
+def test_an_error_of_the_code_keeps_its_traceback():
+    for error in (RuntimeError('shape mismatch'), KeyError('name'), OSError('odd')):
+        with pytest.raises(type(error)):
+            run_command(lambda error=error: (_ for _ in ()).throw(error))
+
+
+def test_a_console_that_cannot_print_lines(tiny):
+    """Tables are ruled by a character that ASCII does not have."""
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools/misc/print_config.py', tiny, '--section', 'train_cfg'],
+        env={**os.environ, 'PYTHONIOENCODING': 'ascii'},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and 'max_iters' in done.stdout and 'Traceback' not in done.stderr

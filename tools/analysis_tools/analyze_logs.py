@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Plot losses and figures by task; print first, last and best values.')
+    parser = make_parser('Plot losses and figures by task; print first, last and best values.', config=False)
     parser.add_argument('runs', nargs='+', help='work dirs or scalars.json files; several are drawn over each other')
     parser.add_argument('--out', default='curves.png', metavar='FILE', help='.png, .pdf or .svg (default: curves.png)')
     parser.add_argument(

@@ -7,23 +7,20 @@ import statistics
 import sys
 from pathlib import Path
 
-from mmmtl.utils.command_line import OptionAction
+from mmmtl.utils.command_line import add_shape, make_parser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ lies beside tools/
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Time, peak memory and attained share of the matrix-multiply peak of a model with random weights.'
+    parser = make_parser(
+        'Time, peak memory and attained share of the matrix-multiply peak of a model with random weights.'
     )
-    parser.add_argument('config', help='config file')
     parser.add_argument(
         '--mode', choices=['predict', 'train'], default='predict', help='one prediction, or one training step'
     )
-    parser.add_argument(
-        '--shape', nargs='+', type=int, metavar='N', help="HEIGHT [WIDTH] of the input (default: the config's)"
-    )
+    add_shape(parser)
     parser.add_argument('--batch', type=int, default=1, metavar='N', help='images (default: 1)')
     parser.add_argument('--one-label', action='store_true', help='train with one label for every image')
     parser.add_argument('--repeats', type=int, default=5, metavar='N', help='measurements (default: 5)')
@@ -42,7 +39,6 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='predict with the network as it trains, without the changes that speed prediction up on a CPU',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape takes HEIGHT [WIDTH]')

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Every figure of two runs and a paired bootstrap over images for the difference A - B.',
+    parser = make_parser(
+        'Every figure of two runs and a paired bootstrap over images for the difference A - B.',
         epilog='A side may be several seeds, comma-separated: SEED_1,SEED_2,SEED_3. Intervals need the '
         'records.npz that tools/test.py writes beside metrics.json.',
+        config=False,
     )
     parser.add_argument('run_a', metavar='RUN_A', help='work dir of the first run')
     parser.add_argument('run_b', metavar='RUN_B', help='work dir of the second run')

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Mean relative gain over single-task networks, by figure; several runs give mean and deviation.'
+    parser = make_parser(
+        'Mean relative gain over single-task networks, by figure; several runs give mean and deviation.', config=False
     )
     parser.add_argument('runs', nargs='*', help='work dirs or metrics.json files, the seeds of one experiment')
     parser.add_argument(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='ODS, OIS and AP of boundary maps in a folder, without MATLAB.',
+    parser = make_parser(
+        'ODS, OIS and AP of boundary maps in a folder, without MATLAB.',
         epilog='protocols: atrc (InvPT, TaskPrompter, DiffusionMTL, TaskDiffusion), mti (MTI-Net), bsds (Berkeley)',
+        config=False,
     )
     parser.add_argument('pred_dir', help='ID.png (8 or 16 bit) or ID.npy per image')
     parser.add_argument('gt_dir', help='ID.mat (BSDS, SBD, PASCAL-Context), ID.png or ID.npy per image')

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import OptionAction
+from mmmtl.utils.command_line import OptionAction, make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Evaluate what tools/test.py --out, or other code, wrote: DIR/TASK/SAMPLE_ID.npy, .png or .flo.'
+    parser = make_parser(
+        'Evaluate what tools/test.py --out, or other code, wrote: DIR/TASK/SAMPLE_ID.npy, .png or .flo.'
     )
-    parser.add_argument('config', help='config file with the test set')
     parser.add_argument('folder', metavar='DIR', help='folder of predictions')
     parser.add_argument('--work-dir', help='where metrics.json goes (default: DIR)')
     parser.add_argument('--tasks', nargs='+', metavar='TASK', help='evaluate these tasks only')
@@ -22,9 +21,6 @@ def parse_args() -> argparse.Namespace:
         action=OptionAction,
         metavar='TASK.KEY=VALUE',
         help="what the numbers of other code's pictures mean: depth.scale=0.001 depth.offset=0",
-    )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config: data_root=DIR'
     )
     return parser.parse_args()
 

@@ -3,50 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
-from mmmtl.utils.command_line import OptionAction
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks/ lies beside tools/
+from mmmtl.utils.command_line import add_shape, make_parser, shape_of
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Count parameters and multiply-accumulates of a model, by part.')
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--shape', nargs='+', type=int, metavar='N', help="HEIGHT [WIDTH] of the input (default: the config's)"
-    )
-    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
+    parser = make_parser('Count parameters and multiply-accumulates of a model, by part.')
+    add_shape(parser)
     args = parser.parse_args()
-    if args.shape and len(args.shape) > 2:
-        parser.error('--shape takes HEIGHT [WIDTH]')
+    args.shape = shape_of(parser, args)
     return args
 
 
-def count(args: argparse.Namespace) -> None:
-    """Count and print; beside it, what the method's literal transcription in ``benchmarks/`` would compute."""
-    from mmmtl.analysis import count_complexity
+def main() -> None:
+    """Count and print; beside it, what the method's published data flow would compute."""
+    args = parse_args()
+    from mmmtl.analysis import complexity_report
+    from mmmtl.apis import run_command
     from mmmtl.config import load_config
 
-    size = None if not args.shape else (args.shape[0], args.shape[-1])
-    cfg = load_config(args.config, args.cfg_options)
-    counts = count_complexity(cfg, size)
-    print(counts.table())
-    from benchmarks.reference.published_counts import published_line
-
-    line = published_line(cfg, counts.size)
-    if line is not None:
-        print(line)
-
-
-def main() -> None:
-    """Count; a mistake is told in a line."""
-    args = parse_args()
-    from mmmtl.apis import run_command
-
-    run_command(lambda: count(args))
+    run_command(lambda: print(complexity_report(load_config(args.config, args.cfg_options), args.shape)))
 
 
 if __name__ == '__main__':

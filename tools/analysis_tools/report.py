@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Write WORK_DIR/report/index.html, with tables by image and by class as CSV and JSON, from what '
-        '`tools/test.py ... --report` left in WORK_DIR.'
+    parser = make_parser(
+        'Write WORK_DIR/report/index.html, with tables by image and by class as CSV and JSON, from what '
+        '`tools/test.py ... --report` left in WORK_DIR.',
+        config=False,
     )
     parser.add_argument('work_dir', help='work dir of the evaluation')
     parser.add_argument(

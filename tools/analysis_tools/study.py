@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Do the runs of a study and write its table, mean ± standard deviation over seeds with Δm.',
+    parser = make_parser(
+        'Do the runs of a study and write its table, mean ± standard deviation over seeds with Δm.',
         epilog='Runs whose figures are there already are skipped, one that was cut off goes on from its last checkpoint.',
+        config=False,
     )
     parser.add_argument('study', help='file with study = dict(...), see configs/studies/')
     parser.add_argument('--work-dir', help='a folder per run (default: work_dirs/studies/ + name of the study)')

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Scene flow from disparity, flow as pictures; start again to resume.')
+    parser = make_parser('Scene flow from disparity, flow as pictures; start again to resume.', config=False)
     parser.add_argument('source', help='the unpacked subset, with the folders train and val')
     parser.add_argument('target', help='output folder')
     parser.add_argument('--splits', nargs='+', default=['train', 'val'], help='splits to prepare (default: train val)')

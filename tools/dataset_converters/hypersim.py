@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='HDF5 -> photographs, depth, normals, albedo and shading under OUT/SPLIT; start again to resume.'
+    parser = make_parser(
+        'HDF5 -> photographs, depth, normals, albedo and shading under OUT/SPLIT; start again to resume.', config=False
     )
     parser.add_argument('source', help='folder of the scenes (ai_001_001, ...)')
     parser.add_argument('target', help='output folder')

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='SOURCE/SPLIT/SCENE/{dir_K_mip2,albedo}.exr -> photographs, albedo, shading; start again to resume.'
+    parser = make_parser(
+        'SOURCE/SPLIT/SCENE/{dir_K_mip2,albedo}.exr -> photographs, albedo, shading; start again to resume.',
+        config=False,
     )
     parser.add_argument('source', help='folder of the splits')
     parser.add_argument('target', help='output folder')

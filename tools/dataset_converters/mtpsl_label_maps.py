@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='From the .npy and .pth files of MTPSL and DiffusionMTL to JSON or CSV.'
-    )
+    parser = make_parser('From the .npy and .pth files of MTPSL and DiffusionMTL to JSON or CSV.', config=False)
     parser.add_argument('source', help='.npy or .pth file; its pickle is read without running anything in it')
     parser.add_argument('target', help='.json or .csv file, for label_sampler=dict(type="LabelMap", path=...)')
     parser.add_argument(

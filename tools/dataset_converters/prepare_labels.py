@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import OptionAction
+from mmmtl.utils.command_line import make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Compute boundaries, parts and normal masks once, before training.')
-    parser.add_argument('config', help='config file whose data sets are prepared')
+    parser = make_parser('Compute boundaries, parts and normal masks once, before training.')
     parser.add_argument(
         '--splits',
         nargs='+',
@@ -19,7 +18,6 @@ def parse_args() -> argparse.Namespace:
         help="which of the config's data loaders",
     )
     parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
-    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 

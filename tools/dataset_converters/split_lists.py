@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Write the lists of samples that the folders of a data set amount to.')
+    parser = make_parser('Write the lists of samples that the folders of a data set amount to.', config=False)
     parser.add_argument('dataset', help='vkitti2, hypersim, flyingthings3d, cityscapes, diode, kitti2015 or mid')
     parser.add_argument('root', help='root folder of the prepared data set')
     parser.add_argument('target', help='folder for the lists')

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='ROOT/original/.../depth_N.png -> ROOT/normal_estimated/.../normal_N.npy; start again to resume.'
+    parser = make_parser(
+        'ROOT/original/.../depth_N.png -> ROOT/normal_estimated/.../normal_N.npy; start again to resume.', config=False
     )
     parser.add_argument('root', help='folder with "original"')
     parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')

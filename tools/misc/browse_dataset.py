@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import OptionAction
+from mmmtl.utils.command_line import make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Write a panel per sample, after augmentation.')
-    parser.add_argument('config', help='config file')
+    parser = make_parser('Write a panel per sample, after augmentation.')
     parser.add_argument('--out', default='browse', metavar='DIR', help='where panels go (default: browse)')
     parser.add_argument(
         '--split', choices=['train', 'val', 'test'], default='train', help='which dataset (default: train)'
@@ -18,7 +17,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--number', type=int, default=16, metavar='N', help='how many samples (default: 16; 0: all)')
     parser.add_argument('--start', type=int, default=0, metavar='I', help='index of the first one')
     parser.add_argument('--draws', type=int, default=1, metavar='N', help='augment and draw each sample N times')
-    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import OptionAction
+from mmmtl.utils.command_line import make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Print a config with the source of each value.')
-    parser.add_argument('config', help='config file')
+    parser = make_parser('Print a config with the source of each value.')
     parser.add_argument('--plain', action='store_true', help='print it as one config file, without sources')
     parser.add_argument('--section', metavar='PATH', help='only what is below PATH, for example model.decoder')
     parser.add_argument('--out', metavar='FILE', help='write it as one config file')
-    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Write the weights of a checkpoint, with their hash in the name.')
+    parser = make_parser('Write the weights of a checkpoint, with their hash in the name.', config=False)
     parser.add_argument('source', help='checkpoint of a training (.pth)')
     parser.add_argument('target', help='NAME.safetensors or NAME.pth; the hash is added to the name')
     parser.add_argument(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import OptionAction
+from mmmtl.utils.command_line import make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Report every bad file with task, expected and found.')
-    parser.add_argument('config', help='config file whose data sets are verified')
+    parser = make_parser('Report every bad file with task, expected and found.')
     parser.add_argument(
         '--splits',
         nargs='+',
@@ -20,7 +19,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
     parser.add_argument('--out', help='write the faults to this JSON file')
-    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 

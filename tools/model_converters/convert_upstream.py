@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import make_parser
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description="Convert a checkpoint of a method's authors into one of this package; every "
-        'key is used or named as dropped.'
+    parser = make_parser(
+        "Convert a checkpoint of a method's authors into one of this package; every key is used or named as dropped.",
+        config=False,
     )
     parser.add_argument('method', help='taskdiffusion, diffusionmtl or stablemtl')
     parser.add_argument('source', metavar='SRC', help='published checkpoint (.pth, .pth.tar, .safetensors)')

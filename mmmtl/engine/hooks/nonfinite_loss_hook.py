@@ -11,13 +11,14 @@ from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor, nn
 
+from mmmtl.errors import UserError
 from mmmtl.registry import HOOKS
 from mmmtl.utils.models import unwrap_model
 
 COUNT_KEY = 'nonfinite_skipped'
 
 
-class NonFiniteLossError(FloatingPointError):
+class NonFiniteLossError(UserError, FloatingPointError):
     """A loss or a gradient became infinite or NaN; the message names the loss, the samples and what to do."""
 
 

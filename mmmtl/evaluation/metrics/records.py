@@ -20,6 +20,10 @@ from .base import State, TaskMetric
 Key = tuple[str, int]  # a task's name and the index of its metric
 
 
+RECORDS_FILE = 'records.npz'
+"""Name of the file in a run's folder."""
+
+
 @dataclass
 class ImageTable:
     """States of one metric by image.

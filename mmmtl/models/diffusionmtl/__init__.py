@@ -1,5 +1,6 @@
 """DiffusionMTL (CVPR 2024): a denoiser over initial predictions or features of partially labelled tasks."""
 
+from .converter import DiffusionMTLConverter
 from .decoder import DiffusionMTLDecoder
 
-__all__ = ['DiffusionMTLDecoder']
+__all__ = ['DiffusionMTLConverter', 'DiffusionMTLDecoder']

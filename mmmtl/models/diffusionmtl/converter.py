@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmmtl.models.converter import Converter
+from mmmtl.registry import CONVERTERS
+
 _BLOCK = dict(norm1='query_norm', norm_kv='source_norm', norm2='mlp_norm', norm2_kv='source_mlp_norm')
 _BLOCK.update({'attn.q': 'query', 'attn.kv': 'key_value', 'attn.proj': 'out'})
 _BLOCK.update({f'{a}.fc{i + 1}': f'{b}.{2 * i}' for a, b in (('mlp', 'mlp'), ('mlp_kv', 'source_mlp')) for i in (0, 1)})
@@ -66,3 +69,10 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
         else:
             unknown.append(key)
     return renamed, dropped, unknown
+
+
+@CONVERTERS.register_module('diffusionmtl')
+class DiffusionMTLConverter(Converter):
+    """Reads the published DiffusionMTL checkpoints."""
+
+    convert = staticmethod(convert)

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmmtl.errors import CheckpointError
+from mmmtl.models.converter import Converter
 from mmmtl.models.stablemtl.task_tokens import encode_text
 from mmmtl.models.stablemtl.unet import require_diffusers
-from mmmtl.registry import TASKS
+from mmmtl.registry import CONVERTERS, TASKS
 from mmmtl.utils.files import write_atomically
 from mmmtl.utils.published_files import read_published
 
@@ -212,3 +213,11 @@ def export_folder(model: torch.nn.Module, target: str | Path) -> list[str]:
     tokens = {published.replace('_', ' '): model.tokens(name).detach().clone() for name, published in own.items()}
     write_atomically(target / 'tokens.pt', lambda file: torch.save(tokens, file))
     return sorted(str(path.relative_to(target)) for path in target.rglob('*') if path.is_file())
+
+
+@CONVERTERS.register_module('stablemtl')
+class StableMTLConverter(Converter):
+    """Reads the published StableMTL checkpoints."""
+
+    read = staticmethod(read_release)
+    convert = staticmethod(convert)

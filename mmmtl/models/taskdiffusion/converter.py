@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmmtl.models.converter import Converter
+from mmmtl.registry import CONVERTERS
+
 _TIMED = [('conv_1', 'conv3'), ('conv_2', 'conv1'), ('norm', 'norm.norm'), (r'time_mlp\.1', 'norm.film')]
 _POINTWISE = [('conv_1', 'conv1'), ('conv_2', 'conv3'), *_TIMED[2:]]
 _ROUTER = [
@@ -131,3 +134,10 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
         else:
             renamed[new] = value
     return renamed, dropped, unknown
+
+
+@CONVERTERS.register_module('taskdiffusion')
+class TaskDiffusionConverter(Converter):
+    """Reads the published TaskDiffusion checkpoints."""
+
+    convert = staticmethod(convert)

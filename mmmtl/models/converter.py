@@ -1,0 +1,36 @@
+"""What a method's folder says about the published checkpoints of its authors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mmmtl.utils.published_files import read_published
+
+
+class Converter(ABC):
+    """Reads and renames the published checkpoints of one method.
+
+    A converter is registered in ``CONVERTERS`` under the name of the method, which is also the folder of ``configs/`` with
+    its experiments.
+    """
+
+    def read(self, path: str) -> dict[str, Tensor]:
+        """The published state dict at ``path``."""
+        return read_published(path)
+
+    @abstractmethod
+    def convert(
+        self, state: Mapping[str, Tensor], names: Mapping[str, str]
+    ) -> tuple[dict[str, Tensor], list[str], list[str]]:
+        """Rename a published state dict.
+
+        Args:
+            state: Published names → tensors.
+            names: Published task names → names in the model.
+
+        Returns:
+            Renamed state dict, keys that were dropped on purpose, unknown keys.
+        """
