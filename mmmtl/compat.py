@@ -4,10 +4,11 @@
 S1   :func:`register_safe_globals`     mmengine's checkpoints load with ``weights_only=True``
 S2   :func:`replace_pkg_resources`     mmengine's package look-ups where setuptools >= 82 has no ``pkg_resources``
 S3   :func:`init_cpu_dist`             distributed runs without an accelerator, on gloo
+S4   :func:`read_as_data`              mmengine's checkpoint files go through the package's restricted reader
 S5   :func:`stub_mmcv_ops`             mmsegmentation on mmcv-lite, which has no compiled operators
 ===  ================================  ==================================================================
 
-S4, mixed precision on any device, is :class:`mmmtl.engine.AutocastOptimWrapper`. S1 and S2 run when ``mmmtl`` is
+S1, S2 and S4 run when ``mmmtl`` is
 imported; S3 is for whoever starts a run, S5 for whoever is about to import mmsegmentation.
 """
 
@@ -26,7 +27,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import package_utils
+
+from mmmtl.utils.tensor_files import read_safetensors, read_torch, without_programs
 
 _BUFFER_METHODS = ('min', 'max', 'current', 'mean', 'statistics', 'update')
 _DTYPES = (
@@ -50,9 +54,10 @@ _DTYPES = (
 
 
 def apply_shims() -> None:
-    """Run the shims that every use of mmengine needs (S1, S2); cheap, and safe to repeat."""
+    """Run the shims that every use of mmengine needs (S1, S2, S4); cheap, and safe to repeat."""
     register_safe_globals()
     replace_pkg_resources()
+    read_as_data()
 
 
 # S1 ---------------------------------------------------------------------------------------------------------------
@@ -144,6 +149,40 @@ def replace_pkg_resources() -> bool:
         for name, function in replacements.items():
             if hasattr(module, name):
                 setattr(module, name, function)
+    return True
+
+
+# S4 ---------------------------------------------------------------------------------------------------------------
+def _load_from_local(filename: str, map_location: Any) -> Any:
+    """Read a checkpoint file for mmengine."""
+    path = os.path.expanduser(filename)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'{filename} can not be found.')
+    if path.endswith('.safetensors'):
+        state, meta = read_safetensors(path, str(map_location or 'cpu'))
+        return {'state_dict': state, 'meta': meta}
+    return read_torch(path, map_location)
+
+
+def read_as_data() -> bool:
+    """Let mmengine read checkpoints with the package's restricted reader (S4).
+
+    ``load_from``, ``resume`` and every ``init_cfg=dict(type='Pretrained')`` go through it. The configurations in a
+    checkpoint's metadata are taken out, which mmengine runs as Python when it resumes.
+
+    Returns:
+        Whether anything was replaced; False on a second call.
+    """
+    load = CheckpointLoader.load_checkpoint
+    if getattr(load, 'as_data', False):
+        return False
+    CheckpointLoader.register_scheme(prefixes='', loader=_load_from_local, force=True)
+
+    def load_checkpoint(cls: type, filename: str, map_location: Any = None, logger: Any = 'current') -> Any:
+        return without_programs(load(filename, map_location, logger))
+
+    load_checkpoint.as_data = True  # type: ignore[attr-defined]
+    CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)
     return True
 
 

@@ -21,6 +21,10 @@ class FileError(UserError, ValueError):
     """A file that is not what its reader expects: the message names file, expected and found."""
 
 
+class StorageError(UserError, OSError):
+    """A file that cannot be written, on a full disk for example."""
+
+
 class LabelError(UserError, ValueError):
     """A label map that is not what its task declares."""
 

@@ -21,7 +21,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import build_from_cfg, init_default_scope
 from mmengine.runner import Runner
 
-from mmmtl.errors import ConfigError, suggest
+from mmmtl.errors import ConfigError, FileError, suggest
 
 
 def accepted_arguments(factory: Any) -> tuple[set[str], bool]:
@@ -198,6 +198,28 @@ class Registry(_root.Registry):
 
             stub_mmcv_ops()  # mmsegmentation imports compiled operators that mmcv-lite does not have
         return super().get(key)
+
+
+def look_up(registry: Registry, name: Any, base: type) -> type:
+    """The registered class that a data file names; unlike ``build``, it never imports what the name looks like.
+
+    Args:
+        registry: Where to look; its own components alone, parents' are not reached.
+        name: What the file says, with or without the scope ``mmmtl``.
+        base: What the class must be.
+
+    Raises:
+        FileError: Anything else than the name of a registered class of this kind.
+    """
+    registry.import_from_location()
+    known = {n: c for n, c in registry.module_dict.items() if inspect.isclass(c) and issubclass(c, base)}
+    plain = name.removeprefix('mmmtl.') if isinstance(name, str) else None
+    if plain not in known:
+        raise FileError(
+            f"it names the type {name!r:.80}, which is no {base.__name__} of the registry '{registry.name}'."
+            f'{suggest(str(name)[:80], known)} A type of a plug-in is there once the plug-in is imported.'
+        )
+    return known[plain]
 
 
 MODELS = Registry('model', parent=_root.MODELS, locations=['mmmtl.models'])

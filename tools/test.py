@@ -27,6 +27,9 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='write report/index.html into the work dir: tables, plots, worst and best images of every task',
     )
+    parser.add_argument(
+        '--resume', action='store_true', help='measure only what an interrupted evaluation has not measured yet'
+    )
     add_launcher(parser)
     return set_local_rank(parser.parse_args())
 
@@ -48,6 +51,7 @@ def main() -> None:
             show_dir=args.show_dir,
             max_panels=args.max_panels,
             tta=args.tta,
+            resume=args.resume,
             launcher=args.launcher,
             optimize=not args.no_optimize,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.boundary.counts import average_precision, best_f, best_point, f_curve, precision_recall
 from mmmtl.evaluation.functional.boundary.evaluate import BoundarySettings, image_counts
 from mmmtl.evaluation.functional.boundary.labels import LABEL_KINDS, segmentation_boundary
-from mmmtl.utils.files import write_json
+from mmmtl.utils.files import read_json, write_json
 
 _PREDICTIONS = ('.png', '.npy')
 _LABELS = ('.mat', '.png', '.npy')
@@ -129,11 +128,11 @@ class BoundaryCounts:
             ValueError: When the file is not one of counts.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding='utf-8'))
+            content = read_json(path)
             chosen = dict(content['settings'], thresholds=tuple(content['settings']['thresholds']))
             settings = BoundarySettings(**chosen)
             images = {name: np.array(counts, np.int64) for name, counts in content['images'].items()}
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ConfigError(f'{path} does not hold boundary counts ({error})') from error
         wrong = [name for name, counts in images.items() if counts.shape != (4, len(settings.thresholds))]
         if wrong:

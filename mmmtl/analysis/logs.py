@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmmtl.errors import ConfigError
-from mmmtl.utils.files import write_atomically
+from mmmtl.utils.files import read_text, write_atomically
 
 Curve = dict[int, float]
 
@@ -65,12 +65,11 @@ def read_log(path: str) -> RunLog:
     """
     log = RunLog(osp.basename(osp.normpath(path)) if osp.isdir(path) else Path(path).parent.parent.name)
     for file in find_logs(path):
-        for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+        for number, line in enumerate(read_text(file, 'a log').splitlines(), 1):
             try:
-                entry = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ConfigError(f'{file}, line {number}: no JSON: {error}') from error
-            _add(log, entry)
+                _add(log, json.loads(line))
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+                raise ConfigError(f'{file}, line {number}: no entry of a log in JSON: {error}') from error
     return log
 
 

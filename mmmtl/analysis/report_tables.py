@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os.path as osp
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.segmentation import class_accuracy, class_iou
 from mmmtl.evaluation.metrics.records import RECORDS_FILE, Records
+from mmmtl.evaluation.metrics.references import read_metrics
 from mmmtl.utils.files import write_atomically, write_json
 
 
@@ -93,8 +93,7 @@ def collect_report(work_dir: str) -> ReportData:
                 f'{path} is missing: a report is made from an evaluation with '
                 f'`python tools/test.py CONFIG CHECKPOINT --work-dir {work_dir} --report`'
             )
-    with open(paths['metrics.json'], encoding='utf-8') as file:
-        metrics = {key: float('nan') if value is None else float(value) for key, value in json.load(file).items()}
+    metrics = read_metrics(paths['metrics.json'])
     records = Records.load(paths[RECORDS_FILE])
     images, better = records.image_figures(), records.directions()
     # the order of the evaluation, which the first image's labels need not show

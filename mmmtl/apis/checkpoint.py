@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import io
+import json
 import os
 import os.path as osp
 from collections.abc import Mapping
@@ -15,6 +17,8 @@ from torch import Tensor, nn
 from mmmtl.errors import CheckpointError
 from mmmtl.utils.files import write_atomically
 from mmmtl.utils.models import unwrap_model
+from mmmtl.utils.stored_config import config_to_json, read_stored_config
+from mmmtl.utils.tensor_files import find_state, read_safetensors, read_torch, state_digest, with_digest
 
 _SHOWN = 3
 
@@ -37,23 +41,11 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         listed = f' In {folder} there are {files[:8]}.' if files else ''
         raise CheckpointError(f"checkpoint '{path}' {'is a folder' if osp.isdir(path) else 'does not exist'}.{listed}")
     if path.endswith('.safetensors'):
-        return _read_safetensors(path)
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises pickle, zip, runtime and EOF errors for broken files
-        text = str(error).partition('WeightsUnpickler error: ')[2] or str(error)
-        text = text.strip().split('\n')[0][:160]
-        foreign = 'GLOBAL' in str(error)  # a pickle that names a class or function
-        remedy = (
-            ' It holds Python objects that are not loaded from files of unknown origin; the checkpoints of published '
-            'code go through tools/model_converters/convert_upstream.py.'
-            if foreign
-            else ' It is broken or no checkpoint; copy it again.'
-        )
-        raise CheckpointError(f"checkpoint '{path}' can't be read ({type(error).__name__}: {text}).{remedy}") from error
+        state, meta = read_safetensors(path)
+        return {'state_dict': state, 'meta': meta}
+    content = read_torch(path)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"checkpoint '{path}' holds {type(content).__name__}, expected a dict with 'state_dict'")
-    content = dict(content)
     if 'state_dict' not in content:
         if not content or not all(isinstance(v, Tensor) for v in content.values()):
             raise CheckpointError(
@@ -61,27 +53,19 @@ def read_checkpoint(path: str) -> dict[str, Any]:
                 'of published code go through tools/model_converters/convert_upstream.py.'
             )
         content = {'state_dict': content}
-    return content
-
-
-def _read_safetensors(path: str) -> dict[str, Any]:
-    """Tensors and text metadata of a ``.safetensors`` file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework='pt') as file:
-            return {'state_dict': {k: file.get_tensor(k) for k in file.keys()}, 'meta': dict(file.metadata() or {})}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"checkpoint '{path}' can't be read as safetensors: {error}") from error
+    return {**content, 'state_dict': find_state({'state_dict': content['state_dict']}, path)}
 
 
 def write_state(path: str, state: Mapping[str, Tensor], meta: Mapping[str, str]) -> str:
-    """Write a state dict and its metadata as ``.safetensors`` or ``.pth``, as ``path`` ends; return ``path``."""
+    """Write a state dict and its metadata as ``.safetensors`` or ``.pth``, as ``path`` ends, with a digest; return ``path``."""
     if str(path).endswith('.safetensors'):
         from safetensors.torch import save
 
-        return write_atomically(path, save({k: v.clone().contiguous() for k, v in state.items()}, dict(meta)))
-    return write_atomically(path, lambda file: torch.save(dict(state_dict=dict(state), meta=dict(meta)), file))
+        plain = {k: v.clone().contiguous() for k, v in state.items()}
+        return write_atomically(path, save(plain, {**meta, 'sha256': state_digest(plain, meta)}))
+    buffer = io.BytesIO()
+    torch.save(dict(state_dict=dict(state), meta=dict(meta)), buffer)
+    return write_atomically(path, with_digest(buffer.getvalue()))
 
 
 def load_checkpoint(model: nn.Module, path: str, training: bool = False) -> dict[str, Any]:
@@ -195,18 +179,13 @@ def compare_state(network: nn.Module, content: Mapping, training: bool = False) 
 
 def config_differences(content: Mapping, network: nn.Module) -> list[str]:
     """Where the model section that a checkpoint remembers differs from the network's own config."""
-    from mmengine.config import Config
-
-    text = (content.get('meta') or {}).get('cfg')
     own = getattr(network, 'cfg', None)
-    if not isinstance(text, str) or own is None:
-        return []
-    try:
-        theirs = Config.fromstring(text, '.py')
-    except Exception:  # noqa: BLE001 - a hint only: any text may stand there
+    theirs = read_stored_config((content.get('meta') or {}).get('cfg'))
+    if not theirs or own is None:
         return []
     found: list[str] = []
-    _compare(theirs.get('model', {}), own.get('model', {}), 'model', found)
+    ours = read_stored_config(config_to_json(own))  # in the same form: JSON has lists for tuples
+    _compare(json.loads(json.dumps(theirs.get('model', {}), default=str)), ours.get('model', {}), 'model', found)
     return found
 
 

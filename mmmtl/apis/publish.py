@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.config import Config
+from torch import nn
 
-from mmmtl.errors import CheckpointError, ConfigError
+from mmmtl.errors import CheckpointError, ConfigError, FileError
+from mmmtl.registry import MODELS, look_up
+from mmmtl.utils.stored_config import read_stored_config
+from mmmtl.utils.tensor_files import state_digest
 from mmmtl.version import __version__
 
-from .checkpoint import auxiliary_prefixes, plain_state, read_checkpoint, write_state
-from .model import build_model, forget_pretrained
+from .checkpoint import plain_state, read_checkpoint, write_state
 
 
 def publish_model(source: str, target: str, drop_aux: bool = False) -> str:
@@ -41,24 +42,32 @@ def publish_model(source: str, target: str, drop_aux: bool = False) -> str:
     if drop_aux:
         prefixes = auxiliary_of(source, meta)
         state = {k: v for k, v in state.items() if not k.startswith(prefixes)}
-    kept = {k: str(meta[k]) for k in ('cfg', 'mmengine_version') if k in meta}
+    kept = {k: str(meta[k]) for k in ('mmengine_version',) if k in meta}
+    stored = read_stored_config(meta.get('cfg'))
+    if stored:
+        kept['cfg'] = json.dumps(stored, default=str)
     kept.update(format='pt', mmmtl_version=__version__, trained_iterations=str(meta.get('iter', 'unknown')))
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    path = f'{target[: -len(suffix)]}-{digest.hexdigest()[:8]}{suffix}'
+    path = f'{target[: -len(suffix)]}-{state_digest(state, {})[:8]}{suffix}'
     return write_state(path, state, kept)
 
 
 def auxiliary_of(source: str, meta: dict[str, Any]) -> tuple[str, ...]:
-    """Prefixes of the auxiliary heads of the network in a checkpoint's config."""
-    if not isinstance(meta.get('cfg'), str):
+    """Prefixes of the auxiliary heads of the network whose config is in a checkpoint; the network is not built.
+
+    Raises:
+        CheckpointError: No config there, or one whose decoder is not among the registered ones.
+    """
+    model = read_stored_config(meta.get('cfg')).get('model')
+    if not isinstance(model, dict):
         raise CheckpointError(
             f"checkpoint '{source}' has no config in it, so that its auxiliary heads are not known; publish it "
             f'without --drop-aux'
         )
-    cfg = Config.fromstring(meta['cfg'], '.py')
-    forget_pretrained(cfg.model)
-    with torch.device('meta'):
-        return auxiliary_prefixes(build_model(cfg, initialize=False))
+    decoder = model.get('decoder')
+    if not isinstance(decoder, dict):
+        return ()
+    try:
+        kind = look_up(MODELS, decoder.get('type'), nn.Module)
+    except FileError as error:
+        raise CheckpointError(f"checkpoint '{source}': {error}") from error
+    return tuple(f'decoder.{name}.' for name in getattr(kind, 'aux_modules', ()))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import os.path as osp
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,17 +19,20 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
 from mmmtl.config.check import check_config
-from mmmtl.errors import ConfigError
+from mmmtl.errors import ConfigError, InputError
 from mmmtl.evaluation.metrics.records import RECORDS_FILE
 from mmmtl.ops.inference import optimize_for_inference
 from mmmtl.registry import MODELS, accepted_arguments
-from mmmtl.utils.files import write_json
+from mmmtl.utils.files import write_atomically, write_json
 from mmmtl.utils.models import unwrap_model
 from mmmtl.utils.tables import format_table
 
 from .checkpoint import load_checkpoint
 from .model import forget_pretrained
 from .runs import TRAIN_SECTIONS, VAL_SECTIONS, drop_sections, make_runner, prepare, rename
+
+MEASURED = 'measured'
+"""Folder of a work dir for what an evaluation has measured, until it is complete."""
 
 
 def test(
@@ -37,6 +45,7 @@ def test(
     max_panels: int | None = None,
     tta: bool = False,
     optimize: bool = True,
+    resume: bool = False,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the test set of a config.
 
@@ -62,6 +71,8 @@ def test(
             image and its mirror image.
         optimize: Predict with faster forms of the network's modules
             (:func:`~mmmtl.ops.inference.optimize_for_inference`; on a CPU).
+        resume: Measure only what an interrupted evaluation of the same config and checkpoint in the same work dir has
+            not measured yet.
 
     Returns:
         ``{'TASK/METRIC': value}``.
@@ -70,7 +81,7 @@ def test(
         ConfigError: Mistakes in the config, all at once, before anything is built.
         CheckpointError: An unreadable checkpoint, or one of another network.
     """
-    metrics, _ = run_test(cfg, checkpoint, work_dir, out, show_dir, launcher, max_panels, tta, optimize)
+    metrics, _ = run_test(cfg, checkpoint, work_dir, out, show_dir, launcher, max_panels, tta, optimize, resume)
     barrier()
     return metrics
 
@@ -85,6 +96,7 @@ def run_test(
     max_panels: int | None = None,
     tta: bool = False,
     optimize: bool = True,
+    resume: bool = False,
     require_records: bool = False,
 ) -> tuple[dict[str, float], Runner]:
     """Do what :func:`test` does, and also return the runner; with ``require_records`` insist on ``records.npz``."""
@@ -108,12 +120,17 @@ def run_test(
         if optimize:
             optimize_for_inference(runner.model)
         add_hooks(runner, out, show_dir, max_panels, ' · '.join(named))
+        continue_evaluation(runner, cfg, checkpoint, resume)
         metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():
-        path = write_json(osp.join(cfg.work_dir, 'metrics.json'), metrics)
+        shutil.rmtree(osp.join(cfg.work_dir, MEASURED), ignore_errors=True)
         print(metrics_table(metrics, runner.test_dataloader.dataset.metainfo['tasks'], better_of(runner)))
+        path = write_json(osp.join(cfg.work_dir, 'metrics.json'), metrics)
         more = (f', predictions in {out}' if out else '') + (f', panels in {show_dir}' if show_dir else '')
         print(f'\nwritten: {path}{more}')
+        for metric in runner.test_evaluator.metrics:
+            if getattr(metric, 'records_error', None):
+                raise metric.records_error
     return metrics, runner
 
 
@@ -183,6 +200,46 @@ def add_hooks(runner: Runner, out: str | None, show_dir: str | None, max_panels:
     if show_dir is not None:
         panels = dict(num_val=0, test_dir=show_dir, max_test=max_panels, subtitle=subtitle)
         runner.register_hook(dict(type='mmmtl.PanelHook', **panels))
+
+
+def continue_evaluation(runner: Runner, cfg: Config, checkpoint: str | None, resume: bool) -> None:
+    """Keep what is measured in ``WORK_DIR/measured/`` until the evaluation is complete; with ``resume`` go on from there.
+
+    Raises:
+        InputError: What is there is of another config or checkpoint.
+    """
+    folder = Path(cfg.work_dir) / MEASURED
+    stat = os.stat(checkpoint) if checkpoint else None
+    settings = {
+        k: v for k, v in cfg.to_dict().items() if k in ('model', 'test_dataloader', 'test_evaluator', 'randomness')
+    }
+    own = json.dumps([settings, checkpoint, stat and (stat.st_size, stat.st_mtime)], default=str)
+    if is_main_process():
+        note = folder / 'of.txt'
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif note.is_file() and note.read_text(encoding='utf-8') != hashlib.sha256(own.encode()).hexdigest():
+            raise InputError(
+                f'--resume: {folder} holds what another config or checkpoint has measured; start anew without --resume'
+            )
+        write_atomically(note, hashlib.sha256(own.encode()).hexdigest())
+    barrier()
+    known = [
+        metric.keep_progress(str(folder))
+        for metric in runner.test_evaluator.metrics
+        if hasattr(metric, 'keep_progress')
+    ]
+    loader = runner.test_dataloader
+    if not known or not hasattr(loader.sampler, 'leave_out') or not hasattr(loader.dataset, 'get_data_info'):
+        return
+    done = set.intersection(*known)
+    infos = (
+        loader.dataset.get_data_info(index).get('sample_id') for index in range(len(loader.dataset) if done else 0)
+    )
+    left_out = {index for index, sample_id in enumerate(infos) if str(sample_id) in done}
+    if left_out:
+        loader.sampler.leave_out(left_out)
+        runner.logger.info(f'{len(left_out)} of {len(loader.dataset)} images have been measured already.')
 
 
 def better_of(runner: Runner) -> dict[str, bool]:

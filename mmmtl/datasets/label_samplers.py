@@ -9,6 +9,7 @@ image).
 from __future__ import annotations
 
 import csv
+import io
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from mmmtl.errors import suggest
 from mmmtl.registry import LABEL_SAMPLERS
-from mmmtl.utils.files import write_atomically
+from mmmtl.utils.files import read_json, read_text, write_atomically
 from mmmtl.utils.seeding import stable_hash
 
 Assignment = dict[str, tuple[str, ...]]
@@ -221,7 +222,7 @@ def read_label_map(path: str | Path) -> Assignment:
 
 def _read_json(path: Path) -> Assignment:
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except ValueError as error:
         raise ValueError(f'label map {path}: not valid JSON: {error}') from error
     labels = content.get('labels', content) if isinstance(content, dict) else content
@@ -234,8 +235,10 @@ def _read_json(path: Path) -> Assignment:
 
 
 def _read_csv(path: Path) -> Assignment:
-    with path.open(newline='') as file:
-        rows = list(csv.reader(file))
+    try:
+        rows = list(csv.reader(io.StringIO(read_text(path), newline='')))
+    except csv.Error as error:
+        raise ValueError(f'label map {path}: not valid CSV: {error}') from error
     if not rows or not rows[0] or rows[0][0] != 'sample_id':
         raise ValueError(f"label map {path}: the first line should be 'sample_id,TASK,...', found {rows[:1]}")
     tasks, labels = rows[0][1:], {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmmtl.datasets.io.label_files import read_mat
 from mmmtl.errors import FileError
-from mmmtl.utils.files import write_atomically
+from mmmtl.utils.files import read_json, write_atomically
 
 PERSON = 15
 """Category of a person in PASCAL VOC."""
@@ -109,7 +109,7 @@ def read_part_index(path: str | Path) -> dict[str, list[int]]:
         return {}
     remedy = 'remove it, or let tools/dataset_converters/prepare_labels.py write it again'
     try:
-        index = json.loads(path.read_text())
+        index = read_json(path)
     except ValueError as error:
         raise FileError(f'{path}: expected JSON {{id: [categories]}}, found no JSON ({error}): {remedy}') from error
     if not isinstance(index, Mapping) or not all(isinstance(v, list) for v in index.values()):

@@ -16,6 +16,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 
 from mmmtl.utils.files import PARTIAL, write_atomically
+from mmmtl.utils.tensor_files import takes_digest, with_digest
 
 _PLAIN = (bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device, torch.Size, HistoryBuffer)
 
@@ -33,7 +34,7 @@ class AtomicLocalBackend(LocalBackend):
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes; see :func:`~mmmtl.utils.files.write_atomically`."""
-        write_atomically(filepath, obj, durable=True)
+        write_atomically(filepath, with_digest(obj) if takes_digest(obj) else obj, durable=True)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write text; see :func:`~mmmtl.utils.files.write_atomically`."""

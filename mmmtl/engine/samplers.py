@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Collection, Iterator, Sequence, Sized
 
 import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
@@ -110,12 +110,16 @@ class ExactSampler(Sampler):
 
     def __init__(self, dataset: Sized, seed: int | None = None):
         self.rank, self.world_size = get_dist_info()
-        self.size = len(dataset)
+        self.indices: Sequence[int] = range(len(dataset))
         self.seed = seed
 
+    def leave_out(self, indices: Collection[int]) -> None:
+        """Deal out all samples but these, from now on."""
+        self.indices = [index for index in self.indices if index not in indices]
+
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.rank, self.size, self.world_size))
+        return iter(self.indices[self.rank :: self.world_size])
 
     def __len__(self) -> int:
         """Return the number of samples of this rank."""
-        return len(range(self.rank, self.size, self.world_size))
+        return len(self.indices[self.rank :: self.world_size])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mmmtl.utils.published_files import read_published
+from mmmtl.utils.tensor_files import read_published
 
 
 class Converter(ABC):

@@ -6,17 +6,25 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import cv2
 import numpy as np
 
+from mmmtl.errors import FileError, StorageError
+
 PARTIAL = '.part'
 """Ending of the files that are being written; their names begin with a dot."""
-Content = bytes | str | Callable[[BinaryIO], object]
+Content = bytes | str | Sequence[bytes | memoryview] | Callable[[BinaryIO], object]
+MAX_BYTES = int(float(os.environ.get('MMMTL_MAX_GIB', 4)) * 2**30)
+"""What a file may unpack to; raised by the environment variable MMMTL_MAX_GIB."""
+MAX_TEXT_BYTES = MAX_BYTES // 8
+LIMIT_HINT = f'at most {MAX_BYTES / 2**30:g} GiB (an eighth of it for text) are read; set MMMTL_MAX_GIB to raise that'
 
 
 def write_atomically(path: str | os.PathLike, content: Content, durable: bool = False) -> str:
@@ -28,25 +36,31 @@ def write_atomically(path: str | os.PathLike, content: Content, durable: bool = 
 
     Args:
         path: Destination.
-        content: Bytes, text (written as UTF-8), or a function that is called with the open binary file.
+        content: Bytes, text (written as UTF-8), pieces of bytes, or a function that is called with the open binary
+            file.
         durable: Wait until the file and its folder have reached the disk, so that it also outlives a power cut.
 
     Returns:
         ``path`` as text.
 
     Raises:
-        OSError: The file cannot be written; the message names it. Whatever fails, ``path`` stays as it was and nothing
-            else is left behind.
+        StorageError: The file cannot be written; the message names it and the room on the disk. Whatever fails, ``path``
+            stays as it was and nothing else is left behind.
     """
     place = Path(os.path.realpath(path))
     partial = place.with_name(f'.{place.name[:40]}.{secrets.token_hex(6)}{PARTIAL}')
+    pieces: Sequence[bytes | memoryview] = ()
+    if not callable(content):
+        pieces = (
+            [content.encode()] if isinstance(content, str) else [content] if isinstance(content, bytes) else content
+        )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, 'xb') as file:
             if callable(content):
                 content(file)
             else:
-                file.write(content.encode() if isinstance(content, str) else content)
+                file.writelines(pieces)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -58,9 +72,7 @@ def write_atomically(path: str | os.PathLike, content: Content, durable: bool = 
             partial.unlink()
         if not isinstance(error, OSError):
             raise
-        size = f' ({len(content) / 2**20:.1f} MiB)' if isinstance(content, bytes) else ''
-        reason = f'cannot write {path}{size}: {error.strerror or error}. The previous file is untouched.'
-        raise (OSError(error.errno, reason) if error.errno else OSError(reason)) from error
+        raise _cannot_write(place, path, sum(map(len, pieces)), error) from error
     if durable and os.name == 'posix':
         folder = os.open(place.parent, os.O_RDONLY)
         try:
@@ -68,6 +80,64 @@ def write_atomically(path: str | os.PathLike, content: Content, durable: bool = 
         finally:
             os.close(folder)
     return str(path)
+
+
+def _cannot_write(place: Path, path: str | os.PathLike, size: int, error: OSError) -> StorageError:
+    needed = f' ({size / 2**20:.1f} MiB)' if size else ''
+    free = ''
+    with contextlib.suppress(OSError):
+        free = f' On that disk {shutil.disk_usage(place.parent).free / 2**20:.1f} MiB are free.'
+    return StorageError(
+        error.errno or 0,
+        f'cannot write {path}{needed}: {error.strerror or error}. The previous file is untouched.{free}',
+    )
+
+
+def check_archive(path: str | os.PathLike) -> None:
+    """Look at what a zip archive (``.npz``) says it unpacks to, before it is unpacked.
+
+    Raises:
+        FileError: More than :data:`MAX_BYTES`.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > MAX_BYTES:
+        raise FileError(f'{path}: unpacks to {size / 2**30:.1f} GiB; {LIMIT_HINT}')
+
+
+def read_json(path: str | os.PathLike, expected: str = 'JSON') -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        expected: What it should be, for the error.
+
+    Raises:
+        FileError: A missing file, one that is not JSON, or one that is larger than :data:`MAX_TEXT_BYTES`.
+    """
+    try:
+        return json.loads(read_text(path, expected))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f'{path}: expected {expected}, found something that is no JSON: {error}') from error
+
+
+def read_text(path: str | os.PathLike, expected: str = 'text') -> str:
+    """Read a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        FileError: A missing file, one that is not UTF-8, or one that is larger than :data:`MAX_TEXT_BYTES`.
+    """
+    try:
+        size = os.path.getsize(path)
+        if size > MAX_TEXT_BYTES:
+            raise FileError(f'{path}: {size / 2**20:.0f} MiB of text; {LIMIT_HINT}')
+        return Path(path).read_text(encoding='utf-8-sig')
+    except OSError as error:
+        raise FileError(f'{path}: expected {expected}, found no readable file: {error.strerror or error}') from error
+    except UnicodeDecodeError as error:
+        raise FileError(f'{path}: expected {expected}, found bytes that are not UTF-8: {error}') from error
 
 
 def write_json(path: str | os.PathLike, value: object, indent: int | None = 2) -> str:

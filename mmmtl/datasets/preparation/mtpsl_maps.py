@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
-import types
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mmmtl.datasets.label_samplers import Assignment, save_label_map
 from mmmtl.errors import FileError
+from mmmtl.utils.tensor_files import read_arrays
 
 COLUMNS = dict(
     pascal=('semseg', 'human_parts', 'saliency', 'normals', 'boundary'),
@@ -33,53 +31,6 @@ COUNTS: dict[tuple[str, str], tuple[dict[str, int], dict[int, int]]] = {
     ('cityscapes', 'onelabel'): (dict(semseg=1487, depth=1488), {1: 2975}),
 }
 """Per data set and setting: labels per task, images by their number of labels, counted in the published files."""
-
-# What a pickle of these files may name: numpy's way to rebuild strings, dtypes and arrays, torch's to rebuild tensors.
-ALLOWED = {
-    *((f'numpy.{core}.multiarray', name) for core in ('core', '_core') for name in ('scalar', '_reconstruct')),
-    ('numpy', 'dtype'),
-    ('numpy', 'ndarray'),
-    ('numpy', 'str_'),
-    ('numpy.dtypes', 'StrDType'),
-    ('numpy.dtypes', 'ObjectDType'),
-    ('collections', 'OrderedDict'),
-    ('torch._utils', '_rebuild_tensor_v2'),
-    *(('torch', f'{kind}Storage') for kind in ('Float', 'Double', 'Long', 'Int')),
-    ('_codecs', 'encode'),
-}
-
-
-class _Restricted(pickle.Unpickler):
-    """An unpickler that builds numbers, strings and arrays, and refuses everything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f'it names {module}.{name}, which a label map has no use for')
-        return super().find_class(module, name)
-
-
-def _load_npy(path: Path) -> Any:
-    """The object in a ``.npy`` file of dtype object."""
-    with path.open('rb') as file:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(file)
-        if dtype.kind != 'O':
-            raise ValueError(f'an array of {dtype}')
-        array = _Restricted(file).load()
-    if shape != () or getattr(array, 'shape', None) != ():
-        raise ValueError(f'an array of shape {shape}')
-    return array.item()
-
-
-def _load_pth(path: Path) -> Any:
-    """The object in a file of ``torch.save``."""
-    import torch
-
-    reader = types.ModuleType('restricted_pickle')
-    reader.Unpickler = _Restricted  # type: ignore[attr-defined]
-    reader.load = lambda file, **kwargs: _Restricted(file, **kwargs).load()  # type: ignore[attr-defined]
-    return torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False)
 
 
 def read_published_map(path: str | Path, dataset: str) -> Assignment:
@@ -102,19 +53,10 @@ def read_published_map(path: str | Path, dataset: str) -> Assignment:
     tasks = COLUMNS[dataset]
     expected = f'a published map of partial labels for {dataset}'
     try:
-        content = _load_npy(path) if path.suffix == '.npy' else _load_pth(path)
+        content = read_arrays(path)
     except FileNotFoundError as error:
         raise FileError(f'{path}: expected {expected}, found no such file') from error
-    except (
-        pickle.UnpicklingError,
-        ValueError,
-        EOFError,
-        RuntimeError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        OSError,
-    ) as error:
+    except (ValueError, OSError) as error:
         raise FileError(f'{path}: expected {expected}, found something that is not loaded: {error}') from error
     if not isinstance(content, dict) or not content:
         raise FileError(f'{path}: expected {expected}, found {type(content).__name__}')

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_info, get_rank, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
@@ -65,6 +67,7 @@ class MultiTaskMetric(BaseMetric):
         self.metrics: dict[str, list[TaskMetric]] = {}
         self._seen: set[str] = set()
         self._states: StateFile | None = None
+        self.records_error: OSError | None = None
         self._pool: MeasurePool | None = None
 
     @property
@@ -100,6 +103,25 @@ class MultiTaskMetric(BaseMetric):
             for metric in metrics
             for figure, higher in metric.figures.items()
         }
+
+    def keep_progress(self, folder: str) -> set[str]:
+        """Keep what is measured in files of ``folder`` until the evaluation is complete, and go on from those there.
+
+        Call it on all ranks, before the first batch.
+
+        Returns:
+            Ids of the samples that need not be measured again.
+        """
+        rank, ranks = get_dist_info()
+        self._states = StateFile(os.path.join(folder, f'{rank}.states'))
+        numbers = [int(path.stem) for path in Path(folder).glob('*.states') if path.stem.isdigit()]
+        for number in sorted(n for n in numbers if n >= ranks and n % ranks == rank):  # of a run with more processes
+            other = StateFile(os.path.join(folder, f'{number}.states'))
+            for sample_id, states in other.read(other.ids()):
+                self._states.write(sample_id, states)
+            other.close()
+        self._seen = set().union(*all_gather_object(self._states.ids()))
+        return set(self._seen)
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
         """Measure a batch of samples that hold labels and predictions (``MTLDataSample`` or its ``to_dict``)."""
@@ -165,13 +187,17 @@ class MultiTaskMetric(BaseMetric):
         own = [sample_id for sample_id in states.ids() if sample_id not in elsewhere]
         gathered = all_gather_object(self._add_up(states.read(own)))
         records = all_gather_object(Records.collect(states.read(own), self.metrics)) if self.records else []
-        states.close()
         result: list[dict[str, float] | None] = [None]
         if is_main_process():
             result[0] = self.compute_metrics(gathered)
-            if self.records:
-                Records.merge(records, self._configs()).save(self.records)
         broadcast_object_list(result)
+        if is_main_process() and self.records:
+            try:
+                Records.merge(records, self._configs()).save(self.records)
+            except OSError as error:  # what was measured is worth more than its details
+                self.records_error = error
+                print_log(f'{error}', logger='current', level=logging.ERROR)
+        states.close()
         return result[0] or {}
 
     def _add_up(self, records: Iterator[tuple[str, dict[Key, State]]]) -> dict[Key, Any]:

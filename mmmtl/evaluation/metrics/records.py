@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.errors import ConfigError
+from mmmtl.errors import ConfigError, FileError, UserError
 from mmmtl.evaluation.functional.exact import StateSum
-from mmmtl.registry import METRICS
-from mmmtl.utils.files import write_atomically
+from mmmtl.registry import METRICS, look_up
+from mmmtl.utils.files import check_archive, write_atomically
 
 from .base import State, TaskMetric
 
@@ -106,24 +106,48 @@ class Records:
         if not os.path.isfile(path):
             raise FileNotFoundError(f'no records of images at {path}: evaluate the run again with this version')
         try:
+            check_archive(path)
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             configs = json.loads(str(arrays.pop('configs')))
-        except (KeyError, ValueError, OSError) as error:
+            records = cls(configs={str(name): [dict(c) for c in chosen] for name, chosen in configs.items()})
+            for name, array in arrays.items():
+                task, index, field_name = name.split('|')
+                records.configs[task][int(index)]
+                table = records.tables.setdefault((task, int(index)), ImageTable([], {}))
+                if field_name:
+                    table.fields[field_name] = array
+                else:
+                    table.ids = [str(i) for i in array.tolist()]
+            records._check(path)
+        except Exception as error:  # broken archives raise errors of every kind
+            if isinstance(error, UserError):
+                raise
             raise ConfigError(f'{path} does not hold the records of an evaluation ({error})') from error
-        records = cls(configs=configs)
-        for name, array in arrays.items():
-            task, index, field_name = name.split('|')
-            table = records.tables.setdefault((task, int(index)), ImageTable([], {}))
-            if field_name:
-                table.fields[field_name] = array
-            else:
-                table.ids = array.tolist()
         return records
 
+    def _check(self, path: str) -> None:
+        """Look at what the file says before anything is computed from it.
+
+        Raises:
+            ConfigError: Fields of another length than the ids, or a metric that is not a registered one.
+        """
+        for key, table in self.tables.items():
+            wrong = [name for name, array in table.fields.items() if len(array) != len(table.ids)]
+            if wrong:
+                raise ConfigError(f'{path}: {key[0]} has {len(table.ids)} images and another number of {wrong[0]}')
+            try:
+                self.metric(key)
+            except FileError as error:
+                raise ConfigError(f'{path}: {error}') from error
+
     def metric(self, key: Key) -> TaskMetric:
-        """The metric a table belongs to."""
-        return METRICS.build(dict(self.configs[key[0]][key[1]]))
+        """The metric a table belongs to: of a registered class, with arguments that name no class."""
+        config = dict(self.configs[key[0]][key[1]])
+        kind = look_up(METRICS, config.pop('type', None), TaskMetric)
+        if any(isinstance(value, Mapping) and 'type' in value for value in config.values()):
+            raise FileError(f'the arguments of its metric {kind.__name__} name a type')
+        return METRICS.build(dict(config, type=kind))
 
     def ids(self) -> list[str]:
         """Ids of all samples with a label of any task, sorted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import METRICS
+from mmmtl.utils.files import read_json
 
 
 @dataclass
@@ -43,10 +43,9 @@ def read_metrics(path: str) -> dict[str, float]:
     if not os.path.isfile(file):
         raise FileNotFoundError(f'there is no {file}: evaluate the run with tools/test.py first')
     try:
-        with open(file, encoding='utf-8') as stream:
-            content = json.load(stream)
-        return {str(name): float(value) for name, value in content.items()}
-    except (AttributeError, TypeError, ValueError) as error:
+        content = read_json(file)
+        return {str(name): float('nan') if value is None else float(value) for name, value in content.items()}
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f'{file} does not hold figures, {{"TASK/FIGURE": number}} ({error})') from error
 
 

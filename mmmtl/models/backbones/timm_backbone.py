@@ -17,6 +17,7 @@ from mmmtl.errors import ConfigError, suggest
 from mmmtl.ops.attention import attend, plain_is_faster
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
+from mmmtl.utils.tensor_files import read_state
 
 
 def resample_position_embedding(
@@ -224,9 +225,4 @@ def _pretrained_state(model_name: str, checkpoint: str | None, is_vit: bool) -> 
         model = timm.create_model(model_name, num_classes=0)
         model.load_pretrained(str(path))
         return model.state_dict()
-    if path.suffix == '.safetensors':
-        from safetensors.torch import load_file
-
-        return load_file(str(path))
-    state = torch.load(path, map_location='cpu', weights_only=True)
-    return state.get('state_dict', state.get('model', state))
+    return read_state(path)

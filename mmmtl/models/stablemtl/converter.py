@@ -17,7 +17,7 @@ from mmmtl.models.stablemtl.task_tokens import encode_text
 from mmmtl.models.stablemtl.unet import require_diffusers
 from mmmtl.registry import CONVERTERS, TASKS
 from mmmtl.utils.files import write_atomically
-from mmmtl.utils.published_files import read_published
+from mmmtl.utils.tensor_files import read_published, read_state
 
 TOKEN_ROOM = 16
 """``max_length`` of the shipped configs' tokens."""
@@ -77,7 +77,7 @@ def read_release(path: str) -> dict[str, Tensor]:
     found.update({f'vae/{k}': v for k, v in network.state_dict().items()})
     text = _first(folder, ['tokens.pt', 'text_encoder'], 'the encoded task names, or what encodes them')
     if text.suffix == '.pt':
-        table = torch.load(text, map_location='cpu', weights_only=True)
+        table = read_state(text)
     else:
         prompts = registered_prompts()
         table = dict(zip(prompts, encode_text(str(folder), prompts)))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmmtl.errors import suggest
 from mmmtl.registry import MODELS
+from mmmtl.utils.tensor_files import read_state
 
 
 def batch_tokens(tokens: Sequence[Tensor], repeats: int) -> tuple[Tensor, Tensor | None]:
@@ -173,7 +174,7 @@ class TokenFile(TaskTokens):
         """Read the file."""
         if not Path(self.path).is_file():
             raise FileNotFoundError(f'token file {self.path}: no such file')
-        table = torch.load(self.path, map_location='cpu', weights_only=True)
+        table = read_state(self.path)
         tokens = {}
         for task, prompt in self.prompts.items():
             name = next((n for n in (task, prompt) if n in table), None)

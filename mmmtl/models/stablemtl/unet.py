@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.ops.gemm import use_fast_linear
+from mmmtl.utils.tensor_files import read_state
 
 
 def require_diffusers() -> Any:
@@ -173,8 +174,7 @@ def read_single_stream(path: str) -> dict[str, dict[str, Tensor]]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'model.single_stream {path}: no such file; it is the checkpoint of stage 1')
-    state = torch.load(path, map_location='cpu', weights_only=True)
-    state = state.get('state_dict', state)
+    state = read_state(path)
     if 'conv_in.weight' in state:
         return {'unet': state}
     parts: dict[str, dict[str, Tensor]] = {'unet': {}, 'autoencoder': {}, 'tokens': {}}
