@@ -355,7 +355,7 @@ class Heads(nn.Module):
                 small = F.interpolate(label, grid, mode='nearest')[:, 0].long()
                 codes[task] = self.code(task, torch.where(small == 255, self.s.tasks[task], small))
             else:
-                unknown = (label == 255).float().mean(1, keepdim=True)
+                unknown = (label == 255).to(label).mean(1, keepdim=True)
                 label, unknown = (
                     F.interpolate(m, grid, mode='bilinear', align_corners=False) for m in (label, unknown)
                 )
@@ -475,13 +475,13 @@ def task_loss(task: str, x: Tensor, y: Tensor, edge_weight: float) -> Tensor:
         y = y[:, 0].long()
         known = (y != 255).sum()
         positive = (y == 0).sum() / known
-        weight = torch.stack([1 - positive, positive])
+        weight = torch.stack([1 - positive, positive]).to(x)
         return F.cross_entropy(x, y, weight=weight, ignore_index=255, reduction='sum') / known
     if task == 'edge':
         known = y != 255
         x, y = x[known], y[known]
         factor = 1 / (1 - edge_weight)
-        weight = torch.tensor(edge_weight * factor)
+        weight = torch.tensor(edge_weight * factor, dtype=x.dtype)
         return F.binary_cross_entropy_with_logits(x, y, pos_weight=weight) / factor
     if task == 'normals':
         known = (y != 255).all(1, keepdim=True)

@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.ops.precision import to_float32
 from mmmtl.tasks import Task, build_tasks
 
 Targets = Mapping[str, 'tuple[Tensor, Tensor]']
@@ -118,14 +119,14 @@ class Decoder(BaseModule):
                 logits = raw[name]
                 if not gathered and len(index) < len(logits):
                     logits = logits[index]
-                logits = F.interpolate(logits.float(), size, mode='bilinear', align_corners=False)
+                logits = F.interpolate(to_float32(logits), size, mode='bilinear', align_corners=False)
                 if shares is None:
                     losses[key] = task.loss(logits, label) * factor
                 else:
                     losses[key] = (task.loss(logits, label, per_sample=True) * shares[index]).sum() * factor
             else:
                 some = raw[name] if name in raw else next(self.parameters())
-                losses[key] = some.flatten()[:1].float().sum() * 0.0
+                losses[key] = to_float32(some.flatten()[:1]).sum() * 0.0
         return losses
 
     def _sample_shares(self, targets: Targets, batch: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise, SampleNoise
 from mmmtl.errors import ConfigError
+from mmmtl.ops.precision import to_float32
 from mmmtl.ops.recompute import recomputed
 from mmmtl.registry import MODELS
 from mmmtl.structures import Exhibit, MTLDataSample
@@ -140,7 +141,7 @@ class MultiTaskModel(BaseModel):
         size = tuple(inputs.shape[-2:])
         noise = self._prediction_noise(inputs, data_samples, noise)
         raw = self.decoder.predict(self.extract(inputs), noise, size)
-        return {n: F.interpolate(m.float(), size, mode='bilinear', align_corners=False) for n, m in raw.items()}
+        return {n: F.interpolate(to_float32(m), size, mode='bilinear', align_corners=False) for n, m in raw.items()}
 
     def _views(self, inputs: Tensor, samples: Sequence[MTLDataSample], noise: Any) -> dict[str, Tensor]:
         """Raw maps (V, B, C, H, W) of the V views that are averaged; one view without test-time augmentation."""

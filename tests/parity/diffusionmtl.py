@@ -12,7 +12,22 @@ from torch import Tensor
 from mmmtl.models import MultiTaskModel
 from mmmtl.models.diffusionmtl.converter import convert
 
-from .common import GRADIENT, LOSS, OUTPUT, label_of, published_form, published_task, ratio, relative
+from .common import (
+    GRADIENT,
+    LOSS,
+    OUTPUT,
+    Quantity,
+    Result,
+    at_recorded_maps,
+    classes_of,
+    judged,
+    label_of,
+    nudged,
+    published_form,
+    published_task,
+    quantity,
+    watched,
+)
 
 LOSS_WEIGHTS = {'semseg': 1.0, 'human_parts': 2.0, 'sal': 5.0, 'edge': 50.0, 'normals': 10.0, 'depth': 1.0}
 
@@ -80,106 +95,99 @@ def build(data: dict) -> tuple[MultiTaskModel, dict[str, Any]]:
     return model, tasks
 
 
-def replay(data: dict) -> list[tuple[str, float, float]]:
+def replay(data: dict) -> list[Result]:
     """``(quantity, difference, tolerance)`` of everything the run recorded."""
     model, tasks = build(data)
-    thin = data['meta'].get('stride', 1)  # small recordings keep every n-th pixel of the maps
-    dtype = getattr(torch, data['meta'].get('dtype', 'float32'))
-    model.to(dtype)
-    image = data['batch']['image'].to(dtype)
-    noise = {
-        f'{kind}.{tasks[old].name}': draw
-        for kind, draws in data['noise'].items()
-        for old, draw in draws.items()
-        if kind != 'p0'
-    }
-    results: list[tuple[str, float, float]] = []
+    start = model.state_dict()
+
+    def run(dtype: torch.dtype, seed: int | None) -> dict[str, Quantity]:
+        model.to(dtype)
+        model.load_state_dict(nudged(start, seed))
+        noise = {
+            f'{kind}.{tasks[old].name}': draw
+            for kind, draws in data['noise'].items()
+            for old, draw in draws.items()
+            if kind != 'p0'  # drawn by the published program, and used for nothing
+        }
+        batch = {k: v.to(dtype) if isinstance(v, Tensor) and k != 'task_w' else v for k, v in data['batch'].items()}
+        return {**_prediction(model, tasks, data, batch, noise), **_training(model, tasks, data, batch, noise)}
+
+    return judged(run)
+
+
+def _prediction(model: MultiTaskModel, tasks: dict, data: dict, batch: dict, noise: dict) -> dict[str, Quantity]:
+    thin, found = data['meta'].get('stride', 1), {}  # small recordings keep every n-th pixel of the maps
     model.eval()
     with torch.no_grad():
-        raw = model(image, noise=noise)
+        raw = model(batch['image'], noise=noise)
     for old, expected in data['eval']['preds'].items():
-        found = raw[tasks[old].name]
-        results.append((f'eval {old}', relative(found[..., ::thin, ::thin], expected), OUTPUT))
+        ours = raw[tasks[old].name]
+        found[f'eval {old}'] = quantity(ours[..., ::thin, ::thin], expected, OUTPUT)
         if 'post' in data['eval']:
-            post = published_form(old, tasks[old].predict(found))
-            expected_post = data['eval']['post'][old]
-            wrong = relative(post, expected_post)
-            if not post.is_floating_point():
-                wrong = (post != expected_post).double().mean().item()
-            results.append((f'eval {old}, post-processed', wrong, OUTPUT))
-    return results + _replay_training(model, tasks, data, image, noise, thin)
+            post, wanted = published_form(old, tasks[old].predict(ours)), data['eval']['post'][old]
+            if wanted.is_floating_point():
+                found[f'eval {old}, post-processed'] = quantity(post, wanted, 2 * OUTPUT)
+            else:
+                found[f'eval {old}, post-processed'] = classes_of(post, wanted, expected, OUTPUT)
+    return found
 
 
-def _replay_training(
-    model: MultiTaskModel, tasks: dict, data: dict, image: Tensor, noise: dict, thin: int
-) -> list[tuple[str, float, float]]:
-    record, given = data['train'], data['batch']['task_w'].bool()
+def _training(model: MultiTaskModel, tasks: dict, data: dict, batch: dict, noise: dict) -> dict[str, Quantity]:
+    record, given, image = data['train'], batch['task_w'].bool(), batch['image']
+    thin = data['meta'].get('stride', 1)
     index = {old: given[:, i].nonzero().flatten() for i, old in enumerate(tasks)}
     targets = {
-        tasks[old].name: (rows, label_of(tasks[old], data['batch'][old][rows].float()))
-        for old, rows in index.items()
-        if len(rows)
+        tasks[old].name: (rows, label_of(tasks[old], batch[old][rows])) for old, rows in index.items() if len(rows)
     }
-    size, results = tuple(image.shape[-2:]), []
-    kept: dict[str, dict] = {}
-    original = model.decoder.forward_train
-
-    def observed(*args, **kwargs):
-        kept['initial'], kept['final'] = original(*args, **kwargs)
-        return kept['initial'], kept['final']
-
+    finals = {o: torch.cat([record['preds'][b][o] for b in rows.tolist()]) for o, rows in index.items() if len(rows)}
+    recorded = {tasks[o].name: [x, record['inter_preds'][o][index[o]]] for o, x in finals.items()} if thin == 1 else {}
     model.train()
-    model.decoder.forward_train = observed
-    try:
+    model.zero_grad(set_to_none=True)
+    with watched(model.decoder, 'forward_train') as maps, at_recorded_maps(model.decoder.tasks, recorded):
         losses = model(image, mode='loss', targets=targets, noise=noise)
-    finally:
-        del model.decoder.forward_train
     total = sum(losses.values())
     total.backward()
+    initial, final = maps[0][1]
 
-    def upsampled(x: Tensor) -> Tensor:
-        return torch.nn.functional.interpolate(x, size, mode='bilinear', align_corners=False).detach()
+    def full(x: Tensor) -> Tensor:
+        return torch.nn.functional.interpolate(x, image.shape[-2:], mode='bilinear', align_corners=False).detach()
 
+    found = {}
     for old, task in tasks.items():
-        first = upsampled(kept['initial'][task.name])
-        difference = relative(first[..., ::thin, ::thin], record['inter_preds'][old])
-        results.append((f'train initial {old}', difference, OUTPUT))
+        first = full(initial[task.name])
+        found[f'train initial {old}'] = quantity(first[..., ::thin, ::thin], record['inter_preds'][old], OUTPUT)
         if not len(index[old]):
             continue
-        final = upsampled(kept['final'][task.name])
-        expected = torch.cat([record['preds'][b][old] for b in index[old].tolist()])
-        results.append((f'train final {old}', relative(final[..., ::thin, ::thin], expected), OUTPUT))
-        label = targets[task.name][1]
-        for prefix, logits in (('', final), ('inter_', first[index[old]])):
-            value = task.loss(logits, label, per_sample=True).sum().item() / len(image)
-            results.append((f'loss {prefix}{old}', ratio(value, record['losses'][prefix + old]), LOSS))
-    results.append(('loss total', ratio(total.item(), record['losses']['total']), LOSS))
-    return results + _gradients(model, tasks, record)
+        last, label = full(final[task.name]), targets[task.name][1]
+        found[f'train final {old}'] = quantity(last[..., ::thin, ::thin], finals[old], OUTPUT)
+        for prefix, logits in (('', last), ('inter_', first[index[old]])):
+            value = task.loss(logits, label, per_sample=True).sum() / len(image)
+            found[f'loss {prefix}{old}'] = quantity(value, record['losses'][prefix + old], LOSS)
+    found['loss total'] = quantity(total, record['losses']['total'], LOSS)
+    return {**found, **_gradients(model, tasks, record)}
 
 
-def _gradients(model: MultiTaskModel, tasks: dict, record: dict) -> list[tuple[str, float, float]]:
+def _gradients(model: MultiTaskModel, tasks: dict, record: dict) -> dict[str, Quantity]:
     names = {old: t.name for old, t in tasks.items()}
 
     def ours(key: str) -> str:
         return next(iter(convert({key: torch.zeros(())}, names)[0]))
 
     largest = max(float(v) for v in record['grad_norm'].values())
-    parameters, worst = dict(model.named_parameters()), 0.0
-    known = {ours(k) for k in record['grad_norm']}
-    if not known <= set(parameters):
-        raise ValueError('the recorded gradients are of other parameters')
-    idle = [p.grad.norm().item() for k, p in parameters.items() if k not in known and p.grad is not None]
-    squares = 0.0
-    for key, expected in record['grad_norm'].items():
-        norm = parameters[ours(key)].grad.norm().item()  # recorded in single precision, 6e-4 off for millions of values
-        squares += norm**2
-        worst = max(worst, abs(norm - float(expected)) / max(float(expected), 1e-6 * largest))
-    results = [
-        (f'gradient norms of {len(record["grad_norm"])} parameters, worst', worst, GRADIENT),
-        ('gradients of what no label reaches', max(idle, default=0.0), 0.0),
-        ('gradient norm, total', ratio(math.sqrt(squares), record['total_grad_norm']), GRADIENT),
-    ]
+    gradients = {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
+    known = {ours(k): torch.tensor(v, dtype=torch.float64) for k, v in record['grad_norm'].items()}
+    if not known.keys() <= gradients.keys():
+        raise ValueError(f'the recorded gradients are of other parameters: {sorted(known.keys() - gradients)[:5]}')
+    unreached = [g.double().norm() for k, g in gradients.items() if k not in known]
+    zero = torch.zeros((), dtype=torch.float64)
+    found = {'gradients of what no label reaches': Quantity(max(unreached, default=zero), zero, 0.0)}
+    squares = zero
+    for key, expected in known.items():
+        norm = gradients[key].double().norm()
+        squares = squares + norm.square()
+        found[f'gradient norm of {key}'] = quantity(norm, expected, GRADIENT, 1e-6 * largest)
+    found['gradient norm, total'] = quantity(squares.sqrt(), record['total_grad_norm'], GRADIENT)
     state = model.state_dict()
     for key, expected in record['bn_after'].items():
-        results.append((f'after the step: {key}', relative(state[ours(key)], expected), OUTPUT))
-    return results
+        found[f'after the step: {key}'] = quantity(state[ours(key)].clone(), expected, OUTPUT)
+    return found

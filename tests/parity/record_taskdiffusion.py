@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from benchmarks.reference.taskdiffusion import DISCRETE, ReferenceTaskDiffusion, Setting, randomize  # noqa: E402
+from tests.parity.common import cast  # noqa: E402
 
 PASCAL = {'semseg': 5, 'human_parts': 7, 'sal': 2, 'normals': 3, 'edge': 1}
 NYUD = {'semseg': 6, 'depth': 1, 'normals': 3, 'edge': 1}
@@ -116,7 +117,8 @@ def record(setting: Setting, seed: int = 0, thin: int = 1) -> dict:
     """One prediction and one training step of the reference; large maps keep every ``thin``-th pixel."""
     model = ReferenceTaskDiffusion(setting)
     randomize(model, seed)
-    image, targets = random_batch(setting, seed)
+    model.double()  # the same numbers on every processor
+    image, targets = cast(random_batch(setting, seed), torch.float64)
     data: dict[str, Any] = dict(
         cfg=config_of(setting),
         state_seed=seed,

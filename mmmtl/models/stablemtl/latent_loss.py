@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmmtl.ops.precision import to_float32
+
 
 def latent_valid(valid: Tensor, factor: int) -> Tensor:
     """Valid cells of the latent grid: those all of whose pixels are valid.
@@ -26,5 +28,5 @@ def masked_mse(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         pred, target: (n, C, h, w).
         valid: Boolean (n, 1, h, w).
     """
-    error = (pred.float() - target.float()).square().mean(1, keepdim=True)
+    error = (to_float32(pred) - to_float32(target)).square().mean(1, keepdim=True)
     return (error * valid).sum() / valid.sum().clamp_min(1)

@@ -59,7 +59,7 @@ class CrossTaskLabelEncoder(BaseModule):
         table = self.tables[name]
         if isinstance(table, nn.Embedding):
             return table(code).permute(0, 3, 1, 2)
-        known = conv1x1(as_channels_last(code), table.weight, table.bias)
+        known = conv1x1(as_channels_last(code.to(table.weight.dtype)), table.weight, table.bias)
         return (
             known
             if unknown is None
