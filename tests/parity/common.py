@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -30,6 +31,14 @@ CAP = 4e-4
 """No bound of a quantity exceeds it, so that an error of 1e-3 of a tensor's scale is seen everywhere."""
 ROUNDING, NUDGES = 2.4e-7, 3
 """Relative change of every weight, a few of the last binary digits in single precision; how often it is tried."""
+
+
+class CannotReplay(Exception):
+    """A file that holds no recording, one of a method that is not here, or one whose sibling is missing."""
+
+
+class UnknownMethod(CannotReplay):
+    """A recording that no method here recognises."""
 
 
 class Quantity(NamedTuple):
@@ -61,6 +70,11 @@ def relative(found: Tensor, expected: Tensor, floor: float = 1e-30) -> float:
         return 0.0
     difference = (found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(floor)
     return math.inf if torch.isnan(difference) else difference.item()
+
+
+def ratio(found: Any, expected: Any) -> float:
+    """Relative difference of two numbers."""
+    return abs(float(found) - float(expected)) / max(abs(float(expected)), 1e-12)
 
 
 def compared(quantities: Mapping[str, Quantity]) -> list[Result]:
@@ -175,6 +189,23 @@ def _taken_at(loss: Callable, maps: list[Tensor]) -> Callable:
         return loss(logits + (maps.pop(0).to(logits) - logits).detach(), *args, **kwargs)
 
     return call
+
+
+def read_recording(path: Path) -> dict:
+    """The recording in a file.
+
+    Raises:
+        CannotReplay: There is no such file, or it holds no recording.
+    """
+    if not path.is_file():
+        raise CannotReplay('no such file')
+    try:
+        data = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise CannotReplay(f'not a recording that can be read: {str(error).splitlines()[0]}') from error
+    if not isinstance(data, dict):
+        raise CannotReplay(f'not a recording: it holds a {type(data).__name__}')
+    return data
 
 
 def published_class(published: str) -> tuple[str, Any]:

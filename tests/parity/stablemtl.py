@@ -18,6 +18,8 @@ from mmmtl.models.stablemtl.converter import convert
 from mmmtl.models.stablemtl.unet import inflate_input
 from mmmtl.registry import TASKS
 
+from .common import CannotReplay, read_recording
+
 Row = tuple[str, float, float]
 NETWORK, FEATURE, DECODER, NORMALS, LATENT = 5e-6, 5e-6, 5e-5, 1e-4, 1e-6
 HALF = 1e-3
@@ -56,8 +58,15 @@ def replay(data: dict, path: str | Path) -> list[Row]:
 
 
 def beside(folder: Path, name: str) -> dict:
-    """Another recorded file of the same folder."""
-    return torch.load(folder / f'stablemtl_{name}.pt', weights_only=True)
+    """Another recorded file of the same folder.
+
+    Raises:
+        CannotReplay: It is not there.
+    """
+    path = folder / f'stablemtl_{name}.pt'
+    if not path.is_file():
+        raise CannotReplay(f'builds on {path.name}, which is not beside it')
+    return read_recording(path)
 
 
 def task_config(published: str, palette: Any = None) -> tuple[str, dict]:

@@ -84,25 +84,11 @@ def test_replay_notices_another_noise():
 
 
 @pytest.mark.slow
+@pytest.mark.numerics
 @pytest.mark.parametrize('variant', ['feature', 'prediction'])
 def test_recordings_of_the_published_program(shared_dir, variant):
     data = torch.load(shared_dir / 'golden' / f'diffusionmtl_{variant}_full.pt', weights_only=True)
     assert not failures(diffusionmtl.replay(data))
-
-
-def test_losses_of_the_published_program(shared_dir):
-    """Values and gradients of every task's loss on both samples together."""
-    data = torch.load(shared_dir / 'golden' / 'diffusionmtl_losses.pt', weights_only=True)
-    assert {'semseg', 'human_parts', 'sal', 'edge', 'normals', 'depth'} <= set(data)
-    for published, case in data.items():
-        if not isinstance(case, dict) or 'x' not in case:
-            continue
-        task = diffusionmtl.task_of(published, case['x'].shape[1])
-        x = case['x'].clone().requires_grad_()
-        loss = task.loss(x, diffusionmtl.label_of(task, case['y']))
-        loss.backward()
-        assert loss.item() == pytest.approx(float(case['loss']), rel=1e-6), published
-        torch.testing.assert_close(x.grad, case['grad'], rtol=1e-4, atol=1e-7 * case['grad'].abs().max().item())
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------------------
