@@ -25,6 +25,10 @@ class StorageError(UserError, OSError):
     """A file that cannot be written, on a full disk for example."""
 
 
+class NotFoundError(FileError, FileNotFoundError):
+    """A file or folder that is not there."""
+
+
 class LabelError(UserError, ValueError):
     """A label map that is not what its task declares."""
 

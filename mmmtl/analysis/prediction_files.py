@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmmtl.datasets.io.label_files import read_flo, read_map, read_npy
+from mmmtl.datasets.io.arrays import read_flo, read_npy
+from mmmtl.datasets.io.pictures import read_map
 from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.tasks import Task
 from mmmtl.utils.files import safe_name

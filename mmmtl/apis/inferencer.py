@@ -15,6 +15,7 @@ from mmengine.config import Config
 from torch import nn
 from tqdm import tqdm
 
+from mmmtl.datasets.transforms.base import new_results
 from mmmtl.errors import ConfigError
 from mmmtl.ops.inference import optimize_for_inference, restore
 from mmmtl.registry import TRANSFORMS
@@ -142,24 +143,8 @@ class Inferencer:
 
     def preprocess(self, item: ImageInput, images: Sequence[np.ndarray]) -> dict[str, Any]:
         """Images → what the model's ``test_step`` takes for one sample, by the config's test pipeline."""
-        size = images[0].shape[:2]
-        results: dict[str, Any] = dict(
-            img=images[0],
-            gt={},
-            peek={},
-            tasks=self.tasks,
-            rng=random.Random(0),
-            sample_id=item.sample_id,
-            img_path=item.path,
-            ori_shape=size,
-            img_shape=size,
-            padding=(0, 0, 0, 0),
-            scale_factor=(1.0, 1.0),
-            flip=False,
-            test_mode=True,
-        )
-        if len(images) > 1:
-            results['img_next'] = images[1]
+        info = dict(sample_id=item.sample_id, img_path=item.path, rng=random.Random(0))
+        results = new_results(images, self.tasks, info, test_mode=True)
         for step in self.steps:
             limit = fixed_size(step)
             if limit is not None and any(a > b for a, b in zip(results['img'].shape[:2], limit)):

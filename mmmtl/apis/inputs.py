@@ -12,7 +12,7 @@ from typing import Any, Union
 import numpy as np
 from PIL import Image, ImageOps
 
-from mmmtl.datasets.io.label_files import read_image
+from mmmtl.datasets.io.pictures import read_image
 from mmmtl.errors import InputError, suggest
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -41,7 +41,7 @@ class ImageInput:
         """The frames as uint8 RGB (H, W, 3).
 
         Raises:
-            mmmtl.datasets.io.label_files.FileError: A file that is missing or no image.
+            FileError: A file that is missing or no image.
             InputError: An array that is no image, or frames of different sizes.
         """
         images = [check_array(f, self.sample_id) if isinstance(f, np.ndarray) else read_upright(f) for f in self.frames]

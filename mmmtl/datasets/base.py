@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,14 +11,16 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 
-from mmmtl.datasets.io.label_files import read_image
-from mmmtl.errors import ConfigError, LabelError, suggest
+from mmmtl.datasets.io.pictures import exif_orientation, read_image
+from mmmtl.errors import ConfigError, FileError, LabelError, NotFoundError, suggest
 from mmmtl.registry import LABEL_SAMPLERS, TRANSFORMS
-from mmmtl.tasks import Task, build_tasks
+from mmmtl.tasks import IGNORE, Task, build_tasks
 from mmmtl.utils.seeding import stable_hash
 
 from .label_samplers import LabelSampler, save_label_map
+from .transforms.base import new_results
 
 
 class MTLDataset(BaseDataset):
@@ -45,9 +48,9 @@ class MTLDataset(BaseDataset):
         seed: Seed of the augmentation.
         allow_unlabelled: Tasks that may have no label in the whole dataset (or True for any); else that is an
             error.
-        peek: Tasks whose hidden label the random crop may still look at, as in the recipe released with
-            DiffusionMTL, where the crop is chosen by the segmentation of images that have none. A leak: for
-            reproducing that recipe only.
+        leak_labels_to_crop: Tasks whose hidden label the random crop may still look at, as in the recipe released
+            with DiffusionMTL, where the crop is chosen by the segmentation of images that have none. For reproducing
+            that recipe only.
         label_map_out: Write the labels that were chosen to this JSON or CSV file.
         drop_unlabelled: Leave samples out that the label sampler gives no label (a single-task network on a partially
             labelled set).
@@ -65,7 +68,7 @@ class MTLDataset(BaseDataset):
         test_mode: bool = False,
         seed: int = 0,
         allow_unlabelled: bool | Sequence[str] = False,
-        peek: Sequence[str] = (),
+        leak_labels_to_crop: Sequence[str] = (),
         label_map_out: str | None = None,
         drop_unlabelled: bool = False,
         indices: int | Sequence[int] | None = None,
@@ -76,10 +79,14 @@ class MTLDataset(BaseDataset):
         self.split, self.seed = split, int(seed)
         self.allow_unlabelled = allow_unlabelled
         self.label_map_out, self.drop_unlabelled = label_map_out, drop_unlabelled
-        self.peek = tuple(peek)
-        for task in self.peek:
+        self.leak_labels_to_crop = tuple(leak_labels_to_crop)
+        self.remarks: list[str] = []
+        self.id_prefix = ''
+        for task in self.leak_labels_to_crop:
             if task not in self.tasks:
-                raise ConfigError(f"peek: '{task}' is not a task of this dataset.{suggest(task, self.tasks)}")
+                raise ConfigError(
+                    f"leak_labels_to_crop: '{task}' is not a task of this dataset.{suggest(task, self.tasks)}"
+                )
         sampler = label_sampler if label_sampler is not None else dict(type='FullLabels')
         self.label_sampler = sampler if isinstance(sampler, LabelSampler) else LABEL_SAMPLERS.build(sampler)
         self.labels: dict[str, tuple[str, ...]] = {}
@@ -144,16 +151,19 @@ class MTLDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         samples = self.list_samples()
         if not samples:
-            raise FileNotFoundError(
-                f"{type(self).__name__}: no samples in split '{self.split}' under {self.data_root!r}"
-            )
+            raise NotFoundError(f"{type(self).__name__}: no samples in split '{self.split}' under {self.data_root!r}")
         counts = Counter(info['sample_id'] for info in samples)
         twice = next((i for i, n in counts.items() if n > 1), None)
         if twice is not None:
-            raise ValueError(
+            raise ConfigError(
                 f"{type(self).__name__}: sample id '{twice}' occurs {counts[twice]} times; ids must be unique"
             )
+        for i in counts:
+            if i.startswith('/') or '..' in i.split('/') or '\0' in i:
+                raise ConfigError(f"{type(self).__name__}: sample id '{i}' leads out of {self.data_root!r}")
         self.labels = self._assign(samples)
+        for remark in self.remarks:
+            print_log(f"{type(self).__name__} '{self.split}': {remark}", logger='current', level=logging.WARNING)
         return [s for s in samples if self.labels[s['sample_id']]] if self.drop_unlabelled else samples
 
     def _assign(self, samples: list[dict]) -> dict[str, tuple[str, ...]]:
@@ -207,9 +217,14 @@ class MTLDataset(BaseDataset):
         task.check_label(label, where)
         size = info.get('img_size', label.shape[-2:])
         if label.shape[-2:] != size:
+            turn = exif_orientation(info['img_path']) if 'img_path' in info else 1
+            turned = (
+                f'; the photograph is turned by its EXIF orientation {turn}: turn the label likewise, or say '
+                'upright=False (FolderDataset) if it is drawn on the stored pixels'
+            )
             raise LabelError(
                 f"{where}: task '{name}' expects the size of its image, {size[0]}x{size[1]} (height x width), "
-                f'found {label.shape[-2]}x{label.shape[-1]}'
+                f'found {label.shape[-2]}x{label.shape[-1]}{turned if turn != 1 else ""}'
             )
         return label
 
@@ -220,38 +235,36 @@ class MTLDataset(BaseDataset):
         """
         info = self.get_data_info(index)
         visible = self.labels[info['sample_id']] if names is None else tuple(names)
-        results: dict[str, Any] = {k: v for k, v in info.items() if k not in ('available',)}
-        results['img'] = self.load_image(info)
-        size = info['img_size'] = results['img'].shape[:2]
+        images = [self.load_image(info)]
+        size = info['img_size'] = images[0].shape[:2]
         if any(self.tasks[name].frames > 1 for name in (self.tasks if names is None else visible)):
-            results['img_next'] = self.load_next_image(info)
-            if results['img_next'].shape[:2] != size:
-                raise ValueError(
-                    f"sample '{info['sample_id']}': the frames differ in size: {size} and "
-                    f'{results["img_next"].shape[:2]}'
+            images.append(self.load_next_image(info))
+            if images[1].shape[:2] != size:
+                raise FileError(
+                    f"sample '{info['sample_id']}': the frames differ in size: {size} and {images[1].shape[:2]}"
                 )
         labels = {n: self.load_label(info, n) for n in visible}
-        results['gt'] = {n: label for n, label in labels.items() if label is not None}
-        hidden = [n for n in self.peek if n not in visible] if names is None and not self.test_mode else []
-        results['peek'] = {n: label for n in hidden if (label := self.load_label(info, n)) is not None}
-        results.update(
-            tasks=self.tasks,
-            ori_shape=size,
-            img_shape=size,
-            padding=(0, 0, 0, 0),
-            scale_factor=(1.0, 1.0),
-            flip=False,
-            test_mode=self.test_mode,
-        )
-        return results
+        hidden = () if names is not None or self.test_mode else set(self.leak_labels_to_crop) - set(visible)
+        leaked = {n: self.load_label(info, n) for n in sorted(hidden)}
+        kept = {k: v for k, v in info.items() if k != 'available'}
+        kept['sample_id'] = self.id_prefix + info['sample_id']
+        return new_results(images, self.tasks, kept, labels, leaked, self.test_mode)
 
     def prepare_data(self, idx: int) -> Any:
         # an index that names tasks (TaskIndex) wants their labels only
         results = self.load_sample(int(idx), getattr(idx, 'tasks', None))
         draw = 0 if self.test_mode else getattr(idx, 'draw', None)
         draw = random.getrandbits(62) if draw is None else draw
-        results['rng'] = random.Random(stable_hash(self.seed, results['sample_id'], draw))
+        seed = stable_hash(self.seed, results['sample_id'][len(self.id_prefix) :], draw)
+        results['rng'] = random.Random(seed)
         return self.pipeline(results)
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Classes that occur in a sample's first visible label of classes, for mmengine's ``ClassBalancedDataset``."""
+        info = self.get_data_info(idx)
+        name = next((n for n in self.labels[info['sample_id']] if self.tasks[n].categorical), None)
+        label = None if name is None else self.load_label(info, name)
+        return [] if label is None else [c for c in np.unique(label).tolist() if c != IGNORE]
 
     def __getitem__(self, idx: int) -> Any:
         # a bad file stops the run with its name: another sample in its place would hide it

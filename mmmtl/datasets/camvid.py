@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmmtl.datasets.io.derived import boundary_of_classes
-from mmmtl.datasets.io.label_files import read_map
+from mmmtl.datasets.io.pictures import read_map
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE

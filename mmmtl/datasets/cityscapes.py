@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.label_files import read_map
+from mmmtl.datasets.io.pictures import read_map
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 

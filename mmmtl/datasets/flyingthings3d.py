@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmmtl.datasets.io.coded_files import decode_flow, read_colour16
+from mmmtl.datasets.io.arrays import decode_flow, read_npy
 from mmmtl.datasets.io.derived import mask_invalid
-from mmmtl.datasets.io.label_files import read_image, read_npy
+from mmmtl.datasets.io.pictures import read_image, read_picture
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
@@ -109,7 +109,7 @@ class FlyingThings3D(ListedDataset):
         return self._picture(info['next_path'])
 
     def load_optical_flow(self, info: dict) -> np.ndarray:
-        flow, known = decode_flow(read_colour16(info['paths']['optical_flow']))
+        flow, known = decode_flow(read_picture(info['paths']['optical_flow'], np.uint16))
         return self._cropped(mask_invalid(flow, ~known))
 
     def load_scene_flow(self, info: dict) -> np.ndarray:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.coded_files import luminance
-from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
-from mmmtl.datasets.io.label_files import read_map, read_npy, read_picture
+from mmmtl.datasets.io.arrays import read_npy
+from mmmtl.datasets.io.derived import luminance, mask_invalid, unit_or_unknown
+from mmmtl.datasets.io.pictures import read_map, read_picture
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 

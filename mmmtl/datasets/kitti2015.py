@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.coded_files import decode_flow, read_colour16
+from mmmtl.datasets.io.arrays import decode_flow
 from mmmtl.datasets.io.derived import mask_invalid
-from mmmtl.datasets.io.label_files import read_image, read_map
+from mmmtl.datasets.io.pictures import read_image, read_map, read_picture
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
@@ -116,13 +116,13 @@ class KITTI2015(ListedDataset):
         return self._picture(info['next_path'])
 
     def load_optical_flow(self, info: dict) -> np.ndarray:
-        flow, known = decode_flow(read_colour16(info['flow_occ']))
+        flow, known = decode_flow(read_picture(info['flow_occ'], np.uint16))
         if self.upstream:
             known = known & (self._disparity(info, 0) > 0) & (self._disparity(info, 1) > 0)
         return self._cropped(mask_invalid(flow, ~known))
 
     def load_scene_flow(self, info: dict) -> np.ndarray:
-        flow, known = decode_flow(read_colour16(info['flow_occ']))
+        flow, known = decode_flow(read_picture(info['flow_occ'], np.uint16))
         before, after = self._disparity(info, 0), self._disparity(info, 1)
         camera = read_camera(info['calibration'])
         moved = points_of_disparity(after, camera, flow) - points_of_disparity(before, camera)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.io.derived import mask_invalid
-from mmmtl.datasets.io.label_files import read_image, read_map
+from mmmtl.datasets.io.pictures import read_image, read_map
 from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.registry import DATASETS
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmmtl.datasets.io.files import read_id_list
+from mmmtl.datasets.io.folders import read_id_list
 from mmmtl.errors import FileError
 
 from .base import MTLDataset

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.coded_files import luminance
-from mmmtl.datasets.io.derived import mask_invalid
-from mmmtl.datasets.io.label_files import read_picture
+from mmmtl.datasets.io.derived import luminance, mask_invalid
+from mmmtl.datasets.io.pictures import read_picture
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 

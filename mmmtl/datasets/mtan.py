@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.arrays import read_npy
 from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
-from mmmtl.datasets.io.label_files import read_npy
 from mmmtl.errors import ConfigError, FileError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mmmtl.datasets.io.arrays import read_npy
 from mmmtl.datasets.io.derived import decode_normals, mask_invalid
-from mmmtl.datasets.io.files import read_id_list
-from mmmtl.datasets.io.label_files import read_map, read_npy, read_picture
+from mmmtl.datasets.io.folders import read_id_list
+from mmmtl.datasets.io.pictures import read_map, read_picture
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 
 from mmmtl.datasets.io.derived import boundary_of_classes, decode_normals, mask_invalid, unit_or_unknown
-from mmmtl.datasets.io.files import read_id_list
+from mmmtl.datasets.io.folders import read_id_list
 from mmmtl.datasets.io.label_cache import LabelCache
-from mmmtl.datasets.io.label_files import read_map, read_mat, read_picture
+from mmmtl.datasets.io.matlab import read_mat
+from mmmtl.datasets.io.pictures import read_map, read_picture
 from mmmtl.errors import ConfigError, FileError
 from mmmtl.evaluation.functional.boundary.labels import segmentation_boundary
 from mmmtl.evaluation.functional.boundary.thinning import thin

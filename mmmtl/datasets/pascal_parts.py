@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.label_files import read_mat
+from mmmtl.datasets.io.matlab import read_mat
 from mmmtl.errors import FileError
 from mmmtl.utils.files import read_json, write_atomically
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.coded_files import read_colour16
+from mmmtl.datasets.io.arrays import read_npy
 from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
-from mmmtl.datasets.io.label_files import read_map, read_npy, read_picture
+from mmmtl.datasets.io.pictures import read_map, read_picture
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
@@ -145,9 +145,9 @@ class VKITTI2(ListedDataset):
         return colours_to_classes(read_picture(info['paths']['semseg']))
 
     def load_optical_flow(self, info: dict) -> np.ndarray:
-        flow, known = decode_optical_flow(read_colour16(info['paths']['optical_flow']))
+        flow, known = decode_optical_flow(read_picture(info['paths']['optical_flow'], np.uint16))
         return mask_invalid(flow, ~known)
 
     def load_scene_flow(self, info: dict) -> np.ndarray:
-        moved = decode_scene_flow(read_colour16(info['paths']['scene_flow']))
-        return mask_invalid(moved, read_colour16(info['paths']['optical_flow'])[..., 2] == 0)
+        moved = decode_scene_flow(read_picture(info['paths']['scene_flow'], np.uint16))
+        return mask_invalid(moved, read_picture(info['paths']['optical_flow'], np.uint16)[..., 2] == 0)

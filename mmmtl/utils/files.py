@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -159,5 +160,13 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> str:
 
 
 def safe_name(sample_id: str) -> str:
-    """``sample_id`` as a file name: separators and other special characters percent-encoded, so that no two collide."""
-    return quote(str(sample_id), safe=" ()[]+,=@!'&;#$")
+    """``sample_id`` as a file name: separators and other special characters percent-encoded, so that no two collide.
+
+    A leading dot is encoded too: no name hides its file or leads out of its folder. A name beyond 180 bytes, which a file
+    system may refuse, keeps its beginning and ends in a hash.
+    """
+    name = quote(str(sample_id), safe=" ()[]+,=@!'&;#$")
+    name = '%2E' + name[1:] if name.startswith('.') else name or '%'
+    if len(name) > 180:
+        name = name[:150] + '~' + hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
+    return name

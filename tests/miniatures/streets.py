@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mmmtl.datasets.diorama.render import render
-from mmmtl.datasets.io.coded_files import encode_flow, png_bytes
+from mmmtl.datasets.io.arrays import encode_flow
+from mmmtl.utils.files import write_png
 
 from .scenes import save_picture
 
@@ -36,7 +37,7 @@ def pair(number: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
 def save_png(path: Path, picture: np.ndarray) -> None:
     """A picture of 8 or 16 bits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png_bytes(picture))
+    write_png(str(path), picture)
 
 
 def holes(size: tuple[int, int], step: int = 7) -> np.ndarray:

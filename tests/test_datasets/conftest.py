@@ -97,7 +97,7 @@ def make_results(tasks):
         results = dict(
             img=rng.integers(0, 256, (*size, 3), np.uint8),
             gt={n: random_label(t, size, rng, known) for n, t in chosen.items()},
-            peek={},
+            leaked={},
             tasks=chosen,
             rng=random.Random(seed),
             sample_id=f'made {seed}',

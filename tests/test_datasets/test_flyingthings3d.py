@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets.flyingthings3d import FlyingThings3D, scatter
-from mmmtl.datasets.io.coded_files import decode_flow, encode_flow, read_pfm
-from mmmtl.datasets.io.label_files import read_flo
+from mmmtl.datasets.io.arrays import decode_flow, encode_flow, read_flo, read_pfm
 from mmmtl.datasets.preparation.flyingthings3d import prepare_flyingthings3d, scene_flow_of_disparity
 from mmmtl.errors import FileError
 from tests.miniatures.flyingthings3d import save_flo, write_flyingthings3d

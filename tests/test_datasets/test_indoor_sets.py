@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets.diode import DIODE
+from mmmtl.datasets.io.exr import read_exr
 from mmmtl.datasets.mid import MIDIntrinsics
-from mmmtl.datasets.preparation.exr import read_exr
 from mmmtl.datasets.preparation.mid import prepare_mid
 from mmmtl.errors import FileError, LabelError
 from tests.miniatures.indoors import save_exr, write_diode, write_mid

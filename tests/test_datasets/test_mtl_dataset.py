@@ -154,19 +154,19 @@ def test_configuration_mistakes(memory):
         memory(TASKS, pipeline=[dict(type='RandomScael')])
     with pytest.raises(ConfigError, match="RandomFlip: unknown argument 'probb'.*Did you mean 'prob'"):
         memory(TASKS, pipeline=[dict(type='RandomFlip', probb=1)])
-    with pytest.raises(ConfigError, match="peek: 'semsegg' is not a task"):
-        memory(TASKS, peek=('semsegg',))
+    with pytest.raises(ConfigError, match="leak_labels_to_crop: 'semsegg' is not a task"):
+        memory(TASKS, leak_labels_to_crop=('semsegg',))
 
 
-def test_peek_serves_the_crop_alone(memory):
+def test_leaked_labels_serve_the_crop_alone(memory):
     """The parity switch loads the hidden segmentation, lets the crop look at it, and does not hand it out."""
-    data = memory(TASKS, label_sampler=dict(type='OneLabel'), peek=('semseg',), pipeline=PIPELINE)
+    data = memory(TASKS, label_sampler=dict(type='OneLabel'), leak_labels_to_crop=('semseg',), pipeline=PIPELINE)
     hidden = next(k for k in range(8) if data.labels[f'scene {k}'] == ('depth',))
     sample = data[hidden]['data_samples']
     assert data.opened == [(f'scene {hidden}', 'depth'), (f'scene {hidden}', 'semseg')]
     assert set(sample.gt.keys()) == {'depth'} == set(sample.metainfo['labeled_tasks'])
 
 
-def test_test_mode_never_peeks(memory):
-    data = memory(TASKS, label_sampler=dict(type='OneLabel'), peek=('semseg',), test_mode=True)
-    assert data[0]['peek'] == {} and len(data.opened) == 1
+def test_test_mode_never_leaks(memory):
+    data = memory(TASKS, label_sampler=dict(type='OneLabel'), leak_labels_to_crop=('semseg',), test_mode=True)
+    assert data[0]['leaked'] == {} and len(data.opened) == 1

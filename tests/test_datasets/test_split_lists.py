@@ -46,16 +46,16 @@ def test_vkitti2(tmp_path):
 def test_hypersim(tmp_path):
     pytest.importorskip('h5py')
     from mmmtl.datasets import Hypersim
-    from mmmtl.datasets.io.coded_files import png_bytes
-    from mmmtl.datasets.io.label_files import read_map
+    from mmmtl.datasets.io.pictures import read_map
     from mmmtl.datasets.preparation.hypersim import prepare_hypersim
+    from mmmtl.utils.files import write_png
     from tests.miniatures.hypersim import write_hypersim
 
     write_hypersim(tmp_path / 'raw')
     prepare_hypersim(tmp_path / 'raw', tmp_path, progress=False)
     root, lists = tmp_path / 'train', tmp_path / 'lists'
     filled = root / 'ai_001_002/depth_plane_cam_00_fr0001.png'
-    filled.write_bytes(png_bytes(read_map(filled).clip(1)))
+    write_png(str(filled), read_map(filled).clip(1))
     assert write_split_lists('hypersim', root, lists) == dict(
         filename_list_train_normal=2, filename_list_train_no_nandepth=1
     )

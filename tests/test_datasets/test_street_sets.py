@@ -44,7 +44,7 @@ def test_cityscapes_from_a_list(tmp_path):
 
 def test_cityscapes_real_label(shared_dir):
     """A photograph of Frankfurt as OpenMMLab tests with it; the train ids beside it are a second derivation."""
-    from mmmtl.datasets.io.label_files import read_map
+    from mmmtl.datasets.io.pictures import read_map
 
     root = shared_dir / 'data/mmseg_pseudo/tests/data/pseudo_cityscapes_dataset'
     if not root.is_dir():

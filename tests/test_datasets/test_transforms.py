@@ -71,8 +71,8 @@ def test_normals_stay_unit_and_unknown_never_becomes_known(make_results, seed):
     run(results, *steps)
     # the same draws once more, on the masks
     again = make_results(seed=seed, pair=False)
-    peek = {'semseg': again['gt']['semseg']}
-    shadow = dict(again, rng=state, img=np.zeros((40, 50, 3), np.uint8), gt={}, peek=peek)
+    leaked = {'semseg': again['gt']['semseg']}
+    shadow = dict(again, rng=state, img=np.zeros((40, 50, 3), np.uint8), gt={}, leaked=leaked)
     run(shadow, steps[0])
     height, width = shadow['img'].shape[:2]
     small = {n: cv2.resize(m, (width, height), interpolation=cv2.INTER_NEAREST) for n, m in masks.items()}
@@ -81,7 +81,7 @@ def test_normals_stay_unit_and_unknown_never_becomes_known(make_results, seed):
     for k in range(0, stack.shape[-1], 3):
         part = stack[..., k : k + 3]
         part = np.pad(part, ((0, 0), (0, 0), (0, 3 - part.shape[-1])))
-        once = dict(shadow, img=part, rng=copy.deepcopy(shadow['rng']), peek=dict(shadow['peek']), padding=(0,) * 4)
+        once = dict(shadow, img=part, rng=copy.deepcopy(shadow['rng']), leaked=dict(shadow['leaked']), padding=(0,) * 4)
         planes.append(run(once, *steps[1:])['img'])
     known = np.concatenate(planes, -1)
     for k, name in enumerate(small):
@@ -144,7 +144,7 @@ def test_crop_is_redrawn_by_a_visible_label_only(make_results):
     run(hidden, crop)
     assert hidden['rng'].drawn == 2
     leaky = make_results(names=('semseg', 'depth'))
-    leaky['peek'] = {'semseg': np.full((40, 50), 3)}
+    leaky['leaked'] = {'semseg': np.full((40, 50), 3)}
     leaky['gt'] = {}
     leaky['rng'] = Counting(1)
     run(leaky, crop)

@@ -41,8 +41,8 @@ class Diorama(MTLDataset):
         frames: 1 or 2 frames a scene; default: what the tasks need.
         cache_dir: Keep rendered scenes in this folder, one file each, and read them from there. A scene of 128 x 128
             pixels renders in about 10 ms and takes 0.9 MB, so this pays for large pictures only.
-        pipeline, label_sampler, test_mode, allow_unlabelled, peek, label_map_out, drop_unlabelled, indices, metainfo,
-            lazy_init: See :class:`MTLDataset`.
+        pipeline, label_sampler, test_mode, allow_unlabelled, leak_labels_to_crop, label_map_out, drop_unlabelled,
+            indices, metainfo, lazy_init: See :class:`MTLDataset`.
     """
 
     METAINFO = dict(
@@ -73,7 +73,7 @@ class Diorama(MTLDataset):
         label_sampler: dict | LabelSampler | None = None,
         test_mode: bool = False,
         allow_unlabelled: bool | Sequence[str] = False,
-        peek: Sequence[str] = (),
+        leak_labels_to_crop: Sequence[str] = (),
         label_map_out: str | None = None,
         drop_unlabelled: bool = False,
         indices: int | Sequence[int] | None = None,
@@ -100,7 +100,7 @@ class Diorama(MTLDataset):
             label_sampler=label_sampler,
             test_mode=test_mode,
             allow_unlabelled=allow_unlabelled,
-            peek=peek,
+            leak_labels_to_crop=leak_labels_to_crop,
             label_map_out=label_map_out,
             drop_unlabelled=drop_unlabelled,
             indices=indices,

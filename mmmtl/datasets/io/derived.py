@@ -55,3 +55,8 @@ def unit_or_unknown(vectors: np.ndarray, tolerance: float = 0.02) -> np.ndarray:
 def mask_invalid(values: np.ndarray, invalid: np.ndarray) -> np.ndarray:
     """float32 (C, H, W) with NaN in all channels where ``invalid`` (H, W)."""
     return np.where(invalid[None], np.float32(np.nan), np.asarray(values, np.float32))
+
+
+def luminance(rgb: np.ndarray) -> np.ndarray:
+    """Grey value of RGB (..., 3) by the CCIR 601 weights 0.3, 0.59, 0.11 as Hypersim's tools round them."""
+    return rgb[..., 0] * 0.3 + rgb[..., 1] * 0.59 + rgb[..., 2] * 0.11

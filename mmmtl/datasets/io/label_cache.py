@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import warnings
 import zlib
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmmtl.utils.files import write_atomically
+from mmmtl.utils.files import safe_name, write_atomically
+
+from .guard import check_size
 
 MAGIC = b'mmmtl label cache 1\n'
 
@@ -54,7 +57,7 @@ class LabelCache:
 
     def path(self, recipe: str, sample_id: str) -> Path | None:
         """File of an entry."""
-        return None if self.folder is None else self.folder / recipe.split(' ')[0] / f'{sample_id}.map'
+        return None if self.folder is None else self.folder / recipe.split(' ')[0] / f'{safe_name(sample_id)}.map'
 
     def get(self, recipe: str, sample_id: str, sources: Sequence[str], compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The entry, from disk if it is there and right, else computed and stored.
@@ -124,6 +127,8 @@ def _read(path: Path, made_of: str) -> np.ndarray | None:
         head = json.loads(line)
         if head['made_of'] != made_of or head['payload'] != hashlib.blake2b(payload, digest_size=16).hexdigest():
             return None
-        return np.frombuffer(zlib.decompress(payload), np.uint8).reshape(head['shape'])
-    except (ValueError, KeyError, TypeError, zlib.error):
+        size = math.prod(head['shape'])
+        check_size(path, [size])
+        return np.frombuffer(zlib.decompressobj().decompress(payload, size + 1), np.uint8).reshape(head['shape'])
+    except (ValueError, KeyError, TypeError, RecursionError, zlib.error):
         return None

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.coded_files import encode_flow, read_pfm
-from mmmtl.datasets.io.label_files import read_flo
+from mmmtl.datasets.io.arrays import encode_flow, read_flo, read_pfm
 from mmmtl.errors import FileError
-from mmmtl.utils.files import write_atomically
+from mmmtl.utils.files import write_atomically, write_npy, write_png
 
-from .jobs import Job, convert, save_array, save_png
+from .jobs import Job, convert
 
 CAMERA = (1050.0, 479.5, 269.5)
 BASELINE = 1.0
@@ -74,8 +73,8 @@ def _frame(outputs: dict[str, Path], source: str, number: str, camera: tuple[flo
     with np.errstate(invalid='ignore'):
         slow = (np.abs(flow) < 500).all(-1)  # the code ends at 512 pixels; False for NaN
     write_atomically(outputs['points'], lambda file: np.savez(file, pc1=points))
-    save_array(outputs['motion'], motion)
-    save_png(outputs['flow'], encode_flow(np.nan_to_num(flow).transpose(2, 0, 1), slow))
+    write_npy(outputs['motion'], motion)
+    write_png(outputs['flow'], encode_flow(np.nan_to_num(flow).transpose(2, 0, 1), slow))
 
 
 def _copy(outputs: dict[str, Path], source: str) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from mmmtl.datasets.hypersim import hypersim_files
+from mmmtl.datasets.io.arrays import read_hdf5
 from mmmtl.errors import FileError
+from mmmtl.utils.files import write_npy, write_png
 
-from .jobs import Job, convert, save_array, save_png
+from .jobs import Job, convert
 from .tone import to_bytes, tone_map, tone_scale
 
 FOCAL = 886.81
@@ -26,20 +28,6 @@ FILTERED = {
     'ai_052_002/cam_01_fr0021',
 }
 """Frames StableMTL leaves out."""
-
-
-def read_hdf5(path: str | Path) -> np.ndarray:
-    """The data set called ``dataset`` of a file, floats as float32."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError('reading Hypersim needs h5py: pip install "mmmtl[datasets]"') from error
-    try:
-        with h5py.File(path, 'r') as file:
-            array = file['dataset'][()]
-    except (OSError, KeyError) as error:
-        raise FileError(f"{path}: expected an HDF5 file with 'dataset', found none to read ({error})") from error
-    return array.astype(np.float32) if array.dtype.kind == 'f' else array
 
 
 def rays(height: int, width: int, matrix: np.ndarray | None = None) -> np.ndarray:
@@ -122,12 +110,12 @@ def _frame(outputs: dict[str, Path], scene: str, camera: str, frame: int, matrix
     known &= seen & np.isfinite(read('geometry', 'position')).all(-1)
     left = normals * np.array([-1, 1, 1], np.float32)[:, None, None]
     millimetres = np.nan_to_num(depth * 1000, nan=0, posinf=0).clip(0, 65535)
-    save_png(outputs['depth'], millimetres.astype(np.uint16))
-    save_array(outputs['normals'], np.ascontiguousarray(np.where(known, left, 0).transpose(1, 2, 0)))
-    save_array(outputs['normals_known'], known)
-    save_png(outputs['albedo'], to_bytes(scale * reflectance))
-    save_png(outputs['shading'], to_bytes(color / (reflectance + 1e-6)))
-    save_png(outputs['rgb'], to_bytes(tone_map(color, scale)))
+    write_png(outputs['depth'], millimetres.astype(np.uint16))
+    write_npy(outputs['normals'], np.ascontiguousarray(np.where(known, left, 0).transpose(1, 2, 0)))
+    write_npy(outputs['normals_known'], known)
+    write_png(outputs['albedo'], to_bytes(scale * reflectance))
+    write_png(outputs['shading'], to_bytes(color / (reflectance + 1e-6)))
+    write_png(outputs['rgb'], to_bytes(tone_map(color, scale)))
 
 
 def prepare_hypersim(

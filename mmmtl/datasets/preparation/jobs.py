@@ -9,11 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mmmtl.datasets.io.coded_files import png_bytes
 from mmmtl.errors import FileError
-from mmmtl.utils.files import write_atomically, write_npy
 
 
 @dataclass
@@ -53,7 +49,7 @@ def convert(
 
     Args:
         work: A function of a module, called as ``work(outputs, **arguments)``; it writes its files with
-            :func:`save_array`, :func:`save_png` or ``write_atomically``.
+            ``mmmtl.utils.files``.
         jobs: What there is to do.
         workers: Processes; 0 for this one alone.
         progress: Show a progress bar with the time left.
@@ -88,13 +84,3 @@ def _results(do: Callable[[Job], str | None], jobs: Sequence[Job], workers: int)
         return
     with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(do, jobs, chunksize=max(1, min(8, len(jobs) // (4 * workers))))
-
-
-def save_array(path: Path, array: np.ndarray) -> None:
-    """An array as ``.npy``, beside its place and renamed."""
-    write_npy(path, array)
-
-
-def save_png(path: Path, picture: np.ndarray) -> None:
-    """A picture of 8 or 16 bits, beside its place and renamed."""
-    write_atomically(path, png_bytes(picture))

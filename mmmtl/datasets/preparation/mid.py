@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmmtl.utils.files import write_atomically
+from mmmtl.datasets.io.exr import read_exr
+from mmmtl.utils.files import write_atomically, write_png
 
-from .exr import read_exr
-from .jobs import Job, convert, save_png
+from .jobs import Job, convert
 from .tone import to_bytes, tone_map, tone_scale
 
 
@@ -30,7 +30,7 @@ def _light(outputs: dict[str, Path], radiance: str, albedo: str) -> None:
 
 def _save(path: Path, picture: np.ndarray) -> None:
     if path.suffix == '.png':
-        save_png(path, picture)
+        write_png(path, picture)
         return
     buffer = BytesIO()
     Image.fromarray(picture).save(buffer, 'JPEG')  # quality 75, as in the published preparation

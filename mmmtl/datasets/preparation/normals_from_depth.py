@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmmtl.datasets.io.label_files import read_map
+from mmmtl.datasets.io.pictures import read_map
 from mmmtl.errors import FileError
+from mmmtl.utils.files import write_npy
 
-from .jobs import Job, convert, save_array
+from .jobs import Job, convert
 
 VKITTI2_CAMERA = (725.0087, 725.0087, 620.5, 187.0)
 
@@ -89,7 +90,7 @@ def _vkitti2_frame(outputs: dict[str, Path], depth: str, camera: tuple[float, fl
     metres = read_map(depth).astype(np.float64) / 100
     normals = normals_from_depth(metres, camera)
     left = np.nan_to_num(normals) * np.array([-1, 1, 1], np.float32)[:, None, None]
-    save_array(outputs['normals'], np.ascontiguousarray(left.transpose(1, 2, 0)))
+    write_npy(outputs['normals'], np.ascontiguousarray(left.transpose(1, 2, 0)))
 
 
 def prepare_vkitti2_normals(

@@ -105,7 +105,7 @@ _NOT_FOR_ALL_LABELS = (
     'label_sampler',
     'label_map_out',
     'drop_unlabelled',
-    'peek',
+    'leak_labels_to_crop',
     'indices',
     'test_mode',
     'parts_need_person',

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmmtl.datasets.hypersim import hypersim_files
-from mmmtl.datasets.io.label_files import read_map
+from mmmtl.datasets.io.pictures import read_map
 from mmmtl.datasets.vkitti2 import FILES, SCENES, VARIANTS
 from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.utils.files import write_atomically

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmmtl.datasets.io.coded_files import luminance
+from mmmtl.datasets.io.derived import luminance
 
 GAMMA = 1 / 2.2
 

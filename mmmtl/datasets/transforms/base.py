@@ -1,7 +1,7 @@
 """What every transform shares: the dict that travels through a pipeline and how to reach the maps in it.
 
 Keys of the dict: ``img`` and, for frame pairs, ``img_next``: uint8 or float32 RGB (H, W, 3), 0..255; ``gt``:
-labels by task; ``peek``: hidden labels the crop may look at (empty but for one parity switch); ``tasks``: the
+labels by task; ``leaked``: hidden labels the crop may look at (empty but for one parity switch); ``tasks``: the
 task objects; ``rng``: ``random.Random``, the only source of randomness; ``sample_id``, ``img_path``,
 ``ori_shape``, ``img_shape``, ``padding`` (left, right, top, bottom), ``scale_factor`` (w, h), ``flip``,
 ``test_mode``.
@@ -10,7 +10,7 @@ task objects; ``rng``: ``random.Random``, the only source of randomness; ``sampl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,31 @@ class Transform(ABC):
         return f'{type(self).__name__}({shown})'
 
 
+def new_results(
+    images: Sequence[np.ndarray],
+    tasks: Mapping[str, Task],
+    info: Mapping[str, Any],
+    labels: Mapping[str, np.ndarray | None] | None = None,
+    leaked: Mapping[str, np.ndarray | None] | None = None,
+    test_mode: bool = False,
+) -> Results:
+    """The dict of a sample before the first transform; who calls it adds ``rng``.
+
+    Args:
+        images: One frame or two of one size.
+        tasks: All tasks.
+        info: ``sample_id``, ``img_path`` and what else is known of the sample.
+        labels: Visible labels; None where the sample has none.
+        leaked: Hidden labels that a crop may look at.
+        test_mode: Labels stay at the original size.
+    """
+    size = images[0].shape[:2]
+    results = dict(info, **dict(zip(('img', 'img_next'), images)), tasks=tasks, test_mode=test_mode)
+    results['gt'] = {name: label for name, label in (labels or {}).items() if label is not None}
+    results['leaked'] = {name: label for name, label in (leaked or {}).items() if label is not None}
+    return dict(results, ori_shape=size, img_shape=size, padding=(0, 0, 0, 0), scale_factor=(1.0, 1.0), flip=False)
+
+
 def map_images(results: Results, change: Callable[[np.ndarray], np.ndarray]) -> None:
     """Apply ``change`` to every frame."""
     for key in ('img', 'img_next'):
@@ -44,7 +69,7 @@ def map_images(results: Results, change: Callable[[np.ndarray], np.ndarray]) -> 
 
 def map_labels(results: Results, change: Callable[[Task, np.ndarray], np.ndarray]) -> None:
     """Apply ``change(task, label)`` to every label in the dict."""
-    for store in ('gt', 'peek'):
+    for store in ('gt', 'leaked'):
         labels = results.get(store, {})
         for name in labels:
             labels[name] = change(results['tasks'][name], labels[name])

@@ -67,7 +67,7 @@ class RandomCrop(Transform):
     With ``category_task``, a box is drawn again (up to ten times) until it holds more than one class and none
     covers ``max_ratio`` of its known pixels or more; the tenth redraw is taken as it is. Only a label that is
     visible is looked at: an image whose label of that task is hidden gets the first box (unless the dataset's
-    ``peek`` says otherwise).
+    ``leak_labels_to_crop`` says otherwise).
 
     Draws, for every box: ``randint(0, height - box height)``, ``randint(0, width - box width)``, both also
     where the range is 0.
@@ -108,7 +108,7 @@ class RandomCrop(Transform):
                     f"RandomCrop.category_task = '{name}' is not a categorical task of this dataset "
                     f'({categorical}).{suggest(name, categorical)}'
                 )
-            label = results['gt'].get(name, results.get('peek', {}).get(name))
+            label = results['gt'].get(name, results.get('leaked', {}).get(name))
             if label is not None:
                 for _ in range(self.tries):
                     if self._mixed(task.crop(label, *box)):

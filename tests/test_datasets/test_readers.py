@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmmtl.datasets.io.files import read_id_list
-from mmmtl.datasets.io.label_files import read_flo, read_image, read_map, read_mat, read_npy, read_picture
+from mmmtl.datasets.io.arrays import read_flo, read_npy
+from mmmtl.datasets.io.folders import read_id_list
+from mmmtl.datasets.io.matlab import read_mat
+from mmmtl.datasets.io.pictures import read_image, read_map, read_picture
 from mmmtl.errors import FileError
 
 

@@ -1,0 +1,96 @@
+"""Walking folders and reading lists: which files count, and what their samples are called."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmmtl.errors import FileError, NotFoundError
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.heic', '.heif')
+_LITTER = {'thumbs.db', 'desktop.ini', '__macosx'}
+
+
+def walk(root: str | Path, suffixes: Sequence[str] | None = None) -> list[Path]:
+    """Files below a folder, sorted; symbolic links count, hidden files and what systems leave behind do not.
+
+    Args:
+        root: The folder; one that does not exist has no files.
+        suffixes: Endings in lower case, with their dots; default: any.
+    """
+    return sorted(p for p in _walk(Path(root), set()) if suffixes is None or p.suffix.lower() in suffixes)
+
+
+def _walk(folder: Path, above: set[tuple[int, int]]) -> Iterator[Path]:
+    """``above`` holds the folders this one lies in: a link to one of them would go round in circles."""
+    if not folder.is_dir():
+        return
+    state = folder.stat()
+    if (state.st_dev, state.st_ino) in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith('.') or entry.name.lower() in _LITTER:
+                continue
+            if entry.is_dir():
+                yield from _walk(folder / entry.name, above | {(state.st_dev, state.st_ino)})
+            elif entry.is_file():
+                yield folder / entry.name
+
+
+def plain_name(text: str) -> str:
+    """A name in the one Unicode form that names are compared in (NFC: macOS writes letters and accents apart)."""
+    return unicodedata.normalize('NFC', text)
+
+
+def index_files(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """``{id: file}`` of a folder; the id is the path below it without suffix.
+
+    Raises:
+        FileError: Two files have one id.
+    """
+    found: dict[str, Path] = {}
+    for path in walk(folder, suffixes):
+        sample_id = plain_name(path.relative_to(folder).with_suffix('').as_posix())
+        if sample_id in found:
+            raise FileError(f"two files for '{sample_id}': {found[sample_id]} and {path}: remove one of them")
+        found[sample_id] = path
+    return found
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """A text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+
+    Args:
+        path: File.
+        what: What it is, for messages.
+    """
+    path = Path(path)
+    if not path.is_file():
+        beside = sorted(p.name for p in path.parent.glob(f'*{path.suffix}')) if path.parent.is_dir() else 'no folder'
+        raise NotFoundError(f'{what} {path}: no such file (beside it: {beside})')
+    content = path.read_bytes()
+    try:
+        return content.decode('utf-16' if content[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise FileError(f'{what} {path}: expected UTF-8, found other bytes ({error}): save it as UTF-8') from error
+
+
+def read_id_list(path: str | Path) -> list[str]:
+    """Sample ids of a split file: one a line; blank lines and trailing carriage returns are dropped.
+
+    Raises:
+        NotFoundError: No such file; lists the split files beside it.
+        FileError: An empty file or an id that occurs twice.
+    """
+    ids = [plain_name(line.strip()) for line in read_text(path, 'split file').splitlines() if line.strip()]
+    if not ids:
+        raise FileError(f'split file {path}: no sample ids in it')
+    seen: set[str] = set()
+    for i in ids:
+        if i in seen:
+            raise FileError(f"split file {path}: sample id '{i}' is listed twice")
+        seen.add(i)
+    return ids

@@ -1,0 +1,277 @@
+"""From the numbers of a label file to a label, by what a person says the numbers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmmtl.errors import ConfigError, FileError, suggest
+from mmmtl.tasks import IGNORE, Task
+
+from .arrays import decode_flow, read_flo, read_npy, read_pfm
+from .derived import mask_invalid
+from .matlab import read_mat_map
+from .pictures import Picture, decode
+from .values import colour_codes, full_scale_mask, map_values, read_table, spread, tell_mask
+
+LABEL_SUFFIXES = ('.png', '.npy', '.flo', '.tif', '.tiff', '.bmp', '.mat', '.pfm', '.exr')
+_ARRAYS = ('.npy', '.flo', '.pfm', '.exr', '.mat')
+_FOR = dict(
+    categorical=('offset', 'unknown', 'values', 'threshold', 'annotators', 'key', 'category', 'internal'),
+    continuous=('scale', 'offset', 'unknown', 'code', 'key'),
+)
+
+
+@dataclass
+class LabelFormat:
+    """How the stored numbers of one task become its label.
+
+    Attributes:
+        scale: Factor of the stored numbers (continuous tasks).
+        offset: Added to the scaled numbers, or to class ids.
+        unknown: Stored numbers of unknown pixels.
+        values: Table from stored numbers or colours to classes, see :func:`~mmmtl.datasets.io.values.read_table`.
+        threshold: A number beyond it is class 1, others are class 0.
+        code: Of a 16-bit flow picture: ``kitti`` (64 * pixels + 32768, third channel 0 where unknown).
+        key: Variable of a ``.mat`` file.
+        annotators: Where a file holds several maps of classes: the number of one, ``'any'``, or ``'majority'``
+            (pixels that some but not most of them marked are unknown).
+        category: Class of SBD whose contours are the boundaries.
+        internal: ``'unknown'`` or ``'background'``: the inside of SBD's objects.
+    """
+
+    scale: float | None = None
+    offset: float = 0.0
+    unknown: Sequence[float] | None = None
+    values: Any = None
+    threshold: float | None = None
+    code: str | None = None
+    key: str | None = None
+    annotators: int | str | None = None
+    category: int | None = None
+    internal: str = 'unknown'
+
+    @classmethod
+    def of(cls, where: str, task: Task, form: Mapping[str, Any]) -> LabelFormat:
+        """Build from a config's entry.
+
+        Args:
+            where: The entry, for messages.
+            task: Whose label it is.
+            form: The entry.
+
+        Raises:
+            ConfigError: An entry that there is not, or that this kind of task does not take.
+        """
+        names = [f.name for f in fields(cls)]
+        allowed = _FOR['categorical' if task.categorical else 'continuous']
+        for key in form:
+            if key not in names:
+                near = suggest(key, names)
+                raise ConfigError(f"{where}: unknown entry '{key}' ({', '.join(allowed)}).{near}")
+            if key not in allowed:
+                kind = 'class ids take offset and unknown, or values' if task.categorical else 'a continuous task'
+                raise ConfigError(f'{where}: {key} is for other tasks; {kind} ({", ".join(allowed)})')
+        made = cls(**form)
+        if made.values is not None and (made.threshold is not None or made.offset):
+            raise ConfigError(f'{where}: values says all; threshold and offset do not go with it')
+        for name, allowed_values in (('internal', ('unknown', 'background')), ('code', (None, 'kitti'))):
+            if getattr(made, name) not in allowed_values:
+                raise ConfigError(f'{where}.{name}: expected one of {allowed_values}, found {getattr(made, name)!r}')
+        if made.category is not None and not 1 <= int(made.category) <= 20:
+            raise ConfigError(f'{where}.category: expected a class of SBD, 1..20, found {made.category}')
+        if made.values is not None:
+            read_table(made.values, task.classes, f'{where}.values')
+        return made
+
+
+class StoredLabels:
+    """Reads the label files of one task.
+
+    Args:
+        where: The data set's entry for the task, for messages.
+        task: The task.
+        form: The entry; see :class:`LabelFormat`.
+        folder: Where the files are, for messages.
+    """
+
+    def __init__(self, where: str, task: Task, form: Mapping[str, Any], folder: str = '') -> None:
+        self.folder = folder
+        self.where, self.task, self.form = where, task, LabelFormat.of(where, task, form)
+        self.stated = bool({'unknown', 'values', 'threshold', 'offset'} & set(form))
+        self.table: dict[int, int] | None = None
+        self.by_colour = False
+        if self.form.values is not None:
+            self.table, self.by_colour = read_table(self.form.values, task.classes, f'{where}.values')
+
+    def infer(self, files: Sequence[Path]) -> None:
+        """Look at some files of a task of two classes: masks of 0 and 255 are 0 and 1, and the log says so."""
+        if not self.task.categorical or self._count != 2 or self.stated:
+            return
+        pictures = [path for path in spread(sorted(files), 16) if path.suffix.lower() not in _ARRAYS]
+        try:
+            white = full_scale_mask(_one_plane(decode(path)) for path in pictures)
+        except FileError:
+            return  # named when it is read
+        if white is not None:
+            self.table = {0: 0, white: 1}
+            tell_mask(self.folder or self.where, white)
+
+    def read(self, path: Path) -> np.ndarray:
+        """The label of a file, in the package's convention."""
+        suffix, categorical = path.suffix.lower(), self.task.categorical
+        if suffix not in _ARRAYS:
+            picture = decode(path)
+            if picture.alpha is not None and (picture.alpha != picture.alpha.max()).any():
+                raise FileError(
+                    f'{path}: expected a label without transparency, found pixels that are transparent and others that '
+                    f'are not: what they mean cannot be told. Save it without its alpha channel'
+                )
+            return self._classes(path, picture) if categorical else self._numbers(path, picture.pixels, True)
+        stored = _array(path, suffix, self.form)
+        return self._classes(path, Picture(stored, 'array')) if categorical else self._numbers(path, stored, False)
+
+    # ---- classes ---------------------------------------------------------------------------------------------------
+    def _classes(self, path: Path, picture: Picture) -> np.ndarray:
+        if self.by_colour:
+            return self._by_colour(path, picture.colours())
+        stored = _one_plane(picture)
+        if stored.ndim == 3 and picture.mode == 'array':
+            stored = self._annotated(path, stored)
+        if stored.ndim != 2:
+            examples = [tuple(c) for c in np.unique(stored.reshape(-1, stored.shape[-1]), axis=0)[:4].tolist()]
+            raise FileError(
+                f'{path}: expected class ids (one channel), found {picture.mode} {stored.shape} with colours like '
+                f'{examples}: say which colour is which class, formats=dict({self.task.name}=dict('
+                f'values={{(r, g, b): class, ...}}))'
+            )
+        if stored.dtype.kind not in 'biu' and self.form.threshold is None:
+            whole = np.where(np.isfinite(stored), stored, IGNORE)
+            if not path.suffix.lower() == '.mat' or (whole != np.rint(whole)).any():
+                raise FileError(f'{path}: expected integer class ids, found {stored.dtype}')
+            stored = whole.astype(np.int64)
+        if self.form.threshold is not None:
+            label = (stored > self.form.threshold).astype(np.int64)
+        elif self.table is not None:
+            label, missing = map_values(stored, self.table)
+            self._refuse(path, stored, missing & ~self._hidden(stored))
+        else:
+            label = stored.astype(np.int64) + int(self.form.offset)
+        label[self._hidden(stored)] = IGNORE
+        if self.table is None and self.form.threshold is None:
+            if (stored == IGNORE).any() and not (self.form.offset and 0 <= IGNORE + self.form.offset < self._count):
+                label[stored == IGNORE] = IGNORE  # the void that every such format knows, whatever the offset
+            if self._count == 2 and ((label > 1) & (label != IGNORE)).any():
+                raise FileError(
+                    f'{path}: expected 0, 1 or {IGNORE} (unknown), found {np.unique(stored)[:8].tolist()}: say what '
+                    f'they mean, formats=dict({self.task.name}=dict(threshold=127)) or dict(values={{0: 0, ...: 1}})'
+                )
+        return label
+
+    @property
+    def _count(self) -> int:
+        return len(self.task.classes)
+
+    def _hidden(self, stored: np.ndarray) -> np.ndarray:
+        """Where a stored number is one of ``unknown`` (of 255 alone, where nothing is said)."""
+        default = () if self.table is not None or self.form.threshold is not None else (IGNORE,)
+        unknown = default if self.form.unknown is None else self.form.unknown
+        return np.isin(stored, np.atleast_1d(unknown))
+
+    def _by_colour(self, path: Path, colours: np.ndarray) -> np.ndarray:
+        if colours.ndim == 2:
+            colours = np.repeat(colours[..., None], 3, -1)
+        if colours.dtype != np.uint8 or colours.ndim != 3 or colours.shape[-1] != 3:
+            raise FileError(f'{path}: expected colours of 8 bits (H, W, 3), found {colours.dtype} {colours.shape}')
+        label, missing = map_values(colour_codes(colours), self.table or {})
+        if self.form.unknown is not None:
+            known_unknown = colour_codes(np.array(self.form.unknown, np.uint8).reshape(-1, 3))
+            missing &= ~np.isin(colour_codes(colours), known_unknown)
+        self._refuse(path, colours, missing)
+        return label
+
+    def _refuse(self, path: Path, stored: np.ndarray, missing: np.ndarray) -> None:
+        if missing.any():
+            found = np.unique(stored[missing], axis=0)[:6].tolist()
+            source = f'{self.where}.values' if self.stated else 'the masks of this folder (0 and its largest number)'
+            raise FileError(
+                f'{path}: expected what {source} names, found {found} in {int(missing.sum())} pixels: add them to '
+                f'values ({IGNORE} for unknown), or to unknown'
+            )
+
+    def _annotated(self, path: Path, stored: np.ndarray) -> np.ndarray:
+        """One map of those of several annotators, (A, H, W)."""
+        if 1 in stored.shape:
+            return np.squeeze(stored, stored.shape.index(1))
+        chosen, count = self.form.annotators, len(stored)
+        if isinstance(chosen, int) and 0 <= chosen < count:
+            return stored[chosen]
+        if chosen == 'any':
+            return stored.max(0)
+        if chosen == 'majority':
+            votes = (stored > 0).sum(0)
+            return np.where(2 * votes > count, 1, np.where(votes > 0, IGNORE, 0)).astype(np.uint8)
+        raise FileError(
+            f'{path}: expected one map, found {count} of shape {stored.shape[1:]}: choose one, formats=dict('
+            f"{self.task.name}=dict(annotators=0)) .. {count - 1}, or join them, annotators='any' or 'majority'"
+        )
+
+    # ---- numbers ---------------------------------------------------------------------------------------------------
+    def _numbers(self, path: Path, stored: np.ndarray, picture: bool) -> np.ndarray:
+        channels, form, low_high = self.task.label_channels, self.form, getattr(self.task, 'value_range', (0, np.inf))
+        stored = stored.astype(np.uint8) if stored.dtype == bool else stored
+        if channels == 2 and picture and stored.ndim == 3 and stored.dtype == np.uint16 and form.scale is None:
+            flow, known = decode_flow(stored)
+            return mask_invalid(flow, ~known)
+        if stored.ndim == 3 and channels == 1:
+            stored = _one_plane(Picture(stored, ''))
+        if picture and stored.ndim == 3 and stored.shape[-1] > channels == 2:
+            stored = stored[..., :2]
+        if not picture and stored.ndim == 3 and stored.shape[0] == channels != stored.shape[-1]:
+            stored = stored.transpose(1, 2, 0)
+        planes = stored[None] if stored.ndim == 2 else stored.transpose(2, 0, 1) if stored.ndim == 3 else stored
+        if planes.ndim != 3 or planes.shape[0] != channels:
+            raise FileError(f'{path}: expected {channels} channels, found shape {stored.shape}')
+        unknown = form.unknown
+        if unknown is None:
+            unknown = (0,) if picture and channels == 1 else ()
+        values = planes.astype(np.float64 if planes.dtype.itemsize > 2 and planes.dtype != np.float32 else np.float32)
+        hidden = np.isnan(values).any(0)
+        if path.suffix.lower() in ('.pfm', '.exr'):  # where infinity is the usual mark
+            hidden |= np.isinf(values).any(0)
+        if np.size(unknown):
+            hidden = hidden | np.isin(planes, np.atleast_1d(unknown)).all(0)
+        scale, offset = form.scale, form.offset
+        if scale is None and not offset and picture and planes.dtype.kind == 'u' and np.isfinite(low_high).all():
+            # black is the lowest value, white the highest, as in predictions
+            scale, offset = (low_high[1] - low_high[0]) / np.iinfo(planes.dtype).max, low_high[0]
+        kind = values.dtype.type
+        return mask_invalid(values * kind(1.0 if scale is None else scale) + kind(offset), np.asarray(hidden))
+
+
+def _array(path: Path, suffix: str, form: LabelFormat) -> np.ndarray:
+    """The numbers of a file that is no picture."""
+    if suffix == '.npy':
+        array = read_npy(path)
+        return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    if suffix == '.flo':
+        return read_flo(path)
+    if suffix == '.mat':
+        array = read_mat_map(path, form.key, form.category, form.internal)
+        if array.dtype.kind not in 'biuf':
+            raise FileError(f'{path}: expected a map of numbers, found {array.dtype} {array.shape}')
+        return array
+    return read_pfm(path) if suffix == '.pfm' else decode(path).pixels
+
+
+def _one_plane(picture: Picture) -> np.ndarray:
+    """The one plane of a grey picture that is stored as colour; other pixels as they are."""
+    pixels = picture.pixels
+    if pixels.ndim == 3 and pixels.shape[-1] == 3 and picture.mode != 'array':
+        if (pixels == pixels[..., :1]).all():
+            return pixels[..., 0]
+    return pixels
