@@ -57,15 +57,15 @@ class Picture:
         return self.pixels if self.palette is None else self.palette[self.pixels]
 
 
-def decode(path: str | Path) -> Picture:
-    """A picture as stored; of several frames the first.
+def decode(path: str | Path, expected: str = 'a picture') -> Picture:
+    """A picture as stored; of several frames the first. ``expected`` is what messages call it.
 
     Raises:
         FileError: No such file, one that is damaged or no picture, or one with more pixels than
             :data:`~mmmtl.datasets.io.guard.MAX_PIXELS`.
     """
     path = Path(path)
-    with reading(path, 'a picture'):
+    with reading(path, expected):
         with path.open('rb') as file:
             head = file.read(33)
         if head[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
@@ -221,8 +221,7 @@ def read_image(path: str | Path, upright: bool = True, white: float | None = Non
     Raises:
         FileError: No picture, or floats beyond 1 (integers below 0) without a ``white`` that says what they mean.
     """
-    with reading(path, 'an image'):
-        picture = decode(path)
+    picture = decode(path, 'an image')
     pixels = picture.colours()
     top = picture.white if white is None else float(white)
     if picture.palette is None and (pixels.dtype != np.uint8 or top != 255):
@@ -261,26 +260,22 @@ def read_map(path: str | Path, grey: bool = False) -> np.ndarray:
         grey: Turn whatever it is into grey levels, uint8, instead of refusing colours; for masks whose class ids are
             not at stake.
     """
-    with reading(path, 'a one-channel picture'):
-        picture = decode(path)
-        if grey:
-            image = Image.fromarray(read_image(path, upright=False))
-            return np.array(image.convert('L'))
-        if picture.pixels.ndim != 2 or picture.alpha is not None:
-            raise FileError(f'{path}: expected a one-channel picture (grey or palette), found mode {picture.mode}')
-        return picture.pixels
+    if grey:
+        return np.array(Image.fromarray(read_image(path, upright=False)).convert('L'))
+    picture = decode(path, 'a one-channel picture')
+    if picture.pixels.ndim != 2 or picture.alpha is not None:
+        raise FileError(f'{path}: expected a one-channel picture (grey or palette), found mode {picture.mode}')
+    return picture.pixels
 
 
 def read_picture(path: str | Path, dtype: type = np.uint8) -> np.ndarray:
     """A three-channel picture that holds numbers (normals, colours): (H, W, 3) of ``dtype``, RGB; alpha is dropped."""
     bits = 8 * np.dtype(dtype).itemsize
-    with reading(path, f'a picture of three {bits}-bit channels'):
-        picture = decode(path)
-        if picture.palette is not None or picture.pixels.ndim != 3 or picture.pixels.shape[-1] != 3:
-            raise FileError(f'{path}: expected a three-channel picture, found mode {picture.mode}')
-        if picture.pixels.dtype != dtype:
-            raise FileError(
-                f'{path}: expected three {bits}-bit channels, found {picture.pixels.dtype} of shape '
-                f'{picture.pixels.shape}'
-            )
-        return picture.pixels
+    picture = decode(path, f'a picture of three {bits}-bit channels')
+    if picture.palette is not None or picture.pixels.ndim != 3 or picture.pixels.shape[-1] != 3:
+        raise FileError(f'{path}: expected a three-channel picture, found mode {picture.mode}')
+    if picture.pixels.dtype != dtype:
+        raise FileError(
+            f'{path}: expected three {bits}-bit channels, found {picture.pixels.dtype} of shape {picture.pixels.shape}'
+        )
+    return picture.pixels
