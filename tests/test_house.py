@@ -35,7 +35,18 @@ FLOORS = {
 }
 """Rooms by floor, from the ground up; of two names that fit, the longer one counts."""
 
-METHODS = ('taskdiffusion', 'diffusionmtl', 'stablemtl', 'xtc', 'baselines', 'invpt', 'taskprompter', 'mtinet', 'tsp')
+METHODS = (
+    'taskdiffusion',
+    'diffusionmtl',
+    'stablemtl',
+    'xtc',
+    'baselines',
+    'invpt',
+    'taskprompter',
+    'mtinet',
+    'tsp',
+    'atrc',
+)
 """Folders of ``models`` that hold one method each: none imports another, what they share is in ``models.layers``."""
 
 TASK_NAMES = (

@@ -1,6 +1,7 @@
 """Networks: a model is a data preprocessor, a backbone, a neck and a decoder."""
 
 from . import (
+    atrc,
     backbones,
     baselines,
     diffusionmtl,
@@ -23,6 +24,7 @@ __all__ = [
     'MTLDataPreprocessor',
     'MultiTaskModel',
     'TwoViews',
+    'atrc',
     'backbones',
     'baselines',
     'diffusionmtl',

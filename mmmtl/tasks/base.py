@@ -235,6 +235,11 @@ class Task(ABC):
         What :meth:`to_image` normalised away stays unknown: depth comes in [0, 1], motion in [-1, 1], up to a scale.
         """
 
+    # ---- classes of a label, for attention by label --------------------------------------------------------------
+    @abstractmethod
+    def default_regions(self) -> dict:
+        """Config of what turns the task's labels into a few classes (``mmmtl.models.atrc.regions``)."""
+
     # ---- metric ----------------------------------------------------------------------------------------------------
     @abstractmethod
     def default_metric(self) -> dict:

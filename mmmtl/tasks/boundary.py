@@ -70,6 +70,10 @@ class Boundary(CategoricalTask):
     def from_image(self, image: Tensor) -> Tensor:
         return self.image_share(image)
 
+    def default_regions(self) -> dict:
+        weights = [1 - self.positive_weight, self.positive_weight]
+        return dict(type='ClassRegions', classes=2, loss=dict(type='CrossEntropy', class_weight=weights))
+
     def default_metric(self) -> dict:
         return dict(type='BoundaryMeasure', max_dist=self.max_dist)
 

@@ -139,6 +139,10 @@ class CategoricalTask(Task):
         """Probability (B, 1, H, W) of the second of two classes, by where a colour lies between the two colours."""
         return share_between(image.clamp(-1, 1), *self.image_colours(image)[:2])
 
+    def default_regions(self) -> dict:
+        own = None if self.out_channels == self.num_classes else dict(type='CrossEntropy')
+        return dict(type='ClassRegions', classes=self.num_classes, loss=own)
+
     def default_metric(self) -> dict:
         return dict(type='MeanIoU', num_classes=self.num_classes, classes=self.classes)
 

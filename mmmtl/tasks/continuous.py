@@ -58,6 +58,12 @@ class ContinuousTask(Task):
         super().__init__(name, **kwargs)
         self.label_channels = self.out_channels = self.code_channels = self.channels
 
+    def default_regions(self) -> dict:
+        if self.channels > 1:
+            return dict(type='DirectionRegions', channels=self.channels)
+        low, high = (x if np.isfinite(x) else d for x, d in zip(self.value_range, (0.0, 1.0)))
+        return dict(type='IntervalRegions', low=low, high=high, log=False)
+
     def check_label(self, label: np.ndarray, where: str) -> None:
         if label.ndim != 3 or label.shape[0] != self.channels or label.dtype != np.float32:
             raise LabelError(

@@ -46,6 +46,9 @@ class Depth(ContinuousTask):
     def bound(self, logits: Tensor) -> Tensor:
         return logits.clamp(0, self.max_depth)
 
+    def default_regions(self) -> dict:
+        return dict(type='IntervalRegions', low=0.7, high=10.0)  # as published for NYUDv2
+
     def default_metric(self) -> dict:
         return dict(type='DepthError', max_depth=self.max_depth)
 

@@ -115,6 +115,18 @@ def replay_training(
     return results + compare_gradients(run, record, convert, names) + compare_statistics(run, record, convert, names)
 
 
+class RecordedDropout(nn.Module):
+    """Dropout of whole channels with recorded decisions."""
+
+    def __init__(self, keep: Tensor, rate: float) -> None:
+        super().__init__()
+        self.keep, self.rate = keep, rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) → zero in the dropped channels, divided by the share of kept ones elsewhere."""
+        return x * self.keep.to(x) / (1 - self.rate) if self.training else x
+
+
 class RecordedDropPath(nn.Module):
     """Drop path with recorded decisions, in the order of the calls."""
 
