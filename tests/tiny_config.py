@@ -20,8 +20,8 @@ _base_ = './tasks.py'
 size = (32, 32)
 batch = 2
 label_sampler = dict(type='FullLabels')
-train_pipeline = [dict(type='RandomFlip'), dict(type='Normalize'), dict(type='PackMTLInputs')]
-test_pipeline = [dict(type='Normalize'), dict(type='PackMTLInputs')]
+train_pipeline = [dict(type='RandomFlip'), dict(type='PackMTLInputs')]
+test_pipeline = [dict(type='PackMTLInputs')]
 train_dataloader = dict(
     batch_size=batch, num_workers=0, sampler=dict(type='ResumableSampler'),
     dataset=dict(type='Diorama', length=6, size=size, tasks=_base_.tasks, pipeline=train_pipeline,

@@ -11,7 +11,7 @@ from mmmtl.config.check import check_config
 from mmmtl.errors import ConfigError
 from mmmtl.registry import DATASETS, register_all_modules
 from mmmtl.utils.files import safe_name, write_png
-from mmmtl.visualization import input_photograph, normalisation_of, panel_of_sample
+from mmmtl.visualization import input_photograph, panel_of_sample
 
 
 def browse_dataset(
@@ -42,13 +42,12 @@ def browse_dataset(
     end = len(dataset) if number is None else min(len(dataset), start + number)
     if start >= len(dataset):
         raise ConfigError(f'--start {start}: the dataset has {len(dataset)} samples')
-    normalisation = normalisation_of(dataset)
     paths = []
     for index in tqdm(range(start, end), desc='drawing', unit='image', delay=5):
         for draw in range(draws):
             packed = dataset[index]
             sample = packed['data_samples']
-            image, *rest = input_photograph(packed['inputs'], {}, **normalisation)
+            image, *rest = input_photograph(packed['inputs'], {})
             height, width = image.shape[:2]
             panel = panel_of_sample(
                 image,

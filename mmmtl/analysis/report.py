@@ -16,7 +16,7 @@ from mmmtl.apis.test import run_test
 from mmmtl.errors import ConfigError
 from mmmtl.utils.files import safe_name, write_atomically, write_png
 from mmmtl.utils.models import unwrap_model
-from mmmtl.visualization import input_photograph, normalisation_of, original_photograph, panel_of_sample
+from mmmtl.visualization import input_photograph, original_photograph, panel_of_sample
 
 from .logs import plot_logs, read_log
 from .report_page import report_page
@@ -119,7 +119,7 @@ def draw_chosen(model: nn.Module, dataset: Any, chosen: Mapping[str, Sequence[st
         data = pseudo_collate([dataset[index[sample_id]]])
         with torch.no_grad():
             sample = model.test_step(data)[0]
-        image, *rest = input_photograph(data['inputs'][0], sample.metainfo, **normalisation_of(dataset))
+        image, *rest = input_photograph(data['inputs'][0], sample.metainfo)
         whole = None if rest else original_photograph(sample)
         tasks = dataset.metainfo['tasks']
         for name in ('', *names):

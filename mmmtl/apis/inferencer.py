@@ -15,6 +15,7 @@ from mmengine.config import Config
 from torch import nn
 from tqdm import tqdm
 
+from mmmtl.datasets.transforms import CentredPad
 from mmmtl.datasets.transforms.base import new_results
 from mmmtl.errors import ConfigError
 from mmmtl.ops.inference import optimize_for_inference, restore
@@ -213,7 +214,9 @@ class Inferencer:
 
 
 def build_pipeline(cfg: Config) -> list[Any]:
-    """The transforms of a config's test pipeline."""
+    """The transforms for photographs: a config's ``infer_pipeline``, else its test pipeline."""
+    if cfg.get('infer_pipeline'):
+        return [TRANSFORMS.build(dict(step)) for step in cfg.infer_pipeline]
     dataset = next((cfg[s]['dataset'] for s in ('test_dataloader', 'val_dataloader') if cfg.get(s)), None)
     while dataset is not None and 'pipeline' not in dataset:
         dataset = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
@@ -225,5 +228,5 @@ def build_pipeline(cfg: Config) -> list[Any]:
 def fixed_size(step: Any) -> tuple[int, int] | None:
     """(H, W) that a step of the pipeline pads to and that no image may exceed, or None."""
     size = getattr(step, 'size', None)
-    pads = hasattr(step, 'value') and getattr(step, 'multiple', None) is None
+    pads = isinstance(step, CentredPad) and step.multiple is None
     return tuple(size) if pads and size is not None else None  # type: ignore[return-value]

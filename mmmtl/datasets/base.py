@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class MTLDataset(BaseDataset):
         label_sampler: Config of a label sampler; default ``FullLabels``.
         test_mode: Test protocol: no randomness, labels stay at the original size.
         seed: Seed of the augmentation.
+        frames: Frames per sample: 1, the first alone, or 2, always a pair; default: a pair where a label that is asked
+            for needs one.
         allow_unlabelled: Tasks that may have no label in the whole dataset (or True for any); else that is an
             error.
         leak_labels_to_crop: Tasks whose hidden label the random crop may still look at, as in the recipe released
@@ -67,6 +69,7 @@ class MTLDataset(BaseDataset):
         label_sampler: dict | LabelSampler | None = None,
         test_mode: bool = False,
         seed: int = 0,
+        frames: int | None = None,
         allow_unlabelled: bool | Sequence[str] = False,
         leak_labels_to_crop: Sequence[str] = (),
         label_map_out: str | None = None,
@@ -76,7 +79,9 @@ class MTLDataset(BaseDataset):
         lazy_init: bool = False,
     ) -> None:
         self.tasks: dict[str, Task] = build_tasks(tasks)
-        self.split, self.seed = split, int(seed)
+        if frames not in (None, 1, 2):
+            raise ConfigError(f'{type(self).__name__}: frames must be 1, 2 or None, got {frames!r}')
+        self.split, self.seed, self.frames = split, int(seed), frames
         self.allow_unlabelled = allow_unlabelled
         self.label_map_out, self.drop_unlabelled = label_map_out, drop_unlabelled
         self.leak_labels_to_crop = tuple(leak_labels_to_crop)
@@ -117,12 +122,13 @@ class MTLDataset(BaseDataset):
 
     def load_next_image(self, info: dict) -> np.ndarray:
         """The second frame of a pair, as :meth:`load_image`; needed by tasks with ``frames == 2``."""
-        if 'next_path' not in info:
-            raise ConfigError(
-                f'{type(self).__name__} has single frames, but the tasks '
-                f'{[n for n, t in self.tasks.items() if t.frames > 1]} need a pair'
-            )
         return read_image(info['next_path'])
+
+    def gives_pairs(self, names: Iterable[str] | None = None) -> bool:
+        """Whether a sample comes with its second frame when the labels of ``names`` (default: all tasks) are wanted."""
+        if self.frames is not None:
+            return self.frames == 2
+        return any(self.tasks[name].frames > 1 for name in (self.tasks if names is None else names))
 
     def label_file(self, info: dict, source: str) -> str:
         """The file a label comes from, for error messages."""
@@ -161,6 +167,15 @@ class MTLDataset(BaseDataset):
         for i in counts:
             if i.startswith('/') or '..' in i.split('/') or '\0' in i:
                 raise ConfigError(f"{type(self).__name__}: sample id '{i}' leads out of {self.data_root!r}")
+        if self.gives_pairs() and type(self).load_next_image is MTLDataset.load_next_image:
+            single = next((info['sample_id'] for info in samples if 'next_path' not in info), None)
+            if single is not None:
+                moving = [name for name, task in self.tasks.items() if task.frames > 1]
+                raise ConfigError(
+                    f"{type(self).__name__}: sample '{single}' is a single frame, but a pair is wanted"
+                    + (f' (frames={self.frames})' if self.frames else f' by the tasks {moving}')
+                    + ": say frames=1 in the data set, and model.second_frame='duplicate' or model.frames=1 in the model"
+                )
         self.labels = self._assign(samples)
         for remark in self.remarks:
             print_log(f"{type(self).__name__} '{self.split}': {remark}", logger='current', level=logging.WARNING)
@@ -237,7 +252,7 @@ class MTLDataset(BaseDataset):
         visible = self.labels[info['sample_id']] if names is None else tuple(names)
         images = [self.load_image(info)]
         size = info['img_size'] = images[0].shape[:2]
-        if any(self.tasks[name].frames > 1 for name in (self.tasks if names is None else visible)):
+        if self.gives_pairs(None if names is None else visible):
             images.append(self.load_next_image(info))
             if images[1].shape[:2] != size:
                 raise FileError(

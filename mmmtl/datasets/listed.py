@@ -40,8 +40,8 @@ class ListedDataset(MTLDataset):
 
     @property
     def pairs(self) -> bool:
-        """Whether a task needs the second frame."""
-        return any(task.frames > 1 for task in self.tasks.values())
+        """Whether samples need a second frame: it is given, or a label is about it."""
+        return self.gives_pairs() or any(task.frames > 1 for task in self.tasks.values())
 
     def list_samples(self) -> list[dict]:
         where = self.split_file and Path(self.split_file)

@@ -72,7 +72,7 @@ def _verify(dataset: MTLDataset, index: int) -> tuple[str, dict[str, str], list[
 
     try:
         info['img_size'] = dataset.load_image(info).shape[:2]
-        if any(t.frames > 1 for t in dataset.tasks.values()):
+        if dataset.gives_pairs():
             dataset.load_next_image(info)
         states['image'] = 'in order'
     except (ValueError, OSError) as error:

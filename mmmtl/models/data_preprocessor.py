@@ -6,17 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from mmmtl.errors import ConfigError, InputError
 from mmmtl.registry import MODELS
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import IGNORE
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NORMALISED = 3.0
+"""No value of a normalised image is larger: white is 2.64 by ImageNet's statistics."""
+
 
 @MODELS.register_module()
 class MTLDataPreprocessor(BaseDataPreprocessor):
-    """Stack images, normalise them if the pipeline has not, and gather the labelled maps of every task.
+    """Check, normalise and stack images, and gather the labelled maps of every task.
+
+    Images are normalised here and nowhere else: pipelines give uint8, or float of the same range 0..255. Each model
+    fills in the statistics it wants.
 
     Returns ``dict(inputs=(B, 3, H, W) or (B, 2, 3, H, W) float32, data_samples=list, targets={task: (index,
     label)})``: ``index`` int64 (n,) are the places in the batch that have the label, ``label`` is int64 (n,
@@ -24,32 +33,41 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
     is made in training only: in testing labels stay at the original size, in the data samples.
 
     Images of different sizes are padded at the right and the bottom to the largest; the samples' ``padding``
-    and ``img_shape`` say so, and predictions are cropped back.
+    and ``img_shape`` say so, and predictions are cropped back. Padding holds 0 after normalisation, the mean colour.
 
     Args:
-        mean: Per RGB channel, of values in [0, 1]; None when the pipeline normalises.
+        mean: Per channel, of values in [0, 1]; default ImageNet's. None: the pipeline normalises, by a step of its own.
         std: Likewise.
         size_divisor: Pad both sides to a multiple of this.
+        frames: Frames the model needs: 1 takes the first of a pair; 2 wants pairs; None takes what comes.
+        second_frame: ``duplicate``: where there is one frame, it stands in for the second. None: that is an error.
         non_blocking: Copy to the device asynchronously.
     """
 
     def __init__(
         self,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        mean: Sequence[float] | None = IMAGENET_MEAN,
+        std: Sequence[float] | None = IMAGENET_STD,
         size_divisor: int = 1,
+        frames: int | None = None,
+        second_frame: str | None = None,
         non_blocking: bool = True,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
         if (mean is None) != (std is None):
-            raise ValueError('MTLDataPreprocessor: give both mean and std, or neither (then the pipeline normalises)')
+            raise ConfigError(
+                'model.data_preprocessor: give both mean and std, or both as None (the pipeline normalises)'
+            )
+        if mean is not None and std is not None and (len(mean) != len(std) or min(std) <= 0):
+            raise ConfigError(f'model.data_preprocessor: mean {mean} and std {std} must be as long, and std positive')
         if size_divisor < 1:
-            raise ValueError(f'MTLDataPreprocessor: size_divisor must be at least 1, got {size_divisor}')
+            raise ConfigError(f'model.data_preprocessor: size_divisor must be at least 1, got {size_divisor}')
+        self.size_divisor, self.frames, self.second_frame = size_divisor, frames, second_frame
+        self.channels = 3 if mean is None else len(mean)
         self.normalizes = mean is not None
-        self.size_divisor = size_divisor
         if mean is not None and std is not None:
-            self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
-            self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
+            self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+            self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
         """See the class.
@@ -58,17 +76,18 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
             data: ``inputs``: list of (3, H, W) or (2, 3, H, W) or one stacked tensor; ``data_samples``: list,
                 may be missing.
             training: Make ``targets``.
+
+        Raises:
+            InputError: An image that is not what the model expects; names the sample and what to change.
         """
-        data = self.cast_data(data)
+        samples = data.get('data_samples')
+        names = [f"sample '{s.metainfo.get('sample_id')}'" for s in samples] if samples else None
+        inputs = list(data['inputs'])
+        names = names or [f'image {k} of the batch' for k in range(len(inputs))]
+        self._check(inputs, names)
+        data = self.cast_data(dict(data, inputs=self._same_frames(inputs, names)))
         inputs, samples = list(data['inputs']), data.get('data_samples')
-        if samples is not None:
-            samples = list(samples)
-        kinds = {image.ndim for image in inputs}
-        if kinds not in ({3}, {4}):
-            raise ValueError(
-                f'MTLDataPreprocessor: images must be all (3, H, W) or all (2, 3, H, W), got '
-                f'{[tuple(i.shape) for i in inputs]}'
-            )
+        samples = None if samples is None else list(samples)
         images = [self._normalize(image, samples[k] if samples else None) for k, image in enumerate(inputs)]
         batch = self._stack(images, samples)
         result: dict[str, Any] = dict(inputs=batch, data_samples=samples)
@@ -76,14 +95,63 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
             result['targets'] = stack_targets(samples, tuple(batch.shape[-2:]))
         return result
 
-    def _normalize(self, image: Tensor, sample: MTLDataSample | None) -> Tensor:
-        """One image in float32; a frame padded before normalisation is cleared to the mean colour."""
-        if not self.normalizes:
-            if image.dtype == torch.uint8:
-                raise ValueError(
-                    'MTLDataPreprocessor: uint8 images, but neither the pipeline (Normalize) nor the data preprocessor '
-                    '(mean, std) normalises them'
+    def _check(self, images: Sequence[Tensor], names: Sequence[str]) -> None:
+        """Raise :class:`InputError` at an image that is not in 0..255 (or, without statistics, not normalised)."""
+        small = []
+        for image, name in zip(images, names):
+            if image.ndim not in (3, 4) or image.shape[-3] != self.channels or (image.ndim == 4 and len(image) > 2):
+                raise InputError(
+                    f'{name}: the model takes images of {self.channels} channels, ({self.channels}, H, W), or pairs of '
+                    f'them, (2, {self.channels}, H, W), found {tuple(image.shape)}. Change what the data set loads, or '
+                    f'mean and std of model.data_preprocessor, which say how many channels there are'
                 )
+            if image.dtype != torch.uint8 and not image.is_floating_point():
+                raise InputError(f'{name}: an image must be uint8 or float with values 0..255, found {image.dtype}')
+            if image.dtype == torch.uint8:
+                if not self.normalizes:
+                    raise InputError(
+                        f'{name}: uint8 images, but neither the pipeline nor model.data_preprocessor (mean, std) '
+                        f'normalises them: give the latter mean and std'
+                    )
+                continue
+            low, high = (float(v) for v in image.aminmax())
+            if not (low > -torch.inf and high < torch.inf):  # NaN compares as false
+                raise InputError(f'{name}: the image holds values that are not finite: mend the file or the pipeline')
+            largest = max(abs(low), abs(high))
+            if not self.normalizes:
+                if largest > 20:
+                    raise InputError(
+                        f'{name}: values from {low:.4g} to {high:.4g}, which are not normalised, and '
+                        f'model.data_preprocessor (mean=None, std=None) leaves that to the pipeline: normalise there, or '
+                        f'give model.data_preprocessor mean and std'
+                    )
+                continue
+            if low < -64 or high > 320 or (low < 0 and largest <= NORMALISED):
+                raise InputError(_unlike(name, low, high))
+            small.append(largest <= NORMALISED and bool((image != image.round()).any()))
+        if images and len(small) == len(images) and all(small):  # one dark image alone proves nothing
+            low, high = (float(v) for v in images[0].aminmax())
+            raise InputError(_unlike(names[0], low, high))
+
+    def _same_frames(self, images: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
+        """Images with the number of frames that the model needs, the same for all."""
+        images = [image[0] if image.ndim == 4 and (len(image) == 1 or self.frames == 1) else image for image in images]
+        singles = [name for image, name in zip(images, names) if image.ndim == 3]
+        pairs = len(singles) < len(images)
+        if singles and (pairs or self.frames == 2) and self.second_frame != 'duplicate':
+            raise InputError(
+                f'{singles[0]} has one frame, '
+                + ("but the model's tasks need two" if self.frames == 2 else 'but others of its batch have two')
+                + ": say frames=2 in the data set, where it has pairs; or model.second_frame='duplicate', and the frame "
+                'stands in for the second; or model.frames=1, and the first frame has to do for all tasks'
+            )
+        if singles and pairs:
+            images = [torch.stack((image, image)) if image.ndim == 3 else image for image in images]
+        return images
+
+    def _normalize(self, image: Tensor, sample: MTLDataSample | None) -> Tensor:
+        """One image in float32; its padding holds 0, the mean colour, whatever it held before."""
+        if not self.normalizes:
             return image.float()
         image = (image.float() / 255 - self.mean) / self.std
         left, right, top, bottom = (sample.metainfo.get('padding') if sample is not None else None) or (0, 0, 0, 0)
@@ -95,6 +163,7 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
         return image
 
     def _stack(self, images: list[Tensor], samples: list[MTLDataSample] | None) -> Tensor:
+        """Images of different sizes as one batch (B, ..., H, W), padded at the right and the bottom."""
         step = self.size_divisor
         height = -(-max(i.shape[-2] for i in images) // step) * step
         width = -(-max(i.shape[-1] for i in images) // step) * step
@@ -102,7 +171,7 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
         for k, image in enumerate(images):
             down, across = height - image.shape[-2], width - image.shape[-1]
             if down or across:
-                image = torch.nn.functional.pad(image, (0, across, 0, down))
+                image = F.pad(image, (0, across, 0, down))
                 if samples is not None:
                     left, right, top, bottom = samples[k].metainfo.get('padding') or (0, 0, 0, 0)
                     samples[k].set_metainfo(
@@ -110,6 +179,16 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
                     )
             padded.append(image)
         return torch.stack(padded)
+
+
+def _unlike(name: str, low: float, high: float) -> str:
+    """What is wrong with an image whose values are not in 0..255."""
+    what = 'in [0, 1]' if low >= 0 and high <= 1 else 'already normalised' if low < 0 else 'of another range'
+    return (
+        f'{name}: values from {low:.4g} to {high:.4g}: {what}, but model.data_preprocessor normalises images of 0..255 '
+        f'itself. Leave the values as they are in the pipeline (no normalising step, no division by 255), or set '
+        f'model.data_preprocessor.mean and std to None if a step of the pipeline is to normalise'
+    )
 
 
 def stack_targets(samples: Sequence[MTLDataSample], size: tuple[int, int]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -138,9 +217,7 @@ def stack_targets(samples: Sequence[MTLDataSample], size: tuple[int, int]) -> di
                     f'as the image'
                 )
             if down or across:
-                label = torch.nn.functional.pad(
-                    label, (0, across, 0, down), value=IGNORE if categorical else float('nan')
-                )
+                label = F.pad(label, (0, across, 0, down), value=IGNORE if categorical else float('nan'))
             index, labels = found.setdefault(name, ([], []))
             index.append(k)
             labels.append(label[0].long() if categorical else label)

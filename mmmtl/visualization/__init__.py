@@ -3,7 +3,7 @@
 from .explanation import draw_exhibit, principal_colours
 from .panel import draw_panel
 from .panel_visualizer import PanelVisualizer, maps_of, panel_of_sample
-from .photograph import input_photograph, normalisation_of, original_photograph
+from .photograph import input_photograph, original_photograph
 from .raw_writer import read_raw, write_raw
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     'draw_panel',
     'input_photograph',
     'maps_of',
-    'normalisation_of',
     'original_photograph',
     'panel_of_sample',
     'principal_colours',

@@ -23,39 +23,23 @@ def original_photograph(sample: Any) -> np.ndarray | None:
         return None
 
 
-def input_photograph(inputs: torch.Tensor, meta: Mapping, mean: Any = None, std: Any = None) -> list[np.ndarray]:
-    """What the network saw, without padding: one uint8 RGB (H, W, 3) per frame.
+def input_photograph(inputs: torch.Tensor, meta: Mapping) -> list[np.ndarray]:
+    """What the pipeline gave the network, without padding: one uint8 RGB (H, W, 3) per frame.
 
     Args:
-        inputs: (3, H, W) or (2, 3, H, W), uint8, or float normalised by ``mean`` and ``std``.
+        inputs: (3, H, W) or (2, 3, H, W), uint8, or float of the same range 0..255. Float images of a pipeline that
+            normalises by itself are stretched from their darkest to their brightest value.
         meta: The sample's metainfo; ``padding`` = (left, right, top, bottom) is cut off.
-        mean, std: What the float image was normalised with, per channel of values in [0, 1]. Without them a
-            float image is stretched from its darkest to its brightest value.
     """
     frames = inputs.detach().cpu()
     frames = frames if frames.ndim == 4 else frames[None]
-    if frames.dtype != torch.uint8:
-        frames = frames.float()
-        if mean is not None and std is not None:
-            std, mean = (torch.as_tensor(v).float().reshape(-1, 1, 1) for v in (std, mean))
-            frames = (frames * std + mean) * 255
-        else:
-            low, high = frames.min(), frames.max()
-            frames = (frames - low) / (high - low).clamp_min(1e-6) * 255
-        frames = frames.round().clamp(0, 255).to(torch.uint8)
     left, right, top, bottom = meta.get('padding', (0, 0, 0, 0))
     height, width = frames.shape[-2:]
     frames = frames[..., top : height - bottom, left : width - right]
+    if frames.dtype != torch.uint8:
+        frames = frames.float()
+        low, high = frames.min(), frames.max()
+        if low < 0:
+            frames = (frames - low) / (high - low).clamp_min(1e-6) * 255
+        frames = frames.round().clamp(0, 255).to(torch.uint8)
     return [np.ascontiguousarray(f.permute(1, 2, 0).numpy()) for f in frames]
-
-
-def normalisation_of(dataset: Any) -> dict[str, Any]:
-    """``mean`` and ``std``, of values in [0, 1], of the normalising step of a dataset's pipeline; empty without one."""
-    while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
-    if not hasattr(dataset, 'pipeline') and hasattr(dataset, 'datasets'):
-        return normalisation_of(dataset.datasets[0])
-    for step in reversed(getattr(getattr(dataset, 'pipeline', None), 'transforms', [])):
-        if hasattr(step, 'mean') and hasattr(step, 'std'):
-            return dict(mean=step.mean, std=step.std)
-    return {}

@@ -44,7 +44,7 @@ model = dict(
 test_dataloader = dict(
     batch_size=2, num_workers=0, sampler=dict(type='ExactSampler'),
     dataset=dict(type='Diorama', length=4, scene_seed=1, size=size, tasks=tasks, test_mode=True,
-                 pipeline=[dict(type='Normalize'), dict(type='PackMTLInputs')]))
+                 pipeline=[dict(type='PackMTLInputs')]))
 test_cfg = dict(type='TestLoop')
 test_evaluator = dict(type='MultiTaskMetric')
 randomness = dict(seed=0)

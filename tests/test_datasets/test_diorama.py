@@ -55,9 +55,9 @@ def test_all_ten_labels_from_one_rendering(count_renders):
 
 def test_single_frame_tasks_need_one_frame():
     data = Diorama(SINGLE, length=2, size=(32, 32))
-    assert data.frames == 1 and 'img_next' not in data[0]
+    assert not data.gives_pairs() and 'img_next' not in data[0]
     assert data[0]['gt'].keys() == SINGLE.keys()
-    assert Diorama(ALL, length=2, size=(32, 32)).frames == 2
+    assert Diorama(ALL, length=2, size=(32, 32)).gives_pairs()
 
 
 def test_names_and_colours_agree_with_the_labels():
@@ -88,7 +88,7 @@ def test_partial_labels():
 
 
 def test_through_a_pipeline():
-    pipeline = [dict(type='RandomFlip'), dict(type='Normalize'), dict(type='PackMTLInputs')]
+    pipeline = [dict(type='RandomFlip'), dict(type='PackMTLInputs')]
     packed = Diorama(ALL, length=1, size=(32, 48), pipeline=pipeline)[0]
     assert packed['inputs'].shape == (2, 3, 32, 48)
     assert packed['data_samples'].sample_id == 'diorama_0_000000'
@@ -146,9 +146,14 @@ def test_bad_arguments_are_named(wrong, words):
         DATASETS.build(dict(type='Diorama', tasks=SINGLE, **{'length': 2, **wrong}))
 
 
-def test_motion_with_one_frame_is_an_error():
-    with pytest.raises(ConfigError, match='optical_flow.*frames=1'):
-        Diorama(ALL, length=2, frames=1)
+def test_frames_are_given_as_asked_for():
+    """Labels of motion can be had with the first frame alone, and pairs without them."""
+    one = Diorama(ALL, length=1, size=(16, 16), frames=1)[0]
+    assert 'img_next' not in one and 'optical_flow' in one['gt']
+    np.testing.assert_array_equal(
+        one['gt']['optical_flow'], Diorama(ALL, length=1, size=(16, 16))[0]['gt']['optical_flow']
+    )
+    assert 'img_next' in Diorama(SINGLE, length=1, size=(16, 16), frames=2)[0]
 
 
 def test_a_task_without_such_a_label_is_an_error():

@@ -94,7 +94,7 @@ def test_scale_crop_against_the_recipe_in_torch(make_results, seed):
 
 def test_scale_crop_in_a_data_set(tmp_path):
     write_mtan(tmp_path, 'nyud')
-    pipeline = [RandomScaleCrop(smooth=('normals',)), RandomFlip(), dict(type='Normalize'), dict(type='PackMTLInputs')]
+    pipeline = [RandomScaleCrop(smooth=('normals',)), RandomFlip(), dict(type='PackMTLInputs')]
     sample = NYUDMTAN(NYUD, str(tmp_path), pipeline=pipeline)[0]
     assert sample['inputs'].shape == (3, 48, 64) and sample['inputs'].dtype == torch.float32
     length = sample['data_samples'].gt.normals.norm(dim=0)

@@ -18,7 +18,6 @@ PIPELINE = [
     dict(type='RandomCrop', size=(24, 24), category_task='semseg'),
     dict(type='RandomFlip'),
     dict(type='PhotoMetricDistortion'),
-    dict(type='Normalize'),
     dict(type='CentredPad', size=(24, 24)),
     dict(type='PackMTLInputs'),
 ]
@@ -93,9 +92,7 @@ def test_samples_without_a_label_can_be_left_out(memory, tmp_path):
 
 
 def test_pairs_are_loaded_when_a_task_needs_them(memory):
-    data = memory(
-        dict(optical_flow=dict(type='OpticalFlow')), pipeline=[dict(type='Normalize'), dict(type='PackMTLInputs')]
-    )
+    data = memory(dict(optical_flow=dict(type='OpticalFlow')), pipeline=[dict(type='PackMTLInputs')])
     assert data[0]['inputs'].shape == (2, 3, 40, 50)
 
 
@@ -103,9 +100,16 @@ def test_single_frames_refuse_motion(write_folder, tmp_path):
     from mmmtl.datasets import FolderDataset
 
     write_folder(tmp_path)
-    data = FolderDataset(dict(optical_flow=dict(type='OpticalFlow')), str(tmp_path), allow_unlabelled=True)
-    with pytest.raises(ConfigError, match=r"single frames, but the tasks \['optical_flow'\] need a pair"):
-        data[0]
+    tasks = dict(optical_flow=dict(type='OpticalFlow'))
+    with pytest.raises(
+        ConfigError, match=r"single frame, but a pair is wanted by the tasks \['optical_flow'\].*frames=1"
+    ):
+        FolderDataset(tasks, str(tmp_path), allow_unlabelled=True)
+    assert 'img_next' not in FolderDataset(tasks, str(tmp_path), allow_unlabelled=True, frames=1)[0]
+    with pytest.raises(ConfigError, match=r'a pair is wanted \(frames=2\)'):
+        FolderDataset(dict(depth=dict(type='Depth')), str(tmp_path), allow_unlabelled=True, frames=2)
+    with pytest.raises(ConfigError, match='frames must be 1, 2 or None, got 3'):
+        FolderDataset(tasks, str(tmp_path), allow_unlabelled=True, frames=3)
 
 
 def broken(memory, label, name='depth'):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmmtl.errors import UserError
 from mmmtl.models import MTLDataPreprocessor
 from mmmtl.structures import MTLDataSample
 
@@ -41,26 +42,25 @@ def test_targets_hold_the_labelled_samples_only():
     assert MTLDataPreprocessor()(dict(inputs=inputs))['data_samples'] is None
 
 
-def test_normalising_here_or_in_the_pipeline_is_the_same():
+def test_padding_holds_the_mean_colour_as_when_a_pipeline_normalises_before_padding():
+    """The order of the published recipes: normalise, then pad with 0."""
     from mmmtl.registry import TRANSFORMS
 
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    steps = [TRANSFORMS.build(c) for c in (dict(type='Normalize'), dict(type='CentredPad', size=(8, 8)))]
-    results = dict(img=image, gt={}, tasks={}, padding=(0,) * 4, sample_id='x')
-    for step in steps:
-        results = step(results)
-    early = torch.from_numpy(results['img']).permute(2, 0, 1)
-    results = steps[1](dict(img=image, gt={}, tasks={}, padding=(0,) * 4, sample_id='x'))
+    normalised = (image.astype(np.float32) / np.float32(255) - np.float32(MEAN)) / np.float32(STD)
+    early = torch.from_numpy(np.pad(normalised, ((1, 2), (0, 1), (0, 0)))).permute(2, 0, 1)
+    pad = TRANSFORMS.build(dict(type='CentredPad', size=(8, 8)))
+    results = pad(dict(img=image, gt={}, tasks={}, padding=(0,) * 4, sample_id='x'))
     packed = torch.from_numpy(results['img']).permute(2, 0, 1)
     assert packed.dtype == torch.uint8
     data = dict(inputs=[packed], data_samples=[sample('x', (8, 8), results['padding'])])
-    late = MTLDataPreprocessor(MEAN, STD)(data)['inputs'][0]
+    late = MTLDataPreprocessor()(data)['inputs'][0]
     assert torch.equal(early, late)
 
 
 def test_sizes_are_made_equal_at_the_right_and_bottom():
     samples = [sample('a', (6, 8), (1, 1, 0, 0), depth=depth((6, 8), 1)), sample('b', (9, 5), depth=depth((9, 5), 2))]
-    inputs = [torch.ones(2, 3, 6, 8), torch.ones(2, 3, 9, 5)]
+    inputs = [torch.full((2, 3, 6, 8), 200.0), torch.full((2, 3, 9, 5), 200.0)]
     batch = MTLDataPreprocessor(size_divisor=4)(dict(inputs=inputs, data_samples=samples), training=True)
     assert batch['inputs'].shape == (2, 2, 3, 12, 8)
     assert batch['inputs'][1, :, :, 9:].abs().max() == 0 and batch['inputs'][1, :, :, :, 5:].abs().max() == 0
@@ -78,18 +78,64 @@ def test_categorical_padding_is_unknown():
     assert label[0].tolist() == [[1, 1, 255, 255]] * 2 + [[255] * 4] * 2
 
 
+def photograph(*shape, low=0.0, high=255.0):
+    """Float values from ``low`` to ``high``."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * (high - low) + low
+
+
+UNNORMALISED = dict(mean=None, std=None)
+
+
 @pytest.mark.parametrize(
     'options, inputs, text',
     [
-        ({}, [torch.zeros(3, 4, 4, dtype=torch.uint8)], 'uint8 images, but neither'),
-        ({}, [torch.zeros(3, 4, 4), torch.zeros(2, 3, 4, 4)], 'must be all'),
-        (dict(mean=MEAN), [], 'both mean and std'),
+        ({}, [photograph(3, 4, 4, low=-2.1, high=2.6)], 'already normalised.*in the pipeline.*model.data_preprocessor'),
+        ({}, [photograph(3, 4, 4, low=-1, high=1)], 'already normalised'),
+        ({}, [photograph(3, 4, 4, low=0.1, high=2.6)], 'of another range'),
+        ({}, [photograph(3, 4, 4, low=-120, high=130)], 'already normalised'),
+        ({}, [photograph(3, 4, 4, high=1)], r'in \[0, 1\].*no division by 255.*model.data_preprocessor'),
+        ({}, [photograph(3, 4, 4, high=65535)], 'of another range'),
+        ({}, [torch.zeros(3, 4, 4, dtype=torch.int32)], 'uint8 or float'),
+        (
+            {},
+            [photograph(1, 4, 4)],
+            r'3 channels.*found \(1, 4, 4\).*data set loads, or mean and std of model.data_pre',
+        ),
+        ({}, [photograph(4, 4, 4)], r'3 channels.*found \(4, 4, 4\)'),
+        ({}, [photograph(3, 3, 4, 4)], r'3 channels.*found \(3, 3, 4, 4\)'),
+        ({}, [photograph(3, 4, 4).index_fill(1, torch.tensor([2]), float('nan'))], 'not finite'),
+        ({}, [photograph(3, 4, 4).index_fill(1, torch.tensor([2]), float('inf'))], 'not finite'),
+        (UNNORMALISED, [torch.zeros(3, 4, 4, dtype=torch.uint8)], 'neither the pipeline nor model.data_preprocessor'),
+        (UNNORMALISED, [photograph(3, 4, 4)], 'not normalised.*leaves that to the pipeline.*mean and std'),
+        ({}, [photograph(3, 4, 4), photograph(2, 3, 4, 4)], 'image 0 of the batch has one frame.*second_frame'),
+        (dict(frames=2), [photograph(3, 4, 4)], "model's tasks need two.*frames=2 in the data set.*'duplicate'"),
+        (dict(std=None), [], 'both mean and std'),
+        (dict(std=(1, 1)), [], 'must be as long'),
         (dict(size_divisor=0), [], 'size_divisor'),
     ],
 )
 def test_what_it_refuses(options, inputs, text):
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises(UserError, match=text):
         MTLDataPreprocessor(**options)(dict(inputs=inputs))
+
+
+def test_dark_photographs_are_no_mistake():
+    """A black one, one of whole numbers, and a dark one among others pass; so does a cubic resize that overshoots."""
+    dark = photograph(3, 4, 4, high=0.9)
+    for batch in ([torch.zeros(3, 4, 4)], [photograph(3, 4, 4, high=3).round()], [dark, photograph(3, 4, 4)]):
+        assert MTLDataPreprocessor()(dict(inputs=batch))['inputs'].isfinite().all()
+    assert MTLDataPreprocessor()(dict(inputs=[photograph(3, 4, 4, low=-20, high=270)]))['inputs'].max() < 3
+
+
+def test_frames_as_the_model_needs_them():
+    one, two = photograph(3, 4, 4), photograph(2, 3, 4, 4)
+    first = MTLDataPreprocessor(frames=1)(dict(inputs=[one, two]))['inputs']
+    assert first.shape == (2, 3, 4, 4)
+    torch.testing.assert_close(first[1], MTLDataPreprocessor()(dict(inputs=[two[0]]))['inputs'][0])
+    both = MTLDataPreprocessor(second_frame='duplicate')(dict(inputs=[one, two]))['inputs']
+    assert both.shape == (2, 2, 3, 4, 4) and torch.equal(both[0, 0], both[0, 1])
+    assert not torch.equal(both[1, 0], both[1, 1])
+    assert MTLDataPreprocessor(frames=2, second_frame='duplicate')(dict(inputs=[one]))['inputs'].shape == (1, 3, 4, 4)
 
 
 def test_a_label_larger_than_its_image_is_named():

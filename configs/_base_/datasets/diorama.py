@@ -1,10 +1,14 @@
 """Diorama: procedural scenes with exact labels, made on the fly; nothing to download."""
 
 _base_ = '../tasks/diorama.py'
-size = (96, 96)
+data_root = None  # a folder to keep rendered scenes in
+crop_size = (96, 96)
+size = crop_size
+batch_size = 8
+frames = None  # of a sample: 1 or 2; None: a pair where a label needs one
 
-train_pipeline = [dict(type='RandomFlip'), dict(type='Normalize'), dict(type='PackMTLInputs')]
-test_pipeline = [dict(type='Normalize'), dict(type='PackMTLInputs')]
+train_pipeline = [dict(type='RandomFlip'), dict(type='PackMTLInputs')]
+test_pipeline = [dict(type='PackMTLInputs')]
 
 label_setting = 'full'  # or 'onelabel', 'random'
 label_map = None  # a file that says which labels there are, instead of a setting
@@ -14,7 +18,7 @@ label_sampler = (
     else dict(type=dict(full='FullLabels', onelabel='OneLabel', random='RandomLabels')[label_setting])
 )
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=batch_size,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='ResumableSampler'),
@@ -24,6 +28,8 @@ train_dataloader = dict(
         size=size,
         scene_seed=0,
         tasks=_base_.tasks,
+        frames=frames,
+        cache_dir=data_root,
         pipeline=train_pipeline,
         label_sampler=label_sampler,
     ),
@@ -34,7 +40,15 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='ExactSampler'),
     dataset=dict(
-        type='Diorama', length=120, size=size, scene_seed=1, tasks=_base_.tasks, pipeline=test_pipeline, test_mode=True
+        type='Diorama',
+        length=120,
+        size=size,
+        scene_seed=1,
+        tasks=_base_.tasks,
+        frames=frames,
+        cache_dir=data_root,
+        pipeline=test_pipeline,
+        test_mode=True,
     ),
 )
 test_dataloader = val_dataloader

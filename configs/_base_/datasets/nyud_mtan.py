@@ -2,14 +2,17 @@
 
 _base_ = '../tasks/nyud13.py'
 data_root = 'data/nyud_mtan'
+crop_size = (288, 384)
+batch_size = 4
+frames = 1  # single photographs
 
 train_pipeline = [
+    dict(type='Resize', size=crop_size),
     dict(type='RandomScaleCrop', scales=(1.0, 1.2, 1.5), smooth=('normals',)),
     dict(type='RandomFlip'),
-    dict(type='Normalize'),
     dict(type='PackMTLInputs'),
 ]
-test_pipeline = [dict(type='Normalize'), dict(type='PackMTLInputs')]
+test_pipeline = [dict(type='Resize', size=crop_size), dict(type='PackMTLInputs')]
 
 label_setting = 'full'  # or 'onelabel', 'random'
 label_map = None  # a file that says which labels there are, instead of a setting
@@ -19,7 +22,7 @@ label_sampler = (
     else dict(type=dict(full='FullLabels', onelabel='OneLabel', random='RandomLabels')[label_setting])
 )
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=batch_size,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='ResumableSampler'),
@@ -28,6 +31,7 @@ train_dataloader = dict(
         data_root=data_root,
         split='train',
         tasks=_base_.tasks,
+        frames=frames,
         pipeline=train_pipeline,
         label_sampler=label_sampler,
     ),
@@ -38,9 +42,18 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='ExactSampler'),
     dataset=dict(
-        type='NYUDMTAN', data_root=data_root, split='val', tasks=_base_.tasks, pipeline=test_pipeline, test_mode=True
+        type='NYUDMTAN',
+        data_root=data_root,
+        split='val',
+        tasks=_base_.tasks,
+        frames=frames,
+        pipeline=test_pipeline,
+        test_mode=True,
     ),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='MultiTaskMetric')
 test_evaluator = val_evaluator
+
+# photographs at their own aspect ratio
+infer_pipeline = [dict(type='Resize', size=crop_size, keep_ratio=True, multiple=32), dict(type='PackMTLInputs')]

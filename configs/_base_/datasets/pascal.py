@@ -3,17 +3,18 @@
 _base_ = '../tasks/pascal.py'
 data_root = 'data/PASCALContext'
 crop_size = (512, 512)
+batch_size = 2
+frames = 1  # single photographs
 
 train_pipeline = [
     dict(type='RandomScale', scale=(0.5, 2.0)),
     dict(type='RandomCrop', size=crop_size, category_task='semseg', max_ratio=0.75),
     dict(type='RandomFlip'),
     dict(type='PhotoMetricDistortion'),
-    dict(type='Normalize'),
     dict(type='CentredPad', size=crop_size),
     dict(type='PackMTLInputs'),
 ]
-test_pipeline = [dict(type='Normalize'), dict(type='CentredPad', size=crop_size), dict(type='PackMTLInputs')]
+test_pipeline = [dict(type='CentredPad', size=crop_size), dict(type='PackMTLInputs')]
 
 label_setting = 'full'  # or 'onelabel', 'random'
 label_map = None  # a file that says which labels there are, instead of a setting
@@ -23,7 +24,7 @@ label_sampler = (
     else dict(type=dict(full='FullLabels', onelabel='OneLabel', random='RandomLabels')[label_setting])
 )
 train_dataloader = dict(
-    batch_size=2,
+    batch_size=batch_size,
     num_workers=8,
     persistent_workers=True,
     sampler=dict(type='ResumableSampler'),
@@ -32,6 +33,7 @@ train_dataloader = dict(
         data_root=data_root,
         split='train',
         tasks=_base_.tasks,
+        frames=frames,
         pipeline=train_pipeline,
         label_sampler=label_sampler,
     ),
@@ -46,6 +48,7 @@ val_dataloader = dict(
         data_root=data_root,
         split='val',
         tasks=_base_.tasks,
+        frames=frames,
         pipeline=test_pipeline,
         boundaries='partition',
         test_mode=True,

@@ -5,44 +5,75 @@ Pixels are picked, not averaged, in both (``ResampleNearest``): what the publish
 
 _base_ = '../tasks/stablemtl.py'
 
-hypersim_root, vkitti_root, things_root = 'data/hypersim/train', 'data/vkitti_v2', 'data/FlyingThings3D'
-cityscapes_root, diode_root, mid_root = 'data/cityscapes', 'data/diode/val', 'data/mid_intrinsics'
-kitti_root, kitti2015_root = 'data/kitti', 'data/kitti2015'
-lists = 'data/lists/'  # of tools/dataset_converters/split_lists.py, or the authors'
+data_root = 'data'
+hypersim_root, vkitti_root = f'{data_root}/hypersim/train', f'{data_root}/vkitti_v2'
+things_root, cityscapes_root = f'{data_root}/FlyingThings3D', f'{data_root}/cityscapes'
+diode_root, mid_root = f'{data_root}/diode/val', f'{data_root}/mid_intrinsics'
+kitti_root, kitti2015_root = f'{data_root}/kitti', f'{data_root}/kitti2015'
+lists = f'{data_root}/lists/'  # of tools/dataset_converters/split_lists.py, or the authors'
+crop_size = None  # of all training images; None: every set's own
+batch_size = 16
+frames = (
+    None  # of a sample: 1 or 2 (Hypersim has single frames); None: a pair where a label that is asked for needs one
+)
+cycle_tasks = True  # one task per update; False: every image with all its labels
+label_setting = 'full'  # or 'onelabel', 'random'
+label_map = None  # a file that says which labels there are, instead of a setting
+label_sampler = (
+    dict(type='LabelMap', path=label_map)
+    if label_map
+    else dict(type=dict(full='FullLabels', onelabel='OneLabel', random='RandomLabels')[label_setting])
+)
 published = True  # compare as the published program does, where it errs too: figures are those of the paper
 
-indoor = [dict(type='RandomFlip'), dict(type='ResampleNearest', size=(288, 384)), dict(type='PackMTLInputs')]
-street = [dict(type='RandomFlip'), dict(type='ResampleNearest', size=(187, 621)), dict(type='PackMTLInputs')]
+indoor = [
+    dict(type='RandomFlip'),
+    dict(type='ResampleNearest', size=crop_size or (288, 384)),
+    dict(type='PackMTLInputs'),
+]
+street = [
+    dict(type='RandomFlip'),
+    dict(type='ResampleNearest', size=crop_size or (187, 621)),
+    dict(type='PackMTLInputs'),
+]
 things = [
     dict(type='RandomFlip'),
     dict(type='RandomVerticalFlip'),
-    dict(type='ResampleNearest', size=(268, 480)),
+    dict(type='ResampleNearest', size=crop_size or (268, 480)),
     dict(type='PackMTLInputs'),
 ]
 street_flow = [
     dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.127),
     dict(type='RandomFlip'),
     dict(type='RandomCrop', size=(256, 1024)),
-    dict(type='ResampleNearest', size=(187, 621)),
+    dict(type='ResampleNearest', size=crop_size or (187, 621)),
     dict(type='PackMTLInputs'),
 ]
 jitter = dict(type='ColorJitter', brightness=0.3, contrast=0.3, saturation=0.3, hue=0.159)
 
 albedo, shading, depth, normals = (_base_.tasks[k] for k in ('albedo', 'shading', 'depth', 'normals'))
 semseg, optical_flow, scene_flow = (_base_.tasks[k] for k in ('semseg', 'optical_flow', 'scene_flow'))
-hypersim = dict(type='Hypersim', data_root=hypersim_root, pipeline=indoor)
-vkitti = dict(type='VKITTI2', data_root=vkitti_root)
-flying = dict(type='FlyingThings3D', data_root=things_root, split_file=lists + 'flying_things_3D_train.txt')
+hypersim = dict(type='Hypersim', data_root=hypersim_root, pipeline=indoor, label_sampler=label_sampler)
+vkitti = dict(type='VKITTI2', data_root=vkitti_root, frames=frames, label_sampler=label_sampler)
+flying = dict(
+    type='FlyingThings3D',
+    data_root=things_root,
+    split_file=lists + 'flying_things_3D_train.txt',
+    frames=frames,
+    label_sampler=label_sampler,
+)
 train_dataloader = dict(
+    batch_size=batch_size,
     num_workers=8,
     persistent_workers=True,
     sampler=dict(type='ResumableSampler'),
     batch_sampler=dict(
         type='TaskCycleBatchSampler',
-        batch_size=16,
         accumulation=2,
         shares=dict(depth=[0.9, 0.1], normals=[0.9, 0.1], optical_flow=[0.5, 0.5], scene_flow=[0.5, 0.5]),
-    ),
+    )
+    if cycle_tasks
+    else None,
     dataset=dict(
         type='MixedDataset',
         datasets=[
@@ -144,6 +175,7 @@ test_dataloader = dict(
             dict(
                 type='KITTI2015',
                 data_root=kitti2015_root,
+                frames=frames,
                 upstream=published,
                 test_mode=True,
                 tasks=benchmarks['kitti2015']['tasks'],
@@ -181,3 +213,6 @@ test_evaluator = dict(
     },
 )
 val_dataloader, val_evaluator = test_dataloader, test_evaluator
+
+# photographs and videos at their own aspect ratio, about as large as the images of the training
+infer_pipeline = [dict(type='Resize', size=(384, 640), keep_ratio=True, multiple=8), dict(type='PackMTLInputs')]

@@ -84,11 +84,9 @@ class Diorama(MTLDataset):
             raise ConfigError(f'Diorama: length must be a number of scenes of at least 1, got {length!r}')
         built = build_tasks(tasks)
         moving = [name for name, task in built.items() if task.frames > 1]
-        if frames == 1 and moving:
-            raise ConfigError(f'Diorama: the tasks {moving} need a pair of frames, but frames=1; leave it out or set 2')
-        self.frames = frames or (2 if moving else 1)
+        self.rendered = 2 if moving else frames or 1
         try:
-            self.size = check_arguments(scene_seed, 0, size, self.frames)
+            self.size = check_arguments(scene_seed, 0, size, self.rendered)
         except ValueError as error:
             raise ConfigError(f'Diorama: {error}') from error
         self.scene_seed, self.length, self.cache_dir = scene_seed, length, cache_dir
@@ -96,6 +94,7 @@ class Diorama(MTLDataset):
         super().__init__(
             built,
             seed=seed,
+            frames=frames,
             pipeline=pipeline,
             label_sampler=label_sampler,
             test_mode=test_mode,
@@ -171,13 +170,13 @@ class Diorama(MTLDataset):
 
     def _read_or_render(self, info: dict) -> dict[str, np.ndarray]:
         if not self.cache_dir:
-            return render(self.scene_seed, info['number'], self.size, self.frames)
-        form = f'v{RENDERER_VERSION}_{self.size[0]}x{self.size[1]}_{self.frames}'
+            return render(self.scene_seed, info['number'], self.size, self.rendered)
+        form = f'v{RENDERER_VERSION}_{self.size[0]}x{self.size[1]}_{self.rendered}'
         path = Path(self.cache_dir, form, f'{info["sample_id"]}.npz')
-        wanted = ('img', *(('img_next',) if self.frames == 2 else ()), *_CATEGORICAL, *_CONTINUOUS)
+        wanted = ('img', *(('img_next',) if self.rendered == 2 else ()), *_CATEGORICAL, *_CONTINUOUS)
         if path.is_file():
             return _read_scene(path, wanted)
-        made = render(self.scene_seed, info['number'], self.size, self.frames)
+        made = render(self.scene_seed, info['number'], self.size, self.rendered)
         kept = {name: made[name].astype(np.uint8) if name in _CATEGORICAL else made[name] for name in wanted}
         write_atomically(path, lambda file: np.savez(file, **kept))
         return kept

@@ -5,13 +5,12 @@ from .formatting import PackMTLInputs
 from .geometry import CentredPad, RandomCrop, RandomFlip, RandomScale, Resize
 from .jitter import ColorJitter
 from .mtan import RandomScaleCrop
-from .photometric import Normalize, PhotoMetricDistortion
+from .photometric import PhotoMetricDistortion
 from .resample import PrefixSampleId, RandomVerticalFlip, ResampleNearest
 
 __all__ = [
     'CentredPad',
     'ColorJitter',
-    'Normalize',
     'PackMTLInputs',
     'PhotoMetricDistortion',
     'PrefixSampleId',

@@ -121,6 +121,9 @@ def crop_results(results: Results, top: int, left: int, height: int, width: int)
     """Cut the same box out of every map."""
     map_images(results, lambda image: image[top : top + height, left : left + width])
     map_labels(results, lambda task, label: task.crop(label, top, left, height, width))
+    before = results.get('padding') or (0, 0, 0, 0)
+    right, bottom = (n - m for n, m in zip(results['img_shape'][::-1], (left + width, top + height)))
+    results['padding'] = tuple(max(a - b, 0) for a, b in zip(before, (left, right, top, bottom)))
     results['img_shape'] = (height, width)
     return results
 
@@ -144,6 +147,8 @@ class RandomFlip(Transform):
         if results['rng'].random() < self.prob:
             map_images(results, lambda image: np.ascontiguousarray(image[:, ::-1]))
             map_labels(results, lambda task, label: task.flip(label, 'horizontal'))
+            left, right, top, bottom = results['padding']
+            results['padding'] = (right, left, top, bottom)
             results['flip'] = not results['flip']
         return results
 
@@ -213,27 +218,22 @@ class Resize(Transform):
 class CentredPad(Transform):
     """Pad around the image, half of it (rounded down) above and to the left; labels are unknown in the frame.
 
-    Comes after ``Normalize``, so that the frame holds the mean colour; before it, the data preprocessor
-    clears the frame. In test mode labels stay at the original size: predictions are cropped back to it.
+    The model's data preprocessor normalises and then sets the frame to 0, the mean colour, as the published recipes do.
+    In test mode labels stay at the original size: predictions are cropped back to it.
 
     Args:
         size: (height, width) to reach at least; a larger image is an error unless ``multiple`` is given.
         multiple: Reach a multiple of this on both sides.
-        value: What fills the image's frame.
         labels: Whether labels are padded; default: except in test mode.
     """
 
     def __init__(
-        self,
-        size: tuple[int, int] | None = None,
-        multiple: int | None = None,
-        value: float = 0.0,
-        labels: bool | None = None,
+        self, size: tuple[int, int] | None = None, multiple: int | None = None, labels: bool | None = None
     ) -> None:
         if size is None and multiple is None:
             raise ValueError('CentredPad: give size=(height, width), multiple=N, or both')
         self.size = None if size is None else size_pair(size, 'CentredPad')
-        self.multiple, self.value, self.labels = multiple, value, labels
+        self.multiple, self.labels = multiple, labels
 
     def _target(self, results: Results) -> tuple[int, int]:
         height, width = results['img'].shape[:2]
@@ -256,11 +256,10 @@ class CentredPad(Transform):
         bottom, right = target[0] - height - top, target[1] - width - left
         if not (top or left or bottom or right):
             return results
-        fill = [self.value] * 3
         map_images(
             results,
             lambda image: cv2.copyMakeBorder(
-                np.ascontiguousarray(image), top, bottom, left, right, cv2.BORDER_CONSTANT, value=fill
+                np.ascontiguousarray(image), top, bottom, left, right, cv2.BORDER_CONSTANT, value=[0] * 3
             ),
         )
         if _touch_labels(self.labels, results):

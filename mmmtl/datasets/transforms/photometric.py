@@ -1,9 +1,8 @@
-"""Colour: photometric distortion and normalisation, bit for bit those of the published recipes, by lookup tables."""
+"""Colour: photometric distortion, bit for bit that of the published recipes, by lookup tables."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,9 +10,6 @@ import numpy as np
 from mmmtl.registry import TRANSFORMS
 
 from .base import Results, Transform, map_images
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def _linear(alpha: float = 1.0, beta: float = 0.0) -> np.ndarray:
@@ -90,34 +86,4 @@ class PhotoMetricDistortion(Transform):
             return image
 
         map_images(results, distort)
-        return results
-
-
-@TRANSFORMS.register_module()
-class Normalize(Transform):
-    """``(x / 255 - mean) / std`` in float32.
-
-    Args:
-        mean: Per RGB channel, of values in [0, 1]; default ImageNet's.
-        std: Likewise.
-    """
-
-    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
-        if len(mean) != 3 or len(std) != 3 or not all(v > 0 for v in std):
-            raise ValueError(f'Normalize: mean and positive std of three channels are needed, got {mean} and {std}')
-        self.mean, self.std = tuple(float(v) for v in mean), tuple(float(v) for v in std)
-
-    def _apply(self, values: np.ndarray) -> np.ndarray:
-        scaled = values.astype(np.float32) / np.float32(255)
-        return (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-
-    def transform(self, results: Results) -> Results:
-        # a uint8 image has 256 values per channel: normalise those, then look up
-        table = self._apply(np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1))[None]
-        map_images(
-            results,
-            lambda image: (
-                cv2.LUT(np.ascontiguousarray(image), table) if image.dtype == np.uint8 else self._apply(image)
-            ),
-        )
         return results

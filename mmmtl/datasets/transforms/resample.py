@@ -58,6 +58,8 @@ class RandomVerticalFlip(Transform):
         if results['rng'].random() < self.prob:
             map_images(results, lambda image: np.ascontiguousarray(image[::-1]))
             map_labels(results, lambda task, label: task.flip(label, 'vertical'))
+            left, right, top, bottom = results['padding']
+            results['padding'] = (left, right, bottom, top)
         return results
 
 

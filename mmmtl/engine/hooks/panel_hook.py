@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 
 from mmmtl.registry import HOOKS
 from mmmtl.utils.files import safe_name, write_png
-from mmmtl.visualization import input_photograph, normalisation_of, original_photograph, panel_of_sample
+from mmmtl.visualization import input_photograph, original_photograph, panel_of_sample
 
 
 @HOOKS.register_module()
@@ -77,7 +77,7 @@ class PanelHook(Hook):
         image, image_next = original_photograph(sample), None
         inputs = None if data_batch is None else data_batch['inputs'][index]
         if inputs is not None and (image is None or inputs.ndim == 4):
-            image, *rest = input_photograph(inputs, sample.metainfo, **normalisation_of(dataset))
+            image, *rest = input_photograph(inputs, sample.metainfo)
             image_next = rest[0] if rest else None
         if image is None:
             raise ValueError(f"sample '{sample.sample_id}': neither a photograph on disk nor inputs to draw a panel on")
