@@ -24,6 +24,7 @@ SECTIONS = {
     **dict.fromkeys(('val_evaluator', 'test_evaluator'), own.METRICS),
     **dict.fromkeys(('default_hooks', 'custom_hooks'), own.HOOKS),
     'visualizer': own.VISUALIZERS,
+    'infer_pipeline': own.TRANSFORMS,
     'log_processor': root.LOG_PROCESSORS,
     'model_wrapper_cfg': root.MODEL_WRAPPERS,
 }
@@ -80,7 +81,7 @@ PLAIN = {  # sections without a type, and the keys they take
 
 SECTION_KEYS = (set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}) | set(
     'tasks only_tasks custom_imports model_wrapper_cfg find_unused_parameters sync_bn runner_type strategy compile '
-    'tta_model tta_pipeline study single_task_reference'.split()
+    'tta_model tta_pipeline infer_pipeline study single_task_reference'.split()
 )
 """Top-level keys with a meaning: mmengine's runner's and this package's."""
 

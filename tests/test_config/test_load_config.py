@@ -49,9 +49,9 @@ def test_a_changed_pipeline_reaches_its_dataset_alone(tiny_config):
 
 
 def test_both_a_shared_part_and_a_place_in_it_can_change(tiny_config):
-    options = {'train_pipeline.0.prob': 0.25, 'train_dataloader.dataset.pipeline.1.mean': [0.1, 0.2, 0.3]}
+    options = {'train_pipeline.0.prob': 0.25, 'train_dataloader.dataset.pipeline.1.meta_keys': ['sample_id']}
     pipeline = load_config(tiny_config, options).train_dataloader.dataset.pipeline
-    assert pipeline[0].prob == 0.25 and pipeline[1].mean == [0.1, 0.2, 0.3]
+    assert pipeline[0].prob == 0.25 and pipeline[1].meta_keys == ['sample_id']
 
 
 def test_sections_go_their_own_ways(tiny_config):
