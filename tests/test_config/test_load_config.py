@@ -103,7 +103,7 @@ def test_a_new_task_comes_with_its_type(tiny_config):
         ({'tasks.dept.loss_weight': 3}, ["no 'dept' in tasks", "'depth'"]),
         ({'randomness.sed': 3}, ["no 'sed' in randomness", "'seed'"]),
         ({'train_dataloader.batchsize': 3}, ["no 'batchsize' in train_dataloader", "'batch_size'"]),
-        ({'train_pipeline.9.prob': 0.1}, ['train_pipeline is a list', '0 to 2']),
+        ({'train_pipeline.9.prob': 0.1}, ['train_pipeline is a list', '0 to 1']),
         ({'max_iters.x': 1}, ['max_iters is 4']),
         ({'only_tasks': ['dept']}, ["only_tasks=['dept']", "'depth'"]),
         ({'only_tasks': []}, []),
