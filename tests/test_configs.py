@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1] / 'configs'
 METHODS = ('taskdiffusion', 'diffusionmtl', 'baselines')
 CONFIGS = sorted(p for m in METHODS for p in (ROOT / m).glob('*.py'))
 SIZE = (64, 96)
+CASES = [(p, {}) for p in CONFIGS] + [(p, {'mode': 'prediction'}) for p in CONFIGS if p.parent.name == 'diffusionmtl']
 
 
 def shrink(model: dict) -> dict:
@@ -65,10 +66,12 @@ def test_the_catalogue_is_not_empty():
     assert (ROOT / 'taskdiffusion' / 'vitl_pascal.py') in CONFIGS
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: f'{p.parent.name}/{p.stem}')
-def test_config_builds_trains_predicts_saves_and_loads(path, tmp_path):
+@pytest.mark.parametrize(
+    ('path', 'options'), CASES, ids=lambda p: f'{p.parent.name}/{p.stem}' if isinstance(p, Path) else None
+)
+def test_config_builds_trains_predicts_saves_and_loads(path, options, tmp_path):
     assert len(path.read_text().splitlines()) <= 60
-    cfg = load_config(str(path))
+    cfg = load_config(str(path), options)
     torch.manual_seed(0)
     model = MODELS.build(shrink(cfg.model.to_dict()))
     inputs, targets = example(build_tasks(cfg.tasks))

@@ -5,6 +5,9 @@ only_tasks=['depth'] makes it single-task; label_setting=onelabel|random|full.
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/cityscapes.py', '../_base_/schedules/diffusionmtl.py']
 
+total_batch = 8
+epochs = 200
+
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
@@ -14,6 +17,4 @@ model = dict(
 )
 
 sync_bn = 'torch'
-train_cfg = dict(max_iters=74200, val_interval=7420)
 optim_wrapper = dict(optimizer=dict(lr=0.0001))
-param_scheduler = [dict(type='EpochPolyLR', epochs=200, epoch_length=371, power=0.9, by_epoch=False)]

@@ -5,6 +5,9 @@ label_setting=onelabel|random|full.
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/cityscapes.py', '../_base_/schedules/diffusionmtl.py']
 
+total_batch = 8
+epochs = 200
+
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
@@ -19,8 +22,6 @@ model = dict(
 )
 
 sync_bn = 'torch'
-train_cfg = dict(max_iters=74200, val_interval=7420)
 optim_wrapper = dict(
     optimizer=dict(lr=0.0001), paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10), '.beta': dict(lr_mult=10)})
 )
-param_scheduler = [dict(type='EpochPolyLR', epochs=200, epoch_length=371, power=0.9, by_epoch=False)]

@@ -5,6 +5,9 @@ only_tasks=['depth'] makes it single-task; label_setting=onelabel|random|full.
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/nyud_mtan.py', '../_base_/schedules/diffusionmtl.py']
 
+total_batch = 4
+epochs = 200
+
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
@@ -14,5 +17,3 @@ model = dict(
 )
 
 sync_bn = 'torch'
-train_cfg = dict(max_iters=39600, val_interval=3960)
-param_scheduler = [dict(type='EpochPolyLR', epochs=200, epoch_length=198, power=0.9, by_epoch=False)]

@@ -5,6 +5,9 @@ label_setting=onelabel|random|full.
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/nyud_mtan.py', '../_base_/schedules/diffusionmtl.py']
 
+total_batch = 4
+epochs = 200
+
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
@@ -20,5 +23,3 @@ model = dict(
 
 sync_bn = 'torch'
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10), '.beta': dict(lr_mult=10)}))
-train_cfg = dict(max_iters=39600, val_interval=3960)
-param_scheduler = [dict(type='EpochPolyLR', epochs=200, epoch_length=198, power=0.9, by_epoch=False)]

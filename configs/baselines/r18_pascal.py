@@ -5,6 +5,8 @@ only_tasks=['semseg'] makes it single-task; label_setting=onelabel|random|full.
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/pascal.py', '../_base_/schedules/diffusionmtl.py']
 
+batch_size = total_batch = 6
+
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
@@ -14,4 +16,4 @@ model = dict(
 )
 
 sync_bn = 'torch'
-train_dataloader = dict(batch_size=6)
+train_dataloader = dict(batch_size=batch_size)

@@ -5,6 +5,8 @@ label_setting=onelabel|random|full.
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/pascal.py', '../_base_/schedules/diffusionmtl.py']
 
+batch_size = total_batch = 6
+
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
@@ -19,5 +21,5 @@ model = dict(
 )
 
 sync_bn = 'torch'
-train_dataloader = dict(batch_size=6)
+train_dataloader = dict(batch_size=batch_size)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10), '.beta': dict(lr_mult=10)}))

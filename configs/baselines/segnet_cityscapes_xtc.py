@@ -14,6 +14,5 @@ model = dict(
     decoder=dict(type='XTC', weight=1.0, views=2, decoder=dict(type='ConvHeads', composition='sample')),
 )
 
-train_cfg = dict(max_iters=74400, val_interval=7440)
+max_iters = 74400
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=0.1), '.beta': dict(lr_mult=0.1)}))
-param_scheduler = [dict(type='StepLR', step_size=37200, gamma=0.5, by_epoch=False)]

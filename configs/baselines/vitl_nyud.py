@@ -8,7 +8,7 @@ model = dict(
     backbone=dict(
         type='TimmBackbone',
         model_name='vit_large_patch16_384',
-        img_size=(448, 576),
+        img_size=_base_.crop_size,
         drop_path_rate=0.15,
         pretrained=True,
     ),

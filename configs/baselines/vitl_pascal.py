@@ -1,6 +1,11 @@
 """Multi-task baseline of the TaskDiffusion paper (Tables 3, 7); only_tasks=['depth'] makes it a single-task one."""
 
-_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/pascal.py', '../_base_/schedules/poly_40k.py']
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/pascal.py',
+    '../_base_/schedules/poly_40k.py',
+    '../_base_/references/pascal_vitl.py',
+]
 
 model = dict(
     type='MultiTaskModel',
@@ -8,7 +13,7 @@ model = dict(
     backbone=dict(
         type='TimmBackbone',
         model_name='vit_large_patch16_384',
-        img_size=(512, 512),
+        img_size=_base_.crop_size,
         drop_path_rate=0.15,
         pretrained=True,
     ),
@@ -18,3 +23,4 @@ model = dict(
 
 sync_bn = 'torch'
 optim_wrapper = dict(optimizer=dict(lr=2e-5))
+test_evaluator = dict(reference=_base_.single_task_reference)

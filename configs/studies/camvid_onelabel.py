@@ -28,7 +28,9 @@ study = dict(
         'single-task': dict(config='../baselines/mobilenetv2_camvid.py', per_task=True),
         'multi-task baseline': dict(config='../baselines/mobilenetv2_camvid.py'),
         'XTC': dict(config='../baselines/mobilenetv2_camvid_xtc.py'),
-        'DiffusionMTL, prediction': dict(config='../diffusionmtl/mobilenetv2_camvid_prediction.py'),
-        'DiffusionMTL, feature': dict(config='../diffusionmtl/mobilenetv2_camvid_feature.py'),
+        'DiffusionMTL, prediction': dict(
+            config='../diffusionmtl/mobilenetv2_camvid.py', options=dict(mode='prediction')
+        ),
+        'DiffusionMTL, feature': dict(config='../diffusionmtl/mobilenetv2_camvid.py'),
     },
 )

@@ -30,7 +30,7 @@ study = dict(
         'single-task': dict(config='../baselines/r18_diorama.py', per_task=True),
         'multi-task baseline': dict(config='../baselines/r18_diorama.py'),
         'XTC': dict(config='../baselines/r18_diorama_xtc.py'),
-        'DiffusionMTL, prediction': dict(config='../diffusionmtl/r18_diorama_prediction.py'),
-        'DiffusionMTL, feature': dict(config='../diffusionmtl/r18_diorama_feature.py'),
+        'DiffusionMTL, prediction': dict(config='../diffusionmtl/r18_diorama.py', options=dict(mode='prediction')),
+        'DiffusionMTL, feature': dict(config='../diffusionmtl/r18_diorama.py'),
     },
 )

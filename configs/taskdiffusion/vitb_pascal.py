@@ -1,6 +1,11 @@
 """TaskDiffusion, ViT-B, PASCAL-Context: the released model (78.83 mIoU). Two GPUs of two images."""
 
-_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/pascal.py', '../_base_/schedules/poly_40k.py']
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/pascal.py',
+    '../_base_/schedules/poly_40k.py',
+    '../_base_/references/pascal_vitb.py',
+]
 
 model = dict(
     type='MultiTaskModel',
@@ -8,7 +13,7 @@ model = dict(
     backbone=dict(
         type='TimmBackbone',
         model_name='vit_base_patch16_384',
-        img_size=(512, 512),
+        img_size=_base_.crop_size,
         drop_path_rate=0.15,
         pretrained=True,
     ),
@@ -19,3 +24,4 @@ model = dict(
 sync_bn = 'torch'
 optim_wrapper = dict(optimizer=dict(lr=2e-5))
 randomness = dict(seed=64)
+test_evaluator = dict(reference=_base_.single_task_reference)

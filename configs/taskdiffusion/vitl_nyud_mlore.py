@@ -2,13 +2,15 @@
 
 _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/nyud.py', '../_base_/schedules/poly_40k.py']
 
+grid = tuple(side // 16 for side in _base_.crop_size)
+
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
     backbone=dict(
         type='TimmBackbone',
         model_name='vit_large_patch16_384',
-        img_size=(448, 576),
+        img_size=_base_.crop_size,
         drop_path_rate=0.15,
         pretrained=True,
     ),
@@ -19,7 +21,7 @@ model = dict(
         scale=0.01,
         aux_weight=1.0,
         aux='level_mask',
-        conditions=dict(type='MLoREConditions', ranks=list(range(32, 257, 16)), topk=4, grid=(28, 36)),
+        conditions=dict(type='MLoREConditions', ranks=list(range(32, 257, 16)), topk=4, grid=grid),
     ),
 )
 

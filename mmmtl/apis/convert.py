@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,9 @@ def published_names(tasks: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
-def empty_network(config: str | Config) -> Any:
+def empty_network(config: str | Config, cfg_options: Mapping[str, Any] | None = None) -> Any:
     """The network of a config without memory for its parameters: names and shapes alone."""
-    cfg = load_config(config)
+    cfg = load_config(config, cfg_options)
     forget_pretrained(cfg.get('model'))
     with torch.device('meta'):
         return build_model(cfg, initialize=False)
@@ -67,16 +68,19 @@ def converter_of(method: str) -> Converter:
     return CONVERTERS.build(dict(type=method))
 
 
-def try_config(converter: Converter, state: Mapping[str, Tensor], config: str) -> tuple[Conversion, str, int]:
+def try_config(
+    converter: Converter, state: Mapping[str, Tensor], config: str, options: Mapping[str, Any] | None = None
+) -> tuple[Conversion, str, int]:
     """Convert for one config: the conversion, what does not fit (empty when all does), and how many keys do not."""
-    network = empty_network(config)
+    network = empty_network(config, options)
     renamed, dropped, unknown = converter.convert(state, published_names(network.tasks))
     fit = compare_state(network, {'state_dict': renamed}, training=True)
     wrong = len(fit.missing) + len(fit.unexpected) + len(fit.mismatched) + len(unknown)
     summary = fit.summary() if not fit.exact else ''
     if unknown:
         summary += f'\n  {len(unknown)} published keys without a counterpart: {"; ".join(unknown[:3])}'
-    return Conversion(renamed, dropped, str(config)), summary, wrong
+    name = ' '.join([str(config), *(f'{key}={value}' for key, value in (options or {}).items())])
+    return Conversion(renamed, dropped, name), summary, wrong
 
 
 def nearest_config(
@@ -84,8 +88,11 @@ def nearest_config(
 ) -> tuple[Conversion, str, int] | None:
     """The config of ``folder`` that fits best; None when there is none to try."""
     best = None
-    for path in sorted(folder.glob('*.py')):
-        attempt = try_config(converter, state, str(path))
+    for path, options in product(sorted(folder.glob('*.py')), converter.variants):
+        try:
+            attempt = try_config(converter, state, str(path), options)
+        except ConfigError:  # a config without such an option
+            continue
         if best is None or attempt[2] < best[2]:
             best = attempt
         if best[2] == 0:
@@ -102,8 +109,10 @@ def configs_folder() -> Path:
     raise FileNotFoundError(f'no configs/ beside {package} nor in it; give --config')
 
 
-def convert_state(method: str, state: Mapping[str, Tensor], config: str | None = None) -> Conversion:
-    """Convert a published state dict for ``config``, or for the shipped config that it fits.
+def convert_state(
+    method: str, state: Mapping[str, Tensor], config: str | None = None, cfg_options: Mapping[str, Any] | None = None
+) -> Conversion:
+    """Convert a published state dict for ``config`` with ``cfg_options``, or for the shipped config that it fits.
 
     Raises:
         ConfigError: Unknown method.
@@ -111,7 +120,7 @@ def convert_state(method: str, state: Mapping[str, Tensor], config: str | None =
     """
     converter = converter_of(method)
     if config is not None:
-        conversion, summary, wrong = try_config(converter, state, config)
+        conversion, summary, wrong = try_config(converter, state, config, cfg_options)
         if not wrong:
             return conversion
         best = nearest_config(converter, state, configs_folder() / method)
@@ -128,7 +137,9 @@ def convert_state(method: str, state: Mapping[str, Tensor], config: str | None =
     return conversion
 
 
-def convert_checkpoint(method: str, source: str, target: str, config: str | None = None) -> Conversion:
+def convert_checkpoint(
+    method: str, source: str, target: str, config: str | None = None, cfg_options: Mapping[str, Any] | None = None
+) -> Conversion:
     """Convert the file ``source`` and write ``target`` (``.pth`` or ``.safetensors``).
 
     Raises:
@@ -137,7 +148,7 @@ def convert_checkpoint(method: str, source: str, target: str, config: str | None
     """
     if not str(target).endswith(('.pth', '.safetensors')):
         raise ConfigError(f"'{target}': a checkpoint ends in .pth or .safetensors")
-    conversion = convert_state(method, converter_of(method).read(source), config)
-    meta = {'converted_from': Path(source).name, 'method': method, 'config': Path(conversion.config).name}
+    conversion = convert_state(method, converter_of(method).read(source), config, cfg_options)
+    meta = {'converted_from': Path(source).name, 'method': method, 'config': conversion.config.rpartition('/')[2]}
     write_state(target, conversion.state, meta)
     return conversion

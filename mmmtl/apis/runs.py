@@ -40,6 +40,10 @@ def prepare(cfg: Config, work_dir: str | None, launcher: str) -> Config:
     cfg.launcher = launcher
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or default_work_dir(cfg))
     cfg.setdefault('default_scope', 'mmmtl')
+    for loader in (cfg.get(f'{part}_dataloader') for part in ('train', 'val', 'test')):
+        if loader and not loader.get('num_workers'):  # torch refuses them without workers
+            loader.pop('persistent_workers', None)
+            loader.pop('prefetch_factor', None)
     cfg.setdefault('env_cfg', dict(dist_cfg=dict(backend='nccl')))
     check_surroundings(cfg)
     return cfg

@@ -16,13 +16,14 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import Runner
 
 from mmmtl.config.check import check_config
 from mmmtl.errors import ConfigError, InputError
 from mmmtl.evaluation.metrics.records import RECORDS_FILE
 from mmmtl.ops.inference import optimize_for_inference
-from mmmtl.registry import MODELS, accepted_arguments
+from mmmtl.registry import HOOKS, MODELS, accepted_arguments
 from mmmtl.utils.files import write_atomically, write_json
 from mmmtl.utils.models import unwrap_model
 from mmmtl.utils.tables import format_table
@@ -108,6 +109,7 @@ def run_test(
         raise ConfigError(f'{cfg.filename or "the config"} has no test_dataloader or no test_evaluator')
     keep_records(cfg, require_records)
     drop_sections(cfg, (*TRAIN_SECTIONS, *VAL_SECTIONS))
+    cfg.custom_hooks = [h for h in cfg.get('custom_hooks') or [] if not ends_training(h)]
     cfg.load_from, cfg.resume = None, False
     if checkpoint is not None:
         forget_pretrained(cfg.model)
@@ -132,6 +134,13 @@ def run_test(
             if getattr(metric, 'records_error', None):
                 raise metric.records_error
     return metrics, runner
+
+
+def ends_training(hook: Any) -> bool:
+    """Whether a hook, or its config, watches a training in order to end it, and asks for a training loop."""
+    kind = hook['type'] if isinstance(hook, Mapping) else type(hook)
+    kind = HOOKS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, EarlyStoppingHook)
 
 
 def keep_records(cfg: Config, required: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -12,7 +13,8 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from mmmtl.config.check import check_config
-from mmmtl.errors import CheckpointError, ConfigError
+from mmmtl.errors import CheckpointError, ConfigError, suggest
+from mmmtl.evaluation.metrics.references import known_directions
 from mmmtl.utils.models import unwrap_model
 
 from .checkpoint import compare_state, read_checkpoint
@@ -62,6 +64,7 @@ def train(
         if not cfg.get(section):
             raise ConfigError(f"{cfg.filename or 'the config'} has no '{section}', which training needs")
     drop_test(cfg)
+    fill_in_rules(cfg)
     if cfg.get('load_from') or (cfg.get('resume') and _latest(cfg)):
         forget_pretrained(cfg.model)
     runner = make_runner(cfg)
@@ -70,6 +73,7 @@ def train(
         with torch.device('meta'):
             model = build_model(cfg, initialize=False)
     check_start(model, cfg)
+    tell_batch(cfg, runner.world_size)
     runner.train()
     return runner
 
@@ -79,6 +83,51 @@ def drop_test(cfg: Config) -> None:
     for section in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if section in cfg:
             cfg[section] = None
+
+
+def fill_in_rules(cfg: Config) -> None:
+    """Say whether higher is better of the figures that hooks watch (``save_best``, ``monitor``): their metric knows it.
+
+    Raises:
+        ConfigError: A figure that no metric gives and whose direction nobody knows.
+    """
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]
+    for hook in (h for h in hooks if isinstance(h, dict) and h.get('rule') is None):
+        watched = hook.get('save_best') or hook.get('monitor')
+        names = [watched] if isinstance(watched, str) else list(watched or ())
+        if not names or names == ['auto']:
+            continue
+        known = {**known_directions(), 'delta_m': True, 'loss': False}
+        unknown = [name for name in names if name.rpartition('/')[2] not in known]
+        if unknown:
+            near = suggest(unknown[0].rpartition('/')[2], known)
+            raise ConfigError(
+                f"{hook['type']}: no metric gives '{unknown[0]}'.{near} Of a figure of your own, say rule."
+            )
+        rules = ['greater' if known[name.rpartition('/')[2]] else 'less' for name in names]
+        hook['rule'] = rules if isinstance(watched, (list, tuple)) else rules[0]
+
+
+def tell_batch(cfg: Config, processes: int) -> None:
+    """Log how many images make an update, and warn where the config was made for another number."""
+    loader, wrapper = cfg.train_dataloader, cfg.optim_wrapper
+    each = (loader.get('batch_sampler') or {}).get('batch_size') or loader.get('batch_size', 1)
+    steps = wrapper.get('accumulative_counts', 1) if isinstance(wrapper, dict) else 1
+    scaling = cfg.get('auto_scale_lr') or {}
+    total, wanted = processes * each * steps, scaling.get('base_batch_size')
+    sizes = f'{processes} process(es) x {each} images x {steps} step(s) of accumulation'
+    print_log(f'Total batch: {total} ({sizes})', logger='current')
+    if not wanted or total == wanted or scaling.get('enable'):
+        return
+    remedy = 'batch_size or the number of processes'
+    if wanted % total == 0:
+        remedy += f', or optim_wrapper.accumulative_counts={steps * wanted // total} with as many times the iterations'
+    print_log(
+        f'This config is made for a total batch of {wanted}, and this launch gives {total}. Change {remedy}; or let the '
+        f'learning rate follow: auto_scale_lr.enable=True.',
+        logger='current',
+        level=logging.WARNING,
+    )
 
 
 def set_seed(cfg: Config, seed: int) -> None:

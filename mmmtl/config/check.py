@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.runner import EpochBasedTrainLoop
 
 from mmmtl import registry as own
 from mmmtl.errors import ConfigError, suggest
@@ -62,6 +63,7 @@ def check_config(
     problems += [p for section in sections for p in _plain_problems(cfg, section)]
     if 'param_scheduler' in sections:
         problems += _scheduler_problems(cfg.get('param_scheduler'))
+        problems += _loop_problems(cfg)
     if files:
         problems += _top_level_files(cfg)
     if problems:
@@ -164,6 +166,21 @@ def _scheduler_problems(schedulers: Any) -> Iterator[str]:
             yield (
                 f'param_scheduler.{index}: {scheduler.get("type")} begins at {begin} and ends at {end}; a run '
                 f'this short needs another schedule, for example --cfg-options param_scheduler=None.'
+            )
+
+
+def _loop_problems(cfg: Mapping) -> Iterator[str]:
+    """A loop by epochs over a stream of samples that has no end."""
+    kinds = list(components({k: cfg.get(k) for k in ('train_cfg', 'train_dataloader')}))
+    loop = next((c.resolve() for c in kinds if c.path == 'train_cfg'), None)
+    if not isinstance(loop, type) or not issubclass(loop, EpochBasedTrainLoop):
+        return
+    for component in (c for c in kinds if c.path in ('train_dataloader.sampler', 'train_dataloader.batch_sampler')):
+        if component.kind in ('ResumableSampler', 'InfiniteSampler', 'TaskCycleBatchSampler'):
+            yield (
+                f"train_cfg.type='{loop.__name__}' waits for the end of an epoch, and {component.path}.type="
+                f"'{component.kind}' gives samples without end. Use train_cfg.type='ResumableTrainLoop' with "
+                f"train_cfg.max_epochs, or train_dataloader.sampler.type='DefaultSampler'."
             )
 
 

@@ -63,7 +63,7 @@ def _sources(statement: ast.stmt, file: str, shared: set[str]) -> Iterator[Sourc
     for target in statement.targets if isinstance(statement, ast.Assign) else []:
         if isinstance(target, ast.Name):
             yield from leaves(statement.value, (target.id,))  # type: ignore[attr-defined]
-            return
+            continue
         values = getattr(statement.value, 'elts', [])  # type: ignore[attr-defined]
         if isinstance(target, ast.Tuple) and len(values) == len(target.elts):
             for name, value in zip(target.elts, values):

@@ -17,7 +17,8 @@ class EpochPolyLR(_ParamScheduler):
     Args:
         optimizer: Filled in by the runner.
         epochs: After which the rate would be 0.
-        epoch_length: Iterations of an epoch, at least 1.
+        epoch_length: Iterations of an epoch, at least 1; None: those between ``begin`` and ``end``, which the runner sets
+            to the end of the run, shared out among the epochs.
         power: Exponent.
         begin, end: Iterations between which the rate is set; epochs count from ``begin``.
         by_epoch: Must be given, as False.
@@ -27,7 +28,7 @@ class EpochPolyLR(_ParamScheduler):
         self,
         optimizer: Any,
         epochs: int,
-        epoch_length: int,
+        epoch_length: int | None = None,
         power: float = 0.9,
         begin: int = 0,
         end: int = INF,
@@ -38,6 +39,10 @@ class EpochPolyLR(_ParamScheduler):
         if by_epoch:
             # mmengine takes its own default, True, for granted when it fills in `end`
             raise ConfigError('EpochPolyLR counts iterations: say by_epoch=False')
+        if epoch_length is None:
+            if end == INF:
+                raise ConfigError('EpochPolyLR: give epoch_length, or an end to share out among the epochs')
+            epoch_length = max(1, (end - begin) // max(1, epochs))
         if epochs < 1 or epoch_length < 1 or power <= 0:
             raise ConfigError(
                 f'EpochPolyLR: epochs, epoch_length and power must be positive, got {epochs}, '

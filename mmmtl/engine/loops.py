@@ -10,6 +10,7 @@ from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.utils import calc_dynamic_intervals
 from torch.utils.data import DataLoader
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import LOOPS
 
 STREAM_KEY = 'train_stream'
@@ -37,7 +38,9 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         dataloader: The training data loader or its config.
         max_iters: Iterations to train, > 0. With gradient accumulation these are batches, not updates.
         val_begin: Iteration from which on to validate.
-        val_interval: Iterations between validations.
+        val_interval: Iterations between validations; epochs, where ``max_epochs`` sets the length of the run.
+        max_epochs: Passes over the data set to train, each of as many iterations as there are whole batches over all
+            processes; ``max_iters``, if given, has precedence.
         dynamic_intervals: [(iteration, interval), ...] changes of the interval.
     """
 
@@ -45,15 +48,19 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         self,
         runner: Any,
         dataloader: DataLoader | dict,
-        max_iters: int,
+        max_iters: int | None = None,
         val_begin: int = 1,
         val_interval: int = 1000,
         dynamic_intervals: list[tuple[int, int]] | None = None,
+        max_epochs: int | None = None,
     ):
         # Not IterBasedTrainLoop's own __init__: it starts the data loader, before the place to start at is known.
         BaseLoop.__init__(self, runner, dataloader)
-        if int(max_iters) != max_iters or max_iters < 1:
-            raise ValueError(f'train_cfg.max_iters must be a whole number > 0, got {max_iters!r}')
+        if max_iters is None and max_epochs is not None:
+            epoch_length = max(1, len(self.dataloader.dataset) // self.samples_per_iter)
+            max_iters, val_interval = max_epochs * epoch_length, val_interval * epoch_length
+        if not isinstance(max_iters, (int, float)) or int(max_iters) != max_iters or max_iters < 1:
+            raise ConfigError(f'train_cfg.max_iters must be a whole number > 0, got {max_iters!r}')
         self._max_iters, self._max_epochs = int(max_iters), 1
         self._epoch = self._iter = 0
         self.val_begin, self.val_interval = val_begin, val_interval

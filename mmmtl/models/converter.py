@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +16,12 @@ class Converter(ABC):
 
     A converter is registered in ``CONVERTERS`` under the name of the method, which is also the folder of ``configs/`` with
     its experiments.
+
+    Attributes:
+        variants: Options of these configs, of which a checkpoint may need any.
     """
+
+    variants: tuple[dict[str, Any], ...] = ({},)
 
     def read(self, path: str) -> dict[str, Tensor]:
         """The published state dict at ``path``."""

@@ -24,7 +24,7 @@ def published(variant: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize('variant', ['feature', 'prediction'])
 def test_the_fitting_config_is_found(variant):
     conversion = convert_state('diffusionmtl', published(variant))
-    assert conversion.config.endswith(f'r18_pascal_{variant}.py')
+    assert conversion.config.endswith(f'r18_pascal.py mode={variant}')
     assert sorted(conversion.dropped) == sorted(f'module.diffusion_model.{b}' for b in BUFFERS)
     assert len(conversion.state) == 410 - len(BUFFERS)
 
@@ -40,8 +40,10 @@ def test_the_transcription_has_the_published_names(variant, shared_dir):
 
 
 def test_the_other_variant_is_refused_and_named():
-    with pytest.raises(CheckpointError, match='It fits .*r18_pascal_feature.py'):
-        convert_state('diffusionmtl', published('feature'), 'configs/diffusionmtl/r18_pascal_prediction.py')
+    with pytest.raises(CheckpointError, match=r'It fits .*r18_pascal\.py mode=feature'):
+        convert_state(
+            'diffusionmtl', published('feature'), 'configs/diffusionmtl/r18_pascal.py', {'mode': 'prediction'}
+        )
 
 
 def test_unknown_keys_and_tasks_are_told():

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Sampler
 
 from mmmtl.engine import SampleIndex
+from mmmtl.errors import ConfigError
 from mmmtl.registry import DATA_SAMPLERS, LOOPS
 from tests.distributed import run_ranks
 from tests.test_engine.toy import config, state, train, train_rank
@@ -156,7 +157,7 @@ def test_early_stopping(tmp_path):
 
 @pytest.mark.parametrize('value', [0, 2.5])
 def test_bad_max_iters(tmp_path, value):
-    with pytest.raises(ValueError, match=f'max_iters must be a whole number > 0, got {value}'):
+    with pytest.raises(ConfigError, match=f'max_iters must be a whole number > 0, got {value}'):
         train(config(tmp_path, value))
     assert LOOPS.get('ResumableTrainLoop').__module__ == 'mmmtl.engine.loops'
 
@@ -189,3 +190,14 @@ def test_two_ranks_resumed_on_one(tmp_path):
     train(config(one, 4))
     results = run_ranks(train_rank, 2, config(one, 5, resume=True))
     assert all(ok for ok, _ in results), results
+
+
+@pytest.mark.parametrize('batch, expected', [(2, 9), (4, 3)])
+def test_epochs_are_counted_in_whole_batches_and_with_them_validations_and_the_schedule(tmp_path, batch, expected):
+    """Three epochs of the toy's 7 samples: 3 batches of 2 each, or 1 of 4."""
+    changes = dict(train_cfg__max_iters=None, train_cfg__max_epochs=3, train_cfg__val_interval=1)
+    changes['train_dataloader__batch_size'] = batch
+    schedule = [dict(type='EpochPolyLR', epochs=3, by_epoch=False)]
+    runner = train(config(tmp_path, 1, param_scheduler=schedule, **changes))
+    assert runner.iter == runner.max_iters == expected
+    assert runner.param_schedulers[0].epoch_length == runner.train_loop.val_interval == expected // 3

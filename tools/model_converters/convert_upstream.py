@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import make_parser
+from mmmtl.utils.command_line import OptionAction, make_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,6 +17,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('source', metavar='SRC', help='published checkpoint (.pth, .pth.tar, .safetensors)')
     parser.add_argument('target', metavar='DST', help='.pth or .safetensors to write')
     parser.add_argument('--config', help='config it is for (default: the shipped config that it fits)')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     from mmmtl.apis import run_command
     from mmmtl.apis.convert import convert_checkpoint
 
-    done = run_command(lambda: convert_checkpoint(args.method, args.source, args.target, args.config))
+    done = run_command(lambda: convert_checkpoint(args.method, args.source, args.target, args.config, args.cfg_options))
     print(f'{args.target}: {len(done.state)} tensors for {done.config}')
     for key in done.dropped:
         print(f'  dropped: {key}')

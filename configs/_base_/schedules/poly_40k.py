@@ -1,9 +1,11 @@
 """TaskDiffusion's schedule: 40,000 iterations of Adam, L2 decay, polynomial decay per iteration, gradient clipping."""
 
 max_iters = 40000
+total_batch = 4  # over all processes: two of two images
 train_cfg = dict(type='ResumableTrainLoop', max_iters=max_iters, val_interval=8000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
+auto_scale_lr = dict(enable=False, base_batch_size=total_batch)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=2e-5, weight_decay=1e-6),

@@ -75,4 +75,6 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
 class DiffusionMTLConverter(Converter):
     """Reads the published DiffusionMTL checkpoints."""
 
+    variants = tuple({'mode': m, **b} for b in ({}, {'backbone': 'resnet50'}) for m in ('feature', 'prediction'))
+
     convert = staticmethod(convert)
