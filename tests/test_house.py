@@ -35,17 +35,11 @@ FLOORS = {
 }
 """Rooms by floor, from the ground up; of two names that fit, the longer one counts."""
 
-METHODS = (
-    'taskdiffusion',
-    'diffusionmtl',
-    'stablemtl',
-    'xtc',
-    'baselines',
-    'invpt',
-    'taskprompter',
-    'mtinet',
-    'tsp',
-    'atrc',
+SHARED_ROOMS = ('backbones', 'necks', 'losses', 'layers', 'label_encoders')
+METHODS = tuple(
+    p.name
+    for p in sorted((PACKAGE / 'models').iterdir())
+    if (p / '__init__.py').exists() and p.name not in SHARED_ROOMS
 )
 """Folders of ``models`` that hold one method each: none imports another, what they share is in ``models.layers``."""
 

@@ -112,7 +112,7 @@ def replay_training(
             results += _losses(key, losses, tasks, prefixes, record[key])
     total.backward()
     results += replay_drop_path(model, case, tasks, targets, prefixes)
-    return results + compare_gradients(run, record, convert, names) + compare_statistics(run, record, convert, names)
+    return results + compare_gradients(run, case, convert, names) + compare_statistics(run, case, convert, names)
 
 
 class RecordedDropout(nn.Module):
@@ -166,23 +166,32 @@ def _losses(title: str, losses: dict, tasks: dict, prefixes: dict, expected: dic
     return results
 
 
-def compare_gradients(run: nn.Module, record: dict, convert: Any, names: dict[str, str]) -> list[Result]:
+def renamed_part(state: dict, part: dict, convert: Any, names: dict[str, str]) -> dict[str, Tensor]:
+    """Some of a state's entries (gradients, statistics) under the names here; the whole state tells the tasks' order.
+
+    Where several entries are one tensor here, those that are not in ``part`` are NaN.
+    """
+    marked = {k: part[k] if k in part else torch.full_like(v, torch.nan, dtype=torch.float32) for k, v in state.items()}
+    return {k: v for k, v in convert(marked, names)[0].items() if not torch.isnan(v).all()}
+
+
+def compare_gradients(run: nn.Module, case: dict, convert: Any, names: dict[str, str]) -> list[Result]:
     """Every recorded gradient; parameters without one there have none here."""
-    expected = convert(record['grads'], names)[0]
-    parameters = dict(run.named_parameters())
-    zero = set(convert(dict.fromkeys(record['zero_grad'], torch.zeros(0)), names)[0])
-    found = {k: p.grad for k, p in parameters.items() if p.grad is not None}
-    if extra := set(expected) - set(found) - zero:
+    record, state = case['train'], case['state_dict']
+    zero = set(record['zero_grad'])
+    expected = renamed_part(state, {k: v for k, v in record['grads'].items() if k not in zero}, convert, names)
+    skipped = set(renamed_part(state, {k: v for k, v in record['grads'].items() if k in zero}, convert, names))
+    found = {k: p.grad for k, p in run.named_parameters() if p.grad is not None}
+    if extra := set(expected) - set(found):
         raise ValueError(f'recorded gradients without a gradient here: {sorted(extra)[:5]}')
-    if extra := set(found) - set(expected) - zero:
+    if extra := set(found) - set(expected) - skipped:
         raise ValueError(f'gradients that were not recorded: {sorted(extra)[:5]}')
     norm = float(record['grad_norm'])
     worst, at = 0.0, ''
     for key, wanted in expected.items():
-        if key in zero:
-            continue
-        wanted = wanted.double()
-        off = float((found[key].double() - wanted).norm() / wanted.norm().clamp_min(SMALL * norm))
+        known = ~torch.isnan(wanted)
+        wanted = wanted.double()[known]
+        off = float((found[key].double()[known] - wanted).norm() / wanted.norm().clamp_min(SMALL * norm))
         worst, at = max((worst, at), (off, key))
     total = torch.stack([g.double().norm() for g in found.values()]).norm()
     return [
@@ -191,9 +200,9 @@ def compare_gradients(run: nn.Module, record: dict, convert: Any, names: dict[st
     ]
 
 
-def compare_statistics(run: nn.Module, record: dict, convert: Any, names: dict[str, str]) -> list[Result]:
+def compare_statistics(run: nn.Module, case: dict, convert: Any, names: dict[str, str]) -> list[Result]:
     """Running statistics after the training step."""
-    expected = convert(record['bn_after'], names)[0]
+    expected = renamed_part(case['state_dict'], case['train']['bn_after'], convert, names)
     state = run.state_dict()
     worst = max(
         (relative(state[k], v) for k, v in expected.items() if not k.endswith('num_batches_tracked')), default=0.0

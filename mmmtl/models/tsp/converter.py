@@ -9,15 +9,16 @@ from torch import Tensor
 from mmmtl.models.layers.inverted_pyramid_names import RULES
 from mmmtl.utils.renaming import rename_state
 
-PROMPTS = {'S': 'semseg', 'D': 'depth', 'N': 'normals', 'E': 'edge', 'P': 'human_parts', 'Sa': 'sal'}
-"""Published initials of the prompt tensors by published task name."""
-
 
 def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
     """Rename a published state dict; see :func:`~mmmtl.utils.renaming.rename_state`."""
-    prompts = [
-        (rf'backbone\.{initial}Prompt_Tokens', f'backbone.prompts.{names[task]}')
-        for initial, task in PROMPTS.items()
-        if task in names
-    ]
+    found = {key.split('.')[-1] for key in state if key.endswith('Prompt_Tokens')}
+    prompts: list[tuple[str, str]] = []
+    for task in names:
+        # a task's tensor is named by its initial, by that of its last word, or by its first two letters
+        initials = (task[0].upper(), task.rpartition('_')[2][0].upper(), task[:2].capitalize())
+        tensor = next((f'{i}Prompt_Tokens' for i in initials if f'{i}Prompt_Tokens' in found), None)
+        if tensor is not None:
+            found.remove(tensor)
+            prompts.append((rf'backbone\.{tensor}', f'backbone.prompts.{names[task]}'))
     return rename_state(state, [*prompts, *RULES], names)

@@ -1,0 +1,5 @@
+"""DeMT (AAAI 2023): deformable mixers per task, and attention of every pixel to its task tokens."""
+
+from .decoder import DeMTDecoder
+
+__all__ = ['DeMTDecoder']

@@ -1,0 +1,44 @@
+"""Published DeMT checkpoints → this package's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mmmtl.utils.renaming import rename_state
+
+_HEAD = r'(?:head\.)?'
+_MIXER = rf'{_HEAD}defor_mixers\.(\d+)\.blocks\.(\d+)'
+
+RULES: list[tuple[str, str | None]] = [
+    (r'backbone\.(.+)', r'backbone.\1'),
+    (rf'{_HEAD}linear1\.0\.(\w+)', r'decoder.reduce.\1'),
+    (rf'{_HEAD}linear1\.1\.(\w+)', r'decoder.norm.\1'),
+    (rf'{_MIXER}\.3\.fn\.0\.offset', None),  # never read
+    *(
+        (rf'{_MIXER}\.{old}\.(\w+)', rf'decoder.mixers.@\1.\2.{new}.\3')
+        for old, new in (
+            ('0', 'pointwise'),
+            ('2', 'norm1'),
+            (r'3\.fn\.0\.get_offset\.p_conv', 'deformable.places'),
+            (r'3\.fn\.0\.get_offset\.opt', 'deformable.offsets'),
+            (r'3\.fn\.0', 'deformable'),
+            (r'3\.fn\.2', 'norm2'),
+        )
+    ),
+    (rf'{_HEAD}task_fusion\.(.+)', r'decoder.fusion.\1'),
+    (rf'{_HEAD}smlp\.(.+)', r'decoder.fused.\1'),
+    (rf'{_HEAD}smlp2\.(\d+)\.(.+)', r'decoder.asked.@\1.\2'),
+    (rf'{_HEAD}task_querys\.(\d+)\.(.+)', r'decoder.queries.@\1.\2'),
+    *(
+        (rf'{_HEAD}bottleneck\.(\w+)\.{part}\.(\w+)', rf'decoder.project.\1.{i}.\2')
+        for i, part in enumerate(('conv', 'bn'))
+    ),
+    (rf'{_HEAD}final_logits\.(.+)', r'decoder.heads.\1'),
+]
+
+
+def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """Rename a published state dict; see :func:`~mmmtl.utils.renaming.rename_state`."""
+    return rename_state(state, RULES, names)
