@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import make_parser
+from mmmtl.utils.command_line import make_parser, positive
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,7 +20,21 @@ def parse_args() -> argparse.Namespace:
         help='DIR/panels/NAME.png and DIR/predictions/TASK/NAME.png|npy (default: predictions)',
     )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: a GPU if there is one)')
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images per pass')
+    parser.add_argument('--batch-size', type=positive, default=1, metavar='N', help='images per pass')
+    parser.add_argument(
+        '--max-side',
+        type=int,
+        metavar='N',
+        help="reduce images with a longer side, 0 for never (default: twice that of the training's images)",
+    )
+    parser.add_argument(
+        '--fit',
+        choices=['pad', 'resize', 'tile'],
+        default='pad',
+        help='how an image comes to a size that the network takes: a frame around it (default), stretched, or in '
+        'overlapping tiles of the size of the training, at full resolution',
+    )
+    parser.add_argument('--overlap', type=float, default=0.25, metavar='SHARE', help='of tiles (default: 0.25)')
     parser.add_argument('--no-panels', action='store_true', help='draw no panels')
     parser.add_argument('--no-raw', action='store_true', help='write no raw predictions')
     parser.add_argument(
@@ -37,7 +51,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Predict."""
     args = parse_args()
-    from mmmtl.apis import Inferencer, run_command
+    from mmmtl.apis import Inferencer, infer_files, run_command
     from mmmtl.ops.allocator import keep_freed_memory
 
     def predict() -> None:
@@ -48,16 +62,12 @@ def main() -> None:
             device=args.device,
             cfg_options=args.cfg_options,
             optimize=not args.no_optimize,
+            max_side=args.max_side,
+            fit=args.fit,
+            overlap=args.overlap,
         )
-        results = inferencer(
-            args.inputs,
-            batch_size=args.batch_size,
-            out_dir=args.out,
-            panels=not args.no_panels,
-            raw=not args.no_raw,
-            explain=args.explain,
-        )
-        print(f'{len(results)} images, {sum(len(r.files) for r in results)} files in {args.out}')
+        kept = dict(panels=not args.no_panels, raw=not args.no_raw, explain=args.explain)
+        print(infer_files(inferencer, args.inputs, args.out, batch_size=args.batch_size, **kept))
 
     run_command(predict)
 

@@ -17,12 +17,13 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmmtl.apis.model import build_model, forget_pretrained, quiet
+from mmmtl.apis.sizes import input_size
 from mmmtl.errors import ConfigError
 from mmmtl.ops.allocator import live_memory
 from mmmtl.ops.inference import optimize_for_inference
 from mmmtl.utils.tables import format_table
 
-from .complexity import count_complexity, input_size, parts_of
+from .complexity import count_complexity, parts_of
 
 MODES = ('predict', 'train')
 

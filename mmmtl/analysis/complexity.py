@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 from mmmtl.apis.checkpoint import auxiliary_prefixes
 from mmmtl.apis.model import build_model, forget_pretrained, quiet
-from mmmtl.errors import ConfigError
+from mmmtl.apis.sizes import input_size
 from mmmtl.utils.tables import format_table
 
 from .published import published_line
@@ -107,30 +107,6 @@ def _cells(part: Part) -> list[str]:
     ]
 
 
-def input_size(cfg: Config) -> tuple[int, int]:
-    """(H, W) of the network's input: what the test pipeline pads or resizes to, else what the backbone was made for.
-
-    Raises:
-        ConfigError: The config fixes no size.
-    """
-    loaders = [cfg.get('test_dataloader') or {}, cfg.get('val_dataloader') or {}]
-    for dataset in (loader.get('dataset') or {} for loader in loaders):
-        for step in reversed(dataset.get('pipeline') or []):
-            if step.get('size'):
-                return _pair(step['size'])
-    size = (cfg.model.get('backbone') or {}).get('img_size')
-    if size:
-        return _pair(size)
-    for dataset in (loader.get('dataset') or {} for loader in loaders):
-        if dataset.get('size'):
-            return _pair(dataset['size'])
-    raise ConfigError(f'{cfg.filename or "the config"} fixes no input size; give one with --shape HEIGHT WIDTH')
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    return (int(size), int(size)) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
 def count_complexity(cfg: Config, size: Sequence[int] | None = None) -> Complexity:
     """Count the network of a config, without allocating its weights where it can be avoided.
 
@@ -142,7 +118,7 @@ def count_complexity(cfg: Config, size: Sequence[int] | None = None) -> Complexi
         Counts of backbone, neck, and every child of the decoder; ``multiply-accumulates`` are those of one
         prediction on one image, of the operators that really run.
     """
-    size = _pair(size) if size is not None else input_size(cfg)
+    size = (size[0], size[-1]) if size is not None else input_size(cfg)
     forget_pretrained(cfg.model)
     with quiet(), torch.device('meta'):  # weights without memory
         model = build_model(cfg, initialize=False).eval()

@@ -2,7 +2,7 @@
 
 from .checkpoint import load_checkpoint
 from .command import run_command
-from .inferencer import Inferencer, Result
+from .inferencer import Inferencer, Result, infer_files
 from .model import build_model, init_model
 from .publish import publish_model
 from .test import test
@@ -12,6 +12,7 @@ __all__ = [
     'Inferencer',
     'Result',
     'build_model',
+    'infer_files',
     'init_model',
     'load_checkpoint',
     'publish_model',

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os.path as osp
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,26 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmmtl.datasets.transforms import CentredPad
 from mmmtl.datasets.transforms.base import new_results
-from mmmtl.errors import ConfigError
+from mmmtl.errors import ConfigError, InputError, suggest
 from mmmtl.ops.inference import optimize_for_inference, restore
 from mmmtl.registry import TRANSFORMS
 from mmmtl.structures import MTLDataSample
+from mmmtl.tasks import Task
 from mmmtl.utils.files import safe_name, write_png
-from mmmtl.visualization import draw_exhibit, draw_panel, write_raw
+from mmmtl.visualization import draw_explanation, draw_panel, write_raw
 
-from .inputs import ImageInput, Source, gather_inputs
-from .model import init_model
+from .inputs import ImageInput, gather_inputs
+from .model import init_model, to_device
+from .sizes import FITS, fitting_steps, sizes_of, tile_size
+from .tiles import Box, predict_in_tiles
+
+LARGE = 4096**2
+"""Pixels from which on an image's predictions are enlarged task by task, when they are asked for."""
 
 
 @dataclass
@@ -34,7 +41,7 @@ class Result:
 
     Attributes:
         sample_id: The image's name.
-        path: Its file, '' for an array.
+        path: Its file, '' for a picture in memory.
         pred: Task → prediction at the image's own size: class maps int64 (H, W); everything else float32
             (C, H, W) in the task's unit (``mmmtl.tasks``).
         panel: uint8 RGB picture of everything, if asked for.
@@ -43,17 +50,40 @@ class Result:
 
     sample_id: str
     path: str
-    pred: dict[str, np.ndarray]
+    pred: Mapping[str, np.ndarray]
     panel: np.ndarray | None = None
     files: list[str] = field(default_factory=list)
+
+
+class EnlargedMaps(Mapping):
+    """Predictions of a very large image, kept small: each is enlarged when it is looked up.
+
+    Args:
+        small: ``{task: (C, h, w)}``.
+        tasks: The tasks.
+        size: (H, W) of the image.
+    """
+
+    def __init__(self, small: Mapping[str, np.ndarray], tasks: Mapping[str, Task], size: tuple[int, int]) -> None:
+        self.small, self.tasks, self.size = small, tasks, size
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        small = torch.from_numpy(self.small[name])[None]
+        return _plane(self.tasks[name].enlarge_prediction(small, self.size)[0].numpy())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.small)
+
+    def __len__(self) -> int:
+        return len(self.small)
 
 
 class Inferencer:
     """Images in, predictions and panels out.
 
-    Images of any size go through the config's test pipeline; one that is larger than the network's input is
-    reduced before, and predictions come back at the image's own size. A prediction depends on the image,
-    its name and the weights alone: the noise of diffusion decoders is seeded by the name.
+    Images of any size go through the config's pipeline for photographs (:func:`build_pipeline`) and are made to fit what the network takes
+    (:func:`~mmmtl.apis.sizes.sizes_of`); predictions come back at the image's own size. A prediction depends on the
+    image, its name and the weights alone: the noise of diffusion decoders is seeded by the name.
 
     Args:
         model: A network from :func:`init_model`, a config, or a config file's path.
@@ -62,6 +92,11 @@ class Inferencer:
         cfg_options: As ``--cfg-options``.
         optimize: Predict with faster forms of the network's modules
             (:func:`~mmmtl.ops.inference.optimize_for_inference`; on a CPU); ``model.train()`` takes them back.
+        max_side: Images with a longer side are reduced before; 0 for never. Default: twice the longer side of the
+            training's images, and never with ``fit='tile'``.
+        fit: How an image comes to a size that the network takes: ``pad`` adds a frame, ``resize`` stretches it a little,
+            ``tile`` cuts it into overlapping tiles of the training's size, whose predictions are blended.
+        overlap: Share of a tile that its neighbours cover, too.
 
     Example:
         >>> inferencer = Inferencer('configs/baselines/vitt_camvid.py', 'iter_2000.pth')
@@ -77,24 +112,40 @@ class Inferencer:
         device: str | torch.device | None = None,
         cfg_options: Mapping[str, Any] | None = None,
         optimize: bool = True,
+        max_side: int | None = None,
+        fit: str = 'pad',
+        overlap: float = 0.25,
     ) -> None:
+        if fit not in FITS:
+            raise ConfigError(f"fit must be one of {FITS}, got '{fit}'.{suggest(fit, FITS)}")
+        if not 0 <= overlap < 1 or (max_side is not None and max_side < 0):
+            raise ConfigError(f'overlap must be in [0, 1) and max_side at least 0, got {overlap} and {max_side}')
         if isinstance(model, nn.Module):
             if checkpoint is not None or cfg_options:
-                raise ValueError('Inferencer: checkpoint and cfg_options go with a config, not with a built model')
+                raise ConfigError('Inferencer: checkpoint and cfg_options go with a config, not with a built model')
             if not hasattr(model, 'cfg'):
-                raise ValueError('Inferencer: the model has no cfg; build it with mmmtl.apis.init_model')
-            self.model = model if device is None else model.to(device)
+                raise ConfigError('Inferencer: the model has no cfg; build it with mmmtl.apis.init_model')
+            self.model = model if device is None else to_device(model, device)
         else:
             device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
             self.model = init_model(model, checkpoint, device, cfg_options)
         self.model = optimize_for_inference(self.model) if optimize else restore(self.model.eval())
-        self.tasks = self.model.tasks
+        self.tasks: Mapping[str, Task] = self.model.tasks
         self.frames = max(task.frames for task in self.tasks.values())
         self.steps = build_pipeline(self.model.cfg)
+        self.sizes, self.fit, self.overlap = sizes_of(self.model), fit, overlap
+        self.max_side = (None if fit == 'tile' else self.sizes.max_side) if max_side is None else max_side
+        self.fitting = [TRANSFORMS.build(step) for step in fitting_steps(self.sizes, fit)]
+        if fit == 'tile' and not hasattr(self.model, 'raw_maps'):
+            raise ConfigError(f"fit='tile': {type(self.model).__name__} has no raw maps that could be blended")
 
-    def __call__(
+    def __call__(self, inputs: Any, **options: Any) -> list[Result]:
+        """Predict; see :meth:`stream` for the arguments. Returns one result per image, in order."""
+        return list(self.stream(inputs, **options))
+
+    def stream(
         self,
-        inputs: Source | Sequence[Source],
+        inputs: Any,
         *,
         batch_size: int = 1,
         out_dir: str | None = None,
@@ -102,23 +153,23 @@ class Inferencer:
         raw: bool = True,
         progress: bool = True,
         explain: bool = False,
-    ) -> list[Result]:
-        """Predict.
+        failures: list[str] | None = None,
+    ) -> Iterator[Result]:
+        """Predict image by image; what was yielded is not kept, so that memory does not grow with their number.
 
         Args:
-            inputs: Path of an image, a folder, a pattern with ``*``, an array (uint8 RGB (H, W, 3)), or a
-                list of these. Where a task needs two frames, each image is paired with the next.
+            inputs: Path of an image, a folder, a pattern with ``*``, a picture in memory (an array, a tensor, an image of
+                Pillow), or a list of these. Where a task needs two frames, each image is paired with the next.
             batch_size: Images per pass; images whose network input differs in size start a new pass.
             out_dir: Panels go to ``out_dir/panels/NAME.png``, predictions to
                 ``out_dir/predictions/TASK/NAME.png|npy``.
             panels: Draw panels.
             raw: Write predictions, if there is an ``out_dir``.
+            progress: Show a progress bar with time left when it takes longer than five seconds.
             explain: Also draw how the predictions came about, to ``out_dir/panels/NAME.WHAT.png``, for decoders that
                 can tell (TaskDiffusion: cross-task maps, task-relation masks).
-            progress: Show a progress bar with time left when it takes longer than five seconds.
-
-        Returns:
-            One result per image, in order.
+            failures: Messages of images that cannot be used are appended here, and the others go on. Without it the first
+                one ends everything.
 
         Raises:
             InputError, FileError: A place without images, a file that is none.
@@ -126,91 +177,172 @@ class Inferencer:
         """
         if explain and not out_dir:
             raise ConfigError('explain=True draws pictures into a folder: give out_dir')
+        if batch_size < 1:
+            raise ConfigError(f'batch_size must be at least 1, got {batch_size}')
         items = gather_inputs(inputs, self.frames)
-        results: list[Result] = []
+        batch: list[tuple[ImageInput, list[np.ndarray], dict]] = []
         with tqdm(total=len(items), desc='predicting', unit='image', delay=5, disable=not progress) as bar:
-            batch: list[tuple[ImageInput, list[np.ndarray], dict]] = []
             for item in items:
-                images = item.load()
-                packed = self.preprocess(item, images)
-                if batch and (len(batch) == batch_size or packed['inputs'].shape != batch[0][2]['inputs'].shape):
-                    results += self._finish(batch, out_dir, panels, raw, explain)
+                try:
+                    images = item.load()
+                    packed = {} if self.fit == 'tile' else self.preprocess(item, images)
+                except (ValueError, OSError) as error:
+                    if failures is None:
+                        raise
+                    failures.append(str(error))
+                    bar.update()
+                    continue
+                other = batch and packed and packed['inputs'].shape != batch[0][2]['inputs'].shape
+                if batch and (len(batch) == batch_size or other or not packed):
+                    yield from self._finish(batch, out_dir, panels, raw, explain)
                     bar.update(len(batch))
                     batch = []
                 batch.append((item, images, packed))
-            results += self._finish(batch, out_dir, panels, raw, explain)
-            bar.update(len(batch))
-        return results
+            if batch:
+                yield from self._finish(batch, out_dir, panels, raw, explain)
+                bar.update(len(batch))
 
     def preprocess(self, item: ImageInput, images: Sequence[np.ndarray]) -> dict[str, Any]:
-        """Images → what the model's ``test_step`` takes for one sample, by the config's test pipeline."""
-        info = dict(sample_id=item.sample_id, img_path=item.path, rng=random.Random(0))
-        results = new_results(images, self.tasks, info, test_mode=True)
-        for step in self.steps:
+        """Images → what the model's ``test_step`` takes for one sample, by the config's pipeline."""
+        results = self._start(item.sample_id, item.path, images)
+        if self.max_side and max(images[0].shape[:2]) > self.max_side:
+            results = _shrink(results, (self.max_side, self.max_side))
+            if math.prod(images[0].shape[:2]) > LARGE:
+                results['ori_shape'] = results['img'].shape[:2]
+        for step in self.steps[:-1]:
             limit = fixed_size(step)
             if limit is not None and any(a > b for a, b in zip(results['img'].shape[:2], limit)):
-                shrink = TRANSFORMS.build(dict(type='Resize', size=limit, keep_ratio=True, shrink_only=True))
-                results = shrink(results)
+                results = _shrink(results, limit)
+            results = step(results)
+        for step in (*self.fitting, self.steps[-1]):
             results = step(results)
         return results
 
-    @torch.no_grad()
-    def _finish(self, batch: list, out_dir: str | None, panels: bool, raw: bool, explain: bool) -> list[Result]:
-        """Predict on a batch, draw, write."""
-        if not batch:
-            return []
-        data = dict(inputs=[p['inputs'] for *_, p in batch], data_samples=[p['data_samples'] for *_, p in batch])
-        samples = self.model.test_step(data)
-        results = [
-            self._result(item, images, sample, out_dir, panels, raw)
-            for (item, images, _), sample in zip(batch, samples)
-        ]
-        if explain and out_dir:
-            self._explain(data, [images[0] for _, images, _ in batch], results, osp.join(out_dir, 'panels'))
-        return results
+    def _start(self, sample_id: str, path: str, images: Sequence[np.ndarray]) -> dict[str, Any]:
+        """What a pipeline begins with."""
+        info = dict(sample_id=sample_id, img_path=path, rng=random.Random(0))
+        return new_results(images, self.tasks, info, test_mode=True)
 
-    def _explain(self, data: dict, photographs: list[np.ndarray], results: list[Result], folder: str) -> None:
-        """Draw how the predictions of a batch came about."""
+    @torch.no_grad()
+    def _finish(self, batch: list, out_dir: str | None, panels: bool, raw: bool, explain: bool) -> Iterator[Result]:
+        """Predict on a batch, draw, write."""
+        if self.fit == 'tile':
+            for item, images, _ in batch:
+                yield self._result(item, images, self._predict_in_tiles(item, images), out_dir, panels, raw)
+            return
+        data = dict(inputs=[p['inputs'] for *_, p in batch], data_samples=[p['data_samples'] for *_, p in batch])
+        samples: list[MTLDataSample] = self.model.test_step(data)
+        for index, ((item, images, _), sample) in enumerate(zip(batch, samples)):
+            pred = {name: value.detach().cpu().numpy() for name, value in sample.pred.items()}
+            result = self._result(item, images, pred, out_dir, panels, raw)
+            if explain and out_dir:
+                self._explain(data, index, images[0], result, out_dir)
+            yield result
+
+    def _predict_in_tiles(self, item: ImageInput, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """``{task: (C, H, W)}`` of an image that is cut into tiles; reduced before where ``max_side`` says so."""
+        size = images[0].shape[:2]
+        results = self._start(item.sample_id, item.path, images)
+        if self.max_side and max(size) > self.max_side:
+            results = _shrink(results, (self.max_side, self.max_side))
+        frames = [results[key] for key in ('img', 'img_next') if key in results]
+        keeping = [s for s in self.steps if not hasattr(s, 'size') and not hasattr(s, 'multiple')]
+        padding = [TRANSFORMS.build(step) for step in fitting_steps(self.sizes, 'pad')]
+
+        def raw_maps(box: Box) -> dict[str, Tensor]:
+            top, left, height, width = box
+            cut = [frame[top : top + height, left : left + width] for frame in frames]
+            part = self._start(f'{item.sample_id}@{top},{left}', item.path, cut)
+            for step in (*keeping[:-1], *padding, keeping[-1]):
+                part = step(part)
+            data = dict(inputs=[part['inputs']], data_samples=[part['data_samples']])
+            ready = self.model.data_preprocessor(data, False)
+            maps = self.model.raw_maps(ready['inputs'], ready['data_samples'])
+            start_x, _, start_y, _ = ready['data_samples'][0].metainfo.get('padding', (0, 0, 0, 0))
+            return {n: m[..., start_y : start_y + height, start_x : start_x + width] for n, m in maps.items()}
+
+        pred = predict_in_tiles(raw_maps, self.tasks, frames[0].shape[:2], tile_size(self.sizes), self.overlap)
+        if frames[0].shape[:2] == size:
+            return pred
+        return {
+            n: self.tasks[n].enlarge_prediction(torch.from_numpy(p)[None], size)[0].numpy() for n, p in pred.items()
+        }
+
+    def _explain(self, data: dict, index: int, photograph: np.ndarray, result: Result, out_dir: str) -> None:
+        """Draw how the prediction of one image of a batch came about."""
         if not hasattr(self.model, 'explain'):
             raise ConfigError(f'model: {type(self.model).__name__} cannot explain its predictions')
-        ready = self.model.data_preprocessor(data, False)
-        for image, result, exhibits in zip(
-            photographs, results, self.model.explain(ready['inputs'], ready['data_samples'])
-        ):
-            for exhibit in exhibits:
-                path = osp.join(folder, f'{safe_name(result.sample_id)}.{exhibit.name}.png')
-                picture = draw_exhibit(exhibit, image, self.tasks, title=result.sample_id)
-                result.files.append(write_png(path, picture))
+        one = {key: [values[index]] for key, values in data.items()}
+        ready = self.model.data_preprocessor(one, False)
+        for explanation in self.model.explain(ready['inputs'], ready['data_samples'])[0]:
+            path = osp.join(out_dir, 'panels', f'{safe_name(result.sample_id)}.{explanation.name}.png')
+            picture = draw_explanation(explanation, photograph, self.tasks, title=result.sample_id)
+            result.files.append(write_png(path, picture))
 
     def _result(
         self,
         item: ImageInput,
         images: list[np.ndarray],
-        sample: MTLDataSample,
+        maps: Mapping[str, np.ndarray],
         out_dir: str | None,
         panels: bool,
         raw: bool,
     ) -> Result:
         """One image's predictions, drawn and written."""
-        pred = {name: value.detach().cpu().numpy() for name, value in sample.pred.items()}
-        files = write_raw(osp.join(out_dir, 'predictions'), item.sample_id, pred) if out_dir and raw else []
-        pred = {n: p[0] if np.issubdtype(p.dtype, np.integer) else p for n, p in pred.items()}
-        result = Result(item.sample_id, item.path, pred, files=files)
+        size = images[0].shape[:2]
+        small = {name: _plane(value) for name, value in maps.items()}
+        enlarged = any(value.shape[-2:] != size for value in maps.values())
+        pred = EnlargedMaps(maps, self.tasks, size) if enlarged else small
+        result = Result(item.sample_id, item.path, pred)
+        if out_dir and raw:
+            result.files += write_raw(osp.join(out_dir, 'predictions'), item.sample_id, pred)
         if panels:
-            height, width = images[0].shape[:2]
             result.panel = draw_panel(
                 images[0],
                 self.tasks,
                 None,
-                pred,
+                small,
                 title=item.sample_id,
-                subtitle=f'{height} × {width}',
+                subtitle=f'{size[0]} × {size[1]}',
                 image_next=images[1] if len(images) > 1 else None,
             )
             if out_dir:
                 path = osp.join(out_dir, 'panels', safe_name(item.sample_id) + '.png')
                 result.files.append(write_png(path, result.panel))
         return result
+
+
+def infer_files(inferencer: Inferencer, inputs: Sequence[str], out_dir: str, **options: Any) -> str:
+    """Predict on images and write everything, one after another; returns a line that says what was written.
+
+    Args:
+        inferencer: The network.
+        inputs: Images, folders, patterns.
+        out_dir: See :meth:`Inferencer.stream`, as for ``options``.
+
+    Raises:
+        InputError: Some images could not be used; the others were predicted on before, and the message lists the failures.
+    """
+    failures: list[str] = []
+    images = files = 0
+    for result in inferencer.stream(inputs, out_dir=out_dir, failures=failures, **options):
+        images, files = images + 1, files + len(result.files)
+    line = f'{images} images, {files} files in {out_dir}'
+    if failures:
+        print(line)
+        raise InputError(f'{len(failures)} of {images + len(failures)} images failed:\n  ' + '\n  '.join(failures))
+    return line
+
+
+def _plane(array: np.ndarray) -> np.ndarray:
+    """Class ids (1, H, W) as (H, W), anything else as it is."""
+    return array[0] if np.issubdtype(array.dtype, np.integer) and array.ndim == 3 else array
+
+
+def _shrink(results: dict[str, Any], limit: tuple[int, int]) -> dict[str, Any]:
+    """Reduce an image that is larger than ``limit`` = (H, W), in its shape."""
+    step = dict(type='Resize', size=limit, keep_ratio=True, shrink_only=True, interpolation='area')
+    return TRANSFORMS.build(step)(results)
 
 
 def build_pipeline(cfg: Config) -> list[Any]:

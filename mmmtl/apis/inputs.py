@@ -1,9 +1,10 @@
-"""What a person points at (a file, a folder, a pattern, an array) as a list of images with names."""
+"""What a person points at (a file, a folder, a pattern, a picture in memory) as a list of images with names."""
 
 from __future__ import annotations
 
 import glob
 import os.path as osp
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,13 @@ from typing import Any, Union
 
 import numpy as np
 from PIL import Image, ImageOps
+from torch import Tensor
 
+from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, walk
 from mmmtl.datasets.io.pictures import read_image
 from mmmtl.errors import InputError, suggest
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-
-Source = Union[str, Path, np.ndarray]
+Source = Union[str, Path, np.ndarray, Tensor, Image.Image]
 
 
 @dataclass
@@ -26,7 +27,7 @@ class ImageInput:
 
     Attributes:
         sample_id: Name of the prediction; the noise of a diffusion decoder is seeded by it.
-        frames: Paths or uint8 RGB arrays (H, W, 3), one or two.
+        frames: Paths or pictures in memory, one or two.
     """
 
     sample_id: str
@@ -34,8 +35,8 @@ class ImageInput:
 
     @property
     def path(self) -> str:
-        """Path of the first frame, or '' for an array."""
-        return '' if isinstance(self.frames[0], np.ndarray) else str(self.frames[0])
+        """Path of the first frame, or '' for a picture in memory."""
+        return str(self.frames[0]) if isinstance(self.frames[0], (str, Path)) else ''
 
     def load(self) -> list[np.ndarray]:
         """The frames as uint8 RGB (H, W, 3).
@@ -44,49 +45,70 @@ class ImageInput:
             FileError: A file that is missing or no image.
             InputError: An array that is no image, or frames of different sizes.
         """
-        images = [check_array(f, self.sample_id) if isinstance(f, np.ndarray) else read_upright(f) for f in self.frames]
+        images = [read_image(f) if isinstance(f, (str, Path)) else to_rgb(f, self.sample_id) for f in self.frames]
         if len({i.shape for i in images}) > 1:
             raise InputError(f"'{self.sample_id}': the two frames differ in size: {[i.shape[:2] for i in images]}")
         return images
 
 
-def read_upright(path: str | Path) -> np.ndarray:
-    """A photograph as uint8 RGB (H, W, 3), turned as its EXIF orientation says.
+def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:
+    """A picture in memory as uint8 RGB (H, W, 3).
 
-    (Data sets leave it as stored, since labels are drawn on the stored pixels.)
+    Args:
+        picture: An array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), whose alpha is dropped; a tensor with channels first,
+            (C, H, W), or (H, W); or an image of Pillow, which is turned as its EXIF orientation says. Numbers are uint8,
+            uint16, boolean, or floats in [0, 1], where NaN counts as black.
+        name: For messages.
+
+    Raises:
+        InputError: Anything else.
     """
-    image = read_image(path)
-    with Image.open(path) as file:
-        if file.getexif().get(0x0112, 1) != 1:
-            image = np.array(ImageOps.exif_transpose(file).convert('RGB'))
-    return image
+    if isinstance(picture, Image.Image):
+        picture = ImageOps.exif_transpose(picture)
+        deep = picture.mode == 'F' or picture.mode.startswith('I')
+        picture = np.asarray(picture if deep else picture.convert('RGB'))
+        picture = picture.astype(np.uint16) if picture.dtype == np.int32 else picture
+    elif isinstance(picture, Tensor):
+        picture = picture.detach().cpu().numpy()
+        picture = np.moveaxis(picture, 0, -1) if picture.ndim == 3 else picture
+    shape, kind = picture.shape, picture.dtype
+    if picture.ndim == 2:
+        picture = picture[..., None]
+    if picture.ndim != 3 or picture.shape[-1] not in (1, 3, 4) or 0 in shape:
+        raise InputError(
+            f"'{name}': expected an image, uint8 RGB (H, W, 3), or (H, W), (H, W, 1) or (H, W, 4), found {kind} {shape}; "
+            'of a tensor, the channels come first'
+        )
+    picture = picture[..., :3] if picture.shape[-1] > 1 else np.repeat(picture, 3, -1)
+    if picture.dtype == np.uint8:
+        return np.ascontiguousarray(picture)
+    if picture.dtype.kind == 'f':
+        picture = np.nan_to_num(picture.astype(np.float32), nan=0.0)
+    scale = {'f': 1.0, 'b': 1.0, 'u': 65535.0}.get(picture.dtype.kind) if picture.dtype.itemsize <= 4 else None
+    if scale is None or picture.min() < 0 or picture.max() > scale * 1.001:
+        raise InputError(
+            f"'{name}': expected uint8, uint16, or floats in [0, 1], found {kind} from {picture.min():g} to "
+            f'{picture.max():g}: divide by what is white'
+        )
+    return np.rint(picture.astype(np.float32) * (255 / scale)).clip(0, 255).astype(np.uint8)
 
 
-def check_array(array: np.ndarray, name: str) -> np.ndarray:
-    """``array`` if it is uint8 (H, W, 3); greyscale (H, W) is repeated."""
-    if array.dtype == np.uint8 and array.ndim == 2:
-        array = np.repeat(array[..., None], 3, -1)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3 or 0 in array.shape:
-        raise InputError(f"'{name}': expected an image, uint8 RGB (H, W, 3), found {array.dtype} {array.shape}")
-    return array
-
-
-def gather_inputs(inputs: Source | Sequence[Source], frames: int = 1) -> list[ImageInput]:
+def gather_inputs(inputs: Any, frames: int = 1) -> list[ImageInput]:
     """Find images.
 
     Args:
-        inputs: Path of an image, a folder (searched through), a pattern with ``*``, an array, or a list of
-            these.
+        inputs: Path of an image, a folder (searched through), a pattern with ``*``, a picture in memory (see
+            :func:`to_rgb`), or a list of these.
         frames: 2 for a model that needs pairs: each image with the next one, in the order given or by name.
 
     Returns:
-        The images; ids are file names without suffix, with folders where names would be ambiguous.
+        The images; ids are file names without suffix, with suffix or folders where these would be ambiguous.
 
     Raises:
         InputError: Nothing there; names the place and near names.
     """
-    items = [inputs] if isinstance(inputs, (str, Path, np.ndarray)) else list(inputs)
-    sources: list[Source] = [found for item in items for found in _expand(item)]
+    single = isinstance(inputs, (str, Path, np.ndarray, Tensor, Image.Image))
+    sources: list[Source] = [found for item in ([inputs] if single else inputs) for found in _expand(item)]
     if not sources:
         raise InputError('no images given')
     if frames == 2:
@@ -98,15 +120,18 @@ def gather_inputs(inputs: Source | Sequence[Source], frames: int = 1) -> list[Im
 
 
 def _expand(item: Any) -> Iterator[Source]:
-    """One thing a person gave → paths or arrays."""
-    if isinstance(item, np.ndarray):
+    """One thing a person gave → paths or pictures in memory; a batch of pictures is taken apart."""
+    if isinstance(item, (np.ndarray, Tensor)) and item.ndim == 4:
+        yield from item
+        return
+    if isinstance(item, (np.ndarray, Tensor, Image.Image)):
         yield item
         return
     path = str(item)
     if osp.isdir(path):
-        found = sorted(str(p) for p in Path(path).rglob('*') if p.suffix.lower() in SUFFIXES)
+        found = [str(p) for p in walk(path, IMAGE_SUFFIXES)]
         if not found:
-            raise InputError(f"folder '{path}' has no images ({', '.join(SUFFIXES)})")
+            raise InputError(f"folder '{path}' has no images ({', '.join(IMAGE_SUFFIXES)})")
         yield from found
     elif osp.exists(path):
         yield path
@@ -122,19 +147,21 @@ def _expand(item: Any) -> Iterator[Source]:
 
 
 def _ids(sources: Sequence[Source]) -> list[str]:
-    """Names: stems, or paths below the common folder where stems occur twice; arrays are numbered."""
-    stems = [f'array_{i:04d}' if isinstance(s, np.ndarray) else Path(s).stem for i, s in enumerate(sources)]
-    if len(set(stems)) == len(stems):
-        return stems
-    paths = [osp.abspath(s) for s in sources if not isinstance(s, np.ndarray)]
-    top = osp.commonpath([osp.dirname(p) for p in paths])
-    names = [
-        stem if isinstance(s, np.ndarray) else Path(osp.relpath(osp.abspath(s), top)).with_suffix('').as_posix()
-        for s, stem in zip(sources, stems)
-    ]
-    seen: dict[str, int] = {}
+    """Different names: stems where these are, else paths below the common folder, with suffix if need be."""
+    paths = [osp.abspath(s) if isinstance(s, (str, Path)) else f'array_{i:04d}' for i, s in enumerate(sources)]
+    files = [p for p, s in zip(paths, sources) if isinstance(s, (str, Path))]
+    top = osp.commonpath([osp.dirname(p) for p in files]) if files else ''
+    below = [osp.relpath(p, top) if p in files else p for p in paths]
+    stems = [Path(p).stem for p in below]
+    shared = len({s.casefold() for s in stems}) < len(stems)
+    short = [Path(p).with_suffix('').as_posix() for p in below] if shared else stems
+    count = Counter(name.casefold() for name in short)
+    names = [Path(p).as_posix() if count[name.casefold()] > 1 else name for p, name in zip(below, short)]
+    taken: set[str] = set()
     for i, name in enumerate(names):
-        seen[name] = seen.get(name, 0) + 1
-        if seen[name] > 1:
-            names[i] = f'{name}_{seen[name]}'
+        number = 1
+        while names[i].casefold() in taken:
+            number += 1
+            names[i] = f'{name}_{number}'
+        taken.add(names[i].casefold())
     return names

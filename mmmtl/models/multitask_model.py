@@ -15,7 +15,7 @@ from mmmtl.errors import ConfigError
 from mmmtl.ops.precision import to_float32
 from mmmtl.ops.recompute import recomputed
 from mmmtl.registry import MODELS
-from mmmtl.structures import Exhibit, MTLDataSample
+from mmmtl.structures import Explanation, MTLDataSample
 from mmmtl.tasks import Task, build_tasks
 
 from .tta import build_test_time
@@ -161,7 +161,7 @@ class MultiTaskModel(BaseModel):
     @torch.no_grad()
     def explain(
         self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None
-    ) -> list[list[Exhibit]]:
+    ) -> list[list[Explanation]]:
         """Per image, maps that show how its prediction came about, padding cut off; arguments as in :meth:`forward`.
 
         Raises:
@@ -174,11 +174,11 @@ class MultiTaskModel(BaseModel):
             )
         size = tuple(inputs.shape[-2:])
         noise = self._prediction_noise(inputs, data_samples, noise)
-        exhibits = explain(self.extract(inputs), noise, size)
+        explanations = explain(self.extract(inputs), noise, size)
         shown = []
         for i in range(len(inputs)):
             padding = data_samples[i].metainfo.get('padding', (0, 0, 0, 0)) if data_samples else (0, 0, 0, 0)
-            shown.append([e.map(lambda x, i=i, padding=padding: _unpadded(x[i], padding, size)) for e in exhibits])
+            shown.append([e.map(lambda x, i=i, padding=padding: _unpadded(x[i], padding, size)) for e in explanations])
         return shown
 
     def predict(

@@ -1,6 +1,6 @@
 """The record that travels with an image: labels, predictions and where they came from; and what explains them."""
 
-from .explanation import Exhibit
+from .explanation import Explanation
 from .mtl_data_sample import MTLDataSample
 
-__all__ = ['Exhibit', 'MTLDataSample']
+__all__ = ['Explanation', 'MTLDataSample']

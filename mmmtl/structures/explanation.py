@@ -10,11 +10,11 @@ KINDS = ('features', 'share', 'prediction')
 
 
 @dataclass
-class Exhibit:
+class Explanation:
     """Maps of one image, or of a batch, in a grid that a person can read.
 
     Attributes:
-        name: Short, unique among the exhibits of a network; becomes part of a file's name.
+        name: Short, unique among the explanations of a network; becomes part of a file's name.
         title: What stands above the picture.
         kind: ``features``: any number of channels, drawn by their three principal components, which the maps of a
             row share; ``share``: one channel in [0, 1]; ``prediction``: the prediction of the task that the row is
@@ -40,14 +40,14 @@ class Exhibit:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"exhibit '{self.name}': kind must be one of {KINDS}, got '{self.kind}'")
+            raise ValueError(f"explanation '{self.name}': kind must be one of {KINDS}, got '{self.kind}'")
         width = len(self.columns) * max(len(self.groups), 1)
         found = [len(row) for row in self.cells]
         if found != [width] * len(self.rows):
             raise ValueError(
-                f"exhibit '{self.name}': {len(self.rows)} rows of {width} maps are announced, found {found}"
+                f"explanation '{self.name}': {len(self.rows)} rows of {width} maps are announced, found {found}"
             )
 
-    def map(self, change: Callable[[Any], Any]) -> Exhibit:
-        """The exhibit with ``change`` applied to every map."""
+    def map(self, change: Callable[[Any], Any]) -> Explanation:
+        """The explanation with ``change`` applied to every map."""
         return replace(self, cells=[[change(cell) for cell in row] for row in self.cells])

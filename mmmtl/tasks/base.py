@@ -161,6 +161,13 @@ class Task(ABC):
             return prediction
         return torch.nn.functional.interpolate(prediction, size, mode='bilinear', align_corners=False)
 
+    def enlarge_prediction(self, prediction: Tensor, size: tuple[int, int]) -> Tensor:
+        """A prediction (B, C, h, w), in the form of :meth:`predict`, on a grid of ``size``: classes by nearest pixel,
+        values as :meth:`resize_prediction` does it."""
+        if prediction.is_floating_point():
+            return self.resize_prediction(prediction, size)
+        return torch.from_numpy(resize_nearest(prediction.numpy(), size))
+
     # ---- loss ------------------------------------------------------------------------------------------------------
     @abstractmethod
     def default_loss(self) -> dict:
@@ -186,6 +193,14 @@ class Task(ABC):
     def bound(self, logits: Tensor) -> Tensor:
         """Raw maps restricted to the values the task can take before they are resized; most tasks have no bound."""
         return logits
+
+    def to_average(self, logits: Tensor) -> Tensor:
+        """What of raw maps may be averaged with weights: probabilities, or what :meth:`predict` gives."""
+        return self.predict(logits)
+
+    def from_average(self, mean: Tensor) -> Tensor:
+        """A raw map whose prediction is the mean of what :meth:`to_average` gave."""
+        return mean
 
     def average(self, views: Tensor) -> Tensor:
         """Raw maps (V, B, C, H, W) of several views of an image → one (B, C, H, W), whose prediction is their mean.

@@ -96,6 +96,12 @@ class CategoricalTask(Task):
         # the maximum along the last axis is several times faster on a CPU than along the channels
         return logits.permute(0, 2, 3, 1).max(-1).indices[:, None]
 
+    def to_average(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid() if self.out_channels == 1 else logits.softmax(1)
+
+    def from_average(self, mean: Tensor) -> Tensor:
+        return mean.logit(1e-7) if self.out_channels == 1 else mean.clamp_min(1e-12).log()
+
     def average(self, views: Tensor) -> Tensor:
         """As :meth:`Task.average`: the logarithm of the mean class probabilities, or the logit of a mean probability."""
         if self.out_channels == 1:

@@ -59,6 +59,9 @@ class SurfaceNormals(VectorTask):
     def predict(self, logits: Tensor) -> Tensor:
         return F.normalize(logits, dim=1)
 
+    def enlarge_prediction(self, prediction: Tensor, size: tuple[int, int]) -> Tensor:
+        return self.predict(super().enlarge_prediction(prediction, size))
+
     def code_logits(self, logits: Tensor) -> Tensor:
         return F.normalize(logits, dim=1)
 

@@ -1,6 +1,6 @@
 """Pictures: one panel per image with every task's ground truth and prediction, and predictions as files."""
 
-from .explanation import draw_exhibit, principal_colours
+from .explanation import draw_explanation, principal_colours
 from .panel import draw_panel
 from .panel_visualizer import PanelVisualizer, maps_of, panel_of_sample
 from .photograph import input_photograph, original_photograph
@@ -8,7 +8,7 @@ from .raw_writer import read_raw, write_raw
 
 __all__ = [
     'PanelVisualizer',
-    'draw_exhibit',
+    'draw_explanation',
     'draw_panel',
     'input_photograph',
     'maps_of',

@@ -1,4 +1,4 @@
-"""Exhibits drawn: the maps by which a network explains a prediction, in a labelled grid beside the photograph."""
+"""Explanations drawn: the maps by which a network explains a prediction, in a labelled grid beside the photograph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from mmmtl.structures import Exhibit
+from mmmtl.structures import Explanation
 from mmmtl.tasks.base import Legend
 
 from .canvas import MUTED, Canvas, load_font, wrap_words
@@ -44,40 +44,42 @@ def principal_colours(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [part.reshape(*m.shape[1:], 3) for part, m in zip(np.split(coloured, ends), maps)]
 
 
-def colour_cells(exhibit: Exhibit, tasks: Mapping) -> tuple[list[list[np.ndarray]], Legend | None]:
+def colour_cells(explanation: Explanation, tasks: Mapping) -> tuple[list[list[np.ndarray]], Legend | None]:
     """Pictures of all cells, and a legend where one serves all of them."""
-    if exhibit.kind == 'features':
-        return [principal_colours(row) for row in exhibit.cells], None
-    if exhibit.kind == 'prediction':
-        missing = [name for name in exhibit.rows if name not in tasks]
+    if explanation.kind == 'features':
+        return [principal_colours(row) for row in explanation.cells], None
+    if explanation.kind == 'prediction':
+        missing = [name for name in explanation.rows if name not in tasks]
         if missing:
-            raise ValueError(f"exhibit '{exhibit.name}': no tasks {missing} among {list(tasks)}")
+            raise ValueError(f"explanation '{explanation.name}': no tasks {missing} among {list(tasks)}")
         # all steps are drawn in the value range of the last
         return [
-            [tasks[n].colorize(cell, reference=row[-1]) for cell in row] for n, row in zip(exhibit.rows, exhibit.cells)
+            [tasks[n].colorize(cell, reference=row[-1]) for cell in row]
+            for n, row in zip(explanation.rows, explanation.cells)
         ], None
-    values = np.concatenate([np.ravel(cell) for row in exhibit.cells for cell in row])
+    values = np.concatenate([np.ravel(cell) for row in explanation.cells for cell in row])
     low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
     high = max(high, low + 1e-6)
     ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
     index = [
-        [(255 * (cell[0] - low) / (high - low)).clip(0, 255).astype(np.uint8) for cell in row] for row in exhibit.cells
+        [(255 * (cell[0] - low) / (high - low)).clip(0, 255).astype(np.uint8) for cell in row]
+        for row in explanation.cells
     ]
     return [[ramp[i] for i in row] for row in index], Legend(ramp=ramp.copy(), low=low, high=high)
 
 
 @dataclasses.dataclass
 class _Grid:
-    """Where the cells of an exhibit stand."""
+    """Where the cells of an explanation stand."""
 
-    exhibit: Exhibit
+    explanation: Explanation
     image: np.ndarray
 
     def __post_init__(self) -> None:
         font = load_font(TEXT)
-        self.groups = max(len(self.exhibit.groups), 1)
-        self.columns = len(self.exhibit.columns)
-        self.gutter = round(max(font.getlength(name) for name in self.exhibit.rows)) + 12
+        self.groups = max(len(self.explanation.groups), 1)
+        self.columns = len(self.explanation.columns)
+        self.gutter = round(max(font.getlength(name) for name in self.explanation.rows)) + 12
         free = SHEET - 2 * MARGIN - self.gutter - (self.groups - 1) * GROUP_GAP
         count = self.groups * self.columns + 1.5  # the photograph is one and a half cells wide
         self.cell_w = int(min(max(free / count - GAP, NARROWEST), WIDEST))
@@ -93,28 +95,28 @@ class _Grid:
         return self.left + group * self.pitch + column * (self.cell_w + GAP)
 
 
-def draw_exhibit(
-    exhibit: Exhibit, image: np.ndarray, tasks: Mapping, *, title: str = '', subtitle: str = ''
+def draw_explanation(
+    explanation: Explanation, image: np.ndarray, tasks: Mapping, *, title: str = '', subtitle: str = ''
 ) -> np.ndarray:
-    """Draw an exhibit of one image.
+    """Draw an explanation of one image.
 
     Args:
-        exhibit: Its cells are numpy arrays (C, h, w).
+        explanation: Its cells are numpy arrays (C, h, w).
         image: Photograph, uint8 RGB (H, W, 3).
         tasks: ``{name: Task}``, for predictions.
-        title: Put before the exhibit's own title, usually the image's name.
-        subtitle: A quiet line in front of the exhibit's note.
+        title: Put before the explanation's own title, usually the image's name.
+        subtitle: A quiet line in front of the explanation's note.
 
     Returns:
         uint8 RGB (height, width, 3).
     """
-    pictures, legend = colour_cells(exhibit, tasks)
-    grid = _Grid(exhibit, image)
+    pictures, legend = colour_cells(explanation, tasks)
+    grid = _Grid(explanation, image)
     width = max(grid.right + MARGIN, 720)
-    head = ' · '.join(filter(None, [title, exhibit.title]))
-    notes = wrap_words(' · '.join(filter(None, [subtitle, exhibit.note])), load_font(TEXT), width - 2 * MARGIN)
+    head = ' · '.join(filter(None, [title, explanation.title]))
+    notes = wrap_words(' · '.join(filter(None, [subtitle, explanation.note])), load_font(TEXT), width - 2 * MARGIN)
     top = MARGIN + round(TITLE * 1.5) + len(notes) * round(TEXT * 1.5) + 10
-    names = round(TEXT * 1.6) * (2 if exhibit.groups else 1)
+    names = round(TEXT * 1.6) * (2 if explanation.groups else 1)
     rows_h = len(pictures) * (grid.cell_h + GAP)
     block = None if legend is None else LegendBlock(legend, grid.photo_w, TEXT)
     side_h = grid.photo_h + (0 if block is None else block.height + 20)
@@ -130,7 +132,7 @@ def draw_exhibit(
     _paint_names(canvas, grid, y)
     for r, row in enumerate(pictures):
         at = y + r * (grid.cell_h + GAP)
-        canvas.text(grid.left - 8, at + grid.cell_h / 2, exhibit.rows[r].replace('_', ' '), TEXT, anchor='rm')
+        canvas.text(grid.left - 8, at + grid.cell_h / 2, explanation.rows[r].replace('_', ' '), TEXT, anchor='rm')
         for i, picture in enumerate(row):
             canvas.picture(grid.x(*divmod(i, grid.columns)), at, picture, (grid.cell_w, grid.cell_h), smooth=False)
     return canvas.array()
@@ -139,8 +141,8 @@ def draw_exhibit(
 def _paint_names(canvas: Canvas, grid: _Grid, y: int) -> None:
     """Names of groups and columns over the cells."""
     for group in range(grid.groups):
-        if grid.exhibit.groups:
-            name = grid.exhibit.groups[group].replace('_', ' ')
+        if grid.explanation.groups:
+            name = grid.explanation.groups[group].replace('_', ' ')
             canvas.text(
                 grid.x(group, 0),
                 y - 7 - round(TEXT * 1.6),
@@ -150,5 +152,5 @@ def _paint_names(canvas: Canvas, grid: _Grid, y: int) -> None:
                 anchor='ls',
                 width=grid.pitch - GROUP_GAP,
             )
-        for column, name in enumerate(grid.exhibit.columns):
+        for column, name in enumerate(grid.explanation.columns):
             canvas.text(grid.x(group, column), y - 7, name, TEXT, colour=MUTED, anchor='ls', width=grid.cell_w)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmmtl.analysis import count_complexity
-from mmmtl.analysis.complexity import input_size
+from mmmtl.apis.sizes import input_size
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import weakref
+
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from mmmtl.apis import Inferencer, init_model
-from mmmtl.apis.inputs import gather_inputs
+from mmmtl.apis import Inferencer, infer_files, init_model
+from mmmtl.apis.inputs import gather_inputs, to_rgb
+from mmmtl.apis.tiles import predict_in_tiles, tile_starts
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError, FileError, InputError
+from mmmtl.tasks import build_tasks
 from mmmtl.visualization import read_raw
 
 
@@ -124,11 +129,13 @@ def test_a_photograph_is_turned_upright(tmp_path):
         (lambda d: [], InputError, 'no images given'),
         (lambda d: d / 'notes.txt', FileError, 'expected an image, found a file that cannot be read'),
         (
-            lambda d: np.zeros((4, 4, 4), np.uint8),
+            lambda d: np.zeros((4, 4, 5), np.uint8),
             InputError,
-            r'expected an image, uint8 RGB \(H, W, 3\), found uint8 \(4, 4, 4\)',
+            r'expected an image, uint8 RGB .* found uint8 \(4, 4, 5\)',
         ),
-        (lambda d: np.zeros((4, 4, 3)), InputError, 'found float64'),
+        (lambda d: np.zeros((4, 0, 3), np.uint8), InputError, 'found uint8'),
+        (lambda d: np.full((4, 4, 3), 200.0), InputError, r'floats in \[0, 1\], found float64 from 200 to 200'),
+        (lambda d: np.full((4, 4, 3), -1), InputError, 'found int64'),
     ],
 )
 def test_what_is_no_image_is_named(inferencer, folder, make, error, words):
@@ -141,9 +148,139 @@ def test_grey_arrays_are_taken(inferencer):
     assert inferencer(picture()[..., 0], panels=False)[0].pred['depth'].shape == (1, 32, 32)
 
 
-def test_an_image_the_network_cannot_take(inferencer):
-    with pytest.raises(ValueError, match=r'multiple of 8 .* got 30x33'):
-        inferencer(picture(30, 33))
+@pytest.mark.parametrize('fit', ['pad', 'resize', 'tile'])
+@pytest.mark.parametrize('size', [(30, 33), (7, 200), (1, 1), (131, 47)])
+def test_any_size_however_it_is_made_to_fit(trained, fit, size):
+    inferencer = Inferencer(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'), device='cpu', fit=fit)
+    assert inferencer.sizes.multiple == 8 and inferencer.sizes.training == (32, 32)
+    pred = inferencer(picture(*size), panels=False)[0].pred
+    assert pred['semseg'].shape == size and pred['depth'].shape == pred['boundary'].shape == (1, *size)
+    assert all(np.isfinite(value).all() for value in pred.values())
+
+
+def test_large_images_are_reduced_to_twice_the_size_of_the_training(inferencer):
+    seen = []
+    hook = inferencer.model.backbone.register_forward_pre_hook(lambda m, x: seen.append(tuple(x[0].shape[-2:])))
+    assert inferencer(picture(300, 400), panels=False)[0].pred['depth'].shape == (1, 300, 400)
+    hook.remove()
+    assert seen == [(48, 64)]
+
+
+def test_very_large_images_are_enlarged_task_by_task(trained, monkeypatch, tmp_path):
+    inferencer = Inferencer(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'), device='cpu')
+    image = picture(200, 300)
+    expected = inferencer(image, panels=False)[0].pred
+    monkeypatch.setattr('mmmtl.apis.inferencer.LARGE', 10000)
+    result = inferencer(image, out_dir=str(tmp_path))[0]
+    assert result.pred.small['depth'].shape == (1, 43, 64)
+    assert set(result.pred) == set(expected) and len(result.files) == 4
+    for name, value in result.pred.items():
+        assert value.shape == expected[name].shape and value.dtype == expected[name].dtype
+    np.testing.assert_allclose(result.pred['depth'], expected['depth'], rtol=0.2, atol=0.2)
+
+
+def test_tiles_of_one_piece_are_the_image_itself(trained):
+    """Where one tile holds the image, blending changes nothing; where several do, their seams do not show."""
+    whole = Inferencer(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'), device='cpu', max_side=0)
+    tiled = Inferencer(whole.model, fit='tile')
+    one, two = whole(picture(), panels=False)[0].pred, tiled(picture(), panels=False)[0].pred
+    np.testing.assert_array_equal(one['semseg'], two['semseg'])
+    np.testing.assert_allclose(one['depth'], two['depth'], rtol=1e-5)
+    np.testing.assert_allclose(one['boundary'], two['boundary'], atol=1e-5)
+    smooth = np.full((32, 150, 3), 90, np.uint8)
+    depth = tiled(smooth, panels=False)[0].pred['depth']
+    single = whole(smooth[:, :32], panels=False)[0].pred['depth']
+    assert depth.shape == (1, 32, 150) and single.min() - 1e-3 <= depth.min() and depth.max() <= single.max() + 1e-3
+
+
+def test_tiles_cover_everything_and_overlap():
+    for length in (33, 64, 100, 1000):
+        starts = tile_starts(length, 32, 0.25)
+        assert starts[0] == 0 and starts[-1] == length - 32
+        assert all(0 < b - a <= 24 for a, b in zip(starts, starts[1:]))
+    assert tile_starts(20, 32, 0.25) == [0]
+
+
+def test_blended_tiles_weigh_every_pixel_fully():
+    """Constant maps stay constant, ids come from mean probabilities, normals have unit length."""
+    tasks = build_tasks(
+        dict(
+            semseg=dict(type='SemanticSegmentation', classes=3),
+            saliency=dict(type='Saliency'),
+            normals=dict(type='SurfaceNormals'),
+            depth=dict(type='Depth'),
+        )
+    )
+
+    def raw_maps(box):
+        top, left, height, width = box
+        ramp = torch.arange(left, left + width, dtype=torch.float32).expand(1, 1, height, width)
+        vectors = torch.cat([ramp / 50, torch.ones_like(ramp), ramp * 0], 1) * (1 + top)  # of another length per tile
+        classes = torch.cat([ramp < 20, (ramp >= 20) & (ramp < 60), ramp >= 60], 1) * 9.0
+        depth = ramp / 10 + 1
+        return dict(semseg=classes, saliency=(ramp - 40) / 10, normals=vectors, depth=depth)
+
+    found = predict_in_tiles(raw_maps, tasks, (50, 90), (32, 32), 0.25, progress=False)
+    expected = {n: tasks[n].predict(raw)[0].numpy() for n, raw in raw_maps((0, 0, 50, 90)).items()}
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda a: Image.fromarray(a),
+        lambda a: Image.fromarray(a).convert('RGBA'),
+        lambda a: torch.from_numpy(a).permute(2, 0, 1),
+        lambda a: torch.from_numpy(a).permute(2, 0, 1) / 255,
+        lambda a: a.astype(np.float64) / 255,
+        lambda a: a.astype(np.uint16) * 257,
+        lambda a: np.dstack([a, a[..., :1]]),
+        lambda a: a[None],
+    ],
+)
+def test_pictures_in_memory(make):
+    array = picture(9, 7)
+    np.testing.assert_array_equal(gather_inputs(make(array))[0].load()[0], array)
+
+
+def test_pictures_of_one_channel():
+    grey = picture(9, 7)[..., 0]
+    forms = [grey, grey[..., None], torch.from_numpy(grey), torch.from_numpy(grey)[None], Image.fromarray(grey)]
+    forms += [(grey / 255).astype(np.float32), Image.fromarray((grey / 255).astype(np.float32))]
+    for form in forms:
+        np.testing.assert_array_equal(to_rgb(form, 'x'), np.repeat(grey[..., None], 3, -1))
+    holes = np.where(grey > 128, np.nan, 0.5)
+    assert set(np.unique(to_rgb(holes, 'x'))) == {0, 128}
+    np.testing.assert_array_equal(to_rgb(grey > 128, 'x')[..., 0], (grey > 128) * np.uint8(255))
+
+
+def test_names_of_predictions_differ(tmp_path):
+    names = ['a.jpg', 'a.png', 'a_2.png', 'B.png', 'b.png']
+    for name in names:
+        Image.fromarray(picture()).save(tmp_path / name)
+    assert sorted(i.sample_id for i in gather_inputs(tmp_path)) == sorted(
+        ['a.jpg', 'a.png', 'a_2', 'B.png', 'b.png_2']  # two names that are one to some file systems
+    )
+
+
+def test_one_bad_image_does_not_end_a_folder(inferencer, folder, tmp_path):
+    (folder / 'aa.png').write_bytes(b'no picture')
+    failures = []
+    results = inferencer.stream(folder, failures=failures, panels=False)
+    assert [r.sample_id for r in results] == ['a', 'b', 'c'] and 'aa.png' in failures[0]
+    with pytest.raises(InputError, match=r'1 of 4 images failed:\n .*aa.png'):
+        infer_files(inferencer, [str(folder)], str(tmp_path / 'out'), panels=False)
+    assert len(list((tmp_path / 'out').rglob('*.npy'))) == 6
+    with pytest.raises(FileError):
+        inferencer(folder)
+
+
+def test_results_are_let_go(inferencer, tmp_path):
+    alive = []
+    for result in inferencer.stream([picture(seed=i) for i in range(4)], panels=False):
+        alive.append(weakref.ref(result))
+        assert sum(reference() is not None for reference in alive) <= 2
 
 
 def test_wrong_use(inferencer, tiny_config):
@@ -153,6 +290,10 @@ def test_wrong_use(inferencer, tiny_config):
     cfg.test_dataloader = cfg.val_dataloader = None
     with pytest.raises(ConfigError, match='no test pipeline'):
         Inferencer(cfg)
+    with pytest.raises(ConfigError, match="Did you mean 'tile'"):
+        Inferencer(inferencer.model, fit='tiles')
+    with pytest.raises(ConfigError, match='batch_size must be at least 1'):
+        inferencer(picture(), batch_size=0)
 
 
 def test_explanations_need_a_network_that_can_tell(inferencer, folder, tmp_path):

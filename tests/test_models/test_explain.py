@@ -9,7 +9,7 @@ import torch
 from mmmtl.diffusion.schedules import cosine_log_snr, ddim_step
 from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
-from mmmtl.structures import Exhibit, MTLDataSample
+from mmmtl.structures import Explanation, MTLDataSample
 
 TASKS = dict(
     semseg=dict(type='SemanticSegmentation', classes=4), depth=dict(type='Depth'), normals=dict(type='SurfaceNormals')
@@ -37,7 +37,7 @@ def sample(name, padding=(0, 0, 0, 0)):
     return MTLDataSample(metainfo=dict(sample_id=name, padding=padding))
 
 
-def test_exhibits_hold_every_step_and_level():
+def test_explanations_hold_every_step_and_level():
     model = build()
     inputs = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
     samples = [sample('a'), sample('b')]
@@ -67,8 +67,8 @@ def test_relation_masks_are_those_the_tasks_were_mixed_by():
     for shared in model.decoder.denoiser.shared:
         relate = shared.relate
         shared.relate = lambda *args, relate=relate: seen.append(relate(*args)) or seen[-1]
-    exhibits = model.explain(inputs, [sample('a')])[0]
-    level = next(e for e in exhibits if e.name == 'task_relation_level_2')
+    explanations = model.explain(inputs, [sample('a')])[0]
+    level = next(e for e in explanations if e.name == 'task_relation_level_2')
     assert level.rows == list(TASKS) and level.groups == [f'from {n}' for n in TASKS] and len(level.columns) == 3
     for step in range(3):
         mask = seen[2 * step + 1][0]  # two levels per step
@@ -80,8 +80,8 @@ def test_relation_masks_are_those_the_tasks_were_mixed_by():
 
 
 def test_without_mask_interaction_there_are_no_masks():
-    exhibits = build(interaction='concat').explain(torch.zeros(1, 3, 32, 48), [sample('a')])[0]
-    assert [e.name for e in exhibits] == ['cross_task_map', 'step_predictions']
+    explanations = build(interaction='concat').explain(torch.zeros(1, 3, 32, 48), [sample('a')])[0]
+    assert [e.name for e in explanations] == ['cross_task_map', 'step_predictions']
 
 
 def test_padding_is_cut_off():
@@ -101,8 +101,8 @@ def test_a_decoder_without_a_story_says_so():
         model.explain(torch.zeros(1, 3, 32, 48))
 
 
-def test_an_exhibit_refuses_holes():
+def test_an_explanation_refuses_holes():
     with pytest.raises(ValueError, match='2 rows of 2 maps'):
-        Exhibit('x', 'X', 'share', ['a', 'b'], ['1', '2'], [[0, 0], [0]])
+        Explanation('x', 'X', 'share', ['a', 'b'], ['1', '2'], [[0, 0], [0]])
     with pytest.raises(ValueError, match="kind must be one of .* got 'heat'"):
-        Exhibit('x', 'X', 'heat', ['a'], ['1'], [[0]])
+        Explanation('x', 'X', 'heat', ['a'], ['1'], [[0]])

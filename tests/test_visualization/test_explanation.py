@@ -1,13 +1,13 @@
-"""Exhibits are drawn where their labels say, in colours that mean the same within a row."""
+"""Explanations are drawn where their labels say, in colours that mean the same within a row."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from mmmtl.structures import Exhibit
+from mmmtl.structures import Explanation
 from mmmtl.tasks import build_tasks
-from mmmtl.visualization import draw_exhibit, principal_colours
+from mmmtl.visualization import draw_explanation, principal_colours
 
 PHOTO = np.full((24, 32, 3), (90, 160, 60), np.uint8)
 
@@ -37,12 +37,12 @@ def test_one_and_two_channels_are_drawn_too():
 
 def test_a_share_fills_the_ramp_and_every_cell_is_drawn():
     cells = [[np.full((1, 4, 4), 0.1 + 0.1 * (4 * r + c)) for c in range(4)] for r in range(2)]
-    exhibit = Exhibit('x', 'Masks', 'share', ['one', 'two'], ['a', 'b'], cells, groups=['g', 'h'])
-    picture = draw_exhibit(exhibit, PHOTO, {}, title='img')
+    explanation = Explanation('x', 'Masks', 'share', ['one', 'two'], ['a', 'b'], cells, groups=['g', 'h'])
+    picture = draw_explanation(explanation, PHOTO, {}, title='img')
     colours = {tuple(c) for c in picture.reshape(-1, 3).tolist()}
     from mmmtl.visualization.explanation import colour_cells
 
-    drawn, legend = colour_cells(exhibit, {})
+    drawn, legend = colour_cells(explanation, {})
     assert legend.low == pytest.approx(0.1) and legend.high == pytest.approx(0.8)
     wanted = {tuple(cell[0, 0].tolist()) for row in drawn for cell in row}
     assert len(wanted) == 8 and wanted <= colours and (90, 160, 60) in colours
@@ -53,8 +53,8 @@ def test_steps_are_drawn_in_the_range_of_the_last():
     near, far = np.full((1, 4, 4), 2.0, np.float32), np.linspace(1, 9, 16, dtype=np.float32).reshape(1, 4, 4)
     from mmmtl.visualization.explanation import colour_cells
 
-    exhibit = Exhibit('x', 'Steps', 'prediction', ['depth'], ['1', '2'], [[near, far]])
-    drawn, _ = colour_cells(exhibit, tasks)
+    explanation = Explanation('x', 'Steps', 'prediction', ['depth'], ['1', '2'], [[near, far]])
+    drawn, _ = colour_cells(explanation, tasks)
     np.testing.assert_array_equal(drawn[0][0], tasks['depth'].colorize(near, reference=far))
     with pytest.raises(ValueError, match='no tasks'):
-        colour_cells(exhibit, {})
+        colour_cells(explanation, {})

@@ -40,6 +40,8 @@ class SegNet(BaseModule):
             )
         xavier_(self)
 
+    size_multiple = 32
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W), H and W multiples of 32, → the two maps.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -93,6 +94,7 @@ class TimmBackbone(BaseModule):
             self.body.blocks = nn.Sequential(*list(self.body.blocks)[: max(self.out_indices) + 1])
             self.out_channels = [self.body.embed_dim] * len(self.out_indices)
             self.strides = [self.body.patch_embed.patch_size[0]] * len(self.out_indices)
+            self.size_multiple = math.lcm(*self.body.patch_embed.patch_size)
         else:
             if out_indices is not None:
                 options['out_indices'] = tuple(out_indices)

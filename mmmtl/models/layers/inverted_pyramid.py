@@ -187,6 +187,7 @@ class InvertedPyramidDecoder(Decoder):
             )
         names, depth, width = list(self.tasks), self.in_channels[-1], channels + extra_channels
         self.stride = 2 * self.strides[1]
+        self.size_multiple = 2 * self.stride
         self.inter_weight = inter_weight
         widths = (width, width // 2, width // 4)
         outs = {name: task.out_channels for name, task in self.tasks.items()}
@@ -228,7 +229,7 @@ class InvertedPyramidDecoder(Decoder):
         Raises:
             ConfigError: The input's size is no multiple of twice the first stage's stride.
         """
-        multiple = 2 * self.stride
+        multiple = self.size_multiple
         if size[0] % multiple or size[1] % multiple:
             raise ConfigError(
                 f'{type(self).__name__} takes images whose height and width are multiples of {multiple}, got {size[0]}x{size[1]}'

@@ -123,6 +123,7 @@ class MTINetDecoder(Decoder):
     ) -> None:
         super().__init__(tasks, in_channels, strides, init_cfg)
         c, names = self.in_channels, list(self.tasks)
+        self.size_multiple = self.strides[-1]
         if len(c) != 4 or any(b != 2 * a for a, b in zip(self.strides, self.strides[1:])):
             raise ConfigError(
                 f'MTINetDecoder needs four levels, each of twice the stride of the one before, got strides {self.strides}'

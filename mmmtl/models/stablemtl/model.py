@@ -387,9 +387,14 @@ class LatentMultiTaskModel(BaseModel):
     def _needs_pair(self, tasks: Iterable[str]) -> bool:
         return self.auxiliary is not None or any(self.tasks[name].frames == 2 for name in tasks)
 
+    @property
+    def size_multiple(self) -> int:
+        """Both sides of the images must be multiples of this."""
+        return self.autoencoder.factor
+
     def _check_size(self, inputs: Tensor) -> None:
         height, width = inputs.shape[-2:]
-        step = self.autoencoder.factor
+        step = self.size_multiple
         if height % step or width % step:
             raise ValueError(
                 f'images of {height}x{width} pixels: the autoencoder needs multiples of {step}. Use '

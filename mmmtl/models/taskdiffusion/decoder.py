@@ -17,10 +17,10 @@ from mmmtl.models.layers.film import FilmRows, TimeEmbedding, index_film_norms, 
 from mmmtl.ops.convolution import TapMajorConv2d, as_channels_last, stack_maps, use_channels_last
 from mmmtl.ops.precision import to_float32
 from mmmtl.registry import MODELS
-from mmmtl.structures import Exhibit
+from mmmtl.structures import Explanation
 
 from .denoiser import CrossTaskDenoiser, Prepared, TaskMaps, TimedBlock
-from .explain import exhibits_of_trace
+from .explain import explanations_of_trace
 from .heads import AuxHead, LevelMaskAuxHead, refine_and_predict
 from .label_encoder import CrossTaskLabelEncoder
 
@@ -240,9 +240,9 @@ class TaskDiffusionDecoder(Decoder):
             total = {name: total[name] + x if total else x for name, x in raw.items()}
         return {name: x / self.repeats for name, x in total.items()} if self.repeats > 1 else total
 
-    def explain(self, feats: Sequence[Tensor], noise: NoiseSource, size: tuple[int, int]) -> list[Exhibit]:
+    def explain(self, feats: Sequence[Tensor], noise: NoiseSource, size: tuple[int, int]) -> list[Explanation]:
         """What a prediction rests on: cross-task maps and predictions per step, task-relation masks per level and step
         (figures 3, 5 and 6); of several ``repeats`` the first. Arguments as in :meth:`predict`."""
         trace: list[list[dict]] = []
         self.predict(feats, noise, size, trace)
-        return exhibits_of_trace(trace[0], [time for time, _ in self.step_times], self.tasks, self.label_encoder)
+        return explanations_of_trace(trace[0], [time for time, _ in self.step_times], self.tasks, self.label_encoder)

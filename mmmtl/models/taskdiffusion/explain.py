@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmmtl.structures import Exhibit
+from mmmtl.structures import Explanation
 from mmmtl.tasks import Task
 
 from .label_encoder import CrossTaskLabelEncoder
 
 
-def exhibits_of_trace(
+def explanations_of_trace(
     trace: Sequence[Mapping], times: Sequence[float], tasks: Mapping[str, Task], encoder: CrossTaskLabelEncoder
-) -> list[Exhibit]:
+) -> list[Explanation]:
     """Cross-task maps and predictions per step, and the task-relation masks of every level.
 
     Args:
@@ -29,8 +29,8 @@ def exhibits_of_trace(
     short = [f'step {k + 1}' for k in range(len(trace))]
     grid = tuple(trace[0]['noisy'].shape[-2:])
     small = [{n: _on_grid(tasks[n].bound(x.float()), grid) for n, x in step['raw'].items()} for step in trace]
-    exhibits = [
-        Exhibit(
+    explanations = [
+        Explanation(
             'cross_task_map',
             'Cross-task map',
             'features',
@@ -40,7 +40,7 @@ def exhibits_of_trace(
             note='above what a step starts from, below what the label encoder makes of its predictions; '
             'colours: three principal components, common to a row, every map at the same spread',
         ),
-        Exhibit(
+        Explanation(
             'step_predictions',
             'Predictions while denoising',
             'prediction',
@@ -54,8 +54,8 @@ def exhibits_of_trace(
     for level in range(len(trace[0]['relation'])):
         masks = [step['relation'][level] for step in trace]
         cells = [[mask[:, target, source, None] for source in count for mask in masks] for target in count]
-        exhibits.append(
-            Exhibit(
+        explanations.append(
+            Explanation(
                 f'task_relation_level_{level + 1}',
                 f'Task-relation masks, level {level + 1}',
                 'share',
@@ -66,7 +66,7 @@ def exhibits_of_trace(
                 note='how much a task (row) takes from another (group of columns) at every place',
             )
         )
-    return exhibits
+    return explanations
 
 
 def _on_grid(x: Tensor, grid: tuple[int, ...]) -> Tensor:
