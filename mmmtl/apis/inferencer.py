@@ -81,9 +81,9 @@ class EnlargedMaps(Mapping):
 class Inferencer:
     """Images in, predictions and panels out.
 
-    Images of any size go through the config's pipeline for photographs (:func:`build_pipeline`) and are made to fit what the network takes
-    (:func:`~mmmtl.apis.sizes.sizes_of`); predictions come back at the image's own size. A prediction depends on the
-    image, its name and the weights alone: the noise of diffusion decoders is seeded by the name.
+    Images of any size go through the config's pipeline for photographs (:func:`build_pipeline`) and are made to fit what
+    the network takes (:func:`~mmmtl.apis.sizes.sizes_of`); predictions come back at the image's own size. A prediction
+    depends on the image, its name and the weights alone: the noise of diffusion decoders is seeded by the name.
 
     Args:
         model: A network from :func:`init_model`, a config, or a config file's path.
