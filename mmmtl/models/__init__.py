@@ -13,6 +13,7 @@ from . import (
     necks,
     stablemtl,
     taskdiffusion,
+    taskexpert,
     taskprompter,
     xtc,
 )
@@ -38,6 +39,7 @@ __all__ = [
     'necks',
     'stablemtl',
     'taskdiffusion',
+    'taskexpert',
     'taskprompter',
     'tsp',
     'xtc',
