@@ -15,12 +15,13 @@ DOCS_STAMP := $(VENV)/.mmmtl-docs-installed
 # One thread a process: the tests run in parallel processes already.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: help install demo test lint docs clean
+.PHONY: help install demo test numerics lint docs clean
 
 help:
 	@echo "make install   a virtual environment in $(VENV) with everything that the tests and the demo need"
 	@echo "make demo      train, evaluate and draw on generated scenes (no download)"
 	@echo "make test      ruff, mypy and the tests with branch coverage"
+	@echo "make numerics  the tests that compare numbers, as on two other processors (under four minutes)"
 	@echo "make lint      ruff and mypy only"
 	@echo "make docs      the documentation as a website in site/"
 	@echo "make clean     remove what was built (not $(VENV), not work_dirs/)"
@@ -47,6 +48,16 @@ lint: install
 
 test: lint
 	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+# What compares numbers that an instruction set or a number of threads could change.
+NUMERICS := tests/test_parity.py tests/test_models/test_taskdiffusion_parity.py tests/test_models/test_diffusionmtl.py \
+    tests/test_models/test_latent_model.py tests/test_models/test_latent_parts.py tests/test_ops tests/test_diffusion \
+    tests/test_evaluation/test_functional.py
+NUMERICAL_TESTS = -m pytest -q -n $(JOBS) -m 'not slow' $(NUMERICS)
+
+numerics: install
+	$(ONE_THREAD) ONEDNN_MAX_CPU_ISA=AVX2 MMMTL_TEST_THREADS=2 $(PY) $(NUMERICAL_TESTS)
+	$(ONE_THREAD) ATEN_CPU_CAPABILITY=default $(PY) $(NUMERICAL_TESTS)
 
 docs: $(DOCS_STAMP)
 	$(PY) -m mkdocs build --strict

@@ -18,7 +18,10 @@ from tests.tiny_config import tiny_config, trained  # noqa: E402, F401 - fixture
 
 ROOT = Path(__file__).resolve().parents[1]
 
-torch.set_num_threads(1)
+THREADS = int(os.environ.get('MMMTL_TEST_THREADS', '1'))
+"""More than one to see that results do not hang on it: ``make numerics``."""
+
+torch.set_num_threads(THREADS)
 cv2.setNumThreads(1)
 
 
@@ -61,4 +64,4 @@ def clean_slate():
     _forget_instances()
     torch.set_default_dtype(torch.float32)
     torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)

@@ -35,7 +35,6 @@ def wrong(results):
     return {name for name, difference, tolerance in results if not difference <= tolerance}
 
 
-@pytest.mark.numerics
 def test_every_planted_error_is_seen_taskdiffusion(monkeypatch):
     """An error of 1e-3 in one element of anything that was recorded is past the bound of exactly that quantity."""
     data, kept = torch.load(SMALL, weights_only=True), {}
@@ -49,7 +48,6 @@ def test_every_planted_error_is_seen_taskdiffusion(monkeypatch):
             assert relative(q.found, planted(q.expected), q.floor) > bounds[name], name
 
 
-@pytest.mark.numerics
 def test_every_planted_error_is_seen_diffusionmtl(monkeypatch):
     data, kept = torch.load(DATA / 'diffusionmtl_feature_small.pt', weights_only=True), {}
     monkeypatch.setattr(diffusionmtl, 'judged', lambda run: kept.setdefault('run', run) and judged(run))
@@ -63,12 +61,11 @@ def test_an_error_of_the_program_is_seen_whatever_the_sensitivity():
     """A quantity that amplifies rounding without limit gets no bound that hides an error of 1e-3."""
 
     def run(dtype, seed):
-        noise = 0.0 if dtype is torch.float64 else 0.1 * (1 + (seed or 0))
+        noise = 0.1 * (0 if seed is None else 1 + seed)
         return {'x': quantity(torch.tensor([1.001, 1.0 + noise]), torch.tensor([1.0, 1.0]), LOSS)}
 
     results = {name: (difference, bound) for name, difference, bound in judged(run)}
     assert results['x'][1] == CAP and results['x'][0] > CAP
-    assert 'x, single precision' in results
 
 
 def test_a_wrong_number_fails(tmp_path, capsys):

@@ -25,12 +25,13 @@ Result = tuple[str, float, float]
 """Quantity, difference, tolerance."""
 
 OUTPUT, LOSS, GRADIENT = 1e-5, 1e-5, 2e-4
+ALL_GRADIENTS = 'all gradients as one vector'
 SINGLE_GRADIENT = 5e-3
-"""Relative L2 of all gradients in single precision, where rounding decides on which side of a kink a unit lies."""
+"""Largest difference of all gradients in single precision, relative to the largest of them all."""
 CAP = 4e-4
 """No bound of a quantity exceeds it, so that an error of 1e-3 of a tensor's scale is seen everywhere."""
-ROUNDING, NUDGES = 2.4e-7, 3
-"""Relative change of every weight, a few of the last binary digits in single precision; how often it is tried."""
+ROUNDING = 2.4e-7
+"""Relative change of every weight: a few of the last binary digits in single precision."""
 
 
 class CannotReplay(Exception):
@@ -86,45 +87,56 @@ Run = Callable[[torch.dtype, 'int | None'], Mapping[str, Quantity]]
 """Replays in a precision; with a seed, every weight is changed by rounding first (:func:`nudged`)."""
 
 
-def judged(run: Run, cap: float = CAP) -> list[Result]:
+def judged(run: Run, cap: float = CAP, nudges: int = 3) -> list[Result]:
     """Double precision against the recording, and single against double precision.
 
     A difference past the tolerance is held against how far rounding moves the quantity: three times the largest of some
-    moves, and never more than ``cap``, so that an error of 1e-3 of a tensor's scale is always seen.
+    moves in double precision (the same on every processor), and never more than ``cap``, so that an error of 1e-3 of a
+    tensor's scale is always seen.
 
     Args:
         run: See :data:`Run`.
         cap: Largest bound.
+        nudges: How many moves are tried.
 
     Returns:
         A result per quantity in double precision; of those in single precision the ones past their tolerance, and the
-        largest of the others.
+        largest of the others. Gradients in single precision, where rounding decides on which side of a kink a unit
+        lies, are compared as one vector.
     """
-    exact, single = run(torch.float64, None), run(torch.float32, None)
-    recorded = {n: relative(q.found, q.expected, q.floor) for n, q in exact.items()}
+    exact, single = _with_all_gradients(run(torch.float64, None)), _with_all_gradients(run(torch.float32, None))
     apart = {
         n: relative(q.found, exact[n].found, q.floor)
         for n, q in single.items()
         if q.expected.is_floating_point() and q.tolerance and not n.startswith('gradient')
     }
-    past = [n for n, q in exact.items() if q.tolerance and not max(recorded[n], apart.get(n, 0.0)) <= q.tolerance]
+    recorded = {n: relative(q.found, q.expected, q.floor) for n, q in exact.items() if n != ALL_GRADIENTS}
+    past = [
+        n for n, q in exact.items() if q.tolerance and not max(recorded.get(n, 0.0), apart.get(n, 0.0)) <= q.tolerance
+    ]
     moved = dict.fromkeys(past, 0.0)
-    for seed in range(NUDGES if past else 0):
-        again = run(torch.float32, seed)
-        moved = {n: max(moved[n], relative(again[n].found, single[n].found, single[n].floor)) for n in past}
+    for seed in range(nudges if past else 0):
+        again = _with_all_gradients(run(torch.float64, seed))
+        moved = {n: max(moved[n], relative(again[n].found, exact[n].found, exact[n].floor)) for n in past}
     bounds = {n: max(q.tolerance, min(3 * moved.get(n, 0.0), cap)) for n, q in exact.items()}
     results = [(n, gap, bounds[n]) for n, gap in recorded.items()]
-    apart_most = {n: apart[n] for n in apart if not apart[n] <= exact[n].tolerance}
-    results += [(f'{n}, single precision', gap, bounds[n]) for n, gap in apart_most.items()]
-    for tolerance in sorted({exact[n].tolerance for n in apart}):
-        others = [gap for n, gap in apart.items() if n not in apart_most and exact[n].tolerance == tolerance]
-        results.append((f'{len(others)} quantities, single precision', max(others, default=0.0), tolerance))
-    gradients = [n for n in exact if n.startswith('gradient') and exact[n].tolerance]
-    if gradients:
-        both = [torch.cat([run_[n].found.double().flatten() for n in gradients]) for run_ in (single, exact)]
-        distance = ((both[0] - both[1]).norm() / both[1].norm()).item()
-        results.append((f'{len(gradients)} gradients as one vector, single precision', distance, SINGLE_GRADIENT))
+    largest: dict[float, list[float]] = {}
+    for name, gap in apart.items():
+        if gap <= exact[name].tolerance:
+            largest.setdefault(exact[name].tolerance, []).append(gap)
+        else:
+            results.append((f'{name}, single precision', gap, bounds[name]))
+    results += [(f'{len(g)} quantities, single precision', max(g), tolerance) for tolerance, g in largest.items()]
     return results
+
+
+def _with_all_gradients(found: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """The quantities, and the gradients as one vector that is compared between precisions alone."""
+    gradients = [q.found.double().flatten() for n, q in found.items() if n.startswith('gradient') and q.tolerance]
+    if not gradients:
+        return dict(found)
+    whole = torch.cat(gradients)
+    return {**found, ALL_GRADIENTS: Quantity(whole, whole, SINGLE_GRADIENT)}
 
 
 def nudged(state: Mapping[str, Tensor], seed: int | None) -> dict[str, Tensor]:

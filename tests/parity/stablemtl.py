@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +19,12 @@ from mmmtl.models.stablemtl.converter import convert
 from mmmtl.models.stablemtl.unet import inflate_input
 from mmmtl.registry import TASKS
 
-from .common import CannotReplay, read_recording
+from .common import GRADIENT, CannotReplay, cast, read_recording, relative
 
 Row = tuple[str, float, float]
 NETWORK, FEATURE, DECODER, NORMALS, LATENT = 5e-6, 5e-6, 5e-5, 1e-4, 1e-6
+SMALL = 1e-6
+"""Of the largest gradient norm: what counts as zero but for rounding."""
 HALF = 1e-3
 """The float16 runs vary by 3e-4 with the number of threads; what is held is that the cast is where it was."""
 
@@ -135,8 +138,8 @@ def _single(data: dict, folder: Path) -> list[Row]:
     inflated = inflate_input(data['conv_in_4ch']['weight'], data['config']['in_channels'])
     rows = [('inflated first convolution', gap(inflated, data['state_dict']['conv_in.weight']), 0.0)]
     for half in (False, True):
-        unet = _unet(data['config'], data['state_dict'], half)
-        for case in data['cases']:
+        unet = _unet(data['config'], data['state_dict'], half).to(torch.float32 if half else torch.float64)
+        for case in data['cases'] if half else cast(data['cases'], torch.float64):
             with torch.no_grad():
                 out = unet(case['sample'], case['timestep'], case['encoder_hidden_states'], return_dict=False)[0]
             size = 'x'.join(map(str, case['sample'].shape[-2:]))
@@ -169,8 +172,10 @@ def multi_model(data: dict, folder: Path, **options: Any) -> tuple[LatentMultiTa
 
 
 def _multi(data: dict, folder: Path) -> list[Row]:
+    exact = cast(data, torch.float64)
     model, names = multi_model(data, folder)
-    pair = [data['z0'], data['z1']]
+    model.double()
+    pair = [exact['z0'], exact['z1']]
     rows: list[Row] = []
     bank, _ = model.auxiliary_features(pair)
     features = {place: dict(table) for place, table in bank.features.items()}
@@ -183,14 +188,15 @@ def _multi(data: dict, folder: Path) -> list[Row]:
         for place, table in zip(features, record.get('task_feats', [])):
             worst = max(gap(features[place][names[source]], f) for source, f in table.items())
             rows.append((f'{published} features at {place}', worst, FEATURE))
-    rows += _extra(model, names, data, folder)
+    rows += _extra(model, names, exact, folder)
     half, _ = multi_model(data, folder, half=True)
+    pair = [data['z0'], data['z1']]
     with torch.no_grad():
         together = half.main_latents(pair, half.auxiliary_features(pair)[0])
     worst = max(gap(together[names[p]], r['out_fp16attn']) for p, r in data['tasks'].items())
     rows.append(('all outputs with float16 self-attention', worst, HALF))
     for published in data['train']:
-        rows += _train(model, names, published, data['train'][published], data)
+        rows += _train(model, names, published, exact['train'][published], exact)
     return rows
 
 
@@ -224,7 +230,7 @@ def _train(model: LatentMultiTaskModel, names: dict, published: str, record: dic
     for place, table in zip(model.task_attention, record['task_feats']):
         for source, feature in table.items():
             bank.put(place, names[source], feature)
-    hiding = Hiding(_race(record, list(model.task_attention), data['attn_mask_ratio']), data['attn_mask_ratio'])
+    hiding = Hiding(_race(record, list(model.task_attention), data['attn_mask_ratio'], names), data['attn_mask_ratio'])
     pair = [data['z0'], data['z1']]
     out = model.main_latents(pair, bank, [name], hiding=hiding)[name]
     loss = masked_mse(out, record['target'], record['mask'][:, :1])
@@ -243,32 +249,28 @@ def _train(model: LatentMultiTaskModel, names: dict, published: str, record: dic
     own = {n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith('tokens.')}
     norms, _, _ = convert({k: torch.tensor(v) for k, v in record['grad_norm'].items()}, names)
     none, _, _ = convert({k: torch.tensor(0) for k in record['no_grad_params']}, names)
-    worst = max(abs(float(own[k].grad.norm()) - float(v)) for k, v in norms.items())
+    floor = SMALL * max(float(v) for v in norms.values())
+    worst = max(abs(float(own[k].grad.norm()) - float(v)) / max(float(v), floor) for k, v in norms.items())
     zeros = sum((float(own[k].grad.norm()) == 0) != (float(v) == 0) for k, v in norms.items())
     differ = {k for k, p in own.items() if p.grad is None} ^ set(none)
     model.zero_grad()
     model.eval()
     rows += [
-        (f'{what}: {len(norms)} gradient norms', worst, 5e-6),
+        (f'{what}: {len(norms)} gradient norms, relative', worst, GRADIENT),
         (f'{what}: zero gradients that differ', zeros, 0),
         (f'{what}: parameters with or without gradient', float(len(differ)), 0),
     ]
     return rows
 
 
-def _race(record: dict, places: list[str], share: float) -> RecordedNoise:
-    """The two random streams of the recorded step, from their seeds: coins, and races as ``multinomial`` runs them."""
-    import random
-
-    coins = random.Random(123)
-    races = torch.Generator().manual_seed(123)
+def _race(record: dict, places: list[str], share: float, names: dict[str, str]) -> RecordedNoise:
+    """The recorded draws of the step: the coins, and races that the recorded hidden source wins."""
     draws = {}
-    for place, scores in zip(places, record['mean_scores']):
-        coin = coins.random()
-        draws[f'hide/{place}'] = torch.tensor([coin])
-        if coin < share:
-            waiting = torch.empty(len(scores)).exponential_(generator=races)
-            draws[f'hide/{place}/race'] = 1 - torch.exp(-waiting)
+    for place, coin, hidden, table in zip(places, record['rand'], record['hidden_task'], record['task_feats']):
+        # a coin at the share exactly would fall to the other side in single precision
+        draws[f'hide/{place}'] = torch.tensor([coin], dtype=torch.float64)
+        if coin < share and hidden is not None:
+            draws[f'hide/{place}/race'] = torch.tensor([1e-12 if source == hidden else 0.5 for source in table])
     return RecordedNoise(draws)
 
 
@@ -278,7 +280,7 @@ def _pipeline(data: dict, folder: Path) -> list[Row]:
     multi = beside(folder, 'multi')
     palette = beside(folder, 'codec_metrics')['semantic']['palette'].int().tolist()
     autoencoder = dict(type='KLAutoencoder', config=data['vae_config'])
-    pair = torch.stack([data['image'], data['next_image']], 1).float() / 255 * 2 - 1
+    pair = torch.stack([data['image'], data['next_image']], 1).double() / 255 * 2 - 1
     rows: list[Row] = []
     for kind in ('single', 'multi'):
         if kind == 'multi':
@@ -289,6 +291,7 @@ def _pipeline(data: dict, folder: Path) -> list[Row]:
             )
             model.unet.load_state_dict(beside(folder, 'single')['state_dict'])
         model.autoencoder.network.load_state_dict(data['vae_state_dict'])
+        model.double()
         if kind == 'multi':
             rgb = torch.cat(model.encode_frames(pair), 1)
             rows.append(('latents of both frames', gap(rgb, data['rgb_latent']), LATENT))
@@ -320,7 +323,13 @@ def _outputs(key: str, task: Any, image: Tensor, value: Tensor, recorded: dict) 
 
 
 def _codec(data: dict, folder: Path) -> list[Row]:
-    return [*_encodings(data), *_figures(data), *_schedule(data['lr']), *_sampler(data['sampler'])]
+    return [*_encodings(data), *_figures(data), *_schedule(data['lr']), *_sampler(data['sampler'], _seed_of(data))]
+
+
+def _seed_of(data: dict) -> int:
+    """The seed that the file's name of its list of seeds ends in."""
+    (key,) = (k for k in data if k.startswith('seeds_'))
+    return int(key.rpartition('_')[2])
 
 
 def _encodings(data: dict) -> list[Row]:
@@ -376,6 +385,7 @@ def _figures(data: dict) -> list[Row]:
     from mmmtl.evaluation.functional.alignment import fit_scale, fit_scale_shift, fit_scales
     from mmmtl.evaluation.functional.depth import depth_figures, depth_sums
     from mmmtl.evaluation.functional.images import structural_similarity
+    from mmmtl.evaluation.functional.segmentation import class_iou
     from mmmtl.evaluation.metrics import EndPointError, ImageError, MeanIoU, NormalsError
 
     def figures(metric: Any, pred: np.ndarray, gt: np.ndarray) -> dict:
@@ -391,6 +401,11 @@ def _figures(data: dict) -> list[Row]:
     rows += [
         row('depth scale', scale, float(case['scale'][0])),
         row('depth shift', shift, float(case['shift'][0]), 1e-4),
+        (
+            'aligned depth',
+            relative(torch.from_numpy(scale * case['pred'] + shift), torch.from_numpy(case['aligned'])),
+            2e-6,
+        ),
     ]
     # the recorded label goes beyond the range that the metric leaves out, so its formulas are asked directly
     aligned, truth = (values[case['valid']] for values in (case['aligned'], case['gt']))
@@ -418,6 +433,8 @@ def _figures(data: dict) -> list[Row]:
         case, expected = data[key], data[key]['metrics']
         valid, pred, gt = case['valid'][0, 0].numpy(), case['pred'].numpy(), case['gt'][0].numpy()
         scales = fit_scales(pred[:, valid], gt[:, valid])
+        aligned = torch.from_numpy(scales[:, None, None] * pred)
+        rows.append((f'{key} aligned', relative(aligned, case['aligned']), 1e-6))
         rows.append((f'{key} scales', float(np.abs(scales - case['scale'].numpy()).max()), 1e-6))
         found = figures(EndPointError(protocol='upstream'), pred, _masked(gt, valid[None]))
         rows += [row(f'{key} {a}', found[f'{a}_upstream'], expected[b], 1e-5) for a, b in names.items()]
@@ -437,6 +454,8 @@ def _figures(data: dict) -> list[Row]:
         row('semantic mIoU', found['mIoU'], case['metrics']['mIoU'], 1e-12),
         row('semantic accuracy', found['aAcc'], case['metrics']['Acc'], 1e-12),
     ]
+    for i, value in enumerate(class_iou(total['confusion'] if isinstance(total, dict) else total)):
+        rows.append(row(f'semantic IoU of class {i}', value, case['metrics'][f'cls_{i:02d}'], 1e-12))
     for key in ('albedo_eval', 'shading_eval'):
         case, expected = data[key], data[key]['metrics']
         valid = case['valid'][0, 0].numpy().astype(bool)
@@ -472,7 +491,7 @@ def _schedule(recorded: dict) -> list[Row]:
     return rows
 
 
-def _sampler(recorded: dict) -> list[Row]:
+def _sampler(recorded: dict, seed: int) -> list[Row]:
     from mmmtl.engine.task_cycle import TaskCycleBatchSampler
 
     tasks = [
@@ -489,6 +508,7 @@ def _sampler(recorded: dict) -> list[Row]:
         'scene_flow',
     ]
     sizes = [64, 64, 64, 40, 64, *[40] * 6]
+    starts = np.cumsum([0, *sizes])
 
     class Part(SimpleNamespace):
         def __len__(self) -> int:
@@ -501,7 +521,7 @@ def _sampler(recorded: dict) -> list[Row]:
         dataset=whole,
         batch_size=4,
         accumulation=2,
-        seed=2024,
+        seed=seed,
         published=True,
         shares=dict(depth=[0.9, 0.1], normal=[0.9, 0.1], optical_flow=half, scene_flow=half),
     )
@@ -509,7 +529,9 @@ def _sampler(recorded: dict) -> list[Row]:
     batches = [next(stream) for _ in recorded['batches']]
     wrong = sum([int(i) for i in found] != list(expected) for found, expected in zip(batches, recorded['batches']))
     names = sum(found[0].tasks != (expected,) for found, expected in zip(batches, recorded['tasks']))
+    sets = [int(np.searchsorted(starts, int(batch[0]), 'right')) - 1 for batch in batches]
     return [
+        ('data sets of batches that differ', float(sets != list(recorded['dataset_of_batch'])), 0),
         ('batches that differ', float(wrong), 0),
         ('tasks of batches that differ', float(names), 0),
         ('batches of a pass', abs(len(sampler) - recorded['n_total']), 0),
@@ -534,11 +556,20 @@ def _inventory(data: dict, folder: Path) -> list[Row]:
     wrong = sum(shapes.get(k) != expected.get(k) for k in shapes.keys() | expected.keys())
     count = sum(p.numel() for p in model.unet.parameters())
     task = sum(p.numel() for p in model.task_attention.parameters())
+    outputs, inputs, *kernel = shapes['conv_in.weight']
+    narrow = count - outputs * (inputs - inputs // 3) * math.prod(kernel)
     return [
         ('names and shapes that differ', float(wrong), 0),
         ('parameters of a stream', float(abs(count - data['n_unet_12ch'])), 0),
         ('parameters of the task attention', float(abs(task - data['n_task'])), 0),
+        ('parameters of a stream before its first convolution is widened', float(abs(narrow - data['n_unet_4ch'])), 0),
+        *((f'parameters of {kind}', float(abs(_count(shapes, kind) - n)), 0) for kind, n in data['per_kind'].items()),
     ]
+
+
+def _count(shapes: dict[str, tuple[int, ...]], kind: str) -> int:
+    """Parameters of one kind of layer of the task attention."""
+    return sum(math.prod(shape) for key, shape in shapes.items() if f'.{kind}.' in key)
 
 
 def published_tasks() -> list[str]:

@@ -84,7 +84,6 @@ def test_replay_notices_another_noise():
 
 
 @pytest.mark.slow
-@pytest.mark.numerics
 @pytest.mark.parametrize('variant', ['feature', 'prediction'])
 def test_recordings_of_the_published_program(shared_dir, variant):
     data = torch.load(shared_dir / 'golden' / f'diffusionmtl_{variant}_full.pt', weights_only=True)

@@ -179,7 +179,9 @@ class MappingNetwork(nn.Module):
         Returns:
             (P, ``filters[-1]``, H / 32, W / 32).
         """
-        encoded = torch.cat([self.inputs[name](rows) for name, rows in maps.items()])
+        encoded = torch.cat(
+            [self.inputs[name](rows.to(self.inputs[name].conv.weight.dtype)) for name, rows in maps.items()]
+        )
         x = encoded[torch.argsort(order)]
         for level in self.levels:
             x = self._recomputed(level, x, pair) if self.recompute and x.requires_grad else _level(level, x, pair)
