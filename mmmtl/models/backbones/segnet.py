@@ -23,6 +23,8 @@ class SegNet(BaseModule):
         filters: Channels of the five levels.
     """
 
+    plain_for_inference = ('WinogradConv2d',)  # a pixel rounded otherwise may win another pooling window, and be moved
+
     def __init__(self, filters: Sequence[int] = (64, 128, 256, 512, 512), init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if len(filters) != len(ENCODER_UNITS):
