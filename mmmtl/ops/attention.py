@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .dispatch import predicting, served
 
@@ -28,6 +32,26 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         few = (slice(None), slice(i, i + step))
         out[few] = (query[few] @ key[few].transpose(-2, -1)).softmax(-1) @ value[few]
     return out
+
+
+class _OwnAttention(TorchFunctionMode):
+    """Within it, PyTorch's fused attention without mask goes through :func:`attend`."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        ours = func is F.scaled_dot_product_attention and len(args) == 3
+        if ours and kwargs.get('attn_mask') is None and not (kwargs.get('dropout_p') or kwargs.get('is_causal')):
+            return attend(*args)
+        return func(*args, **kwargs)
+
+
+def faster_attention(x: Tensor) -> AbstractContextManager:
+    """Context in which the attention of other packages' modules takes :func:`attend`, where that is the faster way.
+
+    Args:
+        x: Tells the device and the precision.
+    """
+    return _OwnAttention() if served('attention', x) and predicting() else nullcontext()
 
 
 class CrossAttention(nn.Module):

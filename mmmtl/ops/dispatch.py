@@ -59,7 +59,8 @@ def plain_operations() -> Iterator[None]:
 
 def precision(x: Tensor) -> torch.dtype:
     """The type in which a product of ``x`` is computed: autocast's, or its own."""
-    if torch.is_autocast_enabled(x.device.type) and x.dtype in (torch.float32, torch.float16, torch.bfloat16):
+    known = torch.amp.is_autocast_available(x.device.type)
+    if known and torch.is_autocast_enabled(x.device.type) and x.dtype in (torch.float32, torch.float16, torch.bfloat16):
         return torch.get_autocast_dtype(x.device.type)
     return x.dtype
 

@@ -7,8 +7,9 @@ import torch
 
 from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
-from mmmtl.models.backbones import timm_backbone
-from mmmtl.models.backbones.timm_backbone import TimmBackbone, resample_position_embedding
+from mmmtl.models.backbones import TimmBackbone
+from mmmtl.models.backbones.timm_weights import resample_position_embedding
+from mmmtl.ops import attention
 from mmmtl.structures import MTLDataSample
 
 TASKS = dict(
@@ -197,8 +198,8 @@ def test_torchvision_weights_of_a_mobilenet_find_timms_names(tmp_path):
 
 
 def test_bfloat16_prediction_of_a_vit_is_near_that_in_single_precision(monkeypatch):
-    calls, original = [], timm_backbone.attend
-    monkeypatch.setattr(timm_backbone, 'attend', lambda *a: calls.append(1) or original(*a))
+    calls, original = [], attention.attend
+    monkeypatch.setattr(attention, 'attend', lambda *a: calls.append(1) or original(*a))
     vit = TimmBackbone(**{k: v for k, v in VIT.items() if k != 'type'}).eval()
     image = torch.randn(2, 3, 32, 48)
     with torch.no_grad():

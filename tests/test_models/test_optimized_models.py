@@ -14,13 +14,17 @@ from mmmtl.ops.inference import InferenceForm
 from tests.test_models import latent_toy
 
 TASKS = dict(
-    semseg=dict(type='SemanticSegmentation', classes=7),
-    depth=dict(type='Depth'),
-    normals=dict(type='SurfaceNormals'),
+    semseg=dict(type='SemanticSegmentation', classes=7), depth=dict(type='Depth'), normals=dict(type='SurfaceNormals')
 )
 SIZE = (128, 160)
 VIT = dict(
-    type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=SIZE, depth=2, out_indices=(0, 1), embed_dim=64, num_heads=2
+    type='TimmBackbone',
+    model_name='vit_tiny_patch16_224',
+    img_size=SIZE,
+    depth=2,
+    out_indices=(0, 1),
+    embed_dim=64,
+    num_heads=2,
 )
 RESNET = dict(type='TimmBackbone', model_name='resnet18')
 FUSION = dict(type='ConcatFusion', channels=64)

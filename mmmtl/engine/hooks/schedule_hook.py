@@ -38,6 +38,15 @@ def _short(value: Any) -> str:
     return f'[{value[0]}, ... {len(value)} numbers]' if isinstance(value, list) and len(value) > 2 else str(value)
 
 
+def _keep_zeros(runner: Any) -> None:
+    """Groups that were to have a rate of 0 have it: a schedule with a smallest rate would raise them to that."""
+    for scheduler in _flat(runner.param_schedulers):
+        name = scheduler.param_name
+        for group in scheduler.optimizer.param_groups:
+            if group.get(f'initial_{name}') == 0 and name == 'lr':
+                group[name] = 0.0
+
+
 @HOOKS.register_module()
 class ScheduleHook(ParamSchedulerHook):
     """mmengine's ``ParamSchedulerHook``, which a config with another schedule can resume.
@@ -46,11 +55,23 @@ class ScheduleHook(ParamSchedulerHook):
     learning rate, keeps the end and the rates of the old schedule, without a word. Here such a run goes on at the
     rates that its own config gives at that iteration, and the log says what has changed. With the same settings
     nothing is touched. Schedules that count epochs or look at figures are left to mmengine.
+
+    A parameter group whose rate is 0 (``lr_mult=0``) keeps it, whatever a schedule's smallest rate is.
     """
 
     def __init__(self) -> None:
         self._own: list[tuple[dict[str, Any], list[dict[str, float]]]] = []
         self._saved: list[dict[str, Any]] = []
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Step the schedules that count iterations."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        _keep_zeros(runner)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Step the schedules that count epochs."""
+        super().after_train_epoch(runner)
+        _keep_zeros(runner)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Keep what the config says, before the checkpoint's state replaces it, and what the checkpoint says."""
@@ -60,6 +81,10 @@ class ScheduleHook(ParamSchedulerHook):
 
     def before_train(self, runner: Any) -> None:
         """Compare the settings; where they differ, walk through the config's own schedule up to the iteration."""
+        self._follow_own_schedule(runner)
+        _keep_zeros(runner)
+
+    def _follow_own_schedule(self, runner: Any) -> None:
         own, saved, self._own, self._saved = self._own, self._saved, [], []
         schedulers = _flat(runner.param_schedulers)
         followed = [not s.by_epoch and not getattr(s, 'need_val_args', False) for s in schedulers]

@@ -2,61 +2,55 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from collections.abc import Sequence
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.ops.attention import attend, plain_is_faster
+from mmmtl.ops.attention import faster_attention
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
-from mmmtl.utils.tensor_files import read_state
 
-
-def resample_position_embedding(
-    embedding: Tensor, old: Sequence[int], new: Sequence[int], antialias: bool = False
-) -> Tensor:
-    """Position embedding (1, h·w, C) of an ``old`` = (h, w) grid on a ``new`` one, bicubic.
-
-    Without ``antialias`` (timm's modern resampler antialiases) the result is the one the published multi-task ViTs were
-    trained from.
-    """
-    if tuple(old) == tuple(new):
-        return embedding
-    grid = embedding.reshape(1, *old, -1).permute(0, 3, 1, 2).float()
-    grid = F.interpolate(grid, tuple(new), mode='bicubic', align_corners=False, antialias=antialias)
-    return grid.flatten(2).transpose(1, 2).to(embedding.dtype)
+from .timm_weights import by_order, fitted, grid_of_positions, pretrained_state, resample_position_embedding
 
 
 @MODELS.register_module()
 class TimmBackbone(BaseModule):
     """Multi-level features of a timm model.
 
-    A plain ViT gives the token maps after the chosen blocks; only the map after the last block passes the final norm
-    (TaskDiffusion's rule). Other models give their stages (``features_only``).
+    Models whose blocks all work on one grid (ViT, DeiT, BEiT, EVA, DINOv3, XCiT, ...) give their maps after the chosen
+    blocks, the others (ResNet, ConvNeXt, Swin, MaxViT, PVT, HRNet, EfficientNet, ...) those of their stages. Of maps of
+    blocks only the one after the last chosen block passes the final norm (TaskDiffusion's rule). Layers after the last
+    level are cut off. Levels are those of timm's ``forward_intermediates``.
+
+    A plain ViT (``vit_*`` without register tokens) has no class token here unless it is asked for, and its position
+    embedding is resampled as the published multi-task ViTs do it.
 
     Args:
         model_name: timm's name, for example ``vit_large_patch16_384`` or ``resnet18``.
-        img_size: (H, W) of the network's input, ViT only; the position embedding is made for it.
-        out_indices: Levels. ViT: block numbers from 0; default: four, evenly spaced. Others: timm's stage numbers.
+        img_size: (H, W) of the network's input, for models that are built for a size (ViT, Swin, MaxViT, ...).
+        out_indices: Levels: blocks or stages from 0, as timm numbers them; negative ones count from the end. Default:
+            four blocks, evenly spaced, or the stages with a stride of at least 4.
         pretrained: Start training from timm's weights (needs the network or timm's cache).
         checkpoint: Start training from local weights: ``.safetensors``, ``.pth`` (for ``mobilenetv2_100`` also
-            torchvision's) or, for a ViT, the original ``.npz``.
-        antialias: Antialias when the position embedding is resampled.
-        norm_all: Apply the final norm to every level of a ViT instead of the last one alone.
-        class_token: Carry a ViT's class token through its blocks (InvPT); it is cut off from every level.
-        **timm_options: More arguments of ``timm.create_model`` (``drop_path_rate=0.15``, ``embed_dim=64``, ...).
+            torchvision's) or, for a plain ViT, the original ``.npz``.
+        checkpoint_grid: (rows, columns) of the position embedding in the file, where its size leaves that open.
+        antialias: Antialias when a plain ViT's position embedding is resampled.
+        norm_all: Apply the final norm to every level of a model of blocks instead of the last one alone.
+        class_token: Carry a plain ViT's class token through its blocks (InvPT); it is cut off from every level.
+        frozen: Train nothing of it: weights, statistics and drop-path stay still.
+        frozen_stages: Freeze what comes before the first stage (0), and this many stages or blocks. -1: nothing.
+        **timm_options: More arguments of the timm model (``drop_path_rate=0.15``, ``embed_dim=64``, ...).
 
     Raises:
-        ValueError: For an unknown model name (with near ones), or an input size that the patches do not divide.
+        ConfigError: Unknown model name or argument (with near ones), levels that the model does not have, or (when it
+            runs) an input size that it does not take.
     """
 
     def __init__(
@@ -66,47 +60,111 @@ class TimmBackbone(BaseModule):
         out_indices: Sequence[int] | None = None,
         pretrained: bool = False,
         checkpoint: str | None = None,
+        checkpoint_grid: Sequence[int] | None = None,
         antialias: bool = False,
         norm_all: bool = False,
         class_token: bool = False,
+        frozen: bool = False,
+        frozen_stages: int = -1,
         init_cfg: dict | None = None,
         **timm_options: Any,
     ) -> None:
         super().__init__(init_cfg)
+        self.model_name, self.antialias, self.norm_all = model_name, antialias, norm_all
+        self.pretrained, self.checkpoint, self.checkpoint_grid = pretrained, checkpoint, checkpoint_grid
+        self.body = self._create(img_size, class_token, timm_options)
+        info = list(self.body.feature_info)
+        reductions = [int(level['reduction']) for level in info]
+        self.of_blocks = len(info) >= 4 and len(set(reductions)) == 1 and hasattr(self.body, 'norm')
+        self.out_indices = self._levels(out_indices, reductions)
+        if self.plain_vit:
+            self.body.blocks = nn.Sequential(*list(self.body.blocks)[: max(self.out_indices) + 1])
+        else:
+            self.body.prune_intermediate_layers(list(self.out_indices), prune_norm=not self.of_blocks, prune_head=True)
+        self.out_channels = [int(info[i]['num_chs']) for i in self.out_indices]
+        self.strides = [reductions[i] for i in self.out_indices]
+        if self.of_blocks:
+            self.size_multiple = math.lcm(*getattr(self.body.patch_embed, 'patch_size', self.strides[:1]))
+        use_fast_linear(self.body)
+        first = 0 if self.of_blocks else next((i for i, r in enumerate(reductions) if r >= 4), 0)
+        self.frozen_modules = self._find_frozen(frozen, frozen_stages, [str(level['module']) for level in info[first:]])
+
+    # ---- construction ------------------------------------------------------------------------------------------------
+    def _create(self, img_size: Sequence[int] | None, class_token: bool, timm_options: dict[str, Any]) -> nn.Module:
         import timm
 
-        if model_name.split('.')[0] not in timm.list_models():
-            raise ValueError(f"timm has no model '{model_name}'.{suggest(model_name, timm.list_models())}")
-        self.model_name, self.antialias, self.norm_all = model_name, antialias, norm_all
-        self.is_vit = model_name.split('.')[0] in timm.list_models('vit_*')
-        options = dict(timm_options)
-        if self.is_vit:
-            if img_size is not None:
-                options['img_size'] = tuple(img_size)
-            self.body = timm.create_model(model_name, num_classes=0, global_pool='', class_token=class_token, **options)
-            self.is_vit = type(self.body).__name__ == 'VisionTransformer'
-        if self.is_vit:
-            total = len(self.body.blocks)
-            self.out_indices = tuple(out_indices or [total * (i + 1) // 4 - 1 for i in range(4)])
-            if max(self.out_indices) >= total:
-                raise ValueError(f'{model_name} has {total} blocks, out_indices {self.out_indices} asks for more')
-            # blocks after the last level asked for would be computed for nothing
-            self.body.blocks = nn.Sequential(*list(self.body.blocks)[: max(self.out_indices) + 1])
-            self.out_channels = [self.body.embed_dim] * len(self.out_indices)
-            self.strides = [self.body.patch_embed.patch_size[0]] * len(self.out_indices)
-            self.size_multiple = math.lcm(*self.body.patch_embed.patch_size)
+        name = self.model_name
+        if name.split('.')[0] not in timm.list_models():
+            raise ConfigError(f"timm has no model '{name}'.{suggest(name, timm.list_models())}")
+        with torch.device('meta'):
+            probe = timm.create_model(name, num_classes=0)
+        registers = getattr(probe, 'reg_token', None) is not None
+        self.plain_vit = name.startswith('vit_') and type(probe).__name__ == 'VisionTransformer' and not registers
+        bases = [kind for kind in type(probe).__mro__ if kind.__module__.startswith('timm.')]
+        known = {argument for kind in bases for argument in inspect.signature(kind.__init__).parameters}
+        options: dict[str, Any] = {}
+        if img_size is not None and 'img_size' in known:
+            options['img_size'] = tuple(img_size)
+        if self.plain_vit:
+            options.update(global_pool='', class_token=class_token)
         else:
-            if out_indices is not None:
-                options['out_indices'] = tuple(out_indices)
-            self.body = timm.create_model(model_name, features_only=True, **options)
-            if out_indices is None:  # the stem's half-resolution map is of no use to a dense decoder
-                keep = [i for i, r in enumerate(self.body.feature_info.reduction()) if r >= 4]
-                self.body = timm.create_model(model_name, features_only=True, **{**options, 'out_indices': tuple(keep)})
-            self.out_channels = list(self.body.feature_info.channels())
-            self.strides = list(self.body.feature_info.reduction())
-        use_fast_linear(self.body)
-        self.pretrained, self.checkpoint = pretrained, checkpoint
+            options.update({k: v for k, v in (('dynamic_img_size', True), ('strict_img_size', False)) if k in known})
+        self._usual_size = tuple(probe.default_cfg['input_size'][1:])
+        try:
+            return timm.create_model(name, num_classes=0, **{**options, **timm_options})
+        except TypeError as error:
+            wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            if wrong is None:
+                raise
+            raise ConfigError(
+                f"model.backbone: timm's {name} takes no argument '{wrong[1]}'.{suggest(wrong[1], known)}"
+            ) from error
 
+    def _levels(self, out_indices: Sequence[int] | None, reductions: Sequence[int]) -> tuple[int, ...]:
+        total = len(reductions)
+        if out_indices is None:
+            if self.of_blocks:
+                return tuple(total * (i + 1) // 4 - 1 for i in range(4))
+            # the stem's half-resolution map is of no use to a dense decoder
+            return tuple(i for i, r in enumerate(reductions) if r >= 4)
+        if not out_indices or not all(-total <= i < total for i in out_indices):
+            raise ConfigError(
+                f'model.backbone.out_indices: {self.model_name} has levels 0 to {total - 1} '
+                f'({total} blocks or stages), got {tuple(out_indices)}'
+            )
+        return tuple(sorted(i % total for i in out_indices))
+
+    def _find_frozen(self, frozen: bool, stages: int, names: list[str]) -> list[nn.Module]:
+        """Modules that stay in evaluation mode; their parameters are frozen here."""
+        if not -1 <= stages <= len(names):
+            raise ConfigError(
+                f'model.backbone.frozen_stages: {self.model_name} has {len(names)} stages or blocks, got {stages}'
+            )
+        if frozen:
+            self.requires_grad_(False)
+            return [self.body]
+        if stages < 0:
+            return []
+        every = [name for name, _ in self.body.named_modules()]
+        last = names[max(stages - 1, 0)]
+        within = [i for i, name in enumerate(every) if name == last or name.startswith(last + '.')]
+        end = within[0] if stages == 0 else within[-1] + 1
+        chosen = [n for n in every[1:end] if not last.startswith(n + '.')]
+        modules = [self.body.get_submodule(n) for n in chosen]
+        for parameter in self.body.parameters(recurse=False):  # tokens and positions
+            parameter.requires_grad_(False)
+        for module in modules:
+            module.requires_grad_(False)
+        return modules
+
+    def train(self, mode: bool = True) -> TimmBackbone:
+        """As usual; frozen parts stay in evaluation mode, so that statistics and drop-path stay still too."""
+        super().train(mode)
+        for module in self.frozen_modules:
+            module.eval()
+        return self
+
+    # ---- weights -----------------------------------------------------------------------------------------------------
     def init_weights(self) -> None:
         """Load the pretrained weights: when training starts, not when the network is built."""
         super().init_weights()
@@ -119,35 +177,66 @@ class TimmBackbone(BaseModule):
         Raises:
             FileNotFoundError, ValueError: Missing file; parameters of the backbone that the file does not hold.
         """
-        state = _pretrained_state(self.model_name, checkpoint, self.is_vit)
+        state = pretrained_state(self.model_name, checkpoint, self.plain_vit)
         own = self.body.state_dict()
         if 'features.0.0.weight' in state and self.model_name.startswith('mobilenetv2'):
-            state = _by_order(state, own)
-        if self.is_vit and 'pos_embed' in state:
-            prefix = int('cls_token' in state)
-            first, positions = state['pos_embed'][:, :prefix], state['pos_embed'][:, prefix:]
-            side = int(positions.shape[1] ** 0.5)
-            state['pos_embed'] = resample_position_embedding(
-                positions, (side, side), self.body.patch_embed.grid_size, self.antialias
-            )
-            if self.body.cls_token is not None:
-                state['pos_embed'] = torch.cat([first, state['pos_embed']], 1)
+            state = by_order(state, own)
+        grid = getattr(getattr(self.body, 'patch_embed', None), 'grid_size', None)
+        if grid is not None and 'pos_embed' in own and 'pos_embed' in state:
+            state['pos_embed'] = self._positions(state, own['pos_embed'], grid, of_timm=checkpoint is None)
+        if not self.plain_vit:
+            state = fitted(state, self.body)
         missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
         wrong = [k for k in own if k in state and state[k].shape != own[k].shape]
         if missing or wrong:
-            raise ValueError(
+            raise ConfigError(
                 f'{checkpoint or "timm weights"} do not fit {self.model_name}: {len(missing)} parameters '
                 f'missing ({missing[:3]}), {len(wrong)} of another shape ({wrong[:3]})'
             )
         self.body.load_state_dict({k: state[k] for k in own if k in state}, strict=False)
         return [k for k in state if k not in own]
 
+    def _positions(self, state: dict[str, Tensor], own: Tensor, grid: tuple[int, int], of_timm: bool) -> Tensor:
+        """The file's position embedding (1, N, C) on this network's grid, class and register tokens in front."""
+        before = own.shape[1] - grid[0] * grid[1]
+        stored_before = int('cls_token' in state) if self.plain_vit else before
+        tokens, positions = state['pos_embed'].split([stored_before, state['pos_embed'].shape[1] - stored_before], 1)
+        usual = [n // p for n, p in zip(self._usual_size, self.body.patch_embed.patch_size)]
+        stated = usual if of_timm else self.checkpoint_grid
+        stored = grid_of_positions(positions.shape[1], grid, usual, stated)
+        moved = resample_position_embedding(positions, stored, grid, self.antialias if self.plain_vit else True)
+        return torch.cat([tokens[:, :before], moved], 1)
+
+    # ---- prediction --------------------------------------------------------------------------------------------------
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), normalised → a map (B, C_l, H / stride_l, W / stride_l) per level."""
-        return self._forward_vit(x) if self.is_vit else tuple(self.body(x))
+        with faster_attention(x):
+            levels = self._forward_plain_vit(x) if self.plain_vit else self._forward(x)
+        found = [level.shape[1] for level in levels]
+        if found != self.out_channels:
+            raise ConfigError(
+                f"model.backbone: timm's {self.model_name} gives levels of {found} channels where its description says "
+                f'{self.out_channels}: choose other out_indices'
+            )
+        return levels
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        try:
+            levels = self.body.forward_intermediates(
+                x, indices=list(self.out_indices), norm=self.norm_all, output_fmt='NCHW', intermediates_only=True
+            )
+        except AssertionError as error:
+            height, width = x.shape[-2:]
+            raise ConfigError(
+                f"model.backbone: timm's {self.model_name} does not take images of {height}x{width} ({error}): set "
+                f'model.backbone.img_size=({height}, {width}), or another size of the images'
+            ) from error
+        if self.of_blocks and not self.norm_all:
+            levels[-1] = self.body.norm(levels[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return tuple(levels)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Images (B, 3, H, W) → a ViT's tokens before its first block (B, class token and patches, D), and the patch grid.
+        """Images (B, 3, H, W) → a plain ViT's tokens before its first block (B, class token and patches, D), and its grid.
 
         Raises:
             ConfigError: An image size that the patches do not divide.
@@ -161,70 +250,21 @@ class TimmBackbone(BaseModule):
             )
         grid = (height // patch[0], width // patch[1])
         # contiguous: otherwise every sum in the blocks keeps the convolution's layout, and every norm copies it
-        tokens = body.patch_embed.proj(x).flatten(2).transpose(1, 2).contiguous()
+        tokens = body.patch_embed.norm(body.patch_embed.proj(x).flatten(2).transpose(1, 2).contiguous())
         prefix = 0 if body.cls_token is None else 1
-        positions = resample_position_embedding(
-            body.pos_embed[:, prefix:], body.patch_embed.grid_size, grid, self.antialias
-        )
-        tokens = body.patch_embed.norm(tokens) + positions
+        before, positions = body.pos_embed[:, :prefix], body.pos_embed[:, prefix:]
+        tokens = tokens + resample_position_embedding(positions, body.patch_embed.grid_size, grid, self.antialias)
         if prefix:
-            first = (body.cls_token + body.pos_embed[:, :1]).expand(len(x), -1, -1)
-            tokens = torch.cat([first, tokens], 1)
-        tokens = body.norm_pre(body.pos_drop(tokens))
-        return tokens, grid
+            tokens = torch.cat([(body.cls_token + before).expand(len(x), -1, -1), tokens], 1)
+        return body.norm_pre(body.pos_drop(tokens)), grid
 
-    def _forward_vit(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _forward_plain_vit(self, x: Tensor) -> tuple[Tensor, ...]:
         body, (tokens, grid) = self.body, self.embed(x)
         prefix = 0 if body.cls_token is None else 1
         levels, last = [], len(body.blocks) - 1
-        plain = plain_is_faster(tokens, tokens.shape[1])
         for i, block in enumerate(body.blocks):
-            with _OwnAttention() if plain else nullcontext():
-                tokens = block(tokens)
+            tokens = block(tokens)
             if i in self.out_indices:
                 level = body.norm(tokens) if self.norm_all or i == last else tokens
                 levels.append(level[:, prefix:].transpose(1, 2).reshape(len(x), -1, *grid))
         return tuple(levels)
-
-
-class _OwnAttention(TorchFunctionMode):
-    """Within it, timm's attention goes through :func:`~mmmtl.ops.attention.attend`."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        ours = func is F.scaled_dot_product_attention and len(args) == 3
-        if ours and kwargs.get('attn_mask') is None and not (kwargs.get('dropout_p') or kwargs.get('is_causal')):
-            return attend(*args)
-        return func(*args, **kwargs)
-
-
-def _by_order(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's MobileNetV2 under timm's names: both list the same parameters in the order of the layers."""
-    pairs = list(zip(own, state.items()))
-    fits = all(new.rpartition('.')[2] == old.rpartition('.')[2] for new, (old, _) in pairs)
-    return {new: value for new, (_, value) in pairs} if fits else state
-
-
-def _pretrained_state(model_name: str, checkpoint: str | None, is_vit: bool) -> dict[str, Tensor]:
-    """State dict of timm's hub weights or of a local file."""
-    import timm
-
-    if checkpoint is None:
-        try:
-            return timm.create_model(model_name, pretrained=True, num_classes=0).state_dict()
-        except Exception as error:  # the hub client raises many kinds
-            raise RuntimeError(
-                f"timm's weights of '{model_name}' could not be fetched ({type(error).__name__}). Give "
-                f'a local file, model.backbone.checkpoint=PATH, or start from scratch, '
-                f'model.backbone.pretrained=False'
-            ) from error
-    path = Path(checkpoint)
-    if not path.is_file():
-        raise FileNotFoundError(f"backbone checkpoint '{path}' does not exist")
-    if path.suffix == '.npz':
-        if not is_vit:
-            raise ValueError(f"'{path}': .npz weights are those of a ViT, {model_name} is none")
-        model = timm.create_model(model_name, num_classes=0)
-        model.load_pretrained(str(path))
-        return model.state_dict()
-    return read_state(path)

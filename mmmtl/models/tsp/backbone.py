@@ -44,7 +44,7 @@ class TaskPromptViT(TimmBackbone):
         **kwargs: Any,
     ) -> None:
         super().__init__(model_name, class_token=True, **kwargs)
-        if not self.is_vit:
+        if not self.plain_vit:
             raise ConfigError(f"TaskPromptViT needs a plain ViT, '{model_name}' is none")
         depth = len(self.body.blocks)
         if prompted not in ('deep', 'shallow') or share_trunk not in ('eval', 'always', 'never'):

@@ -79,3 +79,16 @@ def test_schedules_of_epochs_and_figures_are_left_to_mmengine(tmp_path):
     plateau[0]['patience'] = 20
     train(config(tmp_path, 6, resume=True, param_scheduler=plateau, **HOOK))
     assert 'The param_scheduler of this config' not in log(tmp_path)
+
+
+def test_a_rate_of_zero_stays_zero(tmp_path):
+    options = dict(
+        optim_wrapper__paramwise_cfg=dict(custom_keys={'bias': dict(lr_mult=0.0)}), param_scheduler=[poly(4)], **HOOK
+    )
+    runner = train(config(tmp_path, 4, **options))
+    by_rate = {group['lr'] for group in runner.optim_wrapper.param_groups}
+    assert 0.0 in by_rate and len(by_rate) == 2
+    start = train(config(tmp_path / 'start', 1, **options)).model.state_dict()
+    for name, value in runner.model.state_dict().items():
+        if name.endswith('bias'):
+            assert (value == start[name]).all(), name
