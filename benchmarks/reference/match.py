@@ -202,7 +202,7 @@ def count_of_config(cfg: Config, size: tuple[int, int]) -> ReferenceCounts | Non
     """:func:`count_reference` of a config's network; None where there is no transcription of it."""
     with torch.device('meta'):
         model = build_model(cfg, initialize=False)
-    if not getattr(model.backbone, 'is_vit', False):
+    if not getattr(model.backbone, 'plain_vit', False):
         return None
     try:
         return count_reference(setting_of(model, size))

@@ -52,7 +52,7 @@ class PromptedViT(TimmBackbone):
         **kwargs: Any,
     ) -> None:
         super().__init__(model_name, img_size=img_size, out_indices=out_indices, **kwargs)
-        if not self.is_vit:
+        if not self.plain_vit:
             raise ConfigError(f"PromptedViT needs a plain ViT, '{model_name}' is none")
         self.grid = tuple(self.body.patch_embed.grid_size)
         if self.grid[0] % windows or self.grid[1] % windows:
