@@ -6,154 +6,20 @@ rooms that fill it the first time it is asked for a name.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
-import textwrap
 import warnings
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from mmengine import registry as _root
 from mmengine.config import ConfigDict
-from mmengine.hooks import CheckpointHook
 from mmengine.registry import build_from_cfg, init_default_scope
-from mmengine.runner import Runner
 
 from mmmtl.errors import ConfigError, FileError, suggest
-
-
-def accepted_arguments(factory: Any) -> tuple[set[str], bool]:
-    """Keyword arguments of a class or function.
-
-    ``__init__(self, a, **kwargs)`` that hands its ``kwargs`` to ``super().__init__`` and does nothing else
-    with them takes what its base takes; with any other use of ``kwargs`` every name may be right.
-
-    Args:
-        factory: A class or function.
-
-    Returns:
-        The names, and whether others may be accepted too.
-    """
-    if not inspect.isclass(factory):
-        return _named_arguments(factory)
-    names: set[str] = set()
-    for base in factory.__mro__:
-        init = vars(base).get('__init__')
-        if init is None or base is object:
-            continue
-        own, is_open = _named_arguments(init)
-        names |= own
-        if is_open and base is CheckpointHook:  # it keeps the rest for one function
-            return names | _named_arguments(Runner.save_checkpoint)[0], False
-        if not is_open or not _hands_arguments_up(init):
-            return names, is_open
-    return names, False
-
-
-def unknown_arguments(factory: Any, names: Iterable[str]) -> dict[str, str]:
-    """Arguments that ``factory`` does not take: ``{name: text that names the nearest ones}``."""
-    accepted, is_open = accepted_arguments(factory)
-    return {} if is_open else {n: suggest(n, accepted) for n in names if n not in accepted}
-
-
-def _named_arguments(function: Any) -> tuple[set[str], bool]:
-    """Named arguments of one function, and whether it takes ``**kwargs``; unknown signatures accept anything."""
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return set(), True
-    names = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and n != 'self'}
-    return names, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _syntax(thing: Any) -> ast.AST | None:
-    """The syntax tree of a class or function; None where its source is not at hand."""
-    try:
-        return ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
-    except (OSError, TypeError, SyntaxError, IndexError):
-        return None
-
-
-def _hands_arguments_up(init: Any) -> bool:
-    """True if the only use of ``**kwargs`` is ``super().__init__(..., **kwargs)``."""
-    function = _syntax(init)
-    if not isinstance(function, ast.FunctionDef) or function.args.kwarg is None:
-        return False
-    name = function.args.kwarg.arg
-    uses = [n for n in ast.walk(function) if isinstance(n, ast.Name) and n.id == name]
-    handed = [k.value for call in _super_inits(function) for k in call.keywords if k.arg is None]
-    return len(uses) == 1 and any(use is value for use in uses for value in handed)
-
-
-def _super_inits(tree: ast.AST) -> list[ast.Call]:
-    """Calls of ``super().__init__`` or ``super(A, self).__init__``."""
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
-    return [c for c in calls if ast.unparse(c.func).startswith('super(') and c.func.attr == '__init__']  # type: ignore[attr-defined]
-
-
-def owner_of_argument(factory: Any, name: str) -> Any:
-    """The class, ``factory`` or one of its bases, that takes an argument itself rather than handing it up."""
-    for base in factory.__mro__ if inspect.isclass(factory) else ():
-        init = vars(base).get('__init__')
-        if init is None or name not in _named_arguments(init)[0]:
-            continue
-        handed = [k for call in _super_inits(_syntax(init) or ast.Module([], [])) for k in call.keywords]
-        if not any(k.arg == name and isinstance(k.value, ast.Name) and k.value.id == name for k in handed):
-            return base
-    return factory
-
-
-def built_arguments(factory: Any) -> dict[str, _root.Registry]:
-    """Arguments that the source of a class or function hands to a registry's ``build``, with that registry.
-
-    ``MODELS.build(head)``, ``MODELS.build(dict(head, channels=3))``, ``[MODELS.build(h) for h in heads]`` and
-    ``MODELS.build(self.head)`` are seen; a mapping with a ``type`` that is not built is a plain argument.
-    """
-    tree = _syntax(factory)
-    if tree is None:
-        return {}
-    comes_from: dict[str, set[str]] = {}  # local name -> names it was made of
-    built: dict[str, _root.Registry] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Assign, ast.NamedExpr, ast.For, ast.comprehension)):
-            source = node.iter if isinstance(node, (ast.For, ast.comprehension)) else node.value
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                for name in (n for n in ast.walk(target) if isinstance(n, (ast.Name, ast.Attribute))):
-                    comes_from.setdefault(_last(name), set()).update(_config_names(source))
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == 'build':
-            module = inspect.getmodule(factory)
-            registry = getattr(module, _last(node.func.value), None)
-            if isinstance(registry, _root.Registry) and node.args:
-                built.update(dict.fromkeys(_config_names(node.args[0]), registry))
-    for _ in comes_from:  # follow names to the arguments they were made of
-        built.update({origin: built[name] for name in list(built) for origin in comes_from.get(name, ())})
-    return built
-
-
-def _last(node: ast.AST) -> str:
-    """``x`` of ``x`` and of ``self.x``."""
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ''
-
-
-def _config_names(node: ast.AST) -> set[str]:
-    """Names of what an expression takes as a config, not of what it adds to it: ``x`` of ``dict(x, size=y)``."""
-    parts: list[ast.AST] = []
-    if isinstance(node, (ast.Name, ast.Attribute)):
-        return {_last(node)}
-    if isinstance(node, ast.Call):
-        method = [node.func.value] if isinstance(node.func, ast.Attribute) else []  # heads.items(), head.copy()
-        parts = [*method, *node.args, *(k.value for k in node.keywords if k.arg is None)]
-    elif isinstance(node, ast.Dict):
-        parts = [value for key, value in zip(node.keys, node.values) if key is None]
-    elif isinstance(node, ast.IfExp):
-        parts = [node.body, node.orelse]
-    elif isinstance(node, ast.BoolOp):
-        parts = list(node.values)
-    elif isinstance(node, (ast.Subscript, ast.NamedExpr, ast.Starred)):
-        parts = [node.value]
-    return {name for part in parts for name in _config_names(part)}
+from mmmtl.utils.signatures import accepted_arguments, built_arguments, owner_of_argument, unknown_arguments
 
 
 def _build(cfg: Any, registry: _root.Registry, default_args: Any = None) -> Any:
@@ -170,12 +36,7 @@ def _build(cfg: Any, registry: _root.Registry, default_args: Any = None) -> Any:
         if isinstance(kind, str):
             factory = registry.get(kind)
             if factory is None:
-                known = set(registry.module_dict) | set(registry.root.module_dict)
-                raise ConfigError(
-                    f"type='{kind}' is not in the registry '{registry.scope}::{registry.name}'."
-                    f'{suggest(kind, known)} A type of your own is registered by importing its module '
-                    f'(custom_imports, or an entry point of the group mmmtl.plugins).'
-                )
+                raise ConfigError(f"type='{kind}' {not_found(kind, registry)}")
         wrong = unknown_arguments(factory, (k for k in merged if k != '_scope_'))
         if wrong:
             listed = '; '.join(
@@ -198,6 +59,27 @@ class Registry(_root.Registry):
 
             stub_mmcv_ops()  # mmsegmentation imports compiled operators that mmcv-lite does not have
         return super().get(key)
+
+
+def not_found(kind: str, registry: _root.Registry) -> str:
+    """Why a type was not found: near names, or the other registry it is in."""
+    chain = [registry]
+    while chain[-1].parent is not None:
+        chain.append(chain[-1].parent)
+    scope = kind.rpartition('.')[0]
+    elsewhere = chain[-1] if chain[-1].scope == scope else chain[-1].children.get(scope)
+    if scope and elsewhere is not None:
+        near = suggest(kind, (f'{scope}.{name}' for name in elsewhere.module_dict))
+        return f'is not in the registry {scope}::{registry.name}.{near}'
+    near = suggest(kind, {name for one in chain for name in one.module_dict})
+    other = next((r for r in globals().values() if isinstance(r, Registry) and kind in r.module_dict), None)
+    if other is not None:
+        near += f' It is a {other.name}, not a {registry.name}.'
+    near += (
+        ' A type of your own is registered by importing its module (custom_imports, or an entry point of the group '
+        f'{PLUGIN_GROUP}).'
+    )
+    return f'is not in the registry {registry.scope}::{registry.name}.{near}'
 
 
 def look_up(registry: Registry, name: Any, base: type) -> type:
@@ -242,6 +124,97 @@ BALANCERS = Registry('balancer', locations=['mmmtl.engine'])
 PARAM_SCHEDULERS = Registry('parameter scheduler', parent=_root.PARAM_SCHEDULERS, locations=['mmmtl.engine'])
 VISUALIZERS = Registry('visualizer', parent=_root.VISUALIZERS, locations=['mmmtl.visualization'])
 VISBACKENDS = Registry('vis_backend', parent=_root.VISBACKENDS, locations=['mmmtl.visualization'])
+
+SECTIONS: dict[str, _root.Registry] = {
+    'model': MODELS,
+    'tasks': TASKS,
+    **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader'), DATASETS),
+    **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), LOOPS),
+    'optim_wrapper': OPTIM_WRAPPERS,
+    'param_scheduler': PARAM_SCHEDULERS,
+    **dict.fromkeys(('val_evaluator', 'test_evaluator'), METRICS),
+    **dict.fromkeys(('default_hooks', 'custom_hooks'), HOOKS),
+    'visualizer': VISUALIZERS,
+    'infer_pipeline': TRANSFORMS,
+    'log_processor': _root.LOG_PROCESSORS,
+    'model_wrapper_cfg': _root.MODEL_WRAPPERS,
+}
+"""Sections of a config, and the registry that builds what is in them."""
+
+BY_KEY: dict[str, _root.Registry] = {
+    'tasks': TASKS,
+    **dict.fromkeys(('metric', 'metrics'), METRICS),
+    **dict.fromkeys(('dataset', 'datasets'), DATASETS),
+    **dict.fromkeys(('pipeline', 'transforms'), TRANSFORMS),
+    'label_sampler': LABEL_SAMPLERS,
+    **dict.fromkeys(('sampler', 'batch_sampler'), DATA_SAMPLERS),
+    **dict.fromkeys(('collate_fn', 'worker_init_fn'), _root.FUNCTIONS),
+    'optimizer': OPTIMIZERS,
+    'balancer': BALANCERS,
+    'vis_backends': VISBACKENDS,
+    'loss': MODELS,
+    'init_cfg': _root.WEIGHT_INITIALIZERS,
+}
+"""Arguments of this package's and of mmengine's classes that another registry builds than that of the class."""
+
+_PLAIN_ARGUMENTS = ('clip_grad', 'metainfo', 'paramwise_cfg', 'timm_options')
+_TAKEN_BEFORE = {  # keys that mmengine takes out of a config before it builds the class
+    LOOPS: {'by_epoch'},
+    HOOKS: {'priority'},
+    OPTIM_WRAPPERS: {'constructor', 'paramwise_cfg', 'optimizer'},
+    PARAM_SCHEDULERS: {'convert_to_iter_based'},
+    VISBACKENDS: {'name'},
+}
+
+
+@dataclass
+class Component:
+    """A mapping of a config that becomes an object.
+
+    Attributes:
+        path: Where it stands, for example ``model.decoder``.
+        config: The mapping.
+        registry: Where its type is looked up.
+        kind: The type's name or class; None where a type is missing.
+    """
+
+    path: str
+    config: Mapping
+    registry: _root.Registry
+    kind: Any
+
+    def resolve(self) -> Any:
+        """The class or function behind the type, or None."""
+        if not isinstance(self.kind, str):
+            return self.kind
+        if self.kind.startswith('mmseg.'):
+            from mmmtl.compat import enable_mmseg
+
+            enable_mmseg()
+        also = {METRICS: EVALUATOR, MODELS: _root.MODEL_WRAPPERS}.get(self.registry)
+        return self.registry.get(self.kind) or (also.get(self.kind) if also else None)
+
+    def allowed_keys(self) -> tuple[set[str], bool]:
+        """Arguments the component takes, and whether it may take others; an unknown type takes anything."""
+        factory = self.resolve()
+        names, is_open = (set(), True) if factory is None else accepted_arguments(factory)
+        return names | {'type', '_scope_'} | _TAKEN_BEFORE.get(self.registry, set()), is_open
+
+    def registry_of(self, key: str) -> _root.Registry | None:
+        """The registry an argument's mapping is built with; None for one that is a plain argument.
+
+        This package's classes build every mapping with a type that they take. Of other classes, mmengine's have
+        arguments known by name, and the source of the rest says which argument goes to a registry's ``build``.
+        """
+        if key in _PLAIN_ARGUMENTS:
+            return None
+        factory = self.resolve()
+        owner = owner_of_argument(factory, key)
+        package = getattr(owner, '__module__', 'mmmtl').partition('.')[0]
+        if factory is None or package == 'mmmtl' or key in _TAKEN_BEFORE.get(self.registry, ()):
+            return BY_KEY.get(key, self.registry)
+        return (BY_KEY.get(key) if package == 'mmengine' else None) or built_arguments(owner).get(key)
+
 
 PLUGIN_GROUP = 'mmmtl.plugins'
 """Entry points of this group are imported, so that what they register can be named in configs."""

@@ -16,6 +16,7 @@ from mmmtl.config.load import load_config
 from mmmtl.errors import CheckpointError, ConfigError, suggest
 from mmmtl.models.converter import Converter
 from mmmtl.registry import CONVERTERS, TASKS
+from mmmtl.utils.shipped import configs_folder
 
 from .checkpoint import compare_state, write_state
 from .model import build_model, forget_pretrained
@@ -98,15 +99,6 @@ def nearest_config(
         if best[2] == 0:
             break
     return best
-
-
-def configs_folder() -> Path:
-    """``configs/`` of the source tree, or the copy inside an installed package."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package.parent / 'configs', package / '.mim' / 'configs'):
-        if folder.is_dir():
-            return folder
-    raise FileNotFoundError(f'no configs/ beside {package} nor in it; give --config')
 
 
 def convert_state(

@@ -23,9 +23,10 @@ from mmmtl.config.check import check_config
 from mmmtl.errors import ConfigError, InputError
 from mmmtl.evaluation.metrics.records import RECORDS_FILE
 from mmmtl.ops.inference import optimize_for_inference
-from mmmtl.registry import HOOKS, MODELS, accepted_arguments
+from mmmtl.registry import HOOKS, MODELS
 from mmmtl.utils.files import write_atomically, write_json
 from mmmtl.utils.models import unwrap_model
+from mmmtl.utils.signatures import accepted_arguments
 from mmmtl.utils.tables import format_table
 
 from .checkpoint import load_checkpoint

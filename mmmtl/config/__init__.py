@@ -1,8 +1,7 @@
 """Configuration: reading a file with options, checking it before anything is built, showing where a value comes from."""
 
 from .check import check_config
-from .files import find_config
 from .load import load_config
 from .show import config_with_sources
 
-__all__ = ['check_config', 'config_with_sources', 'find_config', 'load_config']
+__all__ = ['check_config', 'config_with_sources', 'load_config']

@@ -16,10 +16,12 @@ from mmengine.utils import import_modules_from_strings
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import register_all_modules
+from mmmtl.utils.shipped import find_config
+from mmmtl.utils.trees import plain, put
 
-from .files import ConfigFile, find_config
-from .options import check_options, put, spell_out
-from .schema import LATE, SECTION_KEYS
+from .files import ConfigFile
+from .options import check_options, spell_out
+from .sections import LATE, MEANT
 
 
 def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None = None) -> Config:
@@ -48,53 +50,53 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
     if isinstance(path, Config):
         return _change(path, options)
     file = ConfigFile(find_config(str(path)))
-    plain = file.values()
-    _import_modules(plain)
+    before = file.values()
+    _import_modules(before)
     register_all_modules(set_scope=False)
     _check_names(file)
-    options = spell_out(plain, options)
-    check_options(plain, options)
+    options = spell_out(before, options)
+    check_options(before, options)
     assigned = {name for part in file.chain() for name in part.names} - LATE
     early = {key: value for key, value in options.items() if key.partition('.')[0] in assigned}
-    only = options.get('only_tasks', plain.get('only_tasks'))
+    only = options.get('only_tasks', before.get('only_tasks'))
     tasks = file.values(_writes(early, None)).get('tasks') or {}
     for name in [only] if isinstance(only, str) else only or ():
         if name not in tasks:
             raise ConfigError(f'only_tasks={only}: name some of the tasks {list(tasks)}.{suggest(name, tasks)}')
     values = file.values(_writes(early, only))
-    _check_effect(file, plain, values, early, only)
-    for key, value in options.items():
-        if key not in early:
-            values = put(values, key.split('.'), value)
+    _check_effect(file, before, values, early, only)
+    values = _put_all(values, {key: value for key, value in options.items() if key not in early})
     if only:
         values = forget_tasks(values, set(tasks) - set(_chosen(tasks, only)))
     _import_modules(values)
-    cfg = Config(_plain(values), cfg_text=Path(file.path).read_text(encoding='utf-8'), filename=file.path)
+    cfg = Config(plain(values), cfg_text=Path(file.path).read_text(encoding='utf-8'), filename=file.path)
     super(Config, cfg).__setattr__('_options', copy.deepcopy(options))
     return cfg
 
 
 def _change(cfg: Config, options: Mapping[str, Any]) -> Config:
     """A changed copy of a config that has been read already."""
+    given = getattr(cfg, '_options', {})
     if not options:
         return copy.deepcopy(cfg)
-    if cfg.filename and Path(cfg.filename).is_file():
-        given = {**getattr(cfg, '_options', {}), **options}
-        if load_config(cfg.filename, getattr(cfg, '_options', {}))._cfg_dict == cfg._cfg_dict:
-            return load_config(cfg.filename, given)
+    if cfg.filename and Path(cfg.filename).is_file() and load_config(cfg.filename, given)._cfg_dict == cfg._cfg_dict:
+        return load_config(cfg.filename, {**given, **options})
     values = cfg._cfg_dict.to_dict()
     options = spell_out(values, options)
     check_options(values, options)
-    if shared := sorted(
-        {key.partition('.')[0] for key in options} - SECTION_KEYS | ({'tasks', 'only_tasks'} & set(options))
-    ):
+    if shared := {key.partition('.')[0] for key in options} - (MEANT - {'tasks', 'only_tasks'}):
         raise ConfigError(
-            f'--cfg-options: {", ".join(shared)}: this config has been read and changed already, and what its file '
-            f'computes from these names would not follow. Give the option when the file is read.'
+            f'--cfg-options: {", ".join(sorted(shared))}: this config has been read and changed already, and what its '
+            f'file computes from these names would not follow. Give the option when the file is read.'
         )
+    return Config(plain(_put_all(values, options)), filename=cfg.filename)
+
+
+def _put_all(values: Any, options: Mapping[str, Any]) -> Any:
+    """Values with options merged into them."""
     for key, value in options.items():
         values = put(values, key.split('.'), value)
-    return Config(_plain(values), filename=cfg.filename)
+    return values
 
 
 def _writes(early: Mapping[str, Any], only: Any) -> dict[str, Any]:
@@ -108,32 +110,21 @@ def _writes(early: Mapping[str, Any], only: Any) -> dict[str, Any]:
     return writes
 
 
-def _check_effect(file: ConfigFile, plain: Mapping, values: Mapping, early: Mapping[str, Any], only: Any) -> None:
+def _check_effect(file: ConfigFile, before: Mapping, values: Mapping, early: Mapping[str, Any], only: Any) -> None:
     """Refuse an option on a shared name that the files write over, or from which nothing is computed."""
     for key, value in early.items():
         name = key.partition('.')[0]
-        if _plain(put(values, key.split('.'), value)) != _plain(values):
+        if plain(put(values, key.split('.'), value)) != plain(values):
             raise ConfigError(f"--cfg-options: '{key}' has no effect: {file.path} or a base of it writes over it.")
-        if name in SECTION_KEYS or plain.get(name) == values.get(name):
+        if name in MEANT or before.get(name) == values.get(name):
             continue
         without = file.values(_writes({k: v for k, v in early.items() if k.partition('.')[0] != name}, only))
-        if all(_plain(values.get(k)) == _plain(without.get(k)) for k in {*values, *without} if k != name):
-            same = [p for p in _places(plain, name, plain.get(name)) if p != name]
-            where = f'The same value stands in {", ".join(same[:4])}.' if same else 'Set the place itself.'
+        if all(plain(values.get(k)) == plain(without.get(k)) for k in {*values, *without} if k != name):
             raise ConfigError(
                 f"--cfg-options: changing '{name}' has no effect: nothing in {file.path} is computed from it"
-                f'{" beside the other options" if len(early) > 1 else ""}. {where} tools/misc/print_config.py shows all places.'
+                f'{" beside the other options" if len(early) > 1 else ""}. Set the place itself '
+                f'(tools/misc/print_config.py shows them all).'
             )
-
-
-def _places(node: Any, name: str, value: Any, path: str = '') -> list[str]:
-    """Paths at which a key ``name`` holds ``value``."""
-    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
-    found = []
-    for key, item in items:
-        here = f'{path}.{key}' if path else str(key)
-        found += [here] if key == name and item == value else _places(item, name, value, here)
-    return found
 
 
 def _check_names(file: ConfigFile) -> None:
@@ -143,9 +134,9 @@ def _check_names(file: ConfigFile) -> None:
     assigned = {name for part in chain for name in part.names}
     for part in chain:
         for name, line in part.names.items():
-            if name in SECTION_KEYS or name in read or name.startswith('_'):
+            if name in MEANT or name in read or name.startswith('_'):
                 continue
-            known = SECTION_KEYS | (assigned & read)
+            known = MEANT | (assigned & read)
             if difflib.get_close_matches(name, known, n=1, cutoff=0.8):
                 raise ConfigError(f"config '{part.path}', line {line}: nothing uses '{name}'.{suggest(name, known)}")
             print_log(f"{part.path}, line {line}: nothing in the config uses '{name}'", 'current', logging.WARNING)
@@ -180,12 +171,3 @@ def forget_tasks(node: Any, dropped: set[str]) -> Any:
     if isinstance(node, (list, tuple)):
         return type(node)(forget_tasks(v, dropped) for v in node if not (isinstance(v, str) and v in dropped))
     return None if isinstance(node, str) and node in dropped else node
-
-
-def _plain(value: Any) -> Any:
-    """A tree of new dicts, lists and tuples, so that no two places of a config are one object."""
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(v) for v in value)
-    return value

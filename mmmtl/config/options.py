@@ -1,56 +1,30 @@
-"""``--cfg-options``: what is wrong with them, and putting them into a config."""
+"""``--cfg-options``: what is wrong with them."""
 
 from __future__ import annotations
 
-import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import Component
+from mmmtl.utils.trees import at, items, join
 
-from .files import merged
-from .schema import PLAIN, SECTION_KEYS, Component, anywhere, components, join
-
-_MISSING = object()
+from .sections import MEANT, PLAIN, anywhere, components
 
 
 def spell_out(config: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options with a mapping as value, in a place that holds one already, as one option for each entry."""
     spelt: dict[str, Any] = {}
     for key, value in options.items():
-        node = _at(config, key)
-        if isinstance(value, Mapping) and isinstance(node, Mapping) and not value.get('_delete_'):
-            if node and not value:
-                raise ConfigError(f"--cfg-options: '{key}={{}}' changes nothing; {{'_delete_': True}} empties it.")
+        there = at(config, key)
+        if isinstance(value, Mapping) and isinstance(there, Mapping) and not value.get('_delete_'):
+            if there and not value:
+                raise ConfigError(f"--cfg-options: '{key}={{}}' changes nothing; {{_delete_: True}} empties it.")
             spelt.update(spell_out(config, {f'{key}.{k}': v for k, v in value.items()}))
         else:
-            spelt[key] = int(value) if isinstance(value, float) and value.is_integer() and type(node) is int else value
+            spelt[key] = int(value) if isinstance(value, float) and value.is_integer() and type(there) is int else value
     return spelt
-
-
-def _at(node: Any, key: str) -> Any:
-    """The value at a path, or a mark that there is none."""
-    for part in key.split('.'):
-        if isinstance(node, Mapping) and part in node:
-            node = node[part]
-        elif isinstance(node, (list, tuple)) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-        else:
-            return _MISSING
-    return node
-
-
-def put(node: Any, path: Sequence[str], value: Any) -> Any:
-    """A copy of a tree with a value at a path; mappings that are there already are merged."""
-    if not path:
-        return merged(node, value)
-    head, *rest = path
-    if isinstance(node, (list, tuple)):
-        return type(node)(put(v, rest, value) if i == int(head) else v for i, v in enumerate(node))
-    node = copy.copy(node) if isinstance(node, Mapping) else {}
-    node[head] = put(node.get(head), rest, value)
-    return node
 
 
 def check_options(config: Mapping, options: Mapping[str, Any]) -> None:
@@ -59,67 +33,40 @@ def check_options(config: Mapping, options: Mapping[str, Any]) -> None:
     A key may name what the config has, an argument the component there takes (of the type it has after the
     options), or a new entry of a mapping if the options give it a ``type`` (``tasks.extra.type=Depth``).
 
-    Args:
-        config: The config without the options.
-        options: ``{'a.b.c': value}``.
-
     Raises:
         ConfigError: All wrong options, each with near names.
     """
     by_path = {c.path: c for c in components(config)}
-    for key, kind in options.items():
-        owner = by_path.get(key.removesuffix('.type'))
-        if owner is not None and key.endswith('.type'):
-            owner.kind = kind
-    problems = [p for p in (_problem(config, key, value, options, by_path) for key, value in options.items()) if p]
+    for path, component in by_path.items():
+        component.kind = options.get(f'{path}.type', component.kind)
+    problems = [p for p in (_problem(config, key, options, by_path) for key in options) if p]
     if problems:
         raise ConfigError('--cfg-options:\n' + '\n'.join(f'  {p}' for p in problems))
 
 
-def _problem(
-    config: Mapping, key: str, value: Any, options: Mapping[str, Any], by_path: Mapping[str, Component]
-) -> str | None:
+def _problem(config: Mapping, key: str, options: Mapping[str, Any], by_path: Mapping[str, Component]) -> str | None:
     """What is wrong with one option, or None."""
-    node, path = config, ''
-    owner: Component | None = None
+    node, path, owner = config, '', None
     for part in key.split('.'):
         here = join(path, part)
+        if node is None:  # a section or argument that is switched off may be given as a whole tree
+            return None
+        if not isinstance(node, (Mapping, list, tuple)):
+            return f"'{key}': {path} is {node!r:.60}, which has no '{part}' inside."
+        found = [value for name, value in items(node) if str(name) == part]
         if isinstance(node, Mapping):
             owner = by_path.get(path) or (anywhere(path, node) if path and 'type' in node else None)
-            if part not in node:
-                return _unknown(node, path, part, key, options, owner)
-            node = node[part]
-        elif isinstance(node, (list, tuple)):
-            if not part.isdigit() or int(part) >= len(node):
-                return f"'{key}': {path} is a list; its places are 0 to {len(node) - 1}, not '{part}'."
-            node = node[int(part)]
-        elif node is None:  # a section or argument that is switched off may be given as a whole tree
+            names, is_open = owner.allowed_keys() if owner else (PLAIN.get(path, set()) if path else MEANT, False)
+            if not found and not owner and path and path not in PLAIN:  # a mapping of any names
+                is_open = f'{here}.type' in options or isinstance(options[key], Mapping)
+            if not found and not is_open and part not in names:
+                return f"'{key}': there is no '{part}' in {path or 'the config'}.{suggest(part, names | set(node))}"
+        elif not found:
+            return f"'{key}': {path} is a list; its places are 0 to {len(node) - 1}, not '{part}'."
+        if not found:
             return None
-        else:
-            return f"'{key}': {path} is {node!r:.60}, which has no '{part}' inside."
-        path = here
-    return _wrong_kind(node, value, key, owner)
-
-
-def _unknown(
-    node: Mapping, path: str, part: str, key: str, options: Mapping[str, Any], owner: Component | None
-) -> str | None:
-    """What is wrong with a key that is not in the config at ``path``, or None if it may be added there."""
-    names = set(map(str, node))
-    if not path:
-        names |= SECTION_KEYS
-    elif owner is not None:
-        accepted, is_open = owner.allowed_keys()
-        if is_open:
-            return None
-        names |= accepted
-    elif path in PLAIN:
-        names |= PLAIN[path]
-    elif f'{join(path, part)}.type' in options or isinstance(options.get(key), Mapping):
-        return None
-    if part in names:
-        return None
-    return f"'{key}': there is no '{part}' in {path or 'the config'}.{suggest(part, names)}"
+        node, path = found[0], here
+    return _wrong_kind(node, options[key], key, owner)
 
 
 def _wrong_kind(old: Any, value: Any, key: str, owner: Component | None) -> str | None:
@@ -130,14 +77,14 @@ def _wrong_kind(old: Any, value: Any, key: str, owner: Component | None) -> str 
     numbers = isinstance(old, (bool, int, float)) and isinstance(value, (str, Mapping, list, tuple))
     words = isinstance(old, str) and isinstance(value, (bool, int, float, list, tuple))
     entries = isinstance(old, (list, tuple)) and old and isinstance(value, str) and not isinstance(old[0], str)
-    if not (numbers or words or entries):
-        return None
-    factory = owner.resolve() if owner is not None else None
     try:
-        taken = str(inspect.signature(factory).parameters[key.rpartition('.')[2]].annotation)  # type: ignore[arg-type]
+        factory: Any = owner.resolve() if owner is not None else None
+        taken = str(inspect.signature(factory).parameters[key.rpartition('.')[2]].annotation)
     except (TypeError, ValueError, KeyError):
         taken = ''
-    if any(word in taken for word in (type(value).__name__, 'Any', *(('Sequence',) if words else ()))):
+    if not (numbers or words or entries) or any(
+        w in taken for w in (type(value).__name__, 'Any', 'Sequence' if words else 'Any')
+    ):
         return None
     if words:
         return f'{said}; text is expected: quotes keep it text, {key}="\'{value}\'".'

@@ -192,9 +192,9 @@ def test_two_ranks_resumed_on_one(tmp_path):
     assert all(ok for ok, _ in results), results
 
 
-@pytest.mark.parametrize('batch, expected', [(2, 9), (4, 3)])
+@pytest.mark.parametrize('batch, expected', [(2, 15), (4, 6)])
 def test_epochs_are_counted_in_whole_batches_and_with_them_validations_and_the_schedule(tmp_path, batch, expected):
-    """Three epochs of the toy's 7 samples: 3 batches of 2 each, or 1 of 4."""
+    """Three epochs of the toy's 10 samples: 5 batches of 2 each, or 2 of 4."""
     changes = dict(train_cfg__max_iters=None, train_cfg__max_epochs=3, train_cfg__val_interval=1)
     changes['train_dataloader__batch_size'] = batch
     schedule = [dict(type='EpochPolyLR', epochs=3, by_epoch=False)]

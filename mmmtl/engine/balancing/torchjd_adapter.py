@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.registry import BALANCERS, unknown_arguments
+from mmmtl.registry import BALANCERS
+from mmmtl.utils.signatures import unknown_arguments
 
 from .base import Balancer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmmtl.registry import accepted_arguments
+from mmmtl.utils.signatures import accepted_arguments
 
 
 class Closed:

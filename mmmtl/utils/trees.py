@@ -1,0 +1,57 @@
+"""Trees of mappings and lists, as configs are: looking into them, and changed copies of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config
+
+MISSING = object()
+
+
+def join(path: str, key: Any) -> str:
+    """``a.b`` + ``c`` = ``a.b.c``; list places are numbers as ``--cfg-options`` writes them."""
+    return f'{path}.{key}' if path else str(key)
+
+
+def items(node: Any) -> list[tuple[Any, Any]]:
+    """Keys and values of a mapping, places and entries of a list or tuple, nothing of anything else."""
+    return list(
+        node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    )
+
+
+def at(node: Any, path: str) -> Any:
+    """The value at a path, or :data:`MISSING`."""
+    for part in path.split('.'):
+        node = next((value for key, value in items(node) if str(key) == part), MISSING)
+    return node
+
+
+def merged(old: Any, new: Any) -> Any:
+    """``new`` in the place of ``old``; mappings are merged, as between a base and its child."""
+    new = copy.deepcopy(new)
+    if isinstance(new, Mapping) and isinstance(old, Mapping) and not new.get('_delete_'):
+        return Config._merge_a_into_b(new, old)
+    return {k: v for k, v in new.items() if k != '_delete_'} if isinstance(new, Mapping) else new
+
+
+def put(node: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy of a tree with a value at a path; mappings that are there already are merged."""
+    if not path:
+        return merged(node, value)
+    head, *rest = path
+    if isinstance(node, (list, tuple)):
+        return type(node)(put(v, rest, value) if i == int(head) else v for i, v in enumerate(node))
+    node = copy.copy(node) if isinstance(node, Mapping) else {}
+    node[head] = put(node.get(head), rest, value)
+    return node
+
+
+def plain(node: Any) -> Any:
+    """A tree of new dicts, lists and tuples, so that no two places of it are one object."""
+    if isinstance(node, Mapping):
+        return {k: plain(v) for k, v in node.items()}
+    return type(node)(plain(v) for v in node) if isinstance(node, (list, tuple)) else node
