@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mmmtl.datasets.transforms import (
     CentredPad,
-    Normalize,
     PackMTLInputs,
     PhotoMetricDistortion,
     RandomCrop,
@@ -20,12 +19,15 @@ from mmmtl.datasets.transforms import (
     RandomScale,
 )
 from mmmtl.evaluation.functional import depth, saliency, segmentation, vectors
+from mmmtl.models.data_preprocessor import MTLDataPreprocessor
 
 from .common import LOSS, OUTPUT, Quantity, Result, compared, label_of, published_form, published_task, quantity
 from .diffusionmtl import task_of
 
 LEVEL = 1 / 255 / 0.224
 """One level of an 8-bit image after normalisation."""
+SINGLE = 1e-6
+"""Where the pixels are equal: normalisation in single precision."""
 CLASSES = dict(semseg=21, human_parts=7)
 DEPTH_FIGURES = {'RMSE': 'rmse', 'logRMSE': 'log_rmse', 'relErr': 'abs_rel', 'sqRel': 'sq_rel', 'absErr': 'abs_err'}
 
@@ -115,7 +117,8 @@ def _transforms(data: dict) -> dict[str, Quantity]:
         packed = _transformed(case)
         for published, expected in case['out'].items():
             if published == 'image':
-                found[f'{name} image'] = quantity(packed['inputs'], expected, tolerance)
+                batch = MTLDataPreprocessor()({k: [v] for k, v in packed.items()})
+                found[f'{name} image'] = quantity(batch['inputs'][0], expected, tolerance or SINGLE)
             elif published != 'meta':
                 label = packed['data_samples'].gt.get(task_of(published, CLASSES.get(published, 1)).name)
                 label = torch.nan_to_num(label, nan=255.0) if label.is_floating_point() else label.float()
@@ -148,7 +151,7 @@ def _transformed(case: dict) -> dict[str, Any]:
         test_mode=False,
     )
     size = tuple(case['out']['image'].shape[-2:])
-    steps: list[Any] = [Normalize(), CentredPad(size), PackMTLInputs()]
+    steps: list[Any] = [CentredPad(size), PackMTLInputs()]
     if 'seed' in case:
         steps = [RandomScale((0.5, 2.0)), RandomCrop(size, 'semseg'), RandomFlip(0.5), PhotoMetricDistortion(), *steps]
     for step in steps:

@@ -219,60 +219,6 @@ def test_fits_of_constant_predictions_exist():
 
 # ---- numbers of published code ---------------------------------------------------------------------------------------
 @pytest.fixture
-def meters(shared_dir):
-    return torch.load(shared_dir / 'golden' / 'diffusionmtl_metrics.pt', weights_only=True)
-
-
-@pytest.mark.parametrize('name, classes', [('semseg', 21), ('human_parts', 7)])
-def test_recorded_iou(meters, name, classes):
-    updates = meters[name]['updates']
-    confusion = sum(
-        segmentation.confusion_matrix(u['post'].numpy(), u['gt'][:, 0].numpy().astype(np.int64), classes)
-        for u in updates
-    )
-    assert 100 * segmentation.mean_iou(confusion, absent='zero') == pytest.approx(
-        meters[name]['score']['mIoU'], rel=1e-12
-    )
-
-
-def test_recorded_saliency_needs_the_second_sigmoid(meters):
-    record = meters['sal']
-
-    def score(double):
-        counts = sum(
-            saliency.threshold_counts(u['post'].numpy() / np.float32(255), u['gt'].numpy(), double_sigmoid=double)
-            for u in record['updates']
-        )
-        return 100 * saliency.max_f(counts)
-
-    assert score(True) == pytest.approx(record['score']['maxF'], rel=2e-7)
-    assert score(False) == pytest.approx(29.361, abs=5e-4)
-
-
-def test_recorded_normals(meters):
-    total, count = 0.0, 0
-    for update in meters['normals']['updates']:
-        pred = update['post'].numpy().transpose(3, 0, 1, 2) / 255 * 2 - 1
-        gt = update['gt'].numpy().transpose(1, 0, 2, 3)
-        valid = (gt != 255).all(0)
-        angle = vectors.angular_error(pred[:, valid], gt[:, valid])
-        total, count = total + angle.sum(), count + angle.size
-    assert total / count == pytest.approx(meters['normals']['score']['mean'], rel=1e-7)
-
-
-def test_recorded_depth(meters):
-    pooled = {}
-    for update in meters['depth']['updates']:
-        pred, gt = update['post'].numpy()[..., 0], update['gt'].numpy()[:, 0]
-        sums = depth.depth_sums(pred[gt != 255], gt[gt != 255])
-        pooled = {key: pooled.get(key, 0) + value for key, value in sums.items()}
-    figures, score = depth.depth_figures(pooled), meters['depth']['score']
-    names = {'RMSE': 'rmse', 'logRMSE': 'log_rmse', 'relErr': 'abs_rel', 'sqRel': 'sq_rel', 'absErr': 'abs_err'}
-    for ours, theirs in names.items():
-        assert figures[ours] == pytest.approx(score[theirs], rel=2e-7), ours
-
-
-@pytest.fixture
 def latent(shared_dir):
     return torch.load(shared_dir / 'golden' / 'stablemtl_codec_metrics.pt', weights_only=True)
 
