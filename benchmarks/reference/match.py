@@ -49,7 +49,7 @@ def setting_of(model: nn.Module, size: tuple[int, int]) -> taskdiffusion.Setting
         steps=len(decoder.step_times),
         repeats=decoder.repeats,
         scale=decoder.label_encoder.scale,
-        ranks=tuple(block.ranks) if block else (),
+        ranks=tuple(e.down.out_channels for e in block.experts) if block else (),
         topk=next(iter(block.router.values())).topk if block else 0,
         special_rank=next(iter(block.own.values())).down.out_channels if block else 72,
     )

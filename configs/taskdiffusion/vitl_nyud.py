@@ -13,7 +13,7 @@ model = dict(
         pretrained=True,
     ),
     neck=dict(type='LevelProjection', channels=768),
-    decoder=dict(type='TaskDiffusionDecoder', steps=3, scale=0.01, aux_weight=0.25),
+    decoder=dict(type='TaskDiffusionDecoder', steps=3, aux_weight=0.25, label_encoder=dict(scale=0.01)),
 )
 
 sync_bn = 'torch'

@@ -18,8 +18,8 @@ model = dict(
     decoder=dict(
         type='TaskDiffusionDecoder',
         steps=3,
-        scale=0.01,
         aux_weight=1.0,
+        label_encoder=dict(scale=0.01),
         aux='level_mask',
         conditions=dict(type='MLoREConditions', ranks=list(range(32, 257, 16)), topk=4, grid=grid),
     ),

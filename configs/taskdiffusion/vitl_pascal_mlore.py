@@ -23,9 +23,8 @@ model = dict(
     decoder=dict(
         type='TaskDiffusionDecoder',
         steps=3,
-        scale=0.01,
         aux_weight=1.0,
-        separate_codes=('saliency',),
+        label_encoder=dict(separate=('saliency',), scale=0.01),
         aux='level_mask',
         conditions=dict(type='MLoREConditions', ranks=list(range(16, 129, 8)), topk=3, grid=grid),
     ),

@@ -24,14 +24,64 @@ def as_channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def stack_maps(maps: Sequence[Tensor]) -> Tensor:
-    """Maps (B, C, h, w) → (n, B, C, h, w), channels-last."""
-    return torch.stack([m.permute(0, 2, 3, 1) for m in maps]).permute(0, 1, 4, 2, 3)
-
-
 def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """1x1 convolution of a channels-last map, as a matrix product. ``weight``: (O, C) or (O, C, 1, 1)."""
     return linear(x.permute(0, 2, 3, 1), weight.reshape(weight.shape[:2]), bias).permute(0, 3, 1, 2)
+
+
+def conv1x1_of_concat(maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``conv1x1(torch.cat(maps, 1), weight, bias)`` of maps of one width, without the concatenated map."""
+    first, *others = weight.flatten(1).chunk(len(maps), 1)
+    y = conv1x1(maps[0], first, bias)
+    for x, part in zip(maps[1:], others):
+        y = y + conv1x1(x, part) if torch.is_grad_enabled() else y.add_(conv1x1(x, part))
+    return y
+
+
+def conv1x1_affine(x: Tensor, weight: Tensor, bias: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    """``conv1x1(x, weight, bias) * gain + offset`` with rows (1 or B, O); one row is folded into the weight."""
+    if len(gain) > 1:
+        gain, offset = (row[:, :, None, None].to(x.dtype) for row in (gain, offset))
+        return torch.addcmul(offset, conv1x1(x, weight, bias), gain)
+    weight = weight.flatten(1) * gain[0][:, None].to(weight.dtype)
+    return conv1x1(x, weight, torch.addcmul(offset[0], bias, gain[0]).to(bias.dtype))
+
+
+class Conv1x1(nn.Conv2d):
+    """``nn.Conv2d(in_channels, out_channels, 1)``, computed as a matrix product (:func:`conv1x1`)."""
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv1x1(x, self.weight, self.bias)
+
+
+def conv3x3(in_channels: int, out_channels: int, bias: bool = True) -> nn.Conv2d:
+    """``nn.Conv2d(in_channels, out_channels, 3, padding=1)``, its weight in memory as a CPU convolves by it.
+
+    Otherwise a CPU reorders the weight in every call, which takes a fifth of the convolution's time.
+    """
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
+    conv.weight.data = as_channels_last(conv.weight.data)
+    return conv
+
+
+def conv1x1_conv3x3(x: Tensor, inner: nn.Conv2d, outer: nn.Conv2d) -> Tensor:
+    """``outer(inner(x))`` of a 1x1 and a 3x3 convolution, as one 3x3 convolution where that is cheaper.
+
+    Args:
+        x: (B, I, h, w).
+        inner: 1x1, with a bias.
+        outer: 3x3 with zero padding 1.
+    """
+    positions = x.shape[0] * x.shape[2] * x.shape[3]
+    if positions <= 9 * len(outer.weight):  # merging costs 9 O multiplications where it saves one per position
+        return outer(conv1x1(x, inner.weight, inner.bias))
+    # what the inner bias adds at every position: through the zero padding it reaches fewer taps at the border
+    reached = torch.einsum('omkl,m->okl', outer.weight, inner.bias)[:, None]
+    field = F.conv2d(reached.new_ones(1, 1, *x.shape[-2:]), reached, outer.bias, padding=1)
+    return F.conv2d(x, merge_pointwise(outer.weight, inner.weight), padding=1) + field
 
 
 def merge_pointwise(weight_3x3: Tensor, weight_1x1: Tensor) -> Tensor:
@@ -55,17 +105,6 @@ class TapMajorConv2d(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
         self.weight = nn.Parameter(self.weight.detach().permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1))
-
-
-def use_channels_last(module: nn.Module) -> nn.Module:
-    """Lay the weights of plain 3x3 convolutions below ``module`` as a channels-last convolution reads them, in place.
-
-    Otherwise a CPU reorders each of them in every call, which takes a fifth of the convolution's time.
-    """
-    for child in module.modules():
-        if isinstance(child, nn.Conv2d) and not isinstance(child, TapMajorConv2d) and child.kernel_size == (3, 3):
-            child.weight.data = child.weight.data.contiguous(memory_format=torch.channels_last)
-    return module
 
 
 def _make_taps(small: int, scale: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -94,11 +94,11 @@ def build(data: dict) -> tuple[MultiTaskModel, dict[str, Any]]:
         tasks[old] = published_task(old, **options)
     decoder = dict(
         type='TaskDiffusionDecoder',
-        scale=s.scale,
+        label_encoder=dict(scale=s.scale, separate=[t.name for old, t in tasks.items() if old == 'sal']),
+        denoiser=dict(interaction='mask'),  # the published program relates a single task to itself
         steps=s.steps,
         repeats=s.repeats,
         aux_weight=s.aux_weight,
-        separate_codes=[t.name for old, t in tasks.items() if old == 'sal'],
     )
     state = state_of(data)
     if s.ranks:

@@ -52,7 +52,7 @@ def config(**decoder):
                     depth=4,
                     num_heads=3,
                 ),
-                decoder=dict(type='TaskDiffusionDecoder', separate_codes=('saliency',), **decoder),
+                decoder=dict(type='TaskDiffusionDecoder', label_encoder=dict(separate=('saliency',)), **decoder),
             ),
         )
     )

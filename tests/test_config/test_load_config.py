@@ -86,7 +86,7 @@ def test_only_tasks_drops_arguments_that_name_another_task(root_dir):
     assert [s.category_task for s in cfg.train_dataloader.dataset.pipeline if 'category_task' in s] == [None]
     pascal = load_config(root_dir / 'configs/taskdiffusion/vitl_pascal.py', {'only_tasks': ['semseg']})
     assert [s.category_task for s in pascal.train_dataloader.dataset.pipeline if 'category_task' in s] == ['semseg']
-    assert 'saliency' not in pascal.model.decoder.get('separate_codes', ())
+    assert 'saliency' not in pascal.model.decoder.label_encoder.get('separate', ())
 
 
 def test_a_new_task_comes_with_its_type(tiny_config):

@@ -64,9 +64,8 @@ def test_relation_masks_are_those_the_tasks_were_mixed_by():
     model = build()
     inputs = torch.randn(1, 3, 32, 48, generator=torch.Generator().manual_seed(1))
     seen = []
-    for shared in model.decoder.denoiser.shared:
-        relate = shared.relate
-        shared.relate = lambda *args, relate=relate: seen.append(relate(*args)) or seen[-1]
+    for interaction in model.decoder.denoiser.task_interaction:
+        interaction.relation.register_forward_hook(lambda module, args, relation: seen.append(relation))
     explanations = model.explain(inputs, [sample('a')])[0]
     level = next(e for e in explanations if e.name == 'task_relation_level_2')
     assert level.rows == list(TASKS) and level.groups == [f'from {n}' for n in TASKS] and len(level.columns) == 3
@@ -80,7 +79,7 @@ def test_relation_masks_are_those_the_tasks_were_mixed_by():
 
 
 def test_without_mask_interaction_there_are_no_masks():
-    explanations = build(interaction='concat').explain(torch.zeros(1, 3, 32, 48), [sample('a')])[0]
+    explanations = build(denoiser=dict(interaction='concat')).explain(torch.zeros(1, 3, 32, 48), [sample('a')])[0]
     assert [e.name for e in explanations] == ['cross_task_map', 'step_predictions']
 
 

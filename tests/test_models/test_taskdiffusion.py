@@ -10,7 +10,11 @@ import torch
 from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise, SampleNoise
 from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
-from mmmtl.models.taskdiffusion import TaskDiffusionDecoder
+from mmmtl.models.layers.film import ConvBlock
+from mmmtl.models.taskdiffusion import CrossTaskDenoiser, CrossTaskLabelEncoder, TaskDiffusionDecoder
+from mmmtl.models.taskdiffusion.explain import recorded_steps
+from mmmtl.ops import enlarged
+from mmmtl.registry import MODELS
 from mmmtl.tasks import build_tasks
 
 ALL = dict(
@@ -117,7 +121,7 @@ def test_order_of_the_labelled_rows_does_not_matter():
 
 
 def test_encoded_labels_are_bounded_by_the_scale():
-    decoder = make(['semseg', 'depth', 'saliency'], separate_codes=['saliency'], scale=0.02)
+    decoder = make(['semseg', 'depth', 'saliency'], label_encoder=dict(separate=['saliency'], scale=0.02))
     assert decoder.label_encoder.channels == WIDTH + WIDTH // 4
     z = decoder.label_encoder.encode_labels(targets(decoder, {n: [0, 1, 2] for n in decoder.tasks}), 3, GRID)
     assert z.shape == (3, decoder.label_encoder.channels, *GRID)
@@ -125,14 +129,15 @@ def test_encoded_labels_are_bounded_by_the_scale():
 
 
 SWITCHES = [
-    dict(interaction='cross_attention'),
-    dict(interaction='concat'),
-    dict(interaction='task_specific'),
-    dict(level_interaction=False),
-    dict(level_act='sigmoid'),
-    dict(post_interact=False),
+    dict(denoiser=dict(interaction='cross_attention')),
+    dict(denoiser=dict(interaction='concat')),
+    dict(denoiser=dict(interaction='shared')),
+    dict(denoiser=dict(type='TaskSpecificDenoiser'), aux=None),
+    dict(denoiser=dict(level_interaction=False)),
+    dict(denoiser=dict(level_act='sigmoid')),
+    dict(denoiser=dict(post_interact=False)),
     dict(times='discrete'),
-    dict(separate_codes=['semseg', 'depth']),
+    dict(label_encoder=dict(separate=['semseg', 'depth'])),
     dict(steps=1),
     dict(steps=4, time_difference=0),
     dict(upsample=2),
@@ -171,11 +176,15 @@ def test_discrete_times_are_those_of_the_steps():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(interaction='masks'), "Did you mean 'mask'"),
-        (dict(level_act='relu'), 'softmax'),
+        (dict(denoiser=dict(interaction='masks')), "Did you mean 'mask'"),
+        (dict(denoiser=dict(level_act='relu')), 'softmax'),
+        (dict(denoiser=dict(levelact='relu')), "unknown argument 'levelact'"),
+        (dict(denoiser=dict(type='TaskSpecificDenoiser')), 'set aux=None'),
+        (dict(conditions=dict(type='NoConditions')), 'CrossTaskDenoiser needs conditions'),
+        (dict(denoiser=dict(type='TaskSpecificDenoiser'), conditions=dict(type='ConvConditions')), 'does not use'),
         (dict(times='never'), 'discrete'),
         (dict(aux='convs'), "Did you mean 'conv'"),
-        (dict(separate_codes=['detph']), "Did you mean 'depth'"),
+        (dict(label_encoder=dict(separate=['detph'])), "Did you mean 'depth'"),
         (dict(repeats=0), 'at least 1'),
         (dict(conditions=dict(type='MLoREConditions', grid=GRID, ranks=(2,), topk=2)), 'topk'),
     ],
@@ -236,34 +245,36 @@ def test_recomputed_tails_give_the_same_step():
     assert all(m.num_batches_tracked == 1 for m in again.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
-def test_trace_holds_what_each_step_saw():
-    decoder, trace = make(['semseg', 'depth']).eval(), []
+def test_recorded_steps_hold_what_each_step_saw():
+    decoder = make(['semseg', 'depth'], repeats=2).eval()
+    with torch.no_grad(), recorded_steps(decoder) as steps:
+        decoder.predict(features(), SampleNoise(0, 'abc'), SIZE)
+    assert len(steps) == 6
+    for step in steps:
+        assert step.noisy.shape == (3, WIDTH, *GRID)
+        assert len(step.relation) == 3
+        assert all(r.shape == (3, 2, 2, *GRID) and 0 <= r.min() and r.max() <= 1 for r in step.relation)
+    single = make(['semseg', 'depth']).eval()
+    single.load_state_dict(decoder.state_dict())
     with torch.no_grad():
-        raw = decoder.predict(features(), SampleNoise(0, 'abc'), SIZE, trace=trace)
-    assert len(trace) == 1
-    assert len(trace[0]) == 3
-    for step in trace[0]:
-        assert step['noisy'].shape == (3, WIDTH, *GRID)
-        assert len(step['relation']) == 3
-        assert all(r.shape == (3, 2, 2, *GRID) and 0 <= r.min() and r.max() <= 1 for r in step['relation'])
-    assert torch.equal(trace[0][-1]['raw']['semseg'], raw['semseg'])
+        raw = single.predict(features(), SampleNoise(0, 'abc'), SIZE)
+    assert torch.equal(steps[2].raw['semseg'], raw['semseg'])
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in decoder.modules())
 
 
 def test_the_last_raw_map_is_bounded_by_the_task():
     decoder = make(['depth']).eval()
     with torch.no_grad():
-        decoder.heads['depth'].bias.fill_(1e4)
+        decoder.branches['depth'].head.bias.fill_(1e4)
         raw = decoder.predict(features(), SampleNoise(0, 'abc'), SIZE)['depth']
     assert raw.min() == raw.max() == 80
 
 
 def test_bands_equal_the_whole_map(monkeypatch):
-    from mmmtl.models.taskdiffusion import heads as taskdiffusion_tails
-
     decoder = make(['semseg', 'depth']).eval()
     with torch.no_grad():
         whole = decoder.predict(features(grid=(5, 4)), SampleNoise(0, 'abc'), (80, 64))
-        monkeypatch.setattr(taskdiffusion_tails, 'BAND_BYTES', 1)
+        monkeypatch.setattr(enlarged, 'BAND_BYTES', 1)
         banded = decoder.predict(features(grid=(5, 4)), SampleNoise(0, 'abc'), (80, 64))
     for name in whole:
         assert torch.allclose(whole[name], banded[name], atol=1e-5)
@@ -280,7 +291,7 @@ def test_prediction_with_and_without_gradient_recording_agree():
 
 
 def test_denoising_step_compiles_without_graph_breaks():
-    decoder = make(['semseg', 'depth', 'saliency'], separate_codes=['saliency']).eval()
+    decoder = make(['semseg', 'depth', 'saliency'], label_encoder=dict(separate=['saliency'])).eval()
     noise = SampleNoise(0, 'abc')
     with torch.no_grad():
         expected = decoder.predict(features(), noise, SIZE)
@@ -319,10 +330,9 @@ def test_parameters_of_other_precision():
 def test_copies_are_independent_and_keep_the_memory_layout():
     decoder = make(['semseg', 'depth'])
     other = copy.deepcopy(decoder)
-    weight = other.refine[2]['depth'].conv3.weight
-    assert weight.stride() == decoder.refine[2]['depth'].conv3.weight.stride()
+    weight = other.branches['depth'].blocks[2].conv3.weight
+    assert weight.stride() == decoder.branches['depth'].blocks[2].conv3.weight.stride()
     assert weight.permute(2, 3, 0, 1).is_contiguous()
-    assert {id(n) for n in other.film_norms}.isdisjoint(id(n) for n in decoder.film_norms)
     assert [n for n, _ in other.named_parameters()] == [n for n, _ in decoder.named_parameters()]
 
 
@@ -339,12 +349,87 @@ def test_works_under_any_backbone():
     assert raw['semseg'].shape == (1, 5, 64, 96)
 
 
-def test_exchange_between_tasks_as_one_product_equals_the_written_sum():
-    from mmmtl.models.taskdiffusion.denoiser import mix_tasks
-    from mmmtl.ops.convolution import stack_maps
+class Deeper(CrossTaskDenoiser):
+    """One block more per task after the level interaction, and one more before every relation map."""
 
-    relation = torch.rand(2, 3, 3, *GRID)
-    conditions = [torch.randn(2, WIDTH, *GRID).contiguous(memory_format=torch.channels_last) for _ in range(3)]
-    together = mix_tasks(relation, stack_maps(conditions))
-    for found, expected in zip(mix_tasks(relation, conditions), together):
-        assert torch.allclose(found, expected, atol=1e-5)
+    def __init__(self, tasks, levels, width, noisy_channels):
+        super().__init__(tasks, levels, width, noisy_channels)
+        self.more = torch.nn.ModuleDict({n: ConvBlock(width, width) for n in tasks})
+        for interaction in self.task_interaction:
+            interaction.relation.blocks.insert(0, ConvBlock(width, width))
+
+    def forward(self, z, cache, time):
+        return [x + block(x, time) for x, block in zip(super().forward(z, cache, time), self.more.values())]
+
+
+@pytest.fixture
+def deeper():
+    MODELS.register_module(name='Deeper', module=Deeper)
+    yield
+    MODELS.module_dict.pop('Deeper')
+
+
+def test_a_block_of_a_subclass_has_its_own_modulation(deeper):
+    decoder = make(['semseg', 'depth'], denoiser=dict(type='Deeper'))
+    losses = decoder.loss(features(), targets(decoder, {'semseg': [0, 1], 'depth': [1]}), GeneratorNoise(0), SIZE)
+    sum(losses.values()).backward()
+    new = [
+        decoder.denoiser.more['depth'],
+        decoder.denoiser.task_interaction[0].relation.blocks[0],
+        decoder.denoiser.task_interaction[0].relation.blocks[2],
+    ]
+    assert all(block.norm.film.weight.grad.abs().sum() > 0 for block in new)
+    decoder.eval()
+    with torch.no_grad():
+        before = decoder.predict(features(), SampleNoise(0, 'abc'), SIZE)
+        for block in new:
+            kept = block.norm.film.bias.clone()
+            block.norm.film.bias += 0.5
+            after = decoder.predict(features(), SampleNoise(0, 'abc'), SIZE)
+            assert not torch.allclose(before['depth'], after['depth'], atol=1e-5)
+            block.norm.film.bias.copy_(kept)
+
+
+def test_a_norm_without_its_time_is_refused():
+    with pytest.raises(ValueError, match='without a time embedding'):
+        ConvBlock(4, 4)(torch.zeros(1, 4, 3, 3))
+    with pytest.raises(ValueError, match='nothing would use it'):
+        ConvBlock(4)(torch.zeros(1, 4, 3, 3), torch.zeros(1, 4))
+
+
+def test_a_single_task_has_no_relation_map_and_still_denoises():
+    decoder = make(['normals']).eval()
+    assert not any('relation' in name for name in decoder.state_dict())
+    with torch.no_grad():
+        raw = [decoder.predict(features(), SampleNoise(seed, 'abc'), SIZE)['normals'] for seed in range(2)]
+    assert not torch.allclose(raw[0], raw[1], atol=1e-5)
+    assert any('relation' in name for name in make(['normals'], denoiser=dict(interaction='mask')).state_dict())
+
+
+def test_task_specific_denoisers_see_no_other_task():
+    options = dict(denoiser=dict(type='TaskSpecificDenoiser'), aux=None)
+    decoder = make(['semseg', 'depth'], label_encoder=dict(separate=['semseg', 'depth']), **options).eval()
+    assert not list(decoder.conditions.parameters())
+    feats = [f.requires_grad_() for f in features()]
+    decoder.predict(feats, SampleNoise(0, 'abc'), SIZE)['depth'].sum().backward()
+    own, others = (
+        [p.grad for n, p in decoder.denoiser.named_parameters() if f'.{task}.' in n] for task in ('depth', 'semseg')
+    )
+    assert all(g is not None for g in own) and len(own) == len(others)
+
+
+class Blank(CrossTaskLabelEncoder):
+    """A label encoder that forgets."""
+
+    def combine(self, codes):
+        return super().combine(codes) * 0
+
+
+def test_the_label_encoder_is_chosen_by_its_type():
+    MODELS.register_module(name='Blank', module=Blank)
+    try:
+        decoder = make(['semseg', 'depth'], label_encoder=dict(type='Blank', scale=0.5))
+    finally:
+        MODELS.module_dict.pop('Blank')
+    assert type(decoder.label_encoder) is Blank and decoder.label_encoder.scale == 0.5
+    assert not decoder.label_encoder.encode_labels(targets(decoder, {'depth': [0]}), 3, GRID).any()

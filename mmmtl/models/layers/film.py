@@ -1,23 +1,17 @@
-"""Time embedding, and normalisation modulated by it (FiLM), with an activation.
-
-The modulation of every block depends on the time alone, so a decoder asks all its blocks for their rows once per image
-(or batch) and hands them on: ``rows = [block.rows(time) for block in blocks]``.
-"""
+"""Embedding of a diffusion time, batch norms that it modulates (FiLM), and the convolutional block built on them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.ops.convolution import Conv1x1, conv1x1_affine, conv3x3
 from mmmtl.ops.norm_act import batch_norm_modulate, modulate
-from mmmtl.ops.precision import to_float32
-
-FilmRows = Sequence['tuple[Tensor, Tensor]']
-"""Per modulated norm of a network, by its ``position``: gain and offset, each (N, C)."""
+from mmmtl.ops.precision import to_float32, without_autocast
 
 
 class TimeEmbedding(nn.Module):
@@ -35,8 +29,8 @@ class TimeEmbedding(nn.Module):
         self.fc2 = nn.Linear(width, width)
 
     def forward(self, log_snr: Tensor) -> Tensor:
-        """(N,) → (N, width). At least in fp32, also under autocast: the sinusoids amplify rounding."""
-        with torch.autocast(log_snr.device.type, enabled=False):
+        """(N,) → (N, width), at least in float32: the sinusoids amplify rounding."""
+        with without_autocast(log_snr):
             x, frequencies = to_float32(log_snr)[:, None], to_float32(self.frequencies)
             angle = x * frequencies * (2 * math.pi)
             x = torch.cat([x.to(angle), angle.sin(), angle.cos()], 1)
@@ -45,7 +39,7 @@ class TimeEmbedding(nn.Module):
 
 
 class FilmNorm(nn.Module):
-    """BatchNorm, optional FiLM by a time embedding, optional GELU: one operation on the map.
+    """BatchNorm, FiLM by a time embedding if there is one, GELU if asked for: one operation on the map.
 
     ``y = act(norm(x) · (1 + scale) + shift)`` with (scale, shift) linear in the time embedding.
 
@@ -60,10 +54,22 @@ class FilmNorm(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
         self.film = nn.Linear(time_width, 2 * channels) if time_width else None
         self.act = act
-        self.position = -1
 
-    def rows(self, time: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Gain and offset (N, C) for N embeddings (N, time_width); in eval mode the norm's statistics are folded in."""
+    def film_parameters(self, time: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Gain and offset of the map, each (N, C), at N times; in evaluation the norm's statistics are folded in.
+
+        Args:
+            time: Embeddings (N, ``time_width``); None for a norm without modulation.
+
+        Raises:
+            ValueError: A norm that needs the time did not get it, or the other way round.
+        """
+        if (time is None) != (self.film is None):
+            raise ValueError(
+                'FilmNorm: modulated by time (time_width is set), but called without a time embedding'
+                if time is None
+                else 'FilmNorm: called with a time embedding, but built without time_width; nothing would use it'
+            )
         norm = self.norm
         gain, offset = to_float32(norm.weight)[None], to_float32(norm.bias)[None]
         if self.film is not None and time is not None:
@@ -74,22 +80,40 @@ class FilmNorm(nn.Module):
             offset = offset - to_float32(norm.running_mean) * gain
         return gain, offset
 
-    def forward(self, x: Tensor, rows: FilmRows | None = None) -> Tensor:
-        """(B, C, h, w) → same shape. ``rows``: those of all modulated norms of the network."""
-        gain, offset = self.rows() if rows is None else rows[self.position]
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """Map (B, C, h, w), and an embedding (1 or B, ``time_width``) → map of the same shape."""
+        gain, offset = self.film_parameters(time)
         if self.norm.training:
             return batch_norm_modulate(x, self.norm, gain, offset, self.act)
         return modulate(x, gain, offset, self.act)
 
-
-def index_film_norms(module: nn.Module) -> list[FilmNorm]:
-    """All modulated norms below ``module``; each learns its ``position`` in the list."""
-    norms = [m for m in module.modules() if isinstance(m, FilmNorm) and m.film is not None]
-    for position, norm in enumerate(norms):
-        norm.position = position
-    return norms
+    def after_conv1x1(self, conv: Conv1x1, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """``self(conv(x), time)`` of a norm without activation; in evaluation the two are one convolution."""
+        if self.norm.training or self.act:
+            return self(conv(x), time)
+        return conv1x1_affine(x, conv.weight, conv.bias, *self.film_parameters(time))
 
 
-def rows_of_step(rows: FilmRows, step: int) -> list[tuple[Tensor, Tensor]]:
-    """The rows of one of N times."""
-    return [(gain[step : step + 1], offset[step : step + 1]) for gain, offset in rows]
+class ConvBlock(nn.Module):
+    """conv3x3 → BN (→ FiLM) → GELU → conv1x1; (B, E, h, w) → the same shape.
+
+    Args:
+        width: Channels E.
+        time_width: Channels of the time embedding; None: no FiLM.
+        conv3: Makes the 3x3 convolution from its input and output channels.
+    """
+
+    def __init__(
+        self, width: int, time_width: int | None = None, conv3: Callable[[int, int], nn.Conv2d] = conv3x3
+    ) -> None:
+        super().__init__()
+        self.conv3 = conv3(width, width)
+        self.norm = FilmNorm(width, time_width)
+        self.conv1 = Conv1x1(width, width)
+
+    def hidden(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """Everything but the last convolution."""
+        return self.norm(self.conv3(x), time)
+
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        return self.conv1(self.hidden(x, time))

@@ -23,6 +23,7 @@ _ROUTER = [
 _FPN = r'heads\.fpn_encoder'
 _MOE = rf'{_FPN}\.feat_task\.(\d+)\.(\d+)'
 _OURS = 'decoder.denoiser'
+_RELATION = rf'{_OURS}.task_interaction.\1.relation'
 
 
 def _each(old: str, new: str, parts: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -39,16 +40,12 @@ RULES: list[tuple[str, str]] = [
     (r'heads\.time_mlp\.1\.(.+)', r'decoder.time_embedding.fc1.\1'),
     (r'heads\.time_mlp\.3\.(.+)', r'decoder.time_embedding.fc2.\1'),
     (r'heads\.transforms\.conv_transforms\.(.+)', rf'{_OURS}.image.\1'),
-    (r'heads\.pred_heads\.(.+)', r'decoder.heads.\1'),
-    *_each(r'heads\.encoders\.(\d+)\.(\w+)', r'decoder.refine.\1.\2', _TIMED),
-    *_each(rf'{_FPN}\.share_fpn\.fpn_conv\.(\d+)\.(\d+)', rf'{_OURS}.shared.\1.blocks.\2', _TIMED),
-    *_each(
-        rf'{_FPN}\.mask_task\.(\d+)',
-        rf'{_OURS}.shared.\1',
-        [('conv_1', 'relation'), ('norm', 'relation_norm.norm'), (r'time_mlp\.1', 'relation_norm.film')],
-    ),
-    *_each(rf'{_FPN}\.specific_head\.(\d+)\.(\w+)', rf'{_OURS}.specific.\1.\2', _POINTWISE),
-    *_each(rf'{_FPN}\.fpn_mask\.(\w+)', rf'{_OURS}.level_mask.\1', _POINTWISE),
+    (r'heads\.pred_heads\.(\w+)\.(\w+)', r'decoder.branches.\1.head.\2'),
+    *_each(r'heads\.encoders\.(\d+)\.(\w+)', r'decoder.branches.\2.blocks.\1', _TIMED),
+    *_each(rf'{_FPN}\.share_fpn\.fpn_conv\.(\d+)\.(\d+)', rf'{_RELATION}.blocks.\2', _TIMED),
+    *_each(rf'{_FPN}\.mask_task\.(\d+)', _RELATION, [('conv_1', 'conv'), *_TIMED[2:]]),
+    *_each(rf'{_FPN}\.specific_head\.(\d+)\.(\w+)', rf'{_OURS}.post_interaction.\1.\2', _POINTWISE),
+    *_each(rf'{_FPN}\.fpn_mask\.(\w+)', rf'{_OURS}.level_interaction.\1', _POINTWISE),
     # conditions of the MLoRE variant: level, block, then the part
     (rf'{_MOE}\.share_conv\.(\w+)', r'decoder.conditions.levels.\1.\2.shared.\3'),
     *(

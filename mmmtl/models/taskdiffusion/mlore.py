@@ -23,19 +23,10 @@ from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError
 from mmmtl.models.layers.film import FilmNorm
-from mmmtl.ops.convolution import conv1x1
-from mmmtl.ops.gemm import matmul
+from mmmtl.ops.convolution import Conv1x1, conv3x3
+from mmmtl.ops.low_rank import LowRankConv2d, collapsed_sum, collapsing_pays, gated_sum
 from mmmtl.ops.precision import to_float32
 from mmmtl.registry import MODELS
-
-
-class _LowRank(nn.Module):
-    """3x3 to ``rank`` channels and 1x1 back, nothing in between."""
-
-    def __init__(self, width: int, rank: int) -> None:
-        super().__init__()
-        self.down = nn.Conv2d(width, rank, 3, padding=1)
-        self.up = nn.Conv2d(rank, width, 1)
 
 
 class Route(NamedTuple):
@@ -52,7 +43,7 @@ class _Router(nn.Module):
         super().__init__()
         quarter = width // 4
         self.experts, self.topk, self.positions = experts, topk, positions
-        self.local, self.local_norm = nn.Conv2d(width, quarter, 1), nn.LayerNorm(quarter)
+        self.local, self.local_norm = Conv1x1(width, quarter), nn.LayerNorm(quarter)
         self.local_out = nn.Conv2d(quarter, quarter, 1)
         self.spatial, self.spatial_norm = nn.Linear(positions, 1), nn.LayerNorm(width)
         self.spatial_out = nn.Conv2d(width, quarter, 1)
@@ -60,7 +51,7 @@ class _Router(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor | None) -> Route:
         """(B, E, h, w) and standard normal noise (B, experts) or None → route."""
-        local = F.gelu(self.local_norm(conv1x1(x, self.local.weight, self.local.bias).permute(0, 2, 3, 1)))
+        local = F.gelu(self.local_norm(self.local(x).permute(0, 2, 3, 1)))  # (B, h, w, E/4)
         # the mean over positions and the 1x1 convolution may change places
         local = F.linear(local.mean((1, 2)), self.local_out.weight.flatten(1), self.local_out.bias)
         spatial = F.gelu(self.spatial_norm(self.spatial(x.flatten(2))[..., 0]))
@@ -90,13 +81,12 @@ class MLoREBlock(nn.Module):
         self, tasks: Sequence[str], width: int, positions: int, ranks: Sequence[int], topk: int, own_rank: int
     ) -> None:
         super().__init__()
-        self.ranks = list(ranks)
-        self.experts = nn.ModuleList(_LowRank(width, rank) for rank in ranks)
-        self.shared = nn.Conv2d(width, width, 3, padding=1)
-        self.enter = nn.ModuleDict({n: nn.Conv2d(width, width, 1) for n in tasks})
-        self.own = nn.ModuleDict({n: _LowRank(width, own_rank) for n in tasks})
-        self.leave = nn.ModuleDict({n: nn.Conv2d(width, width, 1) for n in tasks})
-        self.router = nn.ModuleDict({n: _Router(width, positions, len(self.ranks), topk) for n in tasks})
+        self.experts = nn.ModuleList(LowRankConv2d(width, rank) for rank in ranks)
+        self.shared = conv3x3(width, width)
+        self.enter = nn.ModuleDict({n: Conv1x1(width, width) for n in tasks})
+        self.own = nn.ModuleDict({n: LowRankConv2d(width, own_rank) for n in tasks})
+        self.leave = nn.ModuleDict({n: Conv1x1(width, width) for n in tasks})
+        self.router = nn.ModuleDict({n: _Router(width, positions, len(ranks), topk) for n in tasks})
         self.expert_norm = nn.ModuleDict({n: FilmNorm(width, act=False) for n in tasks})
         self.norm = nn.ModuleDict({n: FilmNorm(width) for n in tasks})
         for module in [self.shared, *(m for e in [*self.experts, *self.own.values()] for m in (e.down, e.up))]:
@@ -105,71 +95,36 @@ class MLoREBlock(nn.Module):
 
     def forward(self, maps: Sequence[Tensor], noises: Sequence[Tensor | None]) -> tuple[list[Tensor], Tensor]:
         """One map (B, E, h, w) per task → one map per task, and the gates (S, B, experts)."""
-        entered = [conv1x1(x, conv.weight, conv.bias) for x, conv in zip(maps, self.enter.values())]
+        entered = [enter(x) for x, enter in zip(maps, self.enter.values())]
         routes = [router(x, noise) for router, x, noise in zip(self.router.values(), entered, noises)]
-        collapses = not self.training and not torch.is_grad_enabled() and self._collapse_pays(entered[0])
-        mixed = self._collapsed(entered, routes) if collapses else self._dense(entered, routes)
-        left = [
-            conv1x1(norm(x), conv.weight, conv.bias)
-            for x, norm, conv in zip(mixed, self.norm.values(), self.leave.values())
-        ]
+        collapse = not self.training and collapsing_pays(entered[0])
+        mixed = self._collapsed(entered, routes) if collapse else self._dense(entered, routes)
+        left = [leave(norm(x)) for x, norm, leave in zip(mixed, self.norm.values(), self.leave.values())]
         return left, torch.stack([route.gates for route in routes])
 
-    @staticmethod
-    def _collapse_pays(x: Tensor) -> bool:
-        """Building a kernel costs 9·E² per unit of rank, applying a low-rank pair costs 10·E per position and rank."""
-        return 9 * x.shape[1] < 10 * x.shape[2] * x.shape[3]
-
     def _dense(self, entered: list[Tensor], routes: list[Route]) -> list[Tensor]:
-        """All experts as one pair of convolutions, over the maps of all tasks at once."""
-        batch, x = len(entered[0]), torch.cat(entered)
-        down = F.conv2d(
-            x,
-            torch.cat([e.down.weight for e in self.experts]),
-            torch.cat([e.down.bias for e in self.experts]),
-            padding=1,
-        )
-        gates = torch.cat([route.gates for route in routes]).to(x.dtype)
-        ranks = torch.tensor(self.ranks, device=x.device)
-        down = down * gates.repeat_interleave(ranks, 1)[:, :, None, None]
-        total = conv1x1(down, torch.cat([e.up.weight for e in self.experts], 1))
-        total = total + (gates @ torch.stack([e.up.bias for e in self.experts]).to(x.dtype))[:, :, None, None]
-        shared = F.conv2d(x.detach(), self.shared.weight, self.shared.bias, padding=1)
-        mixed = []
-        for task, (norm, own) in enumerate(zip(self.expert_norm.values(), self.own.values())):
-            part = slice(task * batch, (task + 1) * batch)
-            special = own.up(own.down(entered[task])) * routes[task].mix.to(x.dtype)[:, None, None, None]
-            mixed.append(norm(total[part]) + special + shared[part])
-        return mixed
+        """All experts over the maps of all tasks at once."""
+        batch, o = len(entered[0]), torch.cat(entered)  # (S·B, E, h, w)
+        experts = gated_sum(o, list(self.experts), torch.cat([route.gates for route in routes])).split(batch)
+        shared = self.shared(o.detach()).split(batch)
+        return [
+            norm(expert) + own(x) * route.mix.to(x.dtype)[:, None, None, None] + common
+            for norm, own, x, route, expert, common in zip(
+                self.expert_norm.values(), self.own.values(), entered, routes, experts, shared
+            )
+        ]
 
     def _collapsed(self, entered: list[Tensor], routes: list[Route]) -> list[Tensor]:
         """One 3x3 kernel per sample and task, holding all that happens between ``enter`` and ``norm``."""
         mixed = []
         for x, route, norm, own in zip(entered, routes, self.expert_norm.values(), self.own.values()):
-            gain, offset = (row[0] for row in norm.rows())
-            rows = []
-            for sample in range(len(x)):
-                kernel = self.shared.weight + _product(own, route.mix[sample])
-                bias = self.shared.bias + offset + _bias(own, route.mix[sample])
-                for index, expert in enumerate(self.experts):
-                    gate = route.gates[sample, index]
-                    if gate > 0:
-                        kernel = kernel + _product(expert, gate * gain)
-                        bias = bias + _bias(expert, gate * gain)
-                rows.append(F.conv2d(x[sample : sample + 1], kernel, bias, padding=1))
-            mixed.append(torch.cat(rows))
+            gain, offset = (row[0] for row in norm.film_parameters())
+            chosen = [
+                [(own, mix), *((expert, gate * gain) for expert, gate in zip(self.experts, gates) if gate > 0)]
+                for gates, mix in zip(route.gates, route.mix)
+            ]
+            mixed.append(collapsed_sum(x, self.shared, offset, chosen))
         return mixed
-
-
-def _product(pair: _LowRank, factor: Tensor) -> Tensor:
-    """3x3 kernel of a low-rank pair, its output scaled by ``factor`` (scalar or (E,)); channels-last."""
-    up = pair.up.weight.flatten(1) * factor.reshape(-1, 1)
-    down = pair.down.weight.permute(0, 2, 3, 1).flatten(1)
-    return matmul(up, down).reshape(len(up), 3, 3, -1).permute(0, 3, 1, 2)
-
-
-def _bias(pair: _LowRank, factor: Tensor) -> Tensor:
-    return (pair.up.weight.flatten(1) @ pair.down.bias + pair.up.bias) * factor
 
 
 @MODELS.register_module()
