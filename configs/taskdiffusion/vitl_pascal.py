@@ -18,7 +18,9 @@ model = dict(
         pretrained=True,
     ),
     neck=dict(type='LevelProjection', channels=376),
-    decoder=dict(type='TaskDiffusionDecoder', steps=3, aux_weight=0.25, label_encoder=dict(separate=('saliency',), scale=0.01)),
+    decoder=dict(
+        type='TaskDiffusionDecoder', steps=3, aux_weight=0.25, label_encoder=dict(separate=('saliency',), scale=0.01)
+    ),
 )
 
 sync_bn = 'torch'

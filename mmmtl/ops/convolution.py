@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dispatch import predicting
 from .gemm import batched_matmul, linear, matmul
 
 
@@ -34,7 +35,7 @@ def conv1x1_of_concat(maps: Sequence[Tensor], weight: Tensor, bias: Tensor | Non
     first, *others = weight.flatten(1).chunk(len(maps), 1)
     y = conv1x1(maps[0], first, bias)
     for x, part in zip(maps[1:], others):
-        y = y + conv1x1(x, part) if torch.is_grad_enabled() else y.add_(conv1x1(x, part))
+        y = y.add_(conv1x1(x, part)) if predicting() else y + conv1x1(x, part)
     return y
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .convolution import conv1x1, conv3x3_after_upsample, interpolate_taps, merge_pointwise, tap_products
+from .dispatch import predicting
 
 BAND_BYTES = 8 * 2**20
 """Size of one band of an enlarged map on a CPU: it stays in the cache, and its memory is reused instead of faulted in."""
@@ -54,7 +54,7 @@ def residual_head(
     base = conv3x3_after_upsample(skip, head.weight, head.bias, scale)
     kernel = merge_pointwise(head.weight, conv1.weight)
     products, grid = tap_products(x, conv3.weight, conv3.bias), (x.shape[2], x.shape[3])
-    height, in_bands = grid[0] * scale, positionwise and not torch.is_grad_enabled() and x.device.type == 'cpu'
+    height, in_bands = grid[0] * scale, positionwise and predicting() and x.device.type == 'cpu'
     rows = height
     if in_bands:
         row_bytes = grid[1] * scale * len(x) * conv3.out_channels * x.element_size()

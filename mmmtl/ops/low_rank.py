@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .convolution import conv1x1
+from .dispatch import predicting
 from .gemm import matmul
 
 
@@ -43,9 +44,7 @@ def gated_sum(x: Tensor, pairs: Sequence[LowRankConv2d], gates: Tensor) -> Tenso
         gates: (B, n).
     """
     gates = gates.to(x.dtype)
-    down = F.conv2d(
-        x, torch.cat([p.down.weight for p in pairs]), torch.cat([p.down.bias for p in pairs]), padding=1
-    )
+    down = F.conv2d(x, torch.cat([p.down.weight for p in pairs]), torch.cat([p.down.bias for p in pairs]), padding=1)
     ranks = torch.tensor([p.down.out_channels for p in pairs], device=x.device)
     down = down * gates.repeat_interleave(ranks, 1)[:, :, None, None]
     total = conv1x1(down, torch.cat([p.up.weight for p in pairs], 1))
@@ -54,7 +53,7 @@ def gated_sum(x: Tensor, pairs: Sequence[LowRankConv2d], gates: Tensor) -> Tenso
 
 def collapsing_pays(x: Tensor) -> bool:
     """Whether one kernel for all is cheaper than pairs: it costs 9·C² per rank to make, a pair 10·C per position."""
-    return not torch.is_grad_enabled() and 9 * x.shape[1] < 10 * x.shape[2] * x.shape[3]
+    return predicting() and 9 * x.shape[1] < 10 * x.shape[2] * x.shape[3]
 
 
 def collapsed_sum(

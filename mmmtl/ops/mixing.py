@@ -8,6 +8,8 @@ from typing import Union
 import torch
 from torch import Tensor
 
+from .dispatch import predicting
+
 Maps = Union[Tensor, Sequence[Tensor]]
 """Maps (B, C, h, w) in a list, or stacked (n, B, C, h, w)."""
 
@@ -22,7 +24,7 @@ def weighted_sum(maps: Sequence[Tensor], weights: Tensor) -> Tensor:
     total = maps[0] * weights[:, :1]
     for i, x in enumerate(maps[1:], 1):
         weight = weights[:, i : i + 1]
-        total = torch.addcmul(total, weight, x) if torch.is_grad_enabled() else total.addcmul_(weight, x)
+        total = total.addcmul_(weight, x) if predicting() else torch.addcmul(total, weight, x)
     return total
 
 

@@ -9,13 +9,17 @@ import torch
 import torch.nn.functional as F
 
 from mmmtl.ops.convolution import (
+    Conv1x1,
     TapMajorConv2d,
     as_channels_last,
     conv1x1,
+    conv1x1_affine,
+    conv1x1_conv3x3,
+    conv1x1_of_concat,
+    conv3x3,
     conv3x3_after_upsample,
     interpolate_taps,
     merge_pointwise,
-    stack_maps,
     tap_products,
 )
 
@@ -95,8 +99,40 @@ def test_tap_major_weight_keeps_its_layout_through_loading_and_steps():
     assert torch.equal(other.weight, conv.weight)
 
 
-def test_stacked_maps_are_channels_last():
-    maps = [as_channels_last(draw(2, 5, 3, 4, seed=s)) for s in range(3)]
-    stacked = stack_maps(maps)
-    assert torch.equal(stacked, torch.stack(maps))
-    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in stacked)
+def test_a_1x1_convolution_of_concatenated_maps():
+    maps, conv = [draw(2, 5, 3, 4, seed=s) for s in range(3)], Conv1x1(15, 7).double()
+    expected = F.conv2d(torch.cat(maps, 1), conv.weight, conv.bias)
+    assert torch.allclose(conv1x1_of_concat(maps, conv.weight, conv.bias), expected, atol=1e-12)
+    with torch.no_grad():
+        assert torch.allclose(conv1x1_of_concat(maps, conv.weight, conv.bias), expected, atol=1e-12)
+    assert all(torch.equal(m, draw(2, 5, 3, 4, seed=s)) for s, m in enumerate(maps))
+
+
+@pytest.mark.parametrize('rows', [1, 2])
+def test_a_1x1_convolution_with_an_affine(rows):
+    x, conv = draw(2, 5, 3, 4), Conv1x1(5, 7).double()
+    gain, offset = draw(rows, 7, seed=1), draw(rows, 7, seed=2)
+    expected = conv(x) * gain[:, :, None, None] + offset[:, :, None, None]
+    assert torch.allclose(conv1x1_affine(x, conv.weight, conv.bias, gain, offset), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize('grid', [(2, 3), (9, 8)])  # as two convolutions, and as one
+def test_a_1x1_convolution_before_a_3x3_one(grid):
+    x, inner, outer = draw(2, 5, *grid), Conv1x1(5, 6).double(), conv3x3(6, 4).double()
+    seen = draw(2, 4, *grid, seed=1)
+    results = []
+    for function in (lambda: conv1x1_conv3x3(x, inner, outer), lambda: outer(F.conv2d(x, inner.weight, inner.bias))):
+        y = function()
+        results.append([y, *torch.autograd.grad((y * seen).sum(), [*inner.parameters(), *outer.parameters()])])
+    for found, expected in zip(*results):
+        assert torch.allclose(found, expected, atol=1e-10)
+
+
+def test_3x3_convolutions_are_plain_ones_in_another_memory_order():
+    torch.manual_seed(0)
+    conv = conv3x3(5, 7)
+    torch.manual_seed(0)
+    plain_conv = torch.nn.Conv2d(5, 7, 3, padding=1)
+    assert type(conv) is torch.nn.Conv2d
+    assert torch.equal(conv.weight, plain_conv.weight)
+    assert conv.weight.is_contiguous(memory_format=torch.channels_last)

@@ -11,7 +11,8 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import nn
 
-from mmmtl.models.layers.film import FilmNorm, TimeEmbedding, index_film_norms, rows_of_step
+from mmmtl.models.layers.film import FilmNorm, TimeEmbedding
+from mmmtl.ops.convolution import Conv1x1
 from mmmtl.ops.norm_act import frozen_statistics
 
 
@@ -40,7 +41,6 @@ def plain(norm, film, act, x, time):
 @pytest.mark.parametrize('training', [True, False])
 def test_equals_the_separate_operations(act, film, training):
     module = make(act, film != 'none').train(training)
-    index_film_norms(module)
     expected = copy.deepcopy(module)
     module.norm.running_mean.uniform_(generator=torch.Generator().manual_seed(1))
     expected.norm.running_mean.copy_(module.norm.running_mean)
@@ -50,7 +50,7 @@ def test_equals_the_separate_operations(act, film, training):
     for owner in (module, expected):
         leaf = x.clone().requires_grad_()
         if owner is module:
-            y = module(leaf, None if film == 'none' else [module.rows(time)])
+            y = module(leaf, None if film == 'none' else time)
         else:
             y = plain(owner.norm, owner.film, act, leaf, time)
         (y * seen).sum().backward()
@@ -96,18 +96,19 @@ def test_prediction_overwrites_its_own_input_only_without_gradients():
         assert module(x).data_ptr() == x.data_ptr()
 
 
-def test_rows_of_several_times_are_those_of_each():
-    network = nn.ModuleList([FilmNorm(4, 6), nn.Sequential(FilmNorm(3, 6, act=False), FilmNorm(5))]).eval()
-    norms = index_film_norms(network)
-    assert [n.position for n in norms] == [0, 1]
-    embedding = TimeEmbedding(6)
-    log_snr = torch.tensor([-3.0, 0.5, 4.0])
-    rows = [n.rows(embedding(log_snr)) for n in norms]
-    for step in range(3):
-        alone = [n.rows(embedding(log_snr[step : step + 1])) for n in norms]
-        for (gain, offset), (own_gain, own_offset) in zip(rows_of_step(rows, step), alone):
-            assert torch.allclose(gain, own_gain, atol=1e-6)
-            assert torch.allclose(offset, own_offset, atol=1e-6)
+def test_embeddings_of_several_times_are_those_of_each():
+    embedding, log_snr = TimeEmbedding(6), torch.tensor([-3.0, 0.5, 4.0])
+    for together, alone in zip(embedding(log_snr).split(1), log_snr.split(1)):
+        assert torch.allclose(together, embedding(alone), atol=1e-6)
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('times', [1, 2])
+def test_a_norm_after_a_1x1_convolution(training, times):
+    norm, conv = FilmNorm(6, 5, act=False).double().train(training), Conv1x1(4, 6).double()
+    norm.norm.running_mean.normal_()
+    x, time = draw(2, 4, 3, 3), draw(times, 5, seed=1)
+    assert torch.allclose(norm.after_conv1x1(conv, x, time), norm(conv(x), time), atol=1e-12)
 
 
 def _rank(rank, x, seen, time, state, path, queue):
@@ -116,10 +117,9 @@ def _rank(rank, x, seen, time, state, path, queue):
     module = make(True, True)
     module.load_state_dict(state)
     module.norm = nn.SyncBatchNorm.convert_sync_batchnorm(module.norm)
-    index_film_norms(module)
     part = slice(rank * 2, rank * 2 + 2)
     leaf = x[part].clone().requires_grad_()
-    y = module(leaf, [module.rows(time[part])])
+    y = module(leaf, time[part])
     (y * seen[part]).sum().backward()
     gradients = {n: p.grad for n, p in module.named_parameters()}
     for gradient in gradients.values():
@@ -136,7 +136,6 @@ def _rank(rank, x, seen, time, state, path, queue):
 
 def test_statistics_across_processes_on_cpus(tmp_path):
     module = make(True, True)
-    index_film_norms(module)
     x, seen, time = draw(4, 6, 3, 3), draw(4, 6, 3, 3, seed=1), draw(4, 5, seed=2)
     context = mp.get_context('fork')
     queue = context.Queue()
@@ -150,7 +149,7 @@ def test_statistics_across_processes_on_cpus(tmp_path):
     for process in ranks:
         process.join(30)
     leaf = x.clone().requires_grad_()
-    y = module(leaf, [module.rows(time)])
+    y = module(leaf, time)
     (y * seen).sum().backward()
     for position, expected in enumerate((y.detach(), leaf.grad)):
         found = torch.cat([torch.from_numpy(p[0][position]) for p in parts])
