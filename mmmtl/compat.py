@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import types
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +256,8 @@ def init_cpu_dist(cfg: Any, launcher: str) -> bool:
     if torch.distributed.is_initialized():
         return False
     _rank_from_launcher(launcher)
-    torch.distributed.init_process_group('gloo')
+    timeout = (cfg.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout')
+    torch.distributed.init_process_group('gloo', timeout=None if timeout is None else timedelta(seconds=float(timeout)))
     return True
 
 

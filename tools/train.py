@@ -17,7 +17,10 @@ def parse_args() -> argparse.Namespace:
         const=True,
         default=False,
         metavar='PATH',
-        help='go on from the newest checkpoint of the work dir, or from PATH',
+        help='go on from the newest whole checkpoint of the work dir (from the start where there is none), or from PATH',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='delete the checkpoints of an earlier run in the work dir'
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16; float16 on GPUs without it)')
     parser.add_argument('--seed', type=int, help='seed of everything random in the run')
@@ -39,6 +42,7 @@ def main() -> None:
             amp=args.amp,
             seed=args.seed,
             launcher=args.launcher,
+            overwrite=args.overwrite,
         )
     )
 

@@ -26,6 +26,12 @@ _LAUNCHERS = {
 """Per launcher a variable that it sets, and what to do where it did not."""
 
 
+def is_first_process(launcher: str) -> bool:
+    """Whether this is the only or the first process of a run, also before the processes have met."""
+    names = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+    return os.environ.get(names.get(launcher, ''), '0') == '0'
+
+
 def default_work_dir(cfg: Config) -> str:
     """``work_dirs/`` + the config's name, below its folder: ``work_dirs/taskdiffusion/vitl_pascal``."""
     path = Path(cfg.filename or 'config')

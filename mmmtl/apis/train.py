@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
-import os
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import nn
 
 from mmmtl.config.check import check_config
+from mmmtl.engine import AtomicCheckpointHook
+from mmmtl.engine.checkpoint_files import newest_first
+from mmmtl.engine.hooks import catch_signals
+from mmmtl.engine.work_dir import locked, settle
 from mmmtl.errors import CheckpointError, ConfigError, suggest
 from mmmtl.evaluation.metrics.references import known_directions
 from mmmtl.utils.models import unwrap_model
 
 from .checkpoint import compare_state, read_checkpoint
 from .model import build_model, forget_pretrained
-from .runs import make_runner, prepare
+from .runs import is_first_process, make_runner, prepare
 
 _AMP_WRAPPERS = ('AutocastOptimWrapper', 'AmpOptimWrapper')
 
@@ -31,6 +35,7 @@ def train(
     amp: bool = False,
     seed: int | None = None,
     launcher: str = 'none',
+    overwrite: bool = False,
 ) -> Runner:
     """Train the model of a config.
 
@@ -43,6 +48,7 @@ def train(
         seed: Seed of everything random in the run; the choice of labels in partially labelled training
             keeps its own.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        overwrite: Delete the checkpoints of an earlier run in the work dir.
 
     Returns:
         The runner, after training.
@@ -50,6 +56,8 @@ def train(
     Raises:
         ConfigError: Mistakes in the config, all at once, before anything is built.
         CheckpointError: A checkpoint to resume or start from that is not of this network.
+        BusyError: Another run is at work in the work dir.
+        Interrupted: The run was asked to stop (SIGTERM, SIGINT, SIGUSR1), and has saved a checkpoint.
     """
     cfg = prepare(cfg, work_dir, launcher)
     if seed is not None:
@@ -65,9 +73,28 @@ def train(
             raise ConfigError(f"{cfg.filename or 'the config'} has no '{section}', which training needs")
     drop_test(cfg)
     fill_in_rules(cfg)
-    if cfg.get('load_from') or (cfg.get('resume') and _latest(cfg)):
+    add_hooks(cfg)
+    with locked(cfg.work_dir) if is_first_process(launcher) else nullcontext(), catch_signals():
+        return _train(cfg, overwrite)
+
+
+def _train(cfg: Config, overwrite: bool) -> Runner:
+    """Train in a work dir that is this run's own."""
+    checkpoints = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    template = checkpoints.get('filename_tmpl') or ('epoch_{}.pth' if checkpoints.get('by_epoch') else 'iter_{}.pth')
+    told = None
+    if is_first_process(cfg.launcher):
+        told = settle(cfg.work_dir, cfg.to_dict(), bool(cfg.get('resume')), overwrite, template)
+    if cfg.get('load_from') or (cfg.get('resume') and newest_first(cfg.work_dir, template)):
         forget_pretrained(cfg.model)
     runner = make_runner(cfg)
+    if told:
+        runner.logger.info(told)
+    if cfg.get('resume'):
+        for hook in runner.hooks:
+            if isinstance(hook, AtomicCheckpointHook):
+                cfg.load_from = hook.choose_checkpoint(runner)
+                cfg.resume = cfg.load_from is not None
     model = runner.model
     if not isinstance(model, nn.Module):  # a runner that shards the network builds it later
         with torch.device('meta'):
@@ -160,9 +187,11 @@ def use_amp(cfg: Config) -> None:
         cfg.optim_wrapper.setdefault('dtype', 'bfloat16')
 
 
-def _latest(cfg: Config) -> str | None:
-    """The newest checkpoint of the work dir."""
-    return find_latest_checkpoint(cfg.work_dir) if os.path.isdir(cfg.work_dir) else None
+def add_hooks(cfg: Config) -> None:
+    """Hooks of every training: a signal ends it with a checkpoint, and what slows it down is told."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    kinds = {str(hook.get('type')).rpartition('.')[2] for hook in hooks}
+    cfg.custom_hooks = [*hooks, *(dict(type=kind) for kind in ('InterruptHook', 'WatchHook') if kind not in kinds)]
 
 
 def check_start(model: nn.Module, cfg: Config) -> None:
@@ -172,18 +201,12 @@ def check_start(model: nn.Module, cfg: Config) -> None:
         CheckpointError: A resumed run needs every parameter; one that starts from other weights at least
             some.
     """
-    path: Any = cfg.get('load_from') or (_latest(cfg) if cfg.get('resume') else None)
+    path: Any = cfg.get('load_from')
     if not path or '://' in str(path):
         return
     network = unwrap_model(model)
     network.cfg = cfg
-    try:
-        content = read_checkpoint(str(path))
-    except CheckpointError as error:
-        if cfg.get('load_from'):
-            raise
-        print_log(f'{error}', logger='current')  # the checkpoint hook looks for an older, whole one
-        return
+    content = read_checkpoint(str(path))
     fit = compare_state(network, content, training=True)
     if cfg.get('resume'):
         if not fit.exact:

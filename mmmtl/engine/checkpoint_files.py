@@ -16,7 +16,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 
 from mmmtl.utils.files import PARTIAL, write_atomically
-from mmmtl.utils.tensor_files import takes_digest, with_digest
+from mmmtl.utils.tensor_files import digest_error, read_torch, takes_digest, with_digest
 
 _PLAIN = (bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device, torch.Size, HistoryBuffer)
 
@@ -30,7 +30,11 @@ def remove_partial(folder: str | os.PathLike) -> list[str]:
 
 
 class AtomicLocalBackend(LocalBackend):
-    """mmengine's file backend for local disks, writing whole files or none."""
+    """mmengine's file backend for local disks, writing whole files or none; checkpoints carry a digest of their bytes.
+
+    It takes the place of mmengine's own, so that whatever saves through mmengine (runners, strategies of sharded training)
+    writes like this.
+    """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes; see :func:`~mmmtl.utils.files.write_atomically`."""
@@ -42,38 +46,57 @@ class AtomicLocalBackend(LocalBackend):
 
 
 register_backend('AtomicLocalBackend', AtomicLocalBackend, force=True)
+register_backend('local', AtomicLocalBackend, force=True, prefixes='')
 
 
-def damage(path: str | os.PathLike) -> str | None:
-    """Say what is wrong with a checkpoint file, or None where every byte checks out.
+def find_corruption(path: str | os.PathLike) -> str | None:
+    """Say what is wrong with the bytes of a checkpoint, or None where every one checks out.
 
-    torch writes checkpoints as zip archives with a checksum for each member, so truncation and flipped bits show.
+    Checkpoints written here carry a digest of all their bytes. Those of others have a checksum for each member of their zip
+    archive. Of a folder (sharded states) all files are looked at.
     """
     path = Path(path)
+    if path.is_dir():
+        wrong = ((part, find_corruption(part)) for part in sorted(path.iterdir()) if part.is_file())
+        return next((f'{part.name}: {reason}' for part, reason in wrong if reason), None)
     if not path.is_file():
         return 'there is no such file'
     if path.stat().st_size == 0:
         return 'the file is empty'
     try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        wrong = digest_error(path)
+        if wrong is None:
+            with zipfile.ZipFile(path) as archive:
+                broken = None if archive.comment else archive.testzip()
+            wrong = broken and f'its part {broken!r} does not match its checksum'
+    except Exception as error:  # damage in a name or a length raises errors of any kind
         return f'the file is truncated or not a checkpoint ({error})'
-    return None if broken is None else f'its part {broken!r} does not match its checksum'
+    return wrong
 
 
-def newest_first(folder: str | os.PathLike, template: str = 'iter_{}.pth', before: str = '') -> list[Path]:
+def why_not_resumable(path: str | os.PathLike) -> str | None:
+    """Say why a run cannot be resumed from a checkpoint, or None where it can."""
+    reason = find_corruption(path)
+    if reason or Path(path).is_dir():
+        return reason
+    try:
+        content = read_torch(path, mmap=True)
+        place = [int(content['meta'][name]) for name in ('epoch', 'iter')]
+        return None if min(place) >= 0 and content['message_hub'] and content['state_dict'] else 'it holds no run'
+    except Exception as error:  # whatever the content raises
+        return f'it holds no run that could go on ({type(error).__name__}: {error})'
+
+
+def newest_first(folder: str | os.PathLike, template: str = 'iter_{}.pth') -> list[Path]:
     """List the checkpoints of a run, the latest step first.
 
     Args:
         folder: Where they are.
         template: Their name, with ``{}`` for the step.
-        before: Name of a checkpoint; only those of earlier steps are listed. Later ones are of another run.
     """
     pattern = re.compile(re.escape(template).replace(r'\{\}', r'(\d+)'))
-    limit = pattern.fullmatch(before)
     found = [(int(match.group(1)), path) for path in Path(folder).glob('*') if (match := pattern.fullmatch(path.name))]
-    return [path for step, path in sorted(found, reverse=True) if limit is None or step < int(limit.group(1))]
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def plain(value: Any) -> Any:

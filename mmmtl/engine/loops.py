@@ -10,6 +10,7 @@ from mmengine.runner.base_loop import BaseLoop
 from mmengine.runner.utils import calc_dynamic_intervals
 from torch.utils.data import DataLoader
 
+from mmmtl.engine.hooks.interrupt_hook import VALIDATION_DUE
 from mmmtl.errors import ConfigError
 from mmmtl.registry import LOOPS
 
@@ -114,6 +115,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self._replay(batches)
+        if self.runner.message_hub.runtime_info.pop(VALIDATION_DUE, False) and self.runner.val_loop is not None:
+            self.runner.val_loop.run()  # a signal had cut it off
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             batch = next(batches)

@@ -46,7 +46,7 @@ class ToyModel(BaseModel):
         self.body = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.Linear(16, 2))
         self.noise_source = Noise()
         self.poison, self.poison_one, self.poison_gradient = poison, poison_one, poison_gradient
-        self.seen, self.consumed = 0, []
+        self.consumed = []
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         import random
@@ -54,18 +54,20 @@ class ToyModel(BaseModel):
         x = torch.stack(list(inputs)).float() if isinstance(inputs, (list, tuple)) else inputs.float()
         if mode == 'predict':
             return [SimpleNamespace(out=out) for out in self.body(x)]
-        self.consumed.append([int(sample.draw) for sample in data_samples])
-        if self.training and self.seen in self.poison:
+        draws = [int(sample.draw) for sample in data_samples]
+        if self.consumed[-1:] != [draws]:  # a batch that is looked at again is the same batch
+            self.consumed.append(draws)
+        seen = len(self.consumed) - 1
+        if self.training and seen in self.poison:
             x = x * float('nan')
         x = x + 0.1 * torch.randn(x.shape, generator=self.noise_source.generator)
         x = x + 0.01 * float(np.random.standard_normal()) + 0.01 * random.random()
         out = self.body(x)
         losses = dict(loss_first=out[:, 0].square().mean(), loss_second=(out[:, 1] - 1).square().mean())
-        if self.seen in self.poison_gradient:
+        if seen in self.poison_gradient:
             losses['loss_second'] = (out[:, 1] * 0).abs().sqrt().sum()  # finite, with an infinite derivative
-        if self.seen in self.poison_one:
+        if seen in self.poison_one:
             losses['loss_second'] = losses['loss_second'] / 0
-        self.seen += 1
         return losses
 
 

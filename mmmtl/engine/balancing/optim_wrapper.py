@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmmtl.engine.optim_wrappers import AutocastOptimWrapper
@@ -52,6 +54,7 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
         self._named: Mapping[str, Any] | None = None
         self._loaded: dict | None = None
         self._gathered: dict[str, Tensor] = {}
+        self._finished: tuple[Tensor, Tensor, Tensor | None] | None = None
 
     # ---- losses one by one -------------------------------------------------------------------------------------------
     def _attach(self, model: nn.Module) -> None:
@@ -166,7 +169,7 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
 
     # ---- one update --------------------------------------------------------------------------------------------------
     def _finish(self) -> None:
-        """Bring ranks together, decide, and let the method learn from the update."""
+        """Bring ranks together, and decide."""
         losses = _mean_over_ranks(self._gathered['losses'])
         present = losses != 0
         norms = None
@@ -174,8 +177,23 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
             norms = _mean_over_ranks(self._gathered['layer']).flatten(1).norm(dim=1)
         if self._by_gradients:
             self._set_gradients(_mean_over_ranks(self._gathered['matrix']), losses, present)
-        self.balancer.learn(losses, present, norms)
-        self._gathered = {}
+        self._finished, self._gathered = (losses, present, norms), {}
+
+    def step(self, **kwargs: Any) -> None:
+        """As the base; then the method learns from the update, which by now has been found fit to learn from."""
+        super().step(**kwargs)
+        finished, self._finished = self._finished, None
+        if finished is None:
+            return
+        if all(value is None or value.isfinite().all() for value in finished):
+            self.balancer.learn(*finished)
+        else:
+            print_log(
+                f'{type(self.balancer).__name__} does not learn from an update with losses {finished[0].tolist()} and '
+                f'gradient norms {None if finished[2] is None else finished[2].tolist()}',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _set_gradients(self, matrix: Tensor, losses: Tensor, present: Tensor) -> None:
         parameters = {n: p for n, p in unwrap(self._model).named_parameters() if p.requires_grad}
@@ -183,7 +201,9 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
             if parameter.grad is not None:
                 _mean_over_ranks(parameter.grad)
         rows = self._shared if self.balancer.aggregates else parameters
-        if self.balancer.aggregates:
+        if not matrix.isfinite().all():  # no method can make something of it; the check of the gradients finds it
+            direction = matrix.sum(0)
+        elif self.balancer.aggregates:
             direction = self.balancer.aggregate(matrix[present])
         else:
             direction = self.balancer.weigh(losses, present) @ matrix

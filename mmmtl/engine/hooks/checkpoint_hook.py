@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import barrier, broadcast, is_main_process
+from mmengine.dist import broadcast, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner.base_loop import BaseLoop
 
-from mmmtl.engine.checkpoint_files import damage, newest_first, plain, remove_partial
+from mmmtl.engine.checkpoint_files import newest_first, plain, remove_partial, why_not_resumable
+from mmmtl.errors import CheckpointError
 from mmmtl.registry import HOOKS
 from mmmtl.utils.files import write_atomically
+from mmmtl.utils.stored_config import config_to_json
 
 POINTER = 'last_checkpoint'
+SLOW_SECONDS = 60
+"""Saving longer than this is told in the log."""
 
 
 class _LateRemovals:
@@ -41,15 +48,20 @@ class _LateRemovals:
                 remove(path)
 
 
+def _remove_file(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook`` with the same arguments, made safe against kills, full disks and damaged files.
 
     * A checkpoint is written beside its place, flushed to the disk and renamed: there is never half a file under its
       name. What it replaces (``max_keep_ckpts``, the previous best) is deleted only after the new one stands.
-    * Before a run resumes, every byte of the file is checked. ``--resume`` without a path passes over damaged files,
-      with a warning that names them, to the newest whole one; a damaged file given by name is an error.
-    * Objects are kept out of the file, so that it loads with ``weights_only=True``.
+    * Before a run resumes, every byte of the file is checked against a digest. ``--resume`` without a path passes over
+      damaged files, with a warning that names them, to the newest whole one; a damaged file given by name is an error.
+    * Objects are kept out of the file, so that it loads with ``weights_only=True``; the config in it is JSON.
     * In distributed runs all ranks take over rank 0's buffers (running statistics), which are those in the file, at
       each save and before each validation: what is validated is what is saved, and what a resumed run goes on with.
     * Each save is announced to all ranks (hook method ``before_checkpoint(runner)``), so that hooks can gather state.
@@ -65,45 +77,76 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def __init__(self, by_epoch: bool = False, backend_args: dict | None = None, **kwargs: Any):
         self.atomic = backend_args is None
+        self._chosen = False
         super().__init__(by_epoch=by_epoch, backend_args=backend_args or {'backend': 'AtomicLocalBackend'}, **kwargs)
 
     def before_run(self, runner: Any) -> None:
         """If the run is to resume, see to it that it resumes from a whole file."""
-        if not getattr(runner, '_resume', False):
-            return
-        named = getattr(runner, '_load_from', None)
+        if getattr(runner, '_resume', False) and not self._chosen:
+            self.choose_checkpoint(runner)
+
+    def choose_checkpoint(self, runner: Any) -> str | None:
+        """Choose the checkpoint that a run resumes from, the same on all ranks.
+
+        The files in the work dir count, newest first, and not the pointer ``last_checkpoint``, which may be one behind,
+        empty, or of a folder that has been moved; it helps where the folder holds none. Damaged files are passed over, with
+        a warning that names them.
+
+        Returns:
+            Its path; None where there is nothing to resume from, and the run starts at the beginning.
+
+        Raises:
+            CheckpointError: A damaged file that was given by name, or none that is whole.
+        """
+        found: list[Any] = [None]
         if is_main_process():
-            if named is None:
-                self._repair_pointer(runner)
-            elif Path(named).exists() and damage(named):
-                raise RuntimeError(
-                    f'cannot resume from {named}: {damage(named)}. '
+            try:
+                found[0] = self._newest_whole(runner)
+            except CheckpointError as error:
+                found[0] = error
+        broadcast_object_list(found)
+        if isinstance(found[0], CheckpointError):
+            raise found[0]
+        runner._resume, runner._load_from, self._chosen = found[0] is not None, found[0], True
+        return found[0]
+
+    def _newest_whole(self, runner: Any) -> str | None:
+        named = getattr(runner, '_load_from', None)
+        if named is not None:
+            wrong = why_not_resumable(named) if '://' not in str(named) else None
+            if wrong:
+                raise CheckpointError(
+                    f'cannot resume from {named}: {wrong}. '
                     f'Resume from another file, or with --resume alone from the newest whole one.'
                 )
-        barrier()
-
-    def _repair_pointer(self, runner: Any) -> None:
-        """See that the file ``last_checkpoint``, which mmengine resumes from, names a whole checkpoint, or else the
-        newest whole one before it; a folder that lost that file gets one."""
-        pointer = Path(runner.work_dir) / POINTER
-        last = Path(pointer.read_text(encoding='utf-8').strip()) if pointer.exists() else None
-        folder = last.parent if last is not None else self._folder(runner)
-        candidates = newest_first(folder, self.filename_tmpl, before=last.name if last else '')
-        if last is not None:
-            candidates.insert(0, last)
+            return str(named)
+        folder = self._folder(runner)
+        candidates = newest_first(folder, self.filename_tmpl)
+        pointed = self._pointed(runner)
+        if not candidates and pointed is not None:
+            candidates = [pointed]
         for path in candidates:
-            wrong = damage(path)
+            wrong = why_not_resumable(path)
             if wrong is None:
-                if path != last:
-                    runner.logger.warning(f'Resuming from {path} instead.' if last else f'Found {path} to resume from.')
-                    write_atomically(pointer, str(path), durable=True)
-                return
+                runner.logger.info(f'Resuming from {path}.')
+                return str(path)
             runner.logger.warning(f'Passing over the checkpoint {path}: {wrong}.')
         if candidates:
-            raise RuntimeError(
+            raise CheckpointError(
                 f'none of the {len(candidates)} checkpoint(s) in {folder} is whole: '
                 f'{", ".join(path.name for path in candidates)}. To start anew, leave out --resume.'
             )
+        runner.logger.info(f'There is no checkpoint in {folder} to resume from: the run starts at the beginning.')
+        return None
+
+    @staticmethod
+    def _pointed(runner: Any) -> Path | None:
+        """The file that ``last_checkpoint`` names, if it names one."""
+        try:
+            path = Path((Path(runner.work_dir) / POINTER).read_text(encoding='utf-8').strip())
+            return path if path.is_file() else None
+        except (OSError, ValueError):
+            return None
 
     def _folder(self, runner: Any) -> Path:
         """Return where this run's checkpoints go, before ``before_train`` has settled it."""
@@ -148,12 +191,47 @@ class AtomicCheckpointHook(CheckpointHook):
             for buffer in runner.model.buffers():
                 broadcast(buffer)
 
+    def save_now(self, runner: Any, step: int) -> str:
+        """Save at a moment outside of the schedule, on all ranks; return the path. ``step`` iterations are done."""
+        path = os.path.join(self.out_dir, self.filename_tmpl.format(step))
+        if self.last_ckpt != path or not os.path.exists(path):
+            self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=step))
+        return path
+
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
+        """Save, then point at the new file, then delete what it replaces."""
         self._share_buffers(runner)
         runner.call_hook('before_checkpoint')
-        with self._removals_after() as late:
-            super()._save_checkpoint_with_step(runner, step, meta)
-        late.flush(self._kept())
+        outdated = []
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            kept = [*self.keep_ckpt_ids, step]
+            outdated = kept[: -self.max_keep_ckpts]
+            self.keep_ckpt_ids = deque(kept[-self.max_keep_ckpts :])
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        started = time.monotonic()
+        runner.save_checkpoint(
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if not is_main_process():
+            return
+        seconds = time.monotonic() - started
+        if seconds > SLOW_SECONDS:
+            runner.logger.warning(f'Saving {self.last_ckpt} took {seconds:.0f} s: the disk is slow.')
+        write_atomically(os.path.join(runner.work_dir, POINTER), self.last_ckpt)
+        for old in outdated:
+            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
+            if path not in self._kept():
+                (self.file_backend.rmtree if self.file_backend.isdir(path) else _remove_file)(path)
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict) -> None:
         if not self.save_best:
@@ -164,7 +242,8 @@ class AtomicCheckpointHook(CheckpointHook):
         late.flush(self._kept())
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Keep objects out of the file: task objects in the dataset's description become their class names."""
+        """Keep objects and programs out of the file: tasks become their class names, the config becomes JSON."""
+        checkpoint['meta'] = dict(checkpoint['meta'], cfg=config_to_json(runner.cfg))
         for key in ('meta', 'message_hub'):
             checkpoint[key] = plain(checkpoint[key])
 
