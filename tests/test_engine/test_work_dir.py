@@ -15,7 +15,12 @@ import pytest
 from mmmtl.engine.work_dir import LOCK, BusyError, locked, settle
 from mmmtl.errors import ConfigError
 
-HOLD = 'import sys, time\nfrom mmmtl.engine.work_dir import locked\nwith locked(sys.argv[1]):\n    print("held", flush=True)\n    time.sleep(60)'
+HOLD = """import sys, time
+from mmmtl.engine.work_dir import locked
+with locked(sys.argv[1]):
+    print('held', flush=True)
+    time.sleep(60)
+"""
 
 
 @pytest.fixture()

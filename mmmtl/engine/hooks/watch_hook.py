@@ -7,7 +7,9 @@ import time
 from collections import deque
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
+from torch import Tensor
 
 from mmmtl.registry import HOOKS
 
@@ -49,9 +51,9 @@ class WatchHook(Hook):
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Look at the losses, and once per interval at the clock."""
-        for name, value in (outputs or {}).items():
-            if 'loss' in name and name != 'loss':
-                self._look_at(runner, name, float(value))
+        losses = {n: v.detach().float() for n, v in (outputs or {}).items() if 'loss' in n and isinstance(v, Tensor)}
+        for name, value in zip(losses, torch.stack([*losses.values()]).tolist() if losses else ()):
+            self._look_at(runner, name, value)
         if (runner.iter + 1) % self.interval == 0:
             spent = time.perf_counter() - self._window_start
             self._total_waited, self._total = self._total_waited + self._waited, self._total + spent
