@@ -90,13 +90,20 @@ def features(model: nn.Module, inputs: Any) -> Any:
 
 
 def replay_training(
-    model: nn.Module, case: dict, tasks: dict, convert: Any, targets: dict, prefixes: dict[str, tuple[str, float]]
+    model: nn.Module,
+    case: dict,
+    tasks: dict,
+    convert: Any,
+    targets: dict,
+    prefixes: dict[str, tuple[str, float]],
+    noise: Any = None,
 ) -> list[Result]:
     """Losses in float32; losses, gradients and running statistics in float64.
 
     Args:
         model: With the recorded weights.
         prefixes: ``{published prefix of a loss: (prefix here, weight of these losses in the total)}``.
+        noise: Recorded draws, as a noise source.
     """
     record, names = case['train'], {old: t.name for old, t in tasks.items()}
     size = case['image'].shape[-2:] if 'image' in case else next(iter(case['targets'].values())).shape[-2:]
@@ -106,12 +113,12 @@ def replay_training(
         inputs = inputs_of(case)
         inputs = inputs.to(dtype) if isinstance(inputs, Tensor) else [x.to(dtype) for x in inputs]
         typed = {n: (i, y.to(dtype) if y.is_floating_point() else y) for n, (i, y) in targets.items()}
-        losses = run.decoder.loss(features(run, inputs), typed, None, tuple(size))
+        losses = run.decoder.loss(features(run, inputs), typed, noise, tuple(size))
         total = sum(losses.values())
         if key in record:
             results += _losses(key, losses, tasks, prefixes, record[key])
     total.backward()
-    results += replay_drop_path(model, case, tasks, targets, prefixes)
+    results += replay_drop_path(model, case, tasks, targets, prefixes, noise)
     return results + compare_gradients(run, case, convert, names) + compare_statistics(run, case, convert, names)
 
 
@@ -140,7 +147,9 @@ class RecordedDropPath(nn.Module):
         return x * keep.to(x)[:, None, None] / (1 - rate)
 
 
-def replay_drop_path(model: nn.Module, case: dict, tasks: dict, targets: dict, prefixes: dict) -> list[Result]:
+def replay_drop_path(
+    model: nn.Module, case: dict, tasks: dict, targets: dict, prefixes: dict, noise: Any = None
+) -> list[Result]:
     """Losses of a training step with the recorded drop path; nothing where none was recorded."""
     record = case.get('train_drop_path')
     if record is None:
@@ -149,7 +158,7 @@ def replay_drop_path(model: nn.Module, case: dict, tasks: dict, targets: dict, p
     draws = list(zip(record['rates'], record['keep']))
     for block in list(run.backbone.body.blocks)[1:]:  # the first block's rate is zero
         block.drop_path1 = block.drop_path2 = RecordedDropPath(draws)
-    losses = run.decoder.loss(features(run, inputs_of(case)), targets, None, tuple(case['image'].shape[-2:]))
+    losses = run.decoder.loss(features(run, inputs_of(case)), targets, noise, tuple(case['image'].shape[-2:]))
     assert not draws, 'recorded decisions are left over'
     return _losses('drop path, loss', losses, tasks, prefixes, record['loss'])
 

@@ -1,6 +1,7 @@
 """ATRC (ICCV 2021): every pair of tasks exchanges one kind of context, found by search."""
 
+from .converter import ATRCConverter
 from .decoder import ATRCDecoder
 from .regions import ClassRegions, DirectionRegions, IntervalRegions
 
-__all__ = ['ATRCDecoder', 'ClassRegions', 'DirectionRegions', 'IntervalRegions']
+__all__ = ['ATRCConverter', 'ATRCDecoder', 'ClassRegions', 'DirectionRegions', 'IntervalRegions']

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mmmtl.models.converter import Converter
+from mmmtl.registry import CONVERTERS
 from mmmtl.utils.renaming import rename_state
 
 _HEAD = r'(?:head\.)?'
@@ -60,3 +62,10 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
     if key in renamed:
         renamed[key] = renamed[key].reshape(renamed[key].shape[:2])
     return renamed, dropped, unknown
+
+
+@CONVERTERS.register_module('mqtransformer')
+class MQTransformerConverter(Converter):
+    """Reads the published MQTransformer checkpoints."""
+
+    convert = staticmethod(convert)

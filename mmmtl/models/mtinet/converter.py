@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmmtl.models.converter import Converter
+from mmmtl.registry import CONVERTERS
 from mmmtl.utils.renaming import rename_state
 
 _LEVELS = ((1, 0), (2, 1), (3, 2))
@@ -50,3 +52,10 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
     """Rename a published state dict; the backbone is mmsegmentation's HRNet or timm's ResNet."""
     body = 'backbone.' if any('backbone.transition1.' in key for key in state) else 'backbone.body.'
     return rename_state(state, [(r'backbone\.(.+)', rf'{body}\1'), *RULES], names)
+
+
+@CONVERTERS.register_module('mtinet')
+class MTINetConverter(Converter):
+    """Reads the published MTI-Net checkpoints."""
+
+    convert = staticmethod(convert)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmmtl.models.converter import Converter
+from mmmtl.registry import CONVERTERS
 from mmmtl.utils.renaming import rename_state
 
 RULES: list[tuple[str, str | None]] = [
@@ -29,3 +31,10 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
     if key in renamed:
         renamed[key] = renamed[key][:, 1:]
     return renamed, dropped, unknown
+
+
+@CONVERTERS.register_module('taskprompter')
+class TaskPrompterConverter(Converter):
+    """Reads the published TaskPrompter checkpoints."""
+
+    convert = staticmethod(convert)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmmtl.models.converter import Converter
 from mmmtl.models.layers.inverted_pyramid_names import RULES
+from mmmtl.registry import CONVERTERS
 from mmmtl.utils.renaming import rename_state
 
 
@@ -22,3 +24,10 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
             found.remove(tensor)
             prompts.append((rf'backbone\.{tensor}', f'backbone.prompts.{names[task]}'))
     return rename_state(state, [*prompts, *RULES], names)
+
+
+@CONVERTERS.register_module('tsp')
+class TSPConverter(Converter):
+    """Reads the published TSP-Transformer checkpoints."""
+
+    convert = staticmethod(convert)

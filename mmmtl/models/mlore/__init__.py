@@ -1,0 +1,6 @@
+"""MLoRE (CVPR 2024): a mixture of low-rank experts that the tasks share, level by level."""
+
+from .converter import MLoREConverter
+from .decoder import MLoREDecoder
+
+__all__ = ['MLoREConverter', 'MLoREDecoder']
