@@ -166,6 +166,9 @@ def replay_drop_path(
 def _losses(title: str, losses: dict, tasks: dict, prefixes: dict, expected: dict) -> list[Result]:
     total = sum(losses.values()).item()
     results = [(f'{title}, total', ratio(total, expected['total']), LOSS)]
+    if 'cv' in expected:
+        found = losses['loss_balance'].item() / expected['balance_weight']
+        results.append((f'{title}, load balance', ratio(found, expected['cv']), LOSS))
     for old, task in tasks.items():
         for published, (prefix, weight) in prefixes.items():
             key = f'{prefix}loss_{task.name}'

@@ -78,7 +78,10 @@ def _replay(case: dict) -> list[Result]:
     for old, task in tasks.items():
         results.append((f'outputs, {old}', thinned(full[task.name], record['outputs'][old], record['stride']), OUTPUT))
         results.append((f'raw maps, {old}', relative(raw[task.name], record['raw_logits'][old]), OUTPUT))
-        results.append((f'merged, {old}', relative(raw[task.name], record['repara_outputs'][old]), OUTPUT))
+        merged = record['repara_outputs'][old]
+        results.append((f'merged, {old}', thinned(full[task.name], merged, size[0] // merged.shape[-2]), OUTPUT))
     targets = targets_of(case, tasks, depth_unknown=case['cfg'].get('depth_ignore', 0))
-    noise = Tape(case['train']['tape'], tasks)
+    noise, train, weight = Tape(case['train']['tape'], tasks), case['train'], case['cfg']['load_balancing']
+    losses = {key: {**train[key], 'balance_weight': weight} for key in ('loss', 'loss64')}
+    case = {**case, 'train': {**train, **losses}}
     return results + replay_training(model, case, tasks, convert, targets, {'': ('', 1.0)}, noise=noise)

@@ -39,10 +39,10 @@ class Route(NamedTuple):
 class _Router(nn.Module):
     """Looks at a map by position and by channel, and weighs the experts."""
 
-    def __init__(self, width: int, positions: int, experts: int, topk: int) -> None:
+    def __init__(self, width: int, positions: int, experts: int, topk: int, pre_softmax: bool) -> None:
         super().__init__()
         quarter = width // 4
-        self.experts, self.topk, self.positions = experts, topk, positions
+        self.experts, self.topk, self.positions, self.pre_softmax = experts, topk, positions, pre_softmax
         self.local, self.local_norm = Conv1x1(width, quarter), nn.LayerNorm(quarter)
         self.local_out = nn.Conv2d(quarter, quarter, 1)
         self.spatial, self.spatial_norm = nn.Linear(positions, 1), nn.LayerNorm(width)
@@ -60,9 +60,9 @@ class _Router(nn.Module):
         logits, spread, mix = to_float32(routed).split((self.experts, self.experts, 1), 1)
         if noise is not None:
             logits = logits + noise * spread
-        gates = logits.softmax(1)
-        chosen = gates.topk(self.topk, 1).indices
-        return Route(gates * torch.zeros_like(gates).scatter(1, chosen, 1.0), mix[:, 0])
+        chosen = torch.zeros_like(logits).scatter(1, logits.topk(self.topk, 1).indices, 1.0)
+        gates = logits.masked_fill(chosen == 0, -1e10).softmax(1) if self.pre_softmax else logits.softmax(1)
+        return Route(gates * chosen, mix[:, 0])
 
 
 class MLoREBlock(nn.Module):
@@ -75,10 +75,18 @@ class MLoREBlock(nn.Module):
         ranks: Rank of every expert.
         topk: Experts kept per sample.
         own_rank: Rank of each task's own convolution.
+        pre_softmax: Choose the experts before the softmax, so that the gates of the chosen ones add up to 1.
     """
 
     def __init__(
-        self, tasks: Sequence[str], width: int, positions: int, ranks: Sequence[int], topk: int, own_rank: int
+        self,
+        tasks: Sequence[str],
+        width: int,
+        positions: int,
+        ranks: Sequence[int],
+        topk: int,
+        own_rank: int,
+        pre_softmax: bool = False,
     ) -> None:
         super().__init__()
         self.experts = nn.ModuleList(LowRankConv2d(width, rank) for rank in ranks)
@@ -86,7 +94,7 @@ class MLoREBlock(nn.Module):
         self.enter = nn.ModuleDict({n: Conv1x1(width, width) for n in tasks})
         self.own = nn.ModuleDict({n: LowRankConv2d(width, own_rank) for n in tasks})
         self.leave = nn.ModuleDict({n: Conv1x1(width, width) for n in tasks})
-        self.router = nn.ModuleDict({n: _Router(width, positions, len(ranks), topk) for n in tasks})
+        self.router = nn.ModuleDict({n: _Router(width, positions, len(ranks), topk, pre_softmax) for n in tasks})
         self.expert_norm = nn.ModuleDict({n: FilmNorm(width, act=False) for n in tasks})
         self.norm = nn.ModuleDict({n: FilmNorm(width) for n in tasks})
         for module in [self.shared, *(m for e in [*self.experts, *self.own.values()] for m in (e.down, e.up))]:
@@ -143,6 +151,7 @@ class MLoREConditions(BaseModule):
         own_rank: Rank of each task's own convolution.
         balance_weight: Weight of the load-balancing loss, ``loss_balance``: per block and level the squared coefficient
             of variation of the experts' mean gates.
+        pre_softmax: Choose the experts before the softmax (published MLoRE on NYUDv2).
     """
 
     def __init__(
@@ -155,13 +164,16 @@ class MLoREConditions(BaseModule):
         topk: int,
         own_rank: int = 72,
         balance_weight: float = 3e-4,
+        pre_softmax: bool = False,
     ) -> None:
         super().__init__()
         if not 0 < topk <= len(ranks):
             raise ConfigError(f'MLoREConditions: topk must be 1 to {len(ranks)} (the number of ranks), got {topk}')
         self.tasks, self.grid, self.balance_weight = list(tasks), tuple(grid), balance_weight
         self.levels = nn.ModuleList(
-            nn.ModuleList(MLoREBlock(tasks, width, grid[0] * grid[1], ranks, topk, own_rank) for _ in range(2))
+            nn.ModuleList(
+                MLoREBlock(tasks, width, grid[0] * grid[1], ranks, topk, own_rank, pre_softmax) for _ in range(2)
+            )
             for _ in range(levels)
         )
         self.num_experts = len(ranks)
