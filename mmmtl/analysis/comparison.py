@@ -11,7 +11,7 @@ import numpy as np
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.delta_m import DeltaM, delta_m, mean_and_std
 from mmmtl.evaluation.metrics.records import RECORDS_FILE, ImageTable, Records
-from mmmtl.evaluation.metrics.references import Reference, directions_of, read_metrics
+from mmmtl.evaluation.metrics.references import Reference, greater_is_better_of, read_metrics
 
 Key = tuple[str, int]
 _CHUNK = 100  # resamples whose weights are held at once
@@ -26,7 +26,7 @@ class Difference:
         std_a, std_b: Standard deviation over runs (0 for one).
         low, high: 95 % interval of a - b over resampled images; NaN where a side has no records.
         p: Two-sided bootstrap p-value of "no difference"; NaN likewise.
-        higher_is_better: The figure's direction, None when no metric declares it.
+        greater_is_better: The figure's direction, None when no metric declares it.
     """
 
     a: float
@@ -36,7 +36,7 @@ class Difference:
     low: float = float('nan')
     high: float = float('nan')
     p: float = float('nan')
-    higher_is_better: bool | None = None
+    greater_is_better: bool | None = None
 
     @property
     def difference(self) -> float:
@@ -55,9 +55,9 @@ def delta_m_of_runs(
         figures: Use only these of the reference's figures; default: all.
     """
     chosen = {name: reference.figures[name] for name in figures} if figures else reference.figures
-    directions = directions_of(list(chosen))
+    greater_is_better = greater_is_better_of(list(chosen))
     metrics = [read_metrics(run) for run in runs]
-    gains = [delta_m(values, chosen, directions) for values in metrics]
+    gains = [delta_m(values, chosen, greater_is_better) for values in metrics]
     return gains, {name: mean_and_std([values[name] for values in metrics]) for name in chosen}
 
 
@@ -80,19 +80,19 @@ def compare_runs(
     shared = [name for name in sides[0][0] if all(name in values for side in sides for values in side)]
     if not shared:
         raise ConfigError(f'{", ".join(a)} and {", ".join(b)} have no figure in common')
-    directions = directions_of(shared)
+    greater_is_better = greater_is_better_of(shared)
     intervals: dict[str, tuple[float, float, float]] = {}
     files = [[os.path.join(run, RECORDS_FILE) for run in runs] for runs in (a, b)]
     if all(os.path.isfile(path) for side in files for path in side):
         records = [[Records.load(path) for path in side] for side in files]
-        directions.update({n: h for n, h in records[0][0].directions().items() if n in shared})
+        greater_is_better.update({n: h for n, h in records[0][0].greater_is_better().items() if n in shared})
         intervals = bootstrap(records[0], records[1], resamples, seed, progress)
     found = {}
     for name in shared:
         mean_a, std_a = mean_and_std([values[name] for values in sides[0]])
         mean_b, std_b = mean_and_std([values[name] for values in sides[1]])
         low, high, p = intervals.get(name, (float('nan'),) * 3)
-        found[name] = Difference(mean_a, mean_b, std_a, std_b, low, high, p, directions.get(name))
+        found[name] = Difference(mean_a, mean_b, std_a, std_b, low, high, p, greater_is_better.get(name))
     return found
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mmmtl.analysis.comparison import Difference, compare_runs, delta_m_of_runs
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.delta_m import delta_m, mean_and_std
-from mmmtl.evaluation.metrics.references import directions_of, read_reference
+from mmmtl.evaluation.metrics.references import greater_is_better_of, read_reference
 from mmmtl.utils.files import write_json
 from mmmtl.utils.tables import format_table
 
@@ -45,7 +45,7 @@ def delta_m_table(runs: Sequence[str], reference: str, figures: Sequence[str] | 
     if rows or not runs:
         table = []
         for name, (row, printed) in against.rows.items():
-            found = delta_m(row, chosen, directions_of(list(chosen))).value
+            found = delta_m(row, chosen, greater_is_better_of(list(chosen))).value
             table.append([name, f'{found:+.2f}', '' if printed is None else f'{printed:+.2f}'])
         if not table:
             raise ConfigError(f'{reference} holds no further rows; name a run to compare with it')
@@ -101,6 +101,6 @@ def _plus_minus(mean: float, deviation: float, sign: bool = False) -> str:
 
 def _verdict(d: Difference) -> str:
     """Which side is better, where zero lies outside the interval."""
-    if d.higher_is_better is None or math.isnan(d.low) or d.low <= 0.0 <= d.high:
+    if d.greater_is_better is None or math.isnan(d.low) or d.low <= 0.0 <= d.high:
         return ''
-    return 'A better' if (d.difference > 0) == d.higher_is_better else 'B better'
+    return 'A better' if (d.difference > 0) == d.greater_is_better else 'B better'

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mmmtl.evaluation import MultiTaskMetric
-from mmmtl.evaluation.metrics.references import headline_figure
+from mmmtl.evaluation.metrics.references import primary_metric_of
 from mmmtl.structures import MTLDataSample
 
 
@@ -18,7 +18,7 @@ def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> d
 
     Args:
         dataset: Data set whose items hold data samples; its ``metainfo['tasks']`` are asked for their candidates.
-        figures: ``{'TASK/FIGURE': is higher better}`` to keep; default: each task's headline figure.
+        figures: ``{'TASK/FIGURE': is higher better}`` to keep; default: each task's primary metric.
 
     Returns:
         ``{'TASK/FIGURE': value}``.
@@ -26,10 +26,10 @@ def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> d
     tasks = dataset.metainfo['tasks']
     labels = [dataset[i]['data_samples'] for i in range(len(dataset))]
     candidates = {
-        name: task.constants([_label(s, name, task.categorical) for s in labels if name in s.gt])
+        name: task.constant_predictions([_label(s, name, task.categorical) for s in labels if name in s.gt])
         for name, task in tasks.items()
     }
-    wanted = figures or {f'{name}/{headline_figure(task)}' for name, task in tasks.items()}
+    wanted = figures or {f'{name}/{primary_metric_of(task)}' for name, task in tasks.items()}
     best: dict[str, float] = {}
     for k in range(max(map(len, candidates.values()))):
         chosen = {name: values[k] for name, values in candidates.items() if k < len(values)}
@@ -37,9 +37,9 @@ def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> d
         metric.dataset_meta = dict(dataset.metainfo, tasks={name: tasks[name] for name in chosen})
         for sample in labels:
             metric.process({}, [_with_constant(sample, chosen)])
-        directions = metric.figures
+        greater_is_better = metric.greater_is_better
         for key, value in metric.evaluate(len(labels)).items():
-            if key in wanted and (key not in best or (value > best[key]) == directions[key]):
+            if key in wanted and (key not in best or (value > best[key]) == greater_is_better[key]):
                 best[key] = float(value)
     return best
 

@@ -10,7 +10,7 @@ from typing import Any
 from mmmtl.apis.test import test
 from mmmtl.apis.train import train
 from mmmtl.config.load import load_config
-from mmmtl.evaluation.metrics.references import headline_figure
+from mmmtl.evaluation.metrics.references import primary_metric_of
 from mmmtl.registry import DATASETS
 from mmmtl.utils.files import write_atomically
 from mmmtl.utils.tables import format_table
@@ -42,7 +42,7 @@ def run_demo(config: str, work_dir: str, cfg_options: Mapping[str, Any] | None =
     untrained = test(cfg, None, str(Path(work_dir) / 'untrained'))
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset))
     constant = best_constants(dataset)
-    better = {f'{n}/{headline_figure(t)}': t.higher_is_better for n, t in dataset.metainfo['tasks'].items()}
+    better = {f'{n}/{primary_metric_of(t)}': t.greater_is_better for n, t in dataset.metainfo['tasks'].items()}
     table = comparison_table({'TaskDiffusion': trained, 'untrained': untrained, 'best constant': constant}, better)
     write_atomically(Path(work_dir, 'comparison.txt'), table + '\n')
     print(f'\n{table}\n\n{work_dir}: metrics.json, {panels} panels, loss.png ({time.time() - started:.0f} s)')

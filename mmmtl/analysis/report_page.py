@@ -79,7 +79,7 @@ def summary(data: ReportData) -> str:
     for task in data.tasks:
         for i, (figure, (value, better)) in enumerate(task.figures.items()):
             sense = {True: 'higher is better', False: 'lower is better'}.get(better, '')  # type: ignore[arg-type]
-            kinds = ' '.join(k for k, on in (('first', i == 0), ('star', figure == task.headline)) if on)
+            kinds = ' '.join(k for k, on in (('first', i == 0), ('star', figure == task.primary_metric)) if on)
             name = f'<a href="#{quote(task.name)}">{_words(task.name)}</a>' if i == 0 else ''
             rows.append(
                 f'<tr class="{kinds}"><td>{name}</td><td>{escape(figure)}</td><td class="n">{_value(value)}</td>'
@@ -99,7 +99,7 @@ def task_section(task: TaskReport, panels: Panels, count: int) -> str:
     blocks = []
     if task.ranking:
         values = [value for _, value in task.ranking]
-        blocks.append(f'<div><h3>{escape(task.headline)} of single images</h3>{histogram(values)}</div>')
+        blocks.append(f'<div><h3>{escape(task.primary_metric)} of single images</h3>{histogram(values)}</div>')
     if task.classes is not None:
         blocks.append(f'<div><h3>By class</h3>{class_rows(task.classes)}</div>')
     parts.append(f'<div class="columns">{"".join(blocks)}</div>')
@@ -121,7 +121,7 @@ def task_section(task: TaskReport, panels: Panels, count: int) -> str:
 
 
 def _figure(sample_id: str, value: float, task: TaskReport, panels: Panels) -> str:
-    caption = f'<b>{escape(sample_id)}</b> · {escape(task.headline)} {_value(value)}'
+    caption = f'<b>{escape(sample_id)}</b> · {escape(task.primary_metric)} {_value(value)}'
     whole, own = (panels.get((name, sample_id), '') for name in ('', task.name))
     if whole:
         caption += f' · <a href="{quote(whole)}">all tasks</a>'

@@ -47,14 +47,14 @@ class TaskReport:
     Attributes:
         name: The task.
         figures: ``{figure: (value, is a higher value better or None)}``.
-        headline: The figure by which images are ranked, ``''`` without any.
+        primary_metric: The figure by which images are ranked, ``''`` without any.
         ranking: ``(sample id, value of the image alone)``, worst first.
         classes: By class, for class maps.
     """
 
     name: str
     figures: dict[str, tuple[float, bool | None]]
-    headline: str = ''
+    primary_metric: str = ''
     ranking: list[tuple[str, float]] = field(default_factory=list)
     classes: ClassTable | None = None
 
@@ -95,7 +95,7 @@ def collect_report(work_dir: str) -> ReportData:
             )
     metrics = read_metrics(paths['metrics.json'])
     records = Records.load(paths[RECORDS_FILE])
-    images, better = records.image_figures(), records.directions()
+    images, better = records.image_figures(), records.greater_is_better()
     # the order of the evaluation, which the first image's labels need not show
     order = [key.split('/')[0] for key in metrics] + [name for name, _ in records.tables]
     evaluated = {name for name, _ in records.tables}
@@ -115,10 +115,10 @@ def _task_report(
     figures = {k[len(name) + 1 :]: (v, better.get(k)) for k, v in metrics.items() if k.startswith(f'{name}/')}
     report = TaskReport(name, figures)
     index = min(i for task, i in records.tables if task == name)
-    first = next(iter(records.metric((name, index)).figures), '')
+    first = next(iter(records.metric((name, index)).reported), '')
     ranked = [(i, v[f'{name}/{first}']) for i, v in images.items() if math.isfinite(v.get(f'{name}/{first}', math.nan))]
     if first and ranked:
-        report.headline = first
+        report.primary_metric = first
         report.ranking = sorted(ranked, key=lambda pair: pair[1], reverse=not better[f'{name}/{first}'])
     for (task, index), table in records.tables.items():
         if task == name and 'confusion' in table.fields and report.classes is None:

@@ -23,7 +23,7 @@ from mmmtl.apis.train import train
 from mmmtl.config.load import load_config
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.evaluation.functional.delta_m import delta_m, mean_and_std
-from mmmtl.evaluation.metrics.references import directions_of, headline_figure, read_metrics
+from mmmtl.evaluation.metrics.references import greater_is_better_of, primary_metric_of, read_metrics
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import build_tasks
 from mmmtl.utils.files import write_atomically, write_json
@@ -234,10 +234,10 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     tasks = study.tasks()
     found = _figures(study, root)
     rows = {row: runs for row, runs in found.items() if runs}
-    headlines = [f'{name}/{headline_figure(task)}' for name, task in tasks.items()]
-    better = {h: t.higher_is_better for h, t in zip(headlines, tasks.values())}
+    primary_metrics = [f'{name}/{primary_metric_of(task)}' for name, task in tasks.items()]
+    better = {h: t.greater_is_better for h, t in zip(primary_metrics, tasks.values())}
     reference = (
-        {h: mean_and_std([run[h] for run in rows[study.reference]])[0] for h in headlines}
+        {h: mean_and_std([run[h] for run in rows[study.reference]])[0] for h in primary_metrics}
         if (study.reference in rows)
         else {}
     )
@@ -245,28 +245,28 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     if reference and all(reference.values()):
         gains = {row: [delta_m(run, reference, better).value for run in runs] for row, runs in rows.items()}
     lines = [f'# {study.title}', '', study.about.strip(), '']
-    marks = [f'{h} {"↑" if better[h] else "↓"}' for h in headlines]
+    marks = [f'{h} {"↑" if better[h] else "↓"}' for h in primary_metrics]
     lines += _markdown(
         ['', *marks, 'Δm % ↑'],
         [
             [
                 row,
-                *(_cell([run[h] for run in runs]) for h in headlines),
+                *(_cell([run[h] for run in runs]) for h in primary_metrics),
                 _cell(gains[row], 2, row != study.reference) if row in gains else '-',
             ]
             for row, runs in rows.items()
         ],
     )
     lines += ['', study.remarks.strip()] * bool(study.remarks)
-    others = sorted({f for runs in rows.values() for run in runs for f in run} - set(headlines) - {'delta_m'})
+    others = sorted({f for runs in rows.values() for run in runs for f in run} - set(primary_metrics) - {'delta_m'})
     order = [f for name in tasks for f in others if f.rpartition('/')[0] == name]
-    directions, arrows = directions_of(order), {'True': '↑', 'False': '↓'}
+    greater_is_better, arrows = greater_is_better_of(order), {'True': '↑', 'False': '↓'}
     lines += ['', 'Every other figure:', '']
     lines += _markdown(
         ['', *rows],
         [
             [
-                f'{f} {arrows.get(str(directions.get(f)), "")}',
+                f'{f} {arrows.get(str(greater_is_better.get(f)), "")}',
                 *(_cell([run[f] for run in runs if f in run]) for runs in rows.values()),
             ]
             for f in order

@@ -270,7 +270,7 @@ def metrics_table(metrics: Mapping[str, float], tasks: Mapping[str, Any] = {}, b
     rows, last = [], None
     for key in sorted(metrics, key=place):
         task, _, figure = key.rpartition('/')
-        star = '*' if getattr(tasks.get(task), 'headline', None) == figure else ''
+        star = '*' if getattr(tasks.get(task), 'primary_metric', None) == figure else ''
         sense = {True: 'higher is better', False: 'lower is better'}.get(better.get(key), '')  # type: ignore[arg-type]
         rows.append([task if task != last else '', figure + star, f'{metrics[key]:.4f}', sense])
         last = task

@@ -18,7 +18,7 @@ from mmmtl.engine.checkpoint_files import newest_first
 from mmmtl.engine.hooks import catch_signals
 from mmmtl.engine.work_dir import locked, settle
 from mmmtl.errors import CheckpointError, ConfigError, suggest
-from mmmtl.evaluation.metrics.references import known_directions
+from mmmtl.evaluation.metrics.references import known_greater_is_better
 from mmmtl.utils.models import unwrap_model
 
 from .checkpoint import compare_state, read_checkpoint
@@ -124,7 +124,7 @@ def fill_in_rules(cfg: Config) -> None:
         names = [watched] if isinstance(watched, str) else list(watched or ())
         if not names or names == ['auto']:
             continue
-        known = {**known_directions(), 'delta_m': True, 'loss': False}
+        known = {**known_greater_is_better(), 'delta_m': True, 'loss': False}
         unknown = [name for name in names if name.rpartition('/')[2] not in known]
         if unknown:
             near = suggest(unknown[0].rpartition('/')[2], known)

@@ -18,7 +18,7 @@ class Albedo(ContinuousTask):
     aliases = ('reflectance',)
     channels = 3
     value_range = (0.0, 1.0)
-    headline = 'RMSE'
+    primary_metric = 'RMSE'
 
     def default_metric(self) -> dict:
         return dict(type='ImageError')

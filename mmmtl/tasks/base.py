@@ -84,10 +84,10 @@ class Task(ABC):
     label_channels: int
     out_channels: int
     """Channels of the raw network output (logits)."""
-    headline: str = ''
+    primary_metric: str = ''
     """The figure by which papers compare the task."""
-    higher_is_better: bool = False
-    """Of the headline figure."""
+    greater_is_better: bool = False
+    """Of the primary metric."""
 
     def __init__(
         self,
@@ -267,7 +267,7 @@ class Task(ABC):
         return [dict(chosen)] if isinstance(chosen, Mapping) else [dict(c) for c in chosen]
 
     @abstractmethod
-    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def constant_predictions(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Predictions of one value everywhere worth trying against a network: each (C,), in the prediction's form."""
 
     # ---- picture ---------------------------------------------------------------------------------------------------

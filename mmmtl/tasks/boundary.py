@@ -30,7 +30,7 @@ class Boundary(CategoricalTask):
 
     default_name = 'boundary'
     aliases = ('edge', 'edges')
-    headline = 'odsF'
+    primary_metric = 'odsF'
     code_fill = 255.0
 
     def __init__(
@@ -77,7 +77,7 @@ class Boundary(CategoricalTask):
     def default_metric(self) -> dict:
         return dict(type='BoundaryMeasure', max_dist=self.max_dist)
 
-    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def constant_predictions(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.ones(1, np.float32)]
 
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:

@@ -44,7 +44,7 @@ class CategoricalTask(Task):
     """
 
     categorical = True
-    higher_is_better = True
+    greater_is_better = True
     label_channels = 1
 
     def __init__(
@@ -152,7 +152,7 @@ class CategoricalTask(Task):
     def default_metric(self) -> dict:
         return dict(type='MeanIoU', num_classes=self.num_classes, classes=self.classes)
 
-    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def constant_predictions(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.array([i], np.int64) for i in range(self.num_classes)]
 
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:

@@ -126,7 +126,7 @@ class ContinuousTask(Task):
     def from_image(self, image: Tensor) -> Tensor:
         return (image_to_channels(image, self.channels) + 1) / 2
 
-    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def constant_predictions(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
         values = np.concatenate([label[:, self.valid(label)] for label in labels], 1).astype(np.float64)
         return [values.mean(1).astype(np.float32), np.median(values, 1).astype(np.float32)]
 

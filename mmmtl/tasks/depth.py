@@ -25,7 +25,7 @@ class Depth(ContinuousTask):
     """
 
     default_name = 'depth'
-    headline = 'RMSE'
+    primary_metric = 'RMSE'
     unit = 'm'
     value_range = (0.0, np.inf)
     colormap = cv2.COLORMAP_TURBO

@@ -37,7 +37,7 @@ class HumanParts(CategoricalTask):
 
     default_name = 'human_parts'
     aliases = ('parts', 'parsing')
-    headline = 'mIoU'
+    primary_metric = 'mIoU'
 
     def __init__(
         self,

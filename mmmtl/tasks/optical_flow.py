@@ -24,7 +24,7 @@ class OpticalFlow(VectorTask):
     channels = 2
     frames = 2
     unit = 'px'
-    headline = 'EPE'
+    primary_metric = 'EPE'
 
     def resize(self, label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         scale = np.array([size[1] / label.shape[-1], size[0] / label.shape[-2]], np.float32)

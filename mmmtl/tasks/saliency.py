@@ -30,7 +30,7 @@ class Saliency(CategoricalTask):
 
     default_name = 'saliency'
     aliases = ('sal',)
-    headline = 'maxF'
+    primary_metric = 'maxF'
 
     def __init__(
         self, name: str | None = None, *, out_channels: int = 2, code_threshold: float = 0.85, **kwargs: Any
@@ -56,7 +56,7 @@ class Saliency(CategoricalTask):
     def default_metric(self) -> dict:
         return dict(type='SaliencyMeasure')
 
-    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def constant_predictions(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.ones(1, np.float32)]
 
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:

@@ -21,7 +21,7 @@ class SceneFlow(VectorTask):
     channels = 3
     frames = 2
     unit = 'm'
-    headline = 'EPE'
+    primary_metric = 'EPE'
 
     def zoom(self, label: np.ndarray, factor: float) -> np.ndarray:
         return label / np.float32(factor)

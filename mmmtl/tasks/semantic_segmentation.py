@@ -14,4 +14,4 @@ class SemanticSegmentation(CategoricalTask):
     default_name = 'semseg'
     aliases = ('semantic', 'segmentation', 'segmentsemantic')
     prompt = 'semantic'
-    headline = 'mIoU'
+    primary_metric = 'mIoU'

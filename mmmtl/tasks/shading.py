@@ -16,7 +16,7 @@ class Shading(ContinuousTask):
     default_name = 'shading'
     channels = 1
     value_range = (0.0, 1.0)
-    headline = 'RMSE'
+    primary_metric = 'RMSE'
     unit = 'irradiance'
     colormap = cv2.COLORMAP_BONE
 

@@ -35,7 +35,7 @@ class SurfaceNormals(VectorTask):
     prompt = 'normal'
     channels = 3
     value_range = (-1.0, 1.0)
-    headline = 'mErr'
+    primary_metric = 'mErr'
 
     def __init__(self, name: str | None = None, *, image_signs: Sequence[float] = (1, 1, 1), **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
@@ -77,9 +77,9 @@ class SurfaceNormals(VectorTask):
     def default_metric(self) -> dict:
         return dict(type='NormalsError')
 
-    def constants(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def constant_predictions(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
         axes = [np.array(a, np.float32) for a in ((0, 0, 1), (0, 1, 0))]
-        return [c / np.linalg.norm(c) for c in super().constants(labels) + axes]
+        return [c / np.linalg.norm(c) for c in super().constant_predictions(labels) + axes]
 
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
         vectors = as_channels(label)

@@ -99,7 +99,7 @@ def _score(published: str, updates: list[dict]) -> dict[str, float]:
         return {'mean': np.concatenate(angles).mean()}
     if published == 'depth':
         sums = [depth.depth_sums(p[..., 0][t[:, 0] != 255], t[:, 0][t[:, 0] != 255]) for p, t in pairs]
-        figures = depth.depth_figures({k: sum(s[k] for s in sums) for k in sums[0]})
+        figures = depth.depth_metrics({k: sum(s[k] for s in sums) for k in sums[0]})
         return {theirs: figures[ours] for ours, theirs in DEPTH_FIGURES.items()}
     # the published loss is given probabilities in the place of logits, and batches count alike
     task = published_task('edge')

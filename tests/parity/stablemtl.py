@@ -383,7 +383,7 @@ def _masked(gt: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 def _figures(data: dict) -> list[Row]:
     from mmmtl.evaluation.functional.alignment import fit_scale, fit_scale_shift, fit_scales
-    from mmmtl.evaluation.functional.depth import depth_figures, depth_sums
+    from mmmtl.evaluation.functional.depth import depth_metrics, depth_sums
     from mmmtl.evaluation.functional.images import structural_similarity
     from mmmtl.evaluation.functional.segmentation import class_iou
     from mmmtl.evaluation.metrics import EndPointError, ImageError, MeanIoU, NormalsError
@@ -409,7 +409,7 @@ def _figures(data: dict) -> list[Row]:
     ]
     # the recorded label goes beyond the range that the metric leaves out, so its formulas are asked directly
     aligned, truth = (values[case['valid']] for values in (case['aligned'], case['gt']))
-    found = depth_figures(depth_sums(np.clip(aligned, 1e-5, 80.0), truth, floor=1e-6))
+    found = depth_metrics(depth_sums(np.clip(aligned, 1e-5, 80.0), truth, floor=1e-6))
     for ours, theirs in (
         ('relErr', 'abs_relative_difference'),
         ('sqRel', 'squared_relative_difference'),

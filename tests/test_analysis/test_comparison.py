@@ -68,7 +68,7 @@ def test_the_interval_is_that_of_the_mean_difference(depth_runs):
     assert found.high - found.low < 0.5 * 2 * 1.96 * apart
     z = abs(difference.mean()) / standard_error
     assert found.p == pytest.approx(math.erfc(z / math.sqrt(2)), abs=0.03)
-    assert found.higher_is_better is False
+    assert found.greater_is_better is False
 
 
 def test_a_run_against_itself(depth_runs):

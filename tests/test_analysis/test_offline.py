@@ -17,7 +17,7 @@ from mmmtl.apis import test as run_test
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError, FileError
 from mmmtl.evaluation import Records
-from mmmtl.evaluation.functional.flow import flow_figures, flow_sums
+from mmmtl.evaluation.functional.flow import flow_metrics, flow_sums
 from tests.test_evaluation.cases import make_tasks
 
 CONFIG = """
@@ -126,7 +126,9 @@ def test_options_on_the_command_line(written, root_dir, tmp_path):
     options['test_evaluator.reference'] = str(tmp_path / 'metrics.json')
     (tmp_path / 'metrics.json').write_text(json.dumps({'semseg/mIoU': 2 * metrics['semseg/mIoU'], 'depth/delta1': 0.5}))
     found = evaluate_predictions(load_config(str(root / 'ten.py'), options), str(root / 'out'), str(tmp_path / 'b'))
-    assert found['delta_m'] == pytest.approx(-50.0)  # depth is compared by its headline, which the reference lacks
+    assert found['delta_m'] == pytest.approx(
+        -50.0
+    )  # depth is compared by its primary_metric, which the reference lacks
 
 
 def test_mistakes(written, tmp_path):
@@ -225,7 +227,7 @@ def test_real_middlebury_files(tasks, shared_dir, name):
     wanted = np.frombuffer(raw[12:], '<f4').reshape(height, width, 2)
     found = read_prediction(str(path), tasks['optical_flow'])
     np.testing.assert_array_equal(found, wanted.transpose(2, 0, 1))
-    off = flow_figures(flow_sums((found + np.float32([[[3]], [[4]]])).reshape(2, -1), found.reshape(2, -1)), 2)
+    off = flow_metrics(flow_sums((found + np.float32([[[3]], [[4]]])).reshape(2, -1), found.reshape(2, -1)), 2)
     assert off['EPE'] == pytest.approx(5.0, rel=1e-6)
 
 

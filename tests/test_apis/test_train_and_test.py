@@ -182,7 +182,7 @@ def test_partial_labels_train(tiny_config, tmp_path):
 
 def test_the_table_goes_by_task_and_marks_the_figure_papers_compare():
     class Task:
-        headline = 'RMSE'
+        primary_metric = 'RMSE'
 
     text = metrics_table(
         {'z/a': 1.0, 'depth/RMSE': 0.5, 'depth/relErr': 0.25, 'delta_m': -3.0},

@@ -13,7 +13,12 @@ from mmmtl.analysis.comparison_tables import delta_m_table
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation import MultiTaskMetric
 from mmmtl.evaluation.functional.delta_m import delta_m, mean_and_std
-from mmmtl.evaluation.metrics.references import directions_of, known_directions, read_metrics, read_reference
+from mmmtl.evaluation.metrics.references import (
+    greater_is_better_of,
+    known_greater_is_better,
+    read_metrics,
+    read_reference,
+)
 
 from .cases import make_samples, make_tasks
 
@@ -69,11 +74,11 @@ def test_the_papers_rows_recompute(path):
     """Each printed Δm follows from the printed figures, as far as their digits go."""
     content = Config.fromfile(path).single_task_reference
     reference = read_reference(str(path))
-    directions = directions_of(list(reference.figures))
-    assert set(directions) == set(reference.figures) == set(content['columns'])
+    greater_is_better = greater_is_better_of(list(reference.figures))
+    assert set(greater_is_better) == set(reference.figures) == set(content['columns'])
     assert reference.source and reference.name and reference.rows
     for name, (figures, printed) in reference.rows.items():
-        value = delta_m(figures, reference.figures, directions).value
+        value = delta_m(figures, reference.figures, greater_is_better).value
         if printed is None:
             assert path.stem == 'stablemtl'
             continue
@@ -89,19 +94,19 @@ def test_most_rows_agree_to_the_printed_digits():
     off = []
     for path in FILES:
         reference = read_reference(str(path))
-        directions = directions_of(list(reference.figures))
-        rows = {n: (delta_m(f, reference.figures, directions).value, p) for n, (f, p) in reference.rows.items()}
+        greater_is_better = greater_is_better_of(list(reference.figures))
+        rows = {n: (delta_m(f, reference.figures, greater_is_better).value, p) for n, (f, p) in reference.rows.items()}
         off += [abs(value - printed) for value, printed in rows.values() if printed is not None]
     assert len(off) > 45 and sum(o < 0.0151 for o in off) >= len(off) - 6
 
 
 def test_directions_come_from_the_metrics():
-    known = known_directions()
+    known = known_greater_is_better()
     assert known['mIoU'] and known['maxF_upstream'] and known['delta1'] and known['odsF']
     assert not (known['mErr'] or known['RMSE'] or known['EPE'] or known['LMSE_upstream'] or known['MAE_toolkit'])
-    assert directions_of(['x/mIoU', 'y/RMSE', 'z/unheard']) == {'x/mIoU': True, 'y/RMSE': False}
+    assert greater_is_better_of(['x/mIoU', 'y/RMSE', 'z/unheard']) == {'x/mIoU': True, 'y/RMSE': False}
     for name, task in make_tasks().items():
-        assert task.headline in known, name
+        assert task.primary_metric in known, name
 
 
 def write_run(folder, **figures):
@@ -160,16 +165,16 @@ def test_delta_m_inside_an_evaluation(capsys):
         metric = MultiTaskMetric(reference=reference)
         metric.dataset_meta = dict(tasks={name: tasks[name] for name in chosen})
         metric.process({}, samples)
-        return metric.evaluate(3), metric.figures
+        return metric.evaluate(3), metric.greater_is_better
 
-    figures, directions = evaluate({'semseg/mIoU': 0.5, 'depth/RMSE': 2.0})
+    figures, greater_is_better = evaluate({'semseg/mIoU': 0.5, 'depth/RMSE': 2.0})
     gains = (100 * (figures['semseg/mIoU'] - 0.5) / 0.5, -100 * (figures['depth/RMSE'] - 2.0) / 2.0)
-    assert figures['delta_m'] == pytest.approx(sum(gains) / 2) and directions['delta_m'] is True
-    without, directions = evaluate({'semseg/mIoU': 0.5, 'depth/RMSE': 2.0}, ['semseg'])
+    assert figures['delta_m'] == pytest.approx(sum(gains) / 2) and greater_is_better['delta_m'] is True
+    without, greater_is_better = evaluate({'semseg/mIoU': 0.5, 'depth/RMSE': 2.0}, ['semseg'])
     assert 'delta_m' not in without
     assert "no Δm against given: Δm needs ['depth/RMSE'], which were not evaluated" in capsys.readouterr().out
-    plain, directions = evaluate(None)
-    assert 'delta_m' not in plain and 'delta_m' not in directions
+    plain, greater_is_better = evaluate(None)
+    assert 'delta_m' not in plain and 'delta_m' not in greater_is_better
     assert set(itertools.chain(plain)) == set(figures) - {'delta_m'}
     with pytest.raises(FileNotFoundError):  # when the dataset is known, not after an hour
         MultiTaskMetric(reference='nowhere/metrics.json').dataset_meta = dict(tasks=tasks)

@@ -142,7 +142,7 @@ def test_histogram_quantile_is_the_median_to_a_bin(rng):
 def test_depth_figures_equal_their_formulas(rng):
     gt, pred = rng.uniform(0.5, 9, 500), rng.uniform(0.3, 9, 500)
     pred[0] = -1.0
-    figures = depth.depth_figures(depth.depth_sums(pred, gt))
+    figures = depth.depth_metrics(depth.depth_sums(pred, gt))
     p = np.where(pred <= 0, 1e-9, pred)
     ratio = np.maximum(p / gt, gt / p)
     wanted = {
@@ -157,21 +157,21 @@ def test_depth_figures_equal_their_formulas(rng):
         **{f'delta{k}': (ratio < 1.25**k).mean() for k in (1, 2, 3)},
     }
     assert figures == pytest.approx(wanted, rel=1e-9)
-    assert depth.depth_figures(depth.depth_sums(pred[:0], gt[:0])) == {}
+    assert depth.depth_metrics(depth.depth_sums(pred[:0], gt[:0])) == {}
 
 
 def test_depth_sums_pool(rng):
     gt, pred = rng.uniform(0.5, 9, 500), rng.uniform(0.3, 9, 500)
     parts = [depth.depth_sums(pred[s], gt[s]) for s in (slice(0, 100), slice(100, 500))]
     pooled = {key: parts[0][key] + parts[1][key] for key in parts[0]}
-    assert depth.depth_figures(pooled) == pytest.approx(depth.depth_figures(depth.depth_sums(pred, gt)), rel=1e-12)
+    assert depth.depth_metrics(pooled) == pytest.approx(depth.depth_metrics(depth.depth_sums(pred, gt)), rel=1e-12)
 
 
 # ---- flow ------------------------------------------------------------------------------------------------------------
 def test_flow_by_hand():
     gt = np.array([[100.0, 0.0], [10.0, 0.0], [0.0, 2.0]]).T
     pred = np.array([[104.0, 0.0], [10.0, 3.5], [0.0, -2.0]]).T
-    figures = flow.flow_figures(flow.flow_sums(pred, gt), 2)
+    figures = flow.flow_metrics(flow.flow_sums(pred, gt), 2)
     assert figures['EPE'] == pytest.approx((4 + 3.5 + 4) / 3)
     assert figures['Fl'] == pytest.approx(2 / 3)  # the first is off by more than 3 pixels but by less than 5 %
     assert figures['angle'] == pytest.approx((0 + math.degrees(math.atan2(3.5, 10)) + 180) / 3)
@@ -180,9 +180,9 @@ def test_flow_by_hand():
 def test_scene_flow_thresholds():
     gt = np.array([[1.0, 0, 0]] * 4).T
     pred = gt + np.array([[0.04, 0, 0], [0.09, 0, 0], [0.2, 0, 0], [0.5, 0, 0]]).T
-    figures = flow.flow_figures(flow.flow_sums(pred, gt), 3)
+    figures = flow.flow_metrics(flow.flow_sums(pred, gt), 3)
     assert (figures['accStrict'], figures['accRelax'], figures['outliers']) == (0.25, 0.5, 0.25)
-    assert flow.flow_figures(flow.flow_sums(pred[:, :0], gt[:, :0]), 3) == {}
+    assert flow.flow_metrics(flow.flow_sums(pred[:, :0], gt[:, :0]), 3) == {}
 
 
 # ---- albedo and shading ----------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_recorded_aligned_depth(latent):
     scale, shift = alignment.fit_scale_shift(pred[valid], gt[valid])
     assert (scale, shift) == pytest.approx((float(record['scale']), float(record['shift'])), rel=1e-6)
     aligned = np.clip(scale * pred[valid].astype(np.float64) + shift, 1e-5, 80)
-    figures = depth.depth_figures(depth.depth_sums(aligned, gt[valid]))
+    figures = depth.depth_metrics(depth.depth_sums(aligned, gt[valid]))
     names = {
         'relErr': 'abs_relative_difference',
         'sqRel': 'squared_relative_difference',
@@ -262,7 +262,7 @@ def test_recorded_aligned_flow(latent, key, names):
     pred, gt = record['pred'].numpy()[:, valid], record['gt'][0].numpy()[:, valid]
     scales = alignment.fit_scales(pred, gt)
     np.testing.assert_allclose(scales, record['scale'].numpy(), rtol=1e-12)
-    figures = flow.flow_figures(flow.flow_sums(scales[:, None] * pred, gt), len(pred))
+    figures = flow.flow_metrics(flow.flow_sums(scales[:, None] * pred, gt), len(pred))
     for ours, theirs in names.items():  # the angle is theirs in float32, whose arc cosine is good to 1e-5
         assert figures[ours] == pytest.approx(record['metrics'][theirs], rel=1e-5 if ours == 'angle' else 1e-7), ours
 

@@ -55,10 +55,10 @@ def as_text(figures):
 
 def test_every_task_and_protocol_reports(tasks, reference):
     metric = metric_of(tasks)
-    assert set(reference) <= set(metric.figures)
+    assert set(reference) <= set(metric.greater_is_better)
     assert {name.split('/')[0] for name in reference} == set(tasks)
     for name, task in tasks.items():
-        assert f'{name}/{task.headline}' in reference, name
+        assert f'{name}/{task.primary_metric}' in reference, name
     for name in ('saliency/maxF_upstream', 'saliency/maxF_toolkit', 'boundary/odsF_mti', 'depth/relErr_upstream'):
         assert 0 < reference[name] < 1
     assert all(type(value) is float and math.isfinite(value) for value in reference.values())
@@ -253,4 +253,4 @@ def test_a_metric_of_ones_own(samples, root_dir):
     pairs = [(s.gt.depth, s.pred.depth) for s in samples if 'depth' in s.gt]
     close = torch.cat([(g - p).abs()[torch.isfinite(g)] < 1.0 for g, p in pairs])
     assert metric.evaluate(COUNT) == {'mine/depth/within': float(close.double().mean())}
-    assert metric.figures == {'mine/depth/within': True}
+    assert metric.greater_is_better == {'mine/depth/within': True}

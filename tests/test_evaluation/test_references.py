@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmmtl.evaluation.metrics.references import headline_figure
+from mmmtl.evaluation.metrics.references import primary_metric_of
 from mmmtl.registry import TASKS
 
 
@@ -20,8 +20,8 @@ from mmmtl.registry import TASKS
     ],
 )
 def test_headline_names_the_protocol(task, expected):
-    assert headline_figure(TASKS.build(task)) == expected
+    assert primary_metric_of(TASKS.build(task)) == expected
 
 
 def test_a_metric_of_other_figures_leaves_the_tasks_headline():
-    assert headline_figure(TASKS.build(dict(type='Depth', metric=dict(type='NormalsError')))) == 'RMSE'
+    assert primary_metric_of(TASKS.build(dict(type='Depth', metric=dict(type='NormalsError')))) == 'RMSE'

@@ -166,7 +166,7 @@ def test_prediction_has_the_declared_form(task):
     else:
         assert prediction.shape[1] == task.label_channels
         assert torch.isfinite(prediction).all()
-    if task.headline == 'mErr':
+    if task.primary_metric == 'mErr':
         torch.testing.assert_close(prediction.norm(dim=1), torch.ones(2, 5, 7))
 
 

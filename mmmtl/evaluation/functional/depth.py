@@ -59,7 +59,7 @@ def _chunk_sums(pred: np.ndarray, gt: np.ndarray, floor: float) -> tuple[list[fl
     return sums, [int(np.count_nonzero(far < k * _LOG_125)) for k in (1, 2, 3)]
 
 
-def depth_figures(state: dict[str, np.ndarray]) -> dict[str, float]:
+def depth_metrics(state: dict[str, np.ndarray]) -> dict[str, float]:
     """Figures from the sums of :func:`depth_sums`, of one image or added over many; empty without a valid
     pixel.
 

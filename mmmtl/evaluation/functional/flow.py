@@ -36,7 +36,7 @@ def flow_sums(pred: np.ndarray, gt: np.ndarray) -> dict[str, np.ndarray]:
     )
 
 
-def flow_figures(state: dict[str, np.ndarray], channels: int) -> dict[str, float]:
+def flow_metrics(state: dict[str, np.ndarray], channels: int) -> dict[str, float]:
     """Figures from the sums of :func:`flow_sums`; empty without a valid pixel.
 
     Returns:

@@ -33,7 +33,7 @@ class TaskMetric(ABC):
 
     protocols: ClassVar[tuple[str, ...]] = ('clean',)
     """First the default, whose figures have plain names; ``upstream`` = the published code where it differs."""
-    directions: ClassVar[Mapping[str, bool]] = {}
+    greater_is_better: ClassVar[Mapping[str, bool]] = {}
     """``{figure: is a higher value better}``, the one papers compare first."""
     slow: ClassVar[bool] = False
     """Worth measuring in another process."""
@@ -54,20 +54,20 @@ class TaskMetric(ABC):
             )
 
     @classmethod
-    def plain_figures(cls, protocol: str) -> Mapping[str, bool]:
+    def plain_metrics(cls, protocol: str) -> Mapping[str, bool]:
         """``{figure: is a higher value better}`` that a protocol gives, without its name."""
-        return cls.directions
+        return cls.greater_is_better
 
     @classmethod
-    def figures_of(cls, protocol: str) -> dict[str, bool]:
+    def metrics_of(cls, protocol: str) -> dict[str, bool]:
         """``{figure: is a higher value better}`` under the names that :meth:`compute` gives."""
         suffix = '' if protocol == cls.protocols[0] else f'_{protocol}'
-        return {name + suffix: higher for name, higher in cls.plain_figures(protocol).items()}
+        return {name + suffix: higher for name, higher in cls.plain_metrics(protocol).items()}
 
     @property
-    def figures(self) -> dict[str, bool]:
+    def reported(self) -> dict[str, bool]:
         """``{figure: is a higher value better}`` under the names that :meth:`compute` gives."""
-        return self.figures_of(self.protocol)
+        return self.metrics_of(self.protocol)
 
     @property
     def suffix(self) -> str:

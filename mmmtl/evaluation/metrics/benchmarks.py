@@ -50,16 +50,18 @@ class BenchmarkMetric(BaseMetric):
             self.parts[name].dataset_meta = dict(tasks=built)
         self.reference = dict(reference or {})
         for figure in self.reference:
-            if figure not in self.figures:
-                near = suggest(figure, self.figures)
+            if figure not in self.greater_is_better:
+                near = suggest(figure, self.greater_is_better)
                 raise ConfigError(f"BenchmarkMetric.reference: '{figure}' is no figure of the benchmarks.{near}")
         self._ids: dict[str, set[str]] = {name: set() for name in self.parts}
 
     @property
-    def figures(self) -> dict[str, bool]:
+    def greater_is_better(self) -> dict[str, bool]:
         """``{'BENCHMARK/TASK/FIGURE': is a higher value better}``."""
         found = {
-            f'{name}/{figure}': higher for name, part in self.parts.items() for figure, higher in part.figures.items()
+            f'{name}/{figure}': higher
+            for name, part in self.parts.items()
+            for figure, higher in part.greater_is_better.items()
         }
         return dict(found, delta_m=True) if self.reference else found
 
@@ -86,7 +88,7 @@ class BenchmarkMetric(BaseMetric):
                 figures.update({f'{name}/{key}': value for key, value in part.evaluate(len(seen)).items()})
         measured = {name: base for name, base in self.reference.items() if name in figures}
         if measured:
-            figures['delta_m'] = delta_m(figures, measured, self.figures).value
+            figures['delta_m'] = delta_m(figures, measured, self.greater_is_better).value
         return figures
 
     def compute_metrics(self, results: list) -> dict:

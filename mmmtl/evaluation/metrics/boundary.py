@@ -33,7 +33,7 @@ class BoundaryMeasure(TaskMetric):
     """
 
     protocols = ('atrc', 'mti', 'bsds')
-    directions = {'odsF': True, 'oisF': True, 'AP': True}
+    greater_is_better = {'odsF': True, 'oisF': True, 'AP': True}
     slow = True
 
     def __init__(

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.alignment import fit_scale_shift
-from mmmtl.evaluation.functional.depth import DEPTH_FLOOR, depth_figures, depth_sums
+from mmmtl.evaluation.functional.depth import DEPTH_FLOOR, depth_metrics, depth_sums
 from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric, image_mean, image_state
@@ -16,7 +16,7 @@ from .base import State, TaskMetric, image_mean, image_state
 
 @METRICS.register_module()
 class DepthError(TaskMetric):
-    """Errors of depth in metres; see :func:`~mmmtl.evaluation.functional.depth.depth_figures` for each.
+    """Errors of depth in metres; see :func:`~mmmtl.evaluation.functional.depth.depth_metrics` for each.
 
     Protocols:
         ``clean``: over all valid pixels of the dataset, the prediction as it is (TaskDiffusion, DiffusionMTL).
@@ -31,7 +31,7 @@ class DepthError(TaskMetric):
     """
 
     protocols = ('clean', 'upstream')
-    directions = {
+    greater_is_better = {
         'RMSE': False,
         'absErr': False,
         'relErr': False,
@@ -64,12 +64,12 @@ class DepthError(TaskMetric):
             return depth_sums(pred.ravel(), gt.ravel(), valid.ravel())
         value, truth = pred[0][valid], gt[0][valid]
         if not truth.size:
-            return image_state(list(self.directions), {})
+            return image_state(list(self.greater_is_better), {})
         scale, shift = fit_scale_shift(value, truth)
         aligned = np.clip(scale * value.astype(np.float64) + shift, max(self.min_depth, DEPTH_FLOOR), self.max_depth)
-        return image_state(list(self.directions), depth_figures(depth_sums(aligned, truth, floor=1e-6)))
+        return image_state(list(self.greater_is_better), depth_metrics(depth_sums(aligned, truth, floor=1e-6)))
 
     def compute(self, total: State) -> dict[str, float]:
         return self.named(
-            depth_figures(total) if self.protocol == 'clean' else image_mean(list(self.directions), total)
+            depth_metrics(total) if self.protocol == 'clean' else image_mean(list(self.greater_is_better), total)
         )

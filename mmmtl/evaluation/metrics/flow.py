@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmmtl.evaluation.functional.alignment import fit_scales
-from mmmtl.evaluation.functional.flow import flow_figures, flow_sums
+from mmmtl.evaluation.functional.flow import flow_metrics, flow_sums
 from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric, valid_pixels
@@ -28,7 +28,14 @@ class EndPointError(TaskMetric):
     """
 
     protocols = ('clean', 'upstream')
-    directions = {'EPE': False, 'Fl': False, 'angle': False, 'accStrict': True, 'accRelax': True, 'outliers': False}
+    greater_is_better = {
+        'EPE': False,
+        'Fl': False,
+        'angle': False,
+        'accStrict': True,
+        'accRelax': True,
+        'outliers': False,
+    }
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         valid = valid_pixels(gt)
@@ -40,4 +47,4 @@ class EndPointError(TaskMetric):
         return dict(flow_sums(value, truth), kind=kind)
 
     def compute(self, total: State) -> dict[str, float]:
-        return self.named(flow_figures(total, channels=int(np.argmax(total['kind']))))
+        return self.named(flow_metrics(total, channels=int(np.argmax(total['kind']))))

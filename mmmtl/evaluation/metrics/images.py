@@ -29,7 +29,7 @@ class ImageError(TaskMetric):
     protocols = ('clean', 'upstream')
 
     @classmethod
-    def plain_figures(cls, protocol: str) -> dict[str, bool]:
+    def plain_metrics(cls, protocol: str) -> dict[str, bool]:
         if protocol == 'clean':
             return {'RMSE': False, 'absErr': False}
         return {'RMSE': False, 'SSIM': True, 'LMSE': False}

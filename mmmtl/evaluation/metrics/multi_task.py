@@ -85,23 +85,23 @@ class MultiTaskMetric(BaseMetric):
         self._dataset_meta = meta
         self.metrics = {name: build_metrics(name, task.metrics) for name, task in meta['tasks'].items()}
         if self.reference:
-            headlines = {name: task.headline for name, task in meta['tasks'].items()}
-            self._reference = read_reference(self.reference, headlines)
+            primary_metrics = {name: task.primary_metric for name, task in meta['tasks'].items()}
+            self._reference = read_reference(self.reference, primary_metrics)
 
     @property
-    def figures(self) -> dict[str, bool]:
+    def greater_is_better(self) -> dict[str, bool]:
         """``{'TASK/FIGURE': is a higher value better}`` of everything that may be reported."""
-        found = self._directions()
+        found = self._of_tasks()
         if self.reference:
             found['delta_m'] = True
         return {f'{self.prefix}/{name}': higher for name, higher in found.items()} if self.prefix else found
 
-    def _directions(self) -> dict[str, bool]:
+    def _of_tasks(self) -> dict[str, bool]:
         return {
             f'{name}/{figure}': higher
             for name, metrics in self.metrics.items()
             for metric in metrics
-            for figure, higher in metric.figures.items()
+            for figure, higher in metric.reported.items()
         }
 
     def keep_progress(self, folder: str) -> set[str]:
@@ -229,7 +229,7 @@ class MultiTaskMetric(BaseMetric):
 
     def _delta_m(self, reference: Reference, figures: Mapping[str, float]) -> dict[str, float]:
         try:
-            return {'delta_m': delta_m(figures, reference.figures, self._directions()).value}
+            return {'delta_m': delta_m(figures, reference.figures, self._of_tasks()).value}
         except ValueError as error:
             print_log(f'no Δm against {reference.name}: {error}', logger='current', level=logging.WARNING)
             return {}
@@ -293,10 +293,10 @@ def build_metrics(name: str, configs: Sequence[Mapping[str, Any]]) -> list[TaskM
             raise ConfigError(f"metric of task '{name}': {error}") from error
         if not isinstance(metric, TaskMetric):
             raise ConfigError(f"metric of task '{name}': {config['type']} is not a TaskMetric")
-        twice = seen & set(metric.figures)
+        twice = seen & set(metric.reported)
         if twice:
             raise ConfigError(f"metrics of task '{name}': {sorted(twice)} would be reported twice; give one a protocol")
-        seen |= set(metric.figures)
+        seen |= set(metric.reported)
         metrics.append(metric)
     return metrics
 

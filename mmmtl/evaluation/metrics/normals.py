@@ -26,11 +26,18 @@ class NormalsError(TaskMetric):
 
     protocols = ('clean', 'upstream')
     bulky = ('histogram',)
-    directions = {'mErr': False, 'median': False, 'rmsErr': False, 'within11': True, 'within22': True, 'within30': True}
+    greater_is_better = {
+        'mErr': False,
+        'median': False,
+        'rmsErr': False,
+        'within11': True,
+        'within22': True,
+        'within30': True,
+    }
 
     @classmethod
-    def plain_figures(cls, protocol: str) -> dict[str, bool]:
-        return {'mErr': False} if protocol == 'upstream' else cls.directions
+    def plain_metrics(cls, protocol: str) -> dict[str, bool]:
+        return {'mErr': False} if protocol == 'upstream' else cls.greater_is_better
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         valid = valid_pixels(gt)

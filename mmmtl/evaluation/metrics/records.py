@@ -168,9 +168,9 @@ class Records:
             found.update({f'{key[0]}/{name}': value for name, value in metric.compute(total).items()})
         return found
 
-    def directions(self) -> dict[str, bool]:
+    def greater_is_better(self) -> dict[str, bool]:
         """``{'TASK/FIGURE': is a higher value better}``."""
-        return {f'{key[0]}/{name}': higher for key in self.tables for name, higher in self.metric(key).figures.items()}
+        return {f'{key[0]}/{name}': higher for key in self.tables for name, higher in self.metric(key).reported.items()}
 
     def image_figures(self) -> dict[str, dict[str, float]]:
         """``{sample id: {'TASK/FIGURE': value of this image alone}}``."""

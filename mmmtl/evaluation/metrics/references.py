@@ -49,14 +49,14 @@ def read_metrics(path: str) -> dict[str, float]:
         raise ConfigError(f'{file} does not hold figures, {{"TASK/FIGURE": number}} ({error})') from error
 
 
-def read_reference(reference: str | Mapping[str, Any], headlines: Mapping[str, str] | None = None) -> Reference:
+def read_reference(reference: str | Mapping[str, Any], primary_metrics: Mapping[str, str] | None = None) -> Reference:
     """A reference from a config, or a file.
 
     Args:
         reference: A ``metrics.json`` (or run folder) of one's own single-task network; several separated by commas
             are joined, so that each task can have its own run. Or a ``.py`` file as in
             ``configs/_base_/references``, its ``single_task_reference``, or just ``{'TASK/FIGURE': number}``.
-        headlines: ``{task: figure}`` to take from a ``metrics.json``; default: the first that each metric declares.
+        primary_metrics: ``{task: figure}`` to take from a ``metrics.json``; default: the first that each metric declares.
 
     Raises:
         ConfigError: When a config is not one of a reference.
@@ -70,7 +70,7 @@ def read_reference(reference: str | Mapping[str, Any], headlines: Mapping[str, s
                 raise ConfigError(
                     f"{reference} holds no 'single_task_reference'.{suggest('single_task_reference', content)}"
                 )
-            return read_reference(content['single_task_reference'], headlines)
+            return read_reference(content['single_task_reference'], primary_metrics)
         paths = reference.split(',')
         joined: dict[str, float] = {}
         for path in paths:
@@ -78,7 +78,7 @@ def read_reference(reference: str | Mapping[str, Any], headlines: Mapping[str, s
                 if joined.setdefault(name, value) != value:
                     raise ConfigError(f'{name} differs between the references {reference}: name one run per task')
         joined.pop('delta_m', None)
-        return Reference(reference, reference, _headlines(joined, headlines or {}))
+        return Reference(reference, reference, _primary_metrics(joined, primary_metrics or {}))
     if 'columns' not in reference:
         return Reference('given', 'config', {name: float(value) for name, value in reference.items()})
     columns, units = reference['columns'], reference.get('units') or [1.0] * len(reference['columns'])
@@ -96,9 +96,9 @@ def read_reference(reference: str | Mapping[str, Any], headlines: Mapping[str, s
     return Reference(reference.get('name', ''), reference.get('source', ''), figures, rows)
 
 
-def _headlines(figures: Mapping[str, float], wanted: Mapping[str, str]) -> dict[str, float]:
+def _primary_metrics(figures: Mapping[str, float], wanted: Mapping[str, str]) -> dict[str, float]:
     """One figure per task: the one wanted, or the first of those that its metric declares (papers compare by it)."""
-    order = list(known_directions())
+    order = list(known_greater_is_better())
     chosen: dict[str, str] = {}
     for name in figures:
         task, _, figure = name.rpartition('/')
@@ -110,7 +110,7 @@ def _headlines(figures: Mapping[str, float], wanted: Mapping[str, str]) -> dict[
     return {f'{task}/{figure}': figures[f'{task}/{figure}'] for task, figure in chosen.items()}
 
 
-def known_directions() -> dict[str, bool]:
+def known_greater_is_better() -> dict[str, bool]:
     """``{figure: is a higher value better}`` of every registered metric, in every protocol.
 
     Raises:
@@ -124,27 +124,27 @@ def known_directions() -> dict[str, bool]:
         if not (isinstance(metric, type) and issubclass(metric, TaskMetric)):
             continue
         for protocol in metric.protocols:
-            for name, higher in metric.figures_of(protocol).items():
+            for name, higher in metric.metrics_of(protocol).items():
                 if found.setdefault(name, higher) != higher:
                     raise ConfigError(f"metrics disagree whether '{name}' should be high or low; rename one")
     return found
 
 
-def directions_of(names: Sequence[str]) -> dict[str, bool]:
+def greater_is_better_of(names: Sequence[str]) -> dict[str, bool]:
     """Directions of ``'TASK/FIGURE'`` names, as far as a registered metric declares the figure."""
-    known = known_directions()
+    known = known_greater_is_better()
     return {name: known[name.rpartition('/')[2]] for name in names if name.rpartition('/')[2] in known}
 
 
-def headline_figure(task: Any) -> str:
+def primary_metric_of(task: Any) -> str:
     """The figure by which a task is compared, with the protocol that its metric measures by: ``RMSE_upstream``."""
     METRICS.import_from_location()
     for config in task.metrics:
         metric = METRICS.get(config['type'])
         protocol = config.get('protocol') or (metric.protocols[0] if hasattr(metric, 'protocols') else '')
-        named = [f'{task.headline}_{protocol}', task.headline]
-        declared = metric.figures_of(protocol) if hasattr(metric, 'figures_of') else {}
+        named = [f'{task.primary_metric}_{protocol}', task.primary_metric]
+        declared = metric.metrics_of(protocol) if hasattr(metric, 'metrics_of') else {}
         for name in named:
             if name in declared:
                 return name
-    return task.headline
+    return task.primary_metric

@@ -53,7 +53,7 @@ class SaliencyMeasure(TaskMetric):
         self.ordered = self.protocol == 'upstream'
 
     @classmethod
-    def plain_figures(cls, protocol: str) -> dict[str, bool]:
+    def plain_metrics(cls, protocol: str) -> dict[str, bool]:
         return {'maxF': True, 'adpF': True, 'MAE': False} if protocol == 'toolkit' else {'maxF': True}
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:

@@ -29,7 +29,7 @@ class MeanIoU(TaskMetric):
     """
 
     protocols = ('clean', 'upstream')
-    directions = {'mIoU': True, 'mAcc': True, 'aAcc': True}
+    greater_is_better = {'mIoU': True, 'mAcc': True, 'aAcc': True}
 
     def __init__(
         self,
