@@ -17,8 +17,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmmtl.apis.model import build_model, forget_pretrained, quiet
-from mmmtl.apis.sizes import input_size
 from mmmtl.errors import ConfigError
+from mmmtl.models.sizes import input_size
 from mmmtl.ops.allocator import live_memory
 from mmmtl.ops.inference import optimize_for_inference
 from mmmtl.utils.tables import format_table

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 from mmmtl.apis.checkpoint import auxiliary_prefixes
 from mmmtl.apis.model import build_model, forget_pretrained, quiet
-from mmmtl.apis.sizes import input_size
+from mmmtl.models.sizes import input_size
 from mmmtl.utils.tables import format_table
 
 from .published import published_line

@@ -11,9 +11,9 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from tqdm import tqdm
 
-from mmmtl.apis.test import metrics_table
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.evaluation.metrics.records import RECORDS_FILE
+from mmmtl.evaluation.table import metrics_table
 from mmmtl.registry import DATASETS, METRICS, register_all_modules
 from mmmtl.utils.files import write_json
 
@@ -61,7 +61,7 @@ def evaluate_predictions(
     dataset = DATASETS.build(dataset_cfg)
     evaluator = _evaluator(cfg.test_evaluator, osp.join(work_dir or folder, RECORDS_FILE))
     evaluator.dataset_meta = dataset.metainfo
-    predictions = PredictionFolder(folder, dataset.metainfo['tasks'], formats)
+    predictions = PredictionFolder(folder, dataset.metainfo['tasks'], nested(formats or {}))
     for i in tqdm(range(len(dataset)), desc='evaluating files', unit='image', delay=5):
         sample = dataset[i]['data_samples']
         maps = {name: torch.from_numpy(predictions.read(sample.sample_id, name)) for name in sample.gt.keys()}
@@ -69,12 +69,24 @@ def evaluate_predictions(
         evaluator.process([sample])
     metrics = {name: float(value) for name, value in evaluator.evaluate(len(dataset)).items()}
     path = write_json(osp.join(work_dir or folder, 'metrics.json'), metrics)
-    better: dict[str, bool] = {}
-    for metric in evaluator.metrics:
-        better.update(getattr(metric, 'figures', {}))
-    print(metrics_table(metrics, dataset.metainfo['tasks'], better))
+    print(metrics_table(metrics, dataset.metainfo['tasks'], evaluator.metrics))
     print(f'\nwritten: {path}')
     return metrics
+
+
+def nested(formats: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """``{'TASK.KEY': value}`` of a command line, or ``{TASK: {KEY: value}}``, as the latter.
+
+    Raises:
+        ConfigError: A key of another form.
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for name, value in formats.items():
+        task, _, key = name.rpartition('.')
+        if not task and not isinstance(value, Mapping):
+            raise ConfigError(f'formats: expected TASK.KEY=VALUE, for example depth.scale=0.001, got {name}={value!r}')
+        result.setdefault(task or name, {}).update({key: value} if task else value)
+    return result
 
 
 def _evaluator(config: Any, records: str) -> Evaluator:

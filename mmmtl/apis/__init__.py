@@ -1,7 +1,8 @@
 """Entry points: build networks, train, test, predict on images."""
 
+from mmmtl.utils.command import run_command
+
 from .checkpoint import load_checkpoint
-from .command import run_command
 from .inferencer import Inferencer, Result, infer_files
 from .model import build_model, init_model
 from .publish import publish_model

@@ -19,6 +19,8 @@ from tqdm import tqdm
 from mmmtl.datasets.transforms import CentredPad
 from mmmtl.datasets.transforms.base import new_results
 from mmmtl.errors import ConfigError, InputError, suggest
+from mmmtl.models.sizes import FITS, fitting_steps, sizes_of, tile_size
+from mmmtl.models.tiles import Box, predict_in_tiles
 from mmmtl.ops.inference import optimize_for_inference, restore
 from mmmtl.registry import TRANSFORMS
 from mmmtl.structures import MTLDataSample
@@ -28,8 +30,6 @@ from mmmtl.visualization import draw_explanation, draw_panel, write_raw
 
 from .inputs import ImageInput, gather_inputs
 from .model import init_model, to_device
-from .sizes import FITS, fitting_steps, sizes_of, tile_size
-from .tiles import Box, predict_in_tiles
 
 LARGE = 4096**2
 """Pixels from which on an image's predictions are enlarged task by task, when they are asked for."""
@@ -82,7 +82,7 @@ class Inferencer:
     """Images in, predictions and panels out.
 
     Images of any size go through the config's pipeline for photographs (:func:`build_pipeline`) and are made to fit what
-    the network takes (:func:`~mmmtl.apis.sizes.sizes_of`); predictions come back at the image's own size. A prediction
+    the network takes (:func:`~mmmtl.models.sizes.sizes_of`); predictions come back at the image's own size. A prediction
     depends on the image, its name and the weights alone: the noise of diffusion decoders is seeded by the name.
 
     Args:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, walk
+from mmmtl.datasets.io.memory import to_rgb
 from mmmtl.datasets.io.pictures import read_image
 from mmmtl.errors import InputError, suggest
 
@@ -51,54 +52,12 @@ class ImageInput:
         return images
 
 
-def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:
-    """A picture in memory as uint8 RGB (H, W, 3).
-
-    Args:
-        picture: An array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), whose alpha is dropped; a tensor with channels first,
-            (C, H, W), or (H, W); or an image of Pillow, which is turned as its EXIF orientation says. Numbers are uint8,
-            uint16, boolean, or floats in [0, 1], where NaN counts as black.
-        name: For messages.
-
-    Raises:
-        InputError: Anything else.
-    """
-    if isinstance(picture, Image.Image):
-        picture = ImageOps.exif_transpose(picture)
-        deep = picture.mode == 'F' or picture.mode.startswith('I')
-        picture = np.asarray(picture if deep else picture.convert('RGB'))
-        picture = picture.astype(np.uint16) if picture.dtype == np.int32 else picture
-    elif isinstance(picture, Tensor):
-        picture = picture.detach().cpu().numpy()
-        picture = np.moveaxis(picture, 0, -1) if picture.ndim == 3 else picture
-    shape, kind = picture.shape, picture.dtype
-    if picture.ndim == 2:
-        picture = picture[..., None]
-    if picture.ndim != 3 or picture.shape[-1] not in (1, 3, 4) or 0 in shape:
-        raise InputError(
-            f"'{name}': expected an image, uint8 RGB (H, W, 3), or (H, W), (H, W, 1) or (H, W, 4), found {kind} {shape}; "
-            'of a tensor, the channels come first'
-        )
-    picture = picture[..., :3] if picture.shape[-1] > 1 else np.repeat(picture, 3, -1)
-    if picture.dtype == np.uint8:
-        return np.ascontiguousarray(picture)
-    if picture.dtype.kind == 'f':
-        picture = np.nan_to_num(picture.astype(np.float32), nan=0.0)
-    scale = {'f': 1.0, 'b': 1.0, 'u': 65535.0}.get(picture.dtype.kind) if picture.dtype.itemsize <= 4 else None
-    if scale is None or picture.min() < 0 or picture.max() > scale * 1.001:
-        raise InputError(
-            f"'{name}': expected uint8, uint16, or floats in [0, 1], found {kind} from {picture.min():g} to "
-            f'{picture.max():g}: divide by what is white'
-        )
-    return np.rint(picture.astype(np.float32) * (255 / scale)).clip(0, 255).astype(np.uint8)
-
-
 def gather_inputs(inputs: Any, frames: int = 1) -> list[ImageInput]:
     """Find images.
 
     Args:
         inputs: Path of an image, a folder (searched through), a pattern with ``*``, a picture in memory (see
-            :func:`to_rgb`), or a list of these.
+            :func:`~mmmtl.datasets.io.memory.to_rgb`), or a list of these.
         frames: 2 for a model that needs pairs: each image with the next one, in the order given or by name.
 
     Returns:

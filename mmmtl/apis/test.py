@@ -22,12 +22,12 @@ from mmengine.runner import Runner
 from mmmtl.config.check import check_config
 from mmmtl.errors import ConfigError, InputError
 from mmmtl.evaluation.metrics.records import RECORDS_FILE
+from mmmtl.evaluation.table import metrics_table
 from mmmtl.ops.inference import optimize_for_inference
 from mmmtl.registry import HOOKS, MODELS
 from mmmtl.utils.files import write_atomically, write_json
 from mmmtl.utils.models import unwrap_model
 from mmmtl.utils.signatures import accepted_arguments
-from mmmtl.utils.tables import format_table
 
 from .checkpoint import load_checkpoint
 from .model import forget_pretrained
@@ -127,7 +127,7 @@ def run_test(
         metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():
         shutil.rmtree(osp.join(cfg.work_dir, MEASURED), ignore_errors=True)
-        print(metrics_table(metrics, runner.test_dataloader.dataset.metainfo['tasks'], better_of(runner)))
+        print(metrics_table(metrics, runner.test_dataloader.dataset.metainfo['tasks'], runner.test_evaluator.metrics))
         path = write_json(osp.join(cfg.work_dir, 'metrics.json'), metrics)
         more = (f', predictions in {out}' if out else '') + (f', panels in {show_dir}' if show_dir else '')
         print(f'\nwritten: {path}{more}')
@@ -250,28 +250,3 @@ def continue_evaluation(runner: Runner, cfg: Config, checkpoint: str | None, res
     if left_out:
         loader.sampler.leave_out(left_out)
         runner.logger.info(f'{len(left_out)} of {len(loader.dataset)} images have been measured already.')
-
-
-def better_of(runner: Runner) -> dict[str, bool]:
-    """``{'TASK/FIGURE': is a higher value better}`` from the metrics that know it."""
-    better: dict[str, bool] = {}
-    for metric in runner.test_evaluator.metrics:
-        better.update(getattr(metric, 'figures', {}))
-    return better
-
-
-def metrics_table(metrics: Mapping[str, float], tasks: Mapping[str, Any] = {}, better: Mapping[str, bool] = {}) -> str:
-    """Figures as a table by task, in the order of ``tasks``; the figure papers compare is marked with a star."""
-
-    def place(key: str) -> tuple[int, str]:
-        task = key.split('/')[0]
-        return (list(tasks).index(task) if task in tasks else len(tasks), '' if task in tasks else key)
-
-    rows, last = [], None
-    for key in sorted(metrics, key=place):
-        task, _, figure = key.rpartition('/')
-        star = '*' if getattr(tasks.get(task), 'primary_metric', None) == figure else ''
-        sense = {True: 'higher is better', False: 'lower is better'}.get(better.get(key), '')  # type: ignore[arg-type]
-        rows.append([task if task != last else '', figure + star, f'{metrics[key]:.4f}', sense])
-        last = task
-    return format_table(['task', 'figure', 'value', ''], rows, right=(2,))

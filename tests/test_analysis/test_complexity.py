@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mmmtl.analysis import count_complexity
-from mmmtl.apis.sizes import input_size
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError
+from mmmtl.models.sizes import input_size
 
 
 def test_counts_of_a_small_network_are_those_done_by_hand(tiny_config):

@@ -9,10 +9,10 @@ import torch
 from mmmtl.analysis import browse_dataset
 from mmmtl.apis import init_model, publish_model
 from mmmtl.apis.checkpoint import read_checkpoint
-from mmmtl.apis.command import plain_message, run_command
 from mmmtl.config import config_with_sources, load_config
 from mmmtl.errors import CheckpointError, ConfigError, LabelError
 from mmmtl.registry import register_all_modules
+from mmmtl.utils.command import plain_message, run_command
 
 
 def lines_of(path, text):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -106,6 +108,25 @@ def test_the_script_and_some_of_the_tasks(written, root_dir, tmp_path):
     found = json.loads((tmp_path / 'metrics.json').read_text())
     assert found == {name: value for name, value in metrics.items() if name.split('/')[0] in ('depth', 'semseg')}
     assert 'RMSE' in done.stdout
+
+
+def test_formats_on_the_command_line(written, monkeypatch, capsys, tmp_path):
+    """Depth in millimetres, as other code writes it: the same digits but for the rounding."""
+    root, metrics = written
+    for path in (root / 'out' / 'depth').glob('*.npy'):
+        (tmp_path / 'depth').mkdir(exist_ok=True)
+        millimetres = np.rint(np.load(path)[0] * 1000).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / 'depth' / f'{path.stem}.png'), millimetres)
+    tool = Path(__file__).resolve().parents[2] / 'tools/analysis_tools/eval_predictions.py'
+    command = [tool.name, root / 'ten.py', tmp_path, '--tasks', 'depth', '--formats', 'depth.scale=0.001']
+    monkeypatch.setattr(sys, 'argv', list(map(str, command)))
+    runpy.run_path(str(tool), run_name='__main__')
+    found = json.loads((tmp_path / 'metrics.json').read_text())
+    assert found['depth/RMSE'] == pytest.approx(metrics['depth/RMSE'], abs=1e-3)
+    monkeypatch.setattr(sys, 'argv', [*map(str, command[:-1]), 'scale=0.001'])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(tool), run_name='__main__')
+    assert 'expected TASK.KEY=VALUE, for example depth.scale=0.001' in capsys.readouterr().err
 
 
 def test_options_on_the_command_line(written, root_dir, tmp_path):

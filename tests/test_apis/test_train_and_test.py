@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import torch
 
 from mmmtl import apis
 from mmmtl.apis import init_model
-from mmmtl.apis.test import enable_tta, metrics_table
+from mmmtl.apis.test import enable_tta
 from mmmtl.apis.train import use_amp
 from mmmtl.config import load_config
 from mmmtl.errors import CheckpointError, ConfigError
+from mmmtl.evaluation.table import metrics_table
 from mmmtl.visualization import read_raw
 
 
@@ -187,7 +189,7 @@ def test_the_table_goes_by_task_and_marks_the_figure_papers_compare():
     text = metrics_table(
         {'z/a': 1.0, 'depth/RMSE': 0.5, 'depth/relErr': 0.25, 'delta_m': -3.0},
         {'depth': Task()},
-        {'depth/RMSE': False, 'z/a': True},
+        [SimpleNamespace(figures={'depth/RMSE': False, 'z/a': True})],
     )
     rows = [line.split() for line in text.splitlines()[2:]]
     assert rows == [

@@ -1,0 +1,84 @@
+"""A network's speed as a person asks for it, beside the transcription of its method's published data flow."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from mmmtl.config import load_config
+from mmmtl.ops.allocator import live_memory
+
+from .benchmark import Benchmark, Speed, parts_table, peak_memory
+from .published import pair_class
+
+
+def measure(
+    config: str,
+    mode: str = 'predict',
+    shape: tuple[int, int] | None = None,
+    batch: int = 1,
+    one_label: bool = False,
+    repeats: int = 5,
+    threads: int | None = None,
+    device: str = 'cpu',
+    amp: bool = False,
+    compile: bool = False,
+    reference: bool = False,
+    no_optimize: bool = False,
+    cfg_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Build, measure, print; the arguments are those of ``tools/analysis_tools/benchmark.py``."""
+    if threads:
+        torch.set_num_threads(threads)
+    options = dict(cfg_options or {})
+    backbone = 'backbone' in load_config(config).get('model', {})
+    if backbone and load_config(config, options).model.backbone.get('img_size'):
+        if shape:
+            options.setdefault('model.backbone.img_size', shape)
+        if reference:  # it drops no paths, and neither must what is compared with it
+            options.setdefault('model.backbone.drop_path_rate', 0.0)
+    cfg = load_config(config, options)
+    bench = Benchmark(cfg, mode, shape, batch, device, amp, compile, one_label=one_label, optimize=not no_optimize)
+    print(
+        f'{config}, {mode}, {batch} x {bench.size[0]} x {bench.size[1]}, {device}, '
+        f'{torch.get_num_threads()} threads{", bfloat16 autocast" if amp else ""}'
+    )
+    others: dict[str, Callable[[], Any]] = {}
+    noise, pair, memory, reference_memory = None, None, None, 0
+    if reference:
+        pair = pair_class(bench.model)(bench.model, bench.inputs, bench.targets)
+        noise = pair.draws()
+        compare = pair.compare_predictions if mode == 'predict' else pair.compare_steps
+        with live_memory():
+            expected = pair.run_reference()
+            figures = compare(bench.run(noise), expected)
+            print('this model: ' + ', '.join(f'{what} {value:.2e}' for what, value in figures.items()))
+            del expected
+            memory = bench.measure_memory()
+            reference_memory = peak_memory(pair.run_reference, parameters=pair.reference.parameters())
+        others['reference'] = pair.run_reference
+    speed, seconds = bench.measure(repeats, others, noise=noise, memory=memory)
+    print('\n'.join(speed.lines('this model')))
+    for name, times in seconds.items():
+        print(f'{name}: median {statistics.median(times):.3f} s, best {min(times):.3f} s of {len(times)}')
+    if pair:
+        print_ratios(mode, pair, speed, seconds, reference_memory)
+    print(parts_table(speed.parts))
+
+
+def print_ratios(mode: str, pair: Any, speed: Speed, seconds: dict[str, list[float]], memory: int) -> None:
+    """The reference over everything else: time, and this model's peak memory over the reference's."""
+    published = seconds.pop('reference')
+    for name, times in {'this model': speed.seconds, **seconds}.items():
+        print(
+            f'ratio, {name}: {statistics.median(published) / statistics.median(times):.2f} x by medians, '
+            f'{min(published) / min(times):.2f} x by the best'
+        )
+    print(
+        f'peak memory of the reference {memory / 2**20:.0f} MiB, this model {speed.memory / max(memory, 1):.2f} x of it'
+    )
+    if mode == 'predict':
+        print(f'the reference: {pair.work()}')

@@ -1,0 +1,86 @@
+"""What a person has who installed the package: every command runs from a wheel, in any folder, without the source tree."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.tiny_config import write_config
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = sorted(p.relative_to(ROOT / 'tools').as_posix() for p in (ROOT / 'tools').rglob('*.py'))
+HELP = """
+import runpy, sys
+for tool in sys.argv[2:]:
+    sys.argv = [tool, '--help']
+    try:
+        runpy.run_path(f'{FOLDER}/{tool}', run_name='__main__')
+    except SystemExit as end:
+        assert end.code == 0, (tool, end.code)
+"""
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory) -> Path:
+    """The folder a wheel was installed into, and nothing else."""
+    root = tmp_path_factory.mktemp('installed')
+    ignore = shutil.ignore_patterns('__pycache__', '.mim', '*.egg-info')
+    for name in ('mmmtl', 'configs', 'tools', 'requirements'):
+        shutil.copytree(ROOT / name, root / 'tree' / name, ignore=ignore)
+    for name in ('setup.py', 'MANIFEST.in', 'LICENSE', 'README.md', 'setup.cfg'):
+        shutil.copyfile(ROOT / name, root / 'tree' / name)
+    pip = [sys.executable, '-m', 'pip', '-q', '--disable-pip-version-check']
+    more = ['--no-deps', '--no-build-isolation']
+    subprocess.run([*pip, 'wheel', '.', '-w', '../wheels', *more], cwd=root / 'tree', check=True, capture_output=True)
+    [wheel] = (root / 'wheels').glob('*.whl')
+    subprocess.run([*pip, 'install', str(wheel), '--no-deps', '--target', str(root / 'site')], check=True)
+    shutil.rmtree(root / 'tree')
+    return root / 'site'
+
+
+def run(site: Path, folder: Path, *command: object) -> str:
+    """Run Python in ``folder`` with the installed package alone."""
+    environment = {**os.environ, 'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_every_command_of_an_installed_package(installed, tmp_path):
+    tools = installed / 'mmmtl' / '.mim' / 'tools'
+    assert sorted(p.relative_to(tools).as_posix() for p in tools.rglob('*.py')) == TOOLS
+    assert run(installed, tmp_path, '-c', 'import mmmtl; print(mmmtl.__file__)').startswith(str(installed))
+    seen = run(installed, tmp_path, '-c', f'FOLDER = {str(tools)!r}\n{HELP}', '-', *TOOLS)
+    assert seen.count('usage:') == len(TOOLS)
+    config = write_config(tmp_path)
+    assert 'in a clone of the repository alone' in run(
+        installed, tmp_path, tools / 'analysis_tools/get_flops.py', config
+    )
+    shipped = installed / 'mmmtl/.mim/configs/taskdiffusion/vitt_diorama.py'
+    assert 'input 96 x 96' in run(installed, tmp_path, tools / 'analysis_tools/get_flops.py', shipped)
+    seen = run(installed, tmp_path, tools / 'analysis_tools/benchmark.py', config, '--shape', 32, '--repeats', 1)
+    assert 'this model: median' in seen
+    run(installed, tmp_path, tools / 'train.py', config, '--work-dir', 'work', '--cfg-options', 'max_iters=2')
+    checkpoint = next((tmp_path / 'work').glob('iter_2.pth'))
+    assert 'RMSE*' in run(installed, tmp_path, tools / 'test.py', config, checkpoint, '--work-dir', 'work', '--report')
+    assert (tmp_path / 'work' / 'report' / 'index.html').is_file()
+    Image.new('RGB', (50, 41)).save(tmp_path / 'a.png')
+    assert '1 images, 4 files' in run(installed, tmp_path, tools / 'infer.py', config, checkpoint, 'a.png')
+
+
+def test_the_reference_without_the_source_tree_is_one_line(monkeypatch, tmp_path):
+    from mmmtl.analysis import published
+    from mmmtl.errors import ConfigError
+
+    monkeypatch.setattr(published, '__file__', str(tmp_path / 'site' / 'mmmtl' / 'analysis' / 'published.py'))
+    with pytest.raises(ConfigError, match='clone the repository'):
+        published.reference_module('match')
