@@ -13,10 +13,11 @@ from mmengine.dist import barrier, is_main_process
 from torch import nn
 
 from mmmtl.apis.test import run_test
+from mmmtl.datasets.io.memory import original_photograph
 from mmmtl.errors import ConfigError
 from mmmtl.utils.files import safe_name, write_atomically, write_png
 from mmmtl.utils.models import unwrap_model
-from mmmtl.visualization import input_photograph, original_photograph, panel_of_sample
+from mmmtl.visualization import input_photograph, panel_of_sample
 
 from .logs import plot_logs, read_log
 from .report_page import report_page

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmmtl.registry import TASKS
 
-from .base import Legend
+from .base import Legend, stripe_unknown
 from .continuous import ContinuousTask, as_channels
 
 
@@ -26,8 +26,7 @@ class Albedo(ContinuousTask):
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
         linear = as_channels(label)
         picture = (255 * np.nan_to_num(linear).clip(0, 1) ** (1 / 2.2)).astype(np.uint8).transpose(1, 2, 0)
-        picture[np.isnan(linear).any(0)] = (40, 40, 44)
-        return np.ascontiguousarray(picture)
+        return stripe_unknown(np.ascontiguousarray(picture), np.isnan(linear).any(0))
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
         return Legend(unit='linear reflectance, drawn with gamma 2.2')

@@ -6,6 +6,7 @@ A new task is a subclass of :class:`CategoricalTask` or :class:`ContinuousTask` 
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -285,6 +286,14 @@ class Task(ABC):
         """How to read the picture that :meth:`colorize` makes of the same arguments."""
 
 
+def task_title(name: str) -> str:
+    """A task's name in words: of a shipped task those of its class (``semseg`` → Semantic segmentation)."""
+    kinds = (kind for kind in TASKS.module_dict.values() if name in (getattr(kind, 'default_name', ''), *kind.aliases))
+    kind = next(kinds, None)
+    words = name.replace('_', ' ') if kind is None else re.sub(r'(?<!^)(?=[A-Z])', ' ', kind.__name__)
+    return words.capitalize()
+
+
 def build_tasks(tasks: Mapping[str, Any]) -> dict[str, Task]:
     """Build ``{name: config or Task}`` into ``{name: Task}``, in the same order.
 
@@ -305,6 +314,22 @@ def build_tasks(tasks: Mapping[str, Any]) -> dict[str, Task]:
             raise ValueError(f"tasks['{name}'] holds a task that calls itself '{task.name}'")
         built[name] = task
     return built
+
+
+UNKNOWN_COLOURS = ((128, 122, 140), (196, 190, 208))
+"""The two colours of the stripes that unknown pixels are drawn with; a legend shows the first."""
+
+
+def stripe_unknown(picture: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Draw the pixels where ``unknown`` (H, W) is true as stripes, which no label looks like, into ``picture`` (H, W, 3).
+
+    Returns:
+        ``picture``, changed in place.
+    """
+    rows, columns = np.nonzero(unknown)
+    width = max(2, min(unknown.shape) // 40)
+    picture[rows, columns] = np.array(UNKNOWN_COLOURS, np.uint8)[(rows + columns) // width % 2]
+    return picture
 
 
 def colour_ramp(colormap: int) -> np.ndarray:

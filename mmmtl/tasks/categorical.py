@@ -13,10 +13,8 @@ from torch import Tensor
 
 from mmmtl.errors import LabelError
 
-from .base import IGNORE, Legend, Task
+from .base import IGNORE, Legend, Task, stripe_unknown
 from .picture_code import nearest_colour, scaled_palette, share_between
-
-UNKNOWN_COLOUR = (40, 40, 44)
 
 
 def default_palette(count: int) -> list[tuple[int, int, int]]:
@@ -156,10 +154,10 @@ class CategoricalTask(Task):
         return [np.array([i], np.int64) for i in range(self.num_classes)]
 
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-        table = np.empty((256, 3), np.uint8)
-        table[:] = UNKNOWN_COLOUR
+        label = np.asarray(label).reshape(np.shape(label)[-2:])
+        table = np.zeros((256, 3), np.uint8)
         table[: self.num_classes] = self.palette
-        return table[np.asarray(label).reshape(np.shape(label)[-2:]).astype(np.uint8)]
+        return stripe_unknown(table[label.astype(np.uint8)], (label < 0) | (label >= self.num_classes))
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
         seen = set(np.unique(label).tolist()) | (set(np.unique(reference).tolist()) if reference is not None else set())

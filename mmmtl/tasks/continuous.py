@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmmtl.errors import LabelError
 
-from .base import Legend, Task, colour_ramp
+from .base import Legend, Task, colour_ramp, stripe_unknown
 from .picture_code import channels_to_image, fill_invalid, image_to_channels, known_pixels, peak, quantile_range
 
 
@@ -146,8 +146,7 @@ class ContinuousTask(Task):
         low, high = self.picture_range(label, reference)
         index = np.nan_to_num((values - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
         picture = colour_ramp(self.colormap)[index]
-        picture[np.isnan(values)] = (40, 40, 44)
-        return picture
+        return stripe_unknown(picture, np.isnan(values))
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
         low, high = self.picture_range(label, reference)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmmtl.registry import TASKS
 
-from .base import Legend
+from .base import Legend, stripe_unknown
 from .continuous import VectorTask, as_channels
 
 
@@ -49,8 +49,7 @@ class OpticalFlow(VectorTask):
         hue = (np.arctan2(v, u) / np.pi + 1) * 90
         hsv = np.stack([hue % 180, 255 * length.clip(0, 1), np.full_like(u, 245)], -1)
         picture = cv2.cvtColor(np.nan_to_num(hsv).astype(np.uint8), cv2.COLOR_HSV2RGB)
-        picture[unknown] = (40, 40, 44)
-        return picture
+        return stripe_unknown(picture, unknown)
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
         return Legend(unit=f'hue = direction, full colour = {self.picture_range(label, reference)[1]:.3g} {self.unit}')

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmmtl.registry import TASKS
 
-from .base import Legend
+from .base import Legend, stripe_unknown
 from .continuous import VectorTask, as_channels
 
 
@@ -39,8 +39,7 @@ class SceneFlow(VectorTask):
         motion = as_channels(label)
         high = self.picture_range(label, reference)[1]
         picture = np.nan_to_num((motion / high + 1) * 127.5).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
-        picture[np.isnan(motion).any(0)] = (40, 40, 44)
-        return np.ascontiguousarray(picture)
+        return stripe_unknown(np.ascontiguousarray(picture), np.isnan(motion).any(0))
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
         return Legend(

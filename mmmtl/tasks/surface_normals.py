@@ -13,7 +13,7 @@ from torch import Tensor
 from mmmtl.errors import LabelError
 from mmmtl.registry import TASKS
 
-from .base import Legend
+from .base import Legend, stripe_unknown
 from .continuous import VectorTask, as_channels
 from .picture_code import fill_invalid, known_pixels
 
@@ -84,8 +84,7 @@ class SurfaceNormals(VectorTask):
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
         vectors = as_channels(label)
         picture = np.nan_to_num((vectors + 1) * 127.5).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
-        picture[np.isnan(vectors).any(0)] = (40, 40, 44)
-        return np.ascontiguousarray(picture)
+        return stripe_unknown(np.ascontiguousarray(picture), np.isnan(vectors).any(0))
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
         return Legend(unit='R right · G up · B to the viewer')

@@ -45,9 +45,8 @@ class LegendBlock:
     @property
     def height(self) -> int:
         """Height in pixels."""
-        if self.legend.ramp is not None:
-            return round(self.size * 2.8)
-        return self.line * (len(self.entries) + len(self.hint))
+        bar = round(self.size * 2.8) if self.legend.ramp is not None else 0
+        return bar + self.line * (len(self.entries) + len(self.hint))
 
     def _flow(self) -> list[list[tuple[int, str, tuple[int, int, int] | None]]]:
         """Entries as lines of (x, name, colour); what does not fit into the lines is counted."""
@@ -74,7 +73,7 @@ class LegendBlock:
         """Draw with the upper left corner at (x, y)."""
         if self.legend.ramp is not None:
             self._draw_bar(canvas, x, y, self.legend.ramp)
-            return
+            y += round(self.size * 2.8)
         for entries in self.entries:
             for offset, name, colour in entries:
                 if colour is not None:

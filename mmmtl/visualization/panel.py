@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.tasks.base import UNKNOWN_COLOURS, task_title
+
 from .canvas import INK, MUTED, Canvas
 from .legends import LegendBlock
 
 GAP = 10
 MARGIN = 24
 ROW_LABEL = 22
+TRUTH = 'ground truth'
+"""Name of the row of labels."""
 
 
 @dataclass
@@ -47,16 +51,33 @@ class Column:
     smooth: bool
 
 
-def display_name(name: str) -> str:
-    """A configuration key as a person would write it."""
-    return name.replace('_', ' ').capitalize()
-
-
 def draw_panel(
     image: np.ndarray,
     tasks: Mapping,
     gt: Mapping[str, np.ndarray] | None = None,
     pred: Mapping[str, np.ndarray] | None = None,
+    **options: Any,
+) -> np.ndarray:
+    """Draw the panel of one image: ground truth and prediction of every task.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        tasks: Dict name → Task, in the order of drawing.
+        gt: Labels by task; None leaves the row out, a task that is missing in it is drawn as "no label".
+        pred: Predictions by task; None leaves the row out.
+        options: Of :func:`draw_rows`.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+    """
+    rows = {name: maps for name, maps in ((TRUTH, gt), ('prediction', pred)) if maps is not None}
+    return draw_rows(image, tasks, rows, **options)
+
+
+def draw_rows(
+    image: np.ndarray,
+    tasks: Mapping,
+    rows: Mapping[str, Mapping[str, np.ndarray]],
     *,
     image_next: np.ndarray | None = None,
     title: str = '',
@@ -64,13 +85,13 @@ def draw_panel(
     cell_width: int = 256,
     columns: int | None = None,
 ) -> np.ndarray:
-    """Draw the panel of one image.
+    """Draw maps of one image, a column per task and a row for each source of maps.
 
     Args:
         image: uint8 RGB (H, W, 3).
         tasks: Dict name → Task, in the order of drawing.
-        gt: Labels by task; None leaves the row out, a task that is missing in it is drawn as "no label".
-        pred: Predictions by task; None leaves the row out.
+        rows: ``{name of the row: {task: map}}``; the row called :data:`TRUTH` holds labels, by whose range of values the
+            others are drawn.
         image_next: The second frame of a pair, same form as ``image``.
         title: What stands above, usually the sample's id.
         subtitle: A second, quieter line.
@@ -80,41 +101,40 @@ def draw_panel(
     Returns:
         uint8 RGB (height, width, 3).
     """
-    rows = [name for name, maps in (('ground truth', gt), ('prediction', pred)) if maps is not None]
     style = Style((cell_width, max(16, round(cell_width * image.shape[0] / image.shape[1]))))
-    task_columns = [make_column(task, gt, pred, style) for task in tasks.values()] if rows else []
+    task_columns = [make_column(task, rows, style) for task in tasks.values()] if rows else []
     photographs = [image] if image_next is None else [image, image_next]
-    span = 2 if len(rows) == 2 and image_next is None else 1
+    span = 2 if len(rows) > 1 and image_next is None else 1
     if len(rows) < 2 and image_next is not None:  # a single row: the second frame becomes a column of its own
-        task_columns.insert(0, Column('second frame', [image_next], None, True))
+        task_columns.insert(0, Column('Second frame', [image_next], None, True))
         photographs = [image]
     grid = columns or choose_columns(len(task_columns), span, max(len(rows), 1), style, subtitle)
     bands = split_bands(task_columns, span, max(grid, span))
-    return paint(bands, photographs, span, rows, style, title, subtitle)
+    return paint(bands, photographs, span, list(rows), style, title, subtitle)
 
 
-def make_column(task: Any, gt: Mapping | None, pred: Mapping | None, style: Style) -> Column:
-    """Pictures and legend of one task; a prediction is drawn in the value range of its ground truth."""
-    label = None if gt is None else gt.get(task.name)
+def make_column(task: Any, rows: Mapping[str, Mapping[str, np.ndarray]], style: Style) -> Column:
+    """Pictures and legend of one task; predictions are drawn in the value range of their ground truth."""
+    maps = {name: row.get(task.name) for name, row in rows.items()}
+    label = maps.get(TRUTH)
     if label is not None and not np.any(task.valid(np.asarray(label))):
-        label = None
-    guess = None if pred is None else pred.get(task.name)
-    pictures: list[np.ndarray | None] = []
-    if gt is not None:
-        pictures.append(None if label is None else task.colorize(label))
-    if pred is not None:
-        pictures.append(None if guess is None else task.colorize(guess, reference=label))
-    shown = label if guess is None else guess
+        label = maps[TRUTH] = None
+    known = [name for name, value in maps.items() if value is not None and name != TRUTH]
+    reference = label if label is not None or not known else maps[known[0]]
+    pictures = [
+        None if value is None else task.colorize(value, reference=None if name == TRUTH else reference)
+        for name, value in maps.items()
+    ]
+    shown = maps[known[-1]] if known else label
     legend = None if shown is None else LegendBlock(read_legend(task, shown, label), style.cell[0], style.text)
-    return Column(task.name, pictures, legend, smooth=not task.categorical)
+    return Column(task_title(task.name), pictures, legend, smooth=not task.categorical)
 
 
 def read_legend(task: Any, shown: np.ndarray, label: np.ndarray | None) -> Any:
-    """The task's legend; where a list of classes is drawn next to unknown pixels, these get an entry too."""
+    """The task's legend; where pixels of the label are unknown, their stripes get an entry too."""
     legend = task.legend(shown, reference=label)
-    if legend.entries and label is not None and not np.all(task.valid(np.asarray(label))):
-        colour = task.colorize(task.blank((1, 1)))[0, 0].tolist()
-        legend = dataclasses.replace(legend, entries=[*legend.entries, ('unknown', tuple(colour))])
+    if label is not None and not np.all(task.valid(np.asarray(label))):
+        legend = dataclasses.replace(legend, entries=[*legend.entries, ('unknown', UNKNOWN_COLOURS[0])])
     return legend
 
 
@@ -203,7 +223,7 @@ def paint_photographs(
     """The photograph over all rows, or the two frames of a pair below each other."""
     cell_w, cell_h = style.cell
     width = span * cell_w + (span - 1) * GAP
-    height = cell_h if span == 1 else tall * cell_h + (tall - 1) * GAP
+    height = cell_h if span == 1 else min(tall * cell_h + (tall - 1) * GAP, 2 * cell_h + GAP)
     paint_name(canvas, 'Photograph' if len(photographs) == 1 else 'Frames 1 and 2', x, y, style, width)
     for index, photograph in enumerate(photographs):
         canvas.picture(x, y + index * (cell_h + GAP), photograph, (width, height), smooth=True)
@@ -212,11 +232,11 @@ def paint_photographs(
 def paint_column(canvas: Canvas, column: Column, x: int, y: int, rows: list[str], style: Style) -> None:
     """Name, pictures and legend of one task."""
     cell_w, cell_h = style.cell
-    paint_name(canvas, display_name(column.name), x, y, style, cell_w)
+    paint_name(canvas, column.name, x, y, style, cell_w)
     for row, picture in enumerate(column.pictures):
         at = (x, y + row * (cell_h + GAP))
         if picture is None:
-            missing = 'no label' if rows[row] == 'ground truth' else 'no prediction'
+            missing = 'no label' if rows[row] == TRUTH else 'no prediction'
             canvas.placeholder(*at, style.cell, missing, style.text)
         else:
             canvas.picture(*at, picture, style.cell, smooth=column.smooth)

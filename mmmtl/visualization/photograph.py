@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-import os.path as osp
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
-
-
-def original_photograph(sample: Any) -> np.ndarray | None:
-    """The photograph as it lies on disk, uint8 RGB (H, W, 3), or None where there is no file (generated scenes)."""
-    path = sample.get('img_path')
-    if not path or not osp.isfile(path):
-        return None
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert('RGB'))
-    except (OSError, UnidentifiedImageError):
-        return None
 
 
 def input_photograph(inputs: torch.Tensor, meta: Mapping) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from mmmtl.analysis.offline import evaluate_predictions
 from mmmtl.analysis.prediction_files import PredictionFolder, is_probability, read_prediction
+from mmmtl.analysis.side_by_side import draw_side_by_side
 from mmmtl.apis import test as run_test
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError, FileError
@@ -127,6 +128,25 @@ def test_formats_on_the_command_line(written, monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit):
         runpy.run_path(str(tool), run_name='__main__')
     assert 'expected TASK.KEY=VALUE, for example depth.scale=0.001' in capsys.readouterr().err
+
+
+def test_runs_side_by_side(written, tmp_path):
+    root, _ = written
+    (tmp_path / 'other' / 'depth').mkdir(parents=True)
+    for path in (root / 'out' / 'depth').glob('*.npy'):
+        np.save(tmp_path / 'other' / 'depth' / path.name, np.load(path) * 0.5)
+    config = load_config(str(root / 'ten.py'), {'only_tasks': ['depth', 'semseg', 'boundary']})
+    paths = draw_side_by_side(config, [str(root / 'out'), str(tmp_path / 'other')], str(tmp_path / 'seen'), number=2)
+    assert len(paths) == 2
+    one = draw_side_by_side(config, [str(root / 'out')], str(tmp_path / 'one'), number=1)
+    more, fewer = (cv2.imread(p[0]) for p in (paths, one))
+    assert more.shape != fewer.shape and len(np.unique(more.reshape(-1, 3), axis=0)) > 200
+    with pytest.raises(ConfigError, match="no sample 'none'"):
+        draw_side_by_side(config, [str(root / 'out')], str(tmp_path), images=['none'])
+    with pytest.raises(ConfigError, match='1 names for 2 runs'):
+        draw_side_by_side(config, [str(root / 'out'), str(tmp_path / 'other')], str(tmp_path), names=['a'])
+    with pytest.raises(ConfigError, match='has no predictions'):
+        draw_side_by_side(config, [str(tmp_path / 'seen')], str(tmp_path))
 
 
 def test_options_on_the_command_line(written, root_dir, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import build_tasks
-from mmmtl.visualization import PanelVisualizer, draw_panel, panel_of_sample
+from mmmtl.tasks.base import task_title
+from mmmtl.visualization import PanelVisualizer, draw_panel, draw_rows, panel_of_sample
 from mmmtl.visualization.canvas import PAPER, load_font, wrap_words
 from mmmtl.visualization.legends import LegendBlock, format_value
 from mmmtl.visualization.panel import choose_columns, split_bands
@@ -130,6 +131,43 @@ def test_unknown_pixels_get_a_legend_entry(tasks, maps):
     assert [n for n, _ in read_legend(tasks['semseg'], label, label).entries] == ['ground', 'thing']
     label[0] = 255
     assert [n for n, _ in read_legend(tasks['semseg'], label, label).entries] == ['ground', 'thing', 'unknown']
+
+
+def test_unknown_pixels_look_like_nothing_else():
+    """Neither black nor any colour of the picture, in every task that has unknown pixels, and named in its legend."""
+    from mmmtl.registry import TASKS
+    from mmmtl.tasks.base import UNKNOWN_COLOURS
+    from mmmtl.visualization.panel import read_legend
+
+    tasks = build_tasks(
+        {
+            kind.default_name: dict(type=name, **(dict(classes=5) if name == 'SemanticSegmentation' else {}))
+            for name, kind in TASKS.module_dict.items()
+            if getattr(kind, 'default_name', '') and kind.__module__.startswith('mmmtl.')
+        }
+    )
+    assert len(tasks) >= 10
+    for name, task in tasks.items():
+        label = np.zeros(task.blank((40, 40)).shape, task.blank((1, 1)).dtype)
+        label[..., :, 20:] = task.blank((40, 20))
+        picture = task.colorize(label)
+        found = {tuple(c) for c in picture[:, 20:].reshape(-1, 3).tolist()}
+        assert found == set(UNKNOWN_COLOURS), name
+        assert not found & {tuple(c) for c in picture[:, :20].reshape(-1, 3).tolist()}, name
+        assert read_legend(task, label, label).entries[-1] == ('unknown', UNKNOWN_COLOURS[0]), name
+
+
+def test_rows_of_several_runs(tasks, maps):
+    rows = {'ground truth': maps, 'run a': maps, 'run b': {'depth': maps['depth'] * 2}}
+    three, two = draw_rows(photograph(), tasks, rows), draw_panel(photograph(), tasks, maps, maps)
+    assert three.shape != two.shape
+    same = draw_rows(photograph(), tasks, {'ground truth': maps, 'prediction': maps})
+    np.testing.assert_array_equal(same, two)
+
+
+def test_titles_are_words():
+    assert task_title('semseg') == 'Semantic segmentation' and task_title('optical_flow') == 'Optical flow'
+    assert task_title('normals') == 'Surface normals' and task_title('my_own_task') == 'My own task'
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mmmtl.datasets.io.memory import original_photograph
 from mmmtl.structures import MTLDataSample
-from mmmtl.visualization import input_photograph, original_photograph, read_raw, write_raw
+from mmmtl.visualization import input_photograph, read_raw, write_raw
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
-"""Pictures in memory, in whatever form other libraries hold them."""
+"""Photographs in whatever form they come: pictures in memory of other libraries, and the file behind a sample."""
 
 from __future__ import annotations
+
+import os.path as osp
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from mmmtl.errors import InputError
+from mmmtl.errors import FileError, InputError
+
+from .pictures import read_image
 
 
 def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:
@@ -49,3 +54,14 @@ def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:
             f'{picture.max():g}: divide by what is white'
         )
     return np.rint(picture.astype(np.float32) * (255 / scale)).clip(0, 255).astype(np.uint8)
+
+
+def original_photograph(sample: Any) -> np.ndarray | None:
+    """The photograph of a data sample as its file holds it, uint8 RGB (H, W, 3); None without one (generated scenes)."""
+    path = sample.get('img_path')
+    if not path or not osp.isfile(path):
+        return None
+    try:
+        return read_image(path)
+    except FileError:
+        return None

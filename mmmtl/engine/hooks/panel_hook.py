@@ -10,9 +10,10 @@ import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from mmmtl.datasets.io.memory import original_photograph
 from mmmtl.registry import HOOKS
 from mmmtl.utils.files import safe_name, write_png
-from mmmtl.visualization import input_photograph, original_photograph, panel_of_sample
+from mmmtl.visualization import input_photograph, panel_of_sample
 
 
 @HOOKS.register_module()
