@@ -111,8 +111,8 @@ class MTLDataset(BaseDataset):
     def list_samples(self) -> list[dict]:
         """Samples of the split: dicts with ``sample_id`` (unique), ``img_path``, and what the loaders need.
 
-        An entry ``available`` (tuple of label sources) says which labels exist, where that differs between
-        samples.
+        A sample with a second frame has an entry ``next_path``. An entry ``available`` (tuple of label sources) says
+        which labels exist, where that differs between samples.
         """
         raise NotImplementedError(f'{type(self).__name__} must implement list_samples')
 
@@ -167,7 +167,7 @@ class MTLDataset(BaseDataset):
         for i in counts:
             if i.startswith('/') or '..' in i.split('/') or '\0' in i:
                 raise ConfigError(f"{type(self).__name__}: sample id '{i}' leads out of {self.data_root!r}")
-        if self.gives_pairs() and type(self).load_next_image is MTLDataset.load_next_image:
+        if self.gives_pairs():
             single = next((info['sample_id'] for info in samples if 'next_path' not in info), None)
             if single is not None:
                 moving = [name for name, task in self.tasks.items() if task.frames > 1]

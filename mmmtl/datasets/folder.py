@@ -138,8 +138,6 @@ class FolderDataset(MTLDataset):
         return read_image(info['img_path'], self.upright, self.white_point)
 
     def load_next_image(self, info: dict) -> np.ndarray:
-        if 'next_path' not in info:
-            return super().load_next_image(info)
         return read_image(info['next_path'], self.upright, self.white_point)
 
     def sources(self) -> list[str]:

@@ -7,18 +7,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise, SampleNoise
-from mmmtl.errors import ConfigError
+from mmmtl.diffusion.noise import NoiseSource
+from mmmtl.errors import ConfigError, InputError
 from mmmtl.ops.precision import to_float32
 from mmmtl.ops.recompute import recomputed
 from mmmtl.registry import MODELS
-from mmmtl.structures import Explanation, MTLDataSample
+from mmmtl.structures import Exhibit
 from mmmtl.tasks import Task, build_tasks
 
-from .tta import build_test_time
+from .base import BaseMultiTaskModel, Size
 
 
 def _geometry(backbone: nn.Module) -> tuple[list[int], list[int]]:
@@ -35,16 +34,8 @@ def _geometry(backbone: nn.Module) -> tuple[list[int], list[int]]:
     return [f.shape[1] for f in feats], [128 // f.shape[-1] for f in feats]
 
 
-def _unpadded(x: Tensor, padding: Sequence[int], size: tuple[int, ...]) -> Any:
-    """A map (C, h, w) of an input of ``size`` without what is (left, right, top, bottom) padding, as numpy."""
-    rows, columns = x.shape[-2] / size[0], x.shape[-1] / size[1]
-    left, right, top, bottom = (int(p * f) for p, f in zip(padding, (columns, columns, rows, rows)))
-    x = x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
-    return (x.float() if x.is_floating_point() else x).cpu().numpy()
-
-
 @MODELS.register_module()
-class MultiTaskModel(BaseModel):
+class MultiTaskModel(BaseMultiTaskModel):
     """A backbone, an optional neck and a decoder for any set of tasks.
 
     Args:
@@ -52,13 +43,12 @@ class MultiTaskModel(BaseModel):
         backbone: Config; gives a tuple of maps. Any of this package, of mmsegmentation (``mmseg.X``) or of timm.
         decoder: Config; ``tasks``, ``in_channels`` and ``strides`` are filled in.
         neck: Config; ``in_channels`` and ``strides`` are filled in.
-        data_preprocessor: Config.
-        noise_seed: Seed of the noise of training, and of predictions together with each sample's id.
-        predict_one_by_one: In ``predict`` run every image by itself, so that no digit depends on how images were
-            batched (convolution libraries choose other summation orders for other batch sizes).
-        tta: In ``predict`` average over mirrored and enlarged views: ``dict(flips=..., scales=...)``, see
-            :class:`mmmtl.models.tta.TestTimeAugmentation`; an empty dict for its defaults. Default: no views.
+        frames: Frames that the network looks at; default: as many as its tasks need. Features of two frames are
+            concatenated. With 1, tasks of motion too are predicted from the first frame.
+        second_frame: ``duplicate``: where a sample has one frame and two are needed, it stands in for the second.
+            None: that is an error.
         recompute_backbone: In training compute the backbone a second time instead of keeping its maps.
+        **options: Of :class:`~mmmtl.models.base.BaseMultiTaskModel`.
     """
 
     def __init__(
@@ -67,16 +57,20 @@ class MultiTaskModel(BaseModel):
         backbone: dict,
         decoder: dict,
         neck: dict | None = None,
-        data_preprocessor: dict | None = None,
-        noise_seed: int = 0,
-        predict_one_by_one: bool = False,
-        tta: Mapping[str, Any] | None = None,
+        frames: int | None = None,
+        second_frame: str | None = None,
         recompute_backbone: bool = False,
-        init_cfg: dict | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(MODELS.build(data_preprocessor or dict(type='MTLDataPreprocessor')), init_cfg)
-        self.tasks: dict[str, Task] = build_tasks(tasks)
-        self.frames = max(task.frames for task in self.tasks.values())
+        if frames not in (None, 1, 2) or second_frame not in (None, 'duplicate'):
+            raise ConfigError(
+                f"model.frames must be 1, 2 or None, got {frames!r}; model.second_frame 'duplicate' or None, got "
+                f'{second_frame!r}'
+            )
+        built = build_tasks(tasks)
+        frames = frames or max(task.frames for task in built.values())
+        super().__init__(built, frames=frames, second_frame=second_frame, **options)
+        self.frames, self.second_frame = frames, second_frame
         self.backbone = MODELS.build(backbone)
         channels, strides = _geometry(self.backbone)
         channels = [c * self.frames for c in channels]
@@ -85,123 +79,47 @@ class MultiTaskModel(BaseModel):
             self.neck = MODELS.build({'in_channels': channels, 'strides': strides, **neck})
             channels, strides = self.neck.out_channels, self.neck.strides
         self.decoder = MODELS.build({'tasks': self.tasks, 'in_channels': channels, 'strides': strides, **decoder})
-        self.noise_seed, self.predict_one_by_one = noise_seed, predict_one_by_one
-        self.noise_source = GeneratorNoise(noise_seed)
-        self.tta = None if tta is None else build_test_time(tta)
         self.recompute_backbone = recompute_backbone
 
     def extract(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), or frame pairs (B, 2, 3, H, W), → features; those of a pair are concatenated."""
-        if inputs.ndim == 4 and self.frames == 2:
+        given = 1 if inputs.ndim == 4 else inputs.shape[1]
+        if given < self.frames and self.second_frame is None:
             pairs = [name for name, task in self.tasks.items() if task.frames == 2]
-            raise ValueError(f'tasks {pairs} need two frames: inputs of (B, 2, 3, H, W), got {tuple(inputs.shape)}')
+            raise InputError(
+                f'tasks {pairs} need two frames: inputs of (B, 2, 3, H, W), got {tuple(inputs.shape)}. Say frames=2 in '
+                f"the data set, where it has pairs; or model.second_frame='duplicate', or model.frames=1"
+            )
         if inputs.ndim == 5:
             inputs = inputs.transpose(0, 1)[: self.frames].flatten(0, 1)
         again = self.recompute_backbone and self.training
         feats = recomputed(self.backbone, inputs) if again else self.backbone(inputs)
         if self.frames == 2:
-            feats = tuple(torch.cat(f.chunk(2), 1) for f in feats)
+            feats = tuple(torch.cat(f.chunk(2) if given == 2 else (f, f), 1) for f in feats)
         return self.neck(feats) if self.neck is not None else tuple(feats)
 
-    def forward(
-        self,
-        inputs: Tensor,
-        data_samples: Sequence[MTLDataSample] | None = None,
-        mode: str = 'tensor',
-        targets: Mapping | None = None,
-        noise: Any = None,
-    ) -> Any:
-        """Run the network.
-
-        Args:
-            inputs: (B, 3, H, W), or (B, 2, 3, H, W) where a task needs two frames.
-            data_samples: One per image; predictions are written into them.
-            mode: ``loss`` → named weighted losses; ``predict`` → data samples with ``pred`` at the original image size;
-                ``tensor`` → ``{task: raw map (B, C, H, W)}`` at the input's size.
-            targets: Labels per task as the data preprocessor gives them (``loss`` only).
-            noise: ``{name: tensor}`` or a noise source replacing the default one; names are in the decoder's docstring.
-        """
-        if mode == 'loss':
-            return self.loss(inputs, targets or {}, noise)
-        if mode == 'predict':
-            return self.predict(inputs, data_samples, noise)
-        if mode == 'tensor':
-            return self.raw_maps(inputs, data_samples, noise)
-        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")
-
-    def loss(self, inputs: Tensor, targets: Mapping, noise: Any = None) -> dict[str, Tensor]:
+    def loss(self, inputs: Tensor, targets: Mapping, noise: NoiseSource) -> dict[str, Tensor]:
         """Named losses, already weighted, of one batch."""
-        noise = RecordedNoise(noise) if isinstance(noise, Mapping) else noise or self.noise_source
         return self.decoder.loss(self.extract(inputs), targets, noise, tuple(inputs.shape[-2:]))
 
-    def raw_maps(
-        self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None
-    ) -> dict[str, Tensor]:
+    def raw_maps(self, inputs: Tensor, noise: NoiseSource, tasks: Sequence[str]) -> dict[str, Tensor]:
         """``{task: raw map (B, C, H, W)}`` at the input's size."""
         size = tuple(inputs.shape[-2:])
-        noise = self._prediction_noise(inputs, data_samples, noise)
         raw = self.decoder.predict(self.extract(inputs), noise, size)
-        return {n: F.interpolate(to_float32(m), size, mode='bilinear', align_corners=False) for n, m in raw.items()}
+        return {n: F.interpolate(to_float32(raw[n]), size, mode='bilinear', align_corners=False) for n in tasks}
 
-    def _views(self, inputs: Tensor, samples: Sequence[MTLDataSample], noise: Any) -> dict[str, Tensor]:
-        """Raw maps (V, B, C, H, W) of the V views that are averaged; one view without test-time augmentation."""
-        if self.tta is None:
-            return {name: raw[None] for name, raw in self.raw_maps(inputs, samples, noise).items()}
-        return self.tta(lambda view: self.raw_maps(view, samples, noise), inputs, self.tasks)
+    def read(self, task: Task, views: Tensor, size: Size) -> Tensor:
+        """The prediction (C, H, W) at ``size`` out of an image's raw maps (V, C, h, w) of V views."""
+        views = task.resize_prediction(views, size)
+        return task.predict(task.average(views[:, None]) if len(views) > 1 else views)[0]
 
-    def _prediction_noise(self, inputs: Tensor, samples: Sequence[MTLDataSample] | None, noise: Any) -> Any:
-        """What was asked for, else noise seeded by the samples' ids."""
-        if isinstance(noise, Mapping):
-            return RecordedNoise(noise)
-        if noise is not None:
-            return noise
-        ids = [s.metainfo.get('sample_id', str(i)) for i, s in enumerate(samples)] if samples else None
-        return SampleNoise(self.noise_seed, ids or [str(i) for i in range(len(inputs))])
-
-    @torch.no_grad()
-    def explain(
-        self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None
-    ) -> list[list[Explanation]]:
-        """Per image, maps that show how its prediction came about, padding cut off; arguments as in :meth:`forward`.
+    def explanations(self, inputs: Tensor, noise: NoiseSource) -> list[Exhibit]:
+        """What the decoder's ``explain(feats, noise, size)`` shows.
 
         Raises:
-            ConfigError: The decoder has nothing to show (no method ``explain(feats, noise, size)``).
+            ConfigError: The decoder has no such method.
         """
         explain = getattr(self.decoder, 'explain', None)
         if explain is None:
-            raise ConfigError(
-                f'model.decoder: {type(self.decoder).__name__} cannot explain its predictions; TaskDiffusionDecoder can'
-            )
-        size = tuple(inputs.shape[-2:])
-        noise = self._prediction_noise(inputs, data_samples, noise)
-        explanations = explain(self.extract(inputs), noise, size)
-        shown = []
-        for i in range(len(inputs)):
-            padding = data_samples[i].metainfo.get('padding', (0, 0, 0, 0)) if data_samples else (0, 0, 0, 0)
-            shown.append([e.map(lambda x, i=i, padding=padding: _unpadded(x[i], padding, size)) for e in explanations])
-        return shown
-
-    def predict(
-        self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None
-    ) -> list[MTLDataSample]:
-        """Data samples with ``pred`` at the original image size: padding cut off, then resized back if need be."""
-        samples = (
-            list(data_samples)
-            if data_samples
-            else [MTLDataSample(metainfo=dict(sample_id=str(i))) for i in range(len(inputs))]
-        )
-        if self.predict_one_by_one and len(samples) > 1 and noise is None:
-            return [self.predict(inputs[i : i + 1], samples[i : i + 1])[0] for i in range(len(samples))]
-        raw = self._views(inputs, samples, noise)
-        for i, sample in enumerate(samples):
-            left, right, top, bottom = sample.metainfo.get('padding', (0, 0, 0, 0))
-            prediction = {}
-            for name, task in self.tasks.items():
-                full = raw[name][:, i]
-                full = full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
-                full = task.resize_prediction(full, tuple(sample.metainfo.get('ori_shape', full.shape[-2:])))
-                if len(full) > 1:
-                    full = task.average(full[:, None])
-                prediction[name] = task.predict(full)[0]
-            sample.pred = prediction
-        return samples
+            raise ConfigError(f'model.decoder: {type(self.decoder).__name__} cannot explain its predictions')
+        return explain(self.extract(inputs), noise, tuple(inputs.shape[-2:]))

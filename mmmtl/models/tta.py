@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean of what a network says of an image, its mirror images and its enlargements."""
+"""Test-time augmentation: the mean of what a network predicts for an image, its mirror images and its enlargements."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ FLIPS: dict[str, tuple[str, ...]] = {
 }
 
 RawMaps = Callable[[Tensor], Mapping[str, Tensor]]
+Resize = Callable[[Task, Tensor, tuple[int, int]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,16 @@ class TestTimeAugmentation:
         if any(scale <= 0 for scale in self.scales) or self.multiple < 1:
             raise ConfigError(f'tta: scales and multiple must be positive, got {list(self.scales)} and {self.multiple}')
 
-    def __call__(self, raw_maps: RawMaps, inputs: Tensor, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
+    def __call__(
+        self, raw_maps: RawMaps, inputs: Tensor, tasks: Mapping[str, Task], resize: Resize | None = None
+    ) -> dict[str, Tensor]:
         """Raw maps (V, B, C, H, W) of the V views, brought back to the grid of ``inputs``.
 
         Args:
             raw_maps: The network: inputs → ``{task: raw map (B, C, H, W)}`` at the inputs' size.
             inputs: (B, 3, H, W) or (B, 2, 3, H, W).
             tasks: ``{name: Task}``.
+            resize: How a raw map of a task changes with its grid; default: as the task says (``resize_prediction``).
         """
         size = tuple(inputs.shape[-2:])
         views: dict[str, list[Tensor]] = {name: [] for name in tasks}
@@ -80,7 +84,9 @@ class TestTimeAugmentation:
                         raw = tasks[name].flip(raw, direction)
                     if self.zoom and scale != 1:
                         raw = tasks[name].zoom(raw, 1 / scale)
-                    views[name].append(tasks[name].resize_prediction(raw, size))
+                    views[name].append(
+                        resize(tasks[name], raw, size) if resize else tasks[name].resize_prediction(raw, size)
+                    )
         return {name: torch.stack(maps) for name, maps in views.items() if maps}
 
     def _resized(self, inputs: Tensor, scale: float) -> Tensor:

@@ -53,7 +53,7 @@ def test_explanations_hold_every_step_and_level():
         log_snr = cosine_log_snr(torch.tensor(model.decoder.step_times[k : k + 1])).unbind(1)
         moved = ddim_step(torch.from_numpy(noisy[k])[None], torch.from_numpy(encoded[k])[None], *log_snr)[0]
         np.testing.assert_allclose(noisy[k + 1], moved.numpy(), atol=1e-6)
-    raw = model.raw_maps(inputs, samples)
+    raw = model(inputs, samples)
     last = by_name['step_predictions'].cells[0][-1]
     assert last.shape == (1, 16, 24)  # four times the grid
     large = torch.nn.functional.interpolate(torch.from_numpy(last)[None].float(), (32, 48))[0, 0].numpy()

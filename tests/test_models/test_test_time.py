@@ -101,15 +101,15 @@ def test_without_the_sign_rule_vectors_would_cancel(name, flip):
     """The control: flipping a vector map like a picture gives something else."""
     tasks = build_tasks(TASKS)
     net = model()
-    raw = net.raw_maps(image())[name]
+    raw = net(image())[name]
     axis = -1 if flip == 'horizontal' else -2
-    naive = torch.flip(net.raw_maps(torch.flip(image(), (axis,)))[name], (axis,))
+    naive = torch.flip(net(torch.flip(image(), (axis,)))[name], (axis,))
     assert (naive - raw).abs().max() > 0.1
     torch.testing.assert_close(tasks[name].flip(torch.flip(naive, (axis,)), flip), raw, atol=1e-5, rtol=1e-4)
 
 
 def test_motion_in_pixels_is_scaled_back():
-    plain = model(dict(optical_flow=TASKS['optical_flow'])).raw_maps(image((64, 64)))['optical_flow']
+    plain = model(dict(optical_flow=TASKS['optical_flow']))(image((64, 64)))['optical_flow']
     seen = []
 
     def moving(view):  # everything moves by a tenth of the width and a fifth of the height

@@ -109,7 +109,8 @@ class Diorama(MTLDataset):
 
     def list_samples(self) -> list[dict]:
         return [
-            dict(sample_id=f'diorama_{self.scene_seed}_{n:06d}', img_path=None, number=n) for n in range(self.length)
+            dict(sample_id=f'diorama_{self.scene_seed}_{n:06d}', img_path=None, next_path=None, number=n)
+            for n in range(self.length)
         ]
 
     def load_image(self, info: dict) -> np.ndarray:

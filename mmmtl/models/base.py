@@ -1,0 +1,198 @@
+"""What every model shares: modes, noise, padding, prediction one by one and over several views, explanations."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mmmtl.diffusion.noise import GeneratorNoise, NoiseSource, RecordedNoise, SampleNoise
+from mmmtl.errors import ConfigError
+from mmmtl.registry import MODELS
+from mmmtl.structures import Exhibit, MTLDataSample
+from mmmtl.tasks import Task, build_tasks
+
+from .data_preprocessor import IMAGENET_MEAN, IMAGENET_STD, MTLDataPreprocessor
+from .tta import TestTimeAugmentation, build_test_time
+
+Size = tuple[int, int]
+
+
+class BaseMultiTaskModel(BaseModel):
+    """A model for any set of tasks.
+
+    A subclass gives :meth:`loss`, :meth:`raw_maps` and :meth:`read`; what it wants of images stands in ``image_mean``
+    and ``image_std``, and becomes the data preprocessor's.
+
+    Args:
+        tasks: ``{name: config or Task}``.
+        data_preprocessor: Config; default: ``MTLDataPreprocessor``.
+        frames: Frames of a sample that the model looks at; None: whatever comes.
+        second_frame: What stands in for a second frame that is missing; ``duplicate``: the first.
+        noise_seed: Seed of the noise of training, and of predictions together with each sample's id.
+        predict_one_by_one: In ``predict`` run every image by itself, so that no digit depends on how images were
+            batched (convolution libraries choose other summation orders for other batch sizes).
+        predict_labelled: In ``predict`` give every sample predictions of the tasks it has labels for, and no others:
+            all that an evaluation needs.
+        tta: In ``predict`` average over mirrored and enlarged views: ``dict(flips=..., scales=...)``, see
+            :class:`mmmtl.models.tta.TestTimeAugmentation`; an empty dict for its defaults. Default: no views.
+    """
+
+    image_mean: Sequence[float] = IMAGENET_MEAN
+    """Per RGB channel, of values in [0, 1]; with ``image_std``, what images are normalised by."""
+    image_std: Sequence[float] = IMAGENET_STD
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        data_preprocessor: dict | None = None,
+        frames: int | None = None,
+        second_frame: str | None = None,
+        noise_seed: int = 0,
+        predict_one_by_one: bool = False,
+        predict_labelled: bool = False,
+        tta: Mapping[str, Any] | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        wanted = dict(mean=self.image_mean, std=self.image_std, frames=frames)
+        wanted['second_frame'] = 'duplicate' if second_frame else None
+        super().__init__(build_data_preprocessor(data_preprocessor, wanted), init_cfg)
+        self.tasks: dict[str, Task] = build_tasks(tasks)
+        self.noise_seed, self.noise_source = noise_seed, GeneratorNoise(noise_seed)
+        self.predict_one_by_one, self.predict_labelled = predict_one_by_one, predict_labelled
+        self.tta: TestTimeAugmentation | None = None if tta is None else build_test_time(tta)
+
+    # ---- what a subclass gives -------------------------------------------------------------------------------------
+    @abstractmethod
+    def loss(self, inputs: Tensor, targets: Mapping, noise: NoiseSource) -> dict[str, Tensor]:
+        """Named losses, already weighted, of one batch."""
+
+    @abstractmethod
+    def raw_maps(self, inputs: Tensor, noise: NoiseSource, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """``{task: raw map (B, C, H, W)}`` at the input's size."""
+
+    @abstractmethod
+    def read(self, task: Task, views: Tensor, size: Size) -> Tensor:
+        """The prediction (C, H, W) at ``size`` out of an image's raw maps (V, C, h, w) of V views."""
+
+    def view_back(self, task: Task, raw: Tensor, size: Size) -> Tensor:
+        """A raw map (B, C, h, w) of an enlarged view on the grid of the image."""
+        return task.resize_prediction(raw, size)
+
+    def explanations(self, inputs: Tensor, noise: NoiseSource) -> list[Exhibit]:
+        """Maps (B, C, h, w) that show how the predictions of a batch came about."""
+        raise ConfigError(f'model: {type(self).__name__} cannot explain its predictions')
+
+    # ---- modes -----------------------------------------------------------------------------------------------------
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[MTLDataSample] | None = None,
+        mode: str = 'tensor',
+        targets: Mapping | None = None,
+        noise: Any = None,
+        tasks: Sequence[str] | None = None,
+    ) -> Any:
+        """Run the network.
+
+        Args:
+            inputs: (B, 3, H, W), or (B, 2, 3, H, W) for pairs of frames, normalised.
+            data_samples: One per image; predictions are written into them.
+            mode: ``loss`` → named weighted losses; ``predict`` → data samples with ``pred`` at the original image size;
+                ``tensor`` → ``{task: raw map (B, C, H, W)}`` at the input's size.
+            targets: Labels per task as the data preprocessor gives them (``loss`` only).
+            noise: ``{name: tensor}`` or a noise source replacing the default one; names are in the docstrings of what
+                draws (a decoder, a latent model).
+            tasks: Predict these only.
+        """
+        noise = RecordedNoise(noise) if isinstance(noise, Mapping) else noise
+        if mode == 'loss':
+            return self.loss(inputs, targets or {}, noise or self.noise_source)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples, noise, tasks)
+        if mode == 'tensor':
+            names = list(self.tasks if tasks is None else tasks)
+            return self.raw_maps(inputs, noise or self._sample_noise(inputs, data_samples), names)
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")
+
+    def _sample_noise(self, inputs: Tensor, samples: Sequence[MTLDataSample] | None) -> NoiseSource:
+        """Noise seeded by the samples' ids."""
+        ids = [s.metainfo.get('sample_id', str(i)) for i, s in enumerate(samples)] if samples else None
+        return SampleNoise(self.noise_seed, ids or [str(i) for i in range(len(inputs))])
+
+    def predict(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[MTLDataSample] | None = None,
+        noise: NoiseSource | None = None,
+        tasks: Sequence[str] | None = None,
+    ) -> list[MTLDataSample]:
+        """Data samples with ``pred`` at the original image size: padding cut off, then resized back if need be."""
+        samples = list(data_samples or [MTLDataSample(metainfo=dict(sample_id=str(i))) for i in range(len(inputs))])
+        if self.predict_one_by_one and len(samples) > 1 and noise is None:
+            return [self.predict(inputs[i : i + 1], samples[i : i + 1], None, tasks)[0] for i in range(len(samples))]
+        noise = noise or self._sample_noise(inputs, samples)
+        wanted = [self._wanted(sample, tasks) for sample in samples]
+        names = [name for name in self.tasks if any(name in own for own in wanted)]
+        views = self._views(inputs, noise, names) if names else {}
+        for i, sample in enumerate(samples):
+            left, right, top, bottom = sample.metainfo.get('padding') or (0, 0, 0, 0)
+            prediction = {}
+            for name in wanted[i]:
+                full = views[name][:, i]
+                full = full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
+                size = tuple(sample.metainfo.get('ori_shape', full.shape[-2:]))
+                prediction[name] = self.read(self.tasks[name], full, size)
+            sample.pred = prediction
+        return samples
+
+    def _wanted(self, sample: MTLDataSample, tasks: Sequence[str] | None) -> list[str]:
+        """Tasks that a sample gets predictions of."""
+        names = list(self.tasks if tasks is None else tasks)
+        return [n for n in names if n in sample.gt] if self.predict_labelled and 'gt' in sample else names
+
+    def _views(self, inputs: Tensor, noise: NoiseSource, names: Sequence[str]) -> dict[str, Tensor]:
+        """Raw maps (V, B, C, H, W) of the V views that are averaged; one view without test-time augmentation."""
+        if self.tta is None:
+            return {name: raw[None] for name, raw in self.raw_maps(inputs, noise, names).items()}
+        tasks = {name: self.tasks[name] for name in names}
+        return self.tta(lambda view: self.raw_maps(view, noise, names), inputs, tasks, self.view_back)
+
+    @torch.no_grad()
+    def explain(
+        self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None
+    ) -> list[list[Exhibit]]:
+        """Per image, maps that show how its prediction came about, padding cut off; arguments as in :meth:`forward`.
+
+        Raises:
+            ConfigError: The model has nothing to show.
+        """
+        noise = RecordedNoise(noise) if isinstance(noise, Mapping) else noise
+        exhibits = self.explanations(inputs, noise or self._sample_noise(inputs, data_samples))
+        shown = []
+        for i in range(len(inputs)):
+            padding = (data_samples[i].metainfo.get('padding') if data_samples else None) or (0, 0, 0, 0)
+            shown.append([e.map(lambda x, i=i, p=padding: _unpadded(x[i], p, inputs.shape[-2:])) for e in exhibits])
+        return shown
+
+
+def build_data_preprocessor(config: dict | None, wanted: Mapping[str, Any]) -> Any:
+    """The data preprocessor of a config, with what the model wants where the config does not say otherwise."""
+    config = dict(config or dict(type='MTLDataPreprocessor'))
+    kind = config.get('type')
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    if isinstance(kind, type) and issubclass(kind, MTLDataPreprocessor):
+        config = {**wanted, **config}
+    return MODELS.build(config)
+
+
+def _unpadded(x: Tensor, padding: Sequence[int], size: Sequence[int]) -> Any:
+    """A map (C, h, w) of an input of ``size`` without what is (left, right, top, bottom) padding, as numpy."""
+    rows, columns = x.shape[-2] / size[0], x.shape[-1] / size[1]
+    left, right, top, bottom = (int(p * f) for p, f in zip(padding, (columns, columns, rows, rows)))
+    x = x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+    return (x.float() if x.is_floating_point() else x).cpu().numpy()
