@@ -67,7 +67,7 @@ def build(size: str, **options: Any) -> nn.Module:
             use_linear_projection=True,
         ),
         dict(type='LearnedTokens', length=4),
-        exchange=dict(query_width=s['query']),
+        task_attention=dict(query_width=s['query']),
         **options,
     )
     model.init_weights()

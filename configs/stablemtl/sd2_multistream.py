@@ -13,7 +13,7 @@ model = dict(
     tasks=_base_.tasks,
     checkpointing=True,
     single_stream='work_dirs/stablemtl/sd2_single/iter_40000.pth',
-    exchange=dict(heads=4, query_width=640, places='all', hide=0.4),
+    task_attention=dict(heads=4, query_width=640, layers='all', task_mask_prob=0.4),
 )
 
 custom_hooks = [dict(type='RandomStateHook'), dict(type='AccumulationHook'), dict(type='NonFiniteLossHook')]

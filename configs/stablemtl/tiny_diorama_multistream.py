@@ -5,7 +5,7 @@ _base_ = ['tiny_diorama_single.py']
 max_iters = 700
 model = dict(
     single_stream='work_dirs/stablemtl/tiny_diorama_single/iter_2100.pth',
-    exchange=dict(heads=4, query_width=96, hide=0.4),
+    task_attention=dict(heads=4, query_width=96, task_mask_prob=0.4),
 )
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmmtl.diffusion.noise import GeneratorNoise, NoiseSource, RecordedNoise, SampleNoise
 from mmmtl.errors import ConfigError
 from mmmtl.registry import MODELS
-from mmmtl.structures import Exhibit, MTLDataSample
+from mmmtl.structures import Explanation, MTLDataSample
 from mmmtl.tasks import Task, build_tasks
 
 from .data_preprocessor import IMAGENET_MEAN, IMAGENET_STD, MTLDataPreprocessor
@@ -83,7 +83,7 @@ class BaseMultiTaskModel(BaseModel):
         """A raw map (B, C, h, w) of an enlarged view on the grid of the image."""
         return task.resize_prediction(raw, size)
 
-    def explanations(self, inputs: Tensor, noise: NoiseSource) -> list[Exhibit]:
+    def explanations(self, inputs: Tensor, noise: NoiseSource) -> list[Explanation]:
         """Maps (B, C, h, w) that show how the predictions of a batch came about."""
         raise ConfigError(f'model: {type(self).__name__} cannot explain its predictions')
 
@@ -165,18 +165,18 @@ class BaseMultiTaskModel(BaseModel):
     @torch.no_grad()
     def explain(
         self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None
-    ) -> list[list[Exhibit]]:
+    ) -> list[list[Explanation]]:
         """Per image, maps that show how its prediction came about, padding cut off; arguments as in :meth:`forward`.
 
         Raises:
             ConfigError: The model has nothing to show.
         """
         noise = RecordedNoise(noise) if isinstance(noise, Mapping) else noise
-        exhibits = self.explanations(inputs, noise or self._sample_noise(inputs, data_samples))
+        found = self.explanations(inputs, noise or self._sample_noise(inputs, data_samples))
         shown = []
         for i in range(len(inputs)):
             padding = (data_samples[i].metainfo.get('padding') if data_samples else None) or (0, 0, 0, 0)
-            shown.append([e.map(lambda x, i=i, p=padding: _unpadded(x[i], p, inputs.shape[-2:])) for e in exhibits])
+            shown.append([e.map(lambda x, i=i, p=padding: _unpadded(x[i], p, inputs.shape[-2:])) for e in found])
         return shown
 
 

@@ -14,7 +14,7 @@ from mmmtl.errors import ConfigError, InputError
 from mmmtl.ops.precision import to_float32
 from mmmtl.ops.recompute import recomputed
 from mmmtl.registry import MODELS
-from mmmtl.structures import Exhibit
+from mmmtl.structures import Explanation
 from mmmtl.tasks import Task, build_tasks
 
 from .base import BaseMultiTaskModel, Size
@@ -113,7 +113,7 @@ class MultiTaskModel(BaseMultiTaskModel):
         views = task.resize_prediction(views, size)
         return task.predict(task.average(views[:, None]) if len(views) > 1 else views)[0]
 
-    def explanations(self, inputs: Tensor, noise: NoiseSource) -> list[Exhibit]:
+    def explanations(self, inputs: Tensor, noise: NoiseSource) -> list[Explanation]:
         """What the decoder's ``explain(feats, noise, size)`` shows.
 
         Raises:

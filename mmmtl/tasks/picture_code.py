@@ -7,9 +7,12 @@ Pure functions on tensors; the formulas are those of StableMTL (arXiv 2506.08013
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from mmmtl.errors import ConfigError
 
 
 def known_pixels(values: Tensor, valid: Tensor | None) -> Tensor:
@@ -85,3 +88,26 @@ def share_between(image: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """How far every pixel lies on the way from colour ``start`` (3,) to ``end``: (B, 1, H, W) in [0, 1]."""
     way = (end - start).reshape(1, 3, 1, 1)
     return (((image - start.reshape(1, 3, 1, 1)) * way).sum(1, keepdim=True) / (way * way).sum()).clamp(0, 1)
+
+
+def check_picture_code(task: Any) -> None:
+    """Raise :class:`ConfigError` unless labels of the task become pictures of three channels, and pictures predictions.
+
+    Args:
+        task: A :class:`~mmmtl.tasks.Task`; its ``to_image`` and ``from_image`` are tried on a blank label.
+    """
+    label = torch.from_numpy(task.blank((8, 8)))[None]
+    try:
+        picture, _ = task.to_image(label)
+        values = task.from_image(picture)
+    except (ValueError, RuntimeError, IndexError, NotImplementedError) as error:
+        raise ConfigError(
+            f"tasks['{task.name}']: {type(task).__name__} ({task.label_channels} channels) has no picture that a latent "
+            f'model could predict: write its methods to_image(label, valid) and from_image(image) ({error})'
+        ) from error
+    channels = 1 if task.categorical else task.label_channels
+    if picture.shape != (1, 3, 8, 8) or values.shape != (1, channels, 8, 8):
+        raise ConfigError(
+            f"tasks['{task.name}']: to_image of {type(task).__name__} must give (n, 3, H, W) and from_image "
+            f'(B, {channels}, H, W), got {tuple(picture.shape)} and {tuple(values.shape)} for a label of 8x8 pixels'
+        )

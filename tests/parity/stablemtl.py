@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmmtl.diffusion.noise import RecordedNoise
 from mmmtl.models import LatentMultiTaskModel
-from mmmtl.models.stablemtl import FeatureBank, Hiding, masked_mse
+from mmmtl.models.stablemtl import AuxiliaryFeatures, TaskMasking, masked_mse
 from mmmtl.models.stablemtl.converter import convert
 from mmmtl.models.stablemtl.unet import inflate_input
 from mmmtl.registry import TASKS
@@ -89,7 +89,7 @@ def build(
     config: dict,
     published: list[str],
     text: dict[str, Tensor],
-    exchange: dict | None = None,
+    task_attention: dict | None = None,
     autoencoder: dict | None = None,
     palette: Any = None,
     half: bool = False,
@@ -105,7 +105,7 @@ def build(
             tasks,
             autoencoder or dict(type='DCTAutoencoder', block=8, kept=1),
             {**config},
-            exchange=exchange,
+            task_attention=task_attention,
             tokens=dict(type='TokenFile', path=f'{folder}/tokens.pt', prompts=prompts),
             half_self_attention=half,
         )
@@ -126,10 +126,10 @@ def _small(config: dict) -> dict:
 
 
 def _unet(config: dict, state: dict, half: bool = False) -> Any:
-    from mmmtl.models.stablemtl.unet import build_unet, open_attention
+    from mmmtl.models.stablemtl.unet import build_unet, set_attention_processors
 
     unet = build_unet(_small(config), config['in_channels'], config['out_channels'])
-    open_attention(unet, half)
+    set_attention_processors(unet, half)
     unet.load_state_dict(state)
     return unet.eval()
 
@@ -153,11 +153,11 @@ def _single(data: dict, folder: Path) -> list[Row]:
 
 def multi_model(data: dict, folder: Path, **options: Any) -> tuple[LatentMultiTaskModel, dict]:
     """The recorded two-stream model."""
-    exchange = dict(
-        heads=data['n_attns'], query_width=data['q_hidden'], hide=data['attn_mask_ratio'], **options.pop('exchange', {})
+    task_attention = dict(
+        heads=data['n_attns'], query_width=data['q_hidden'], task_mask_prob=data['attn_mask_ratio'], **options.pop('task_attention', {})
     )
     options.setdefault('autoencoder', dict(type='KLAutoencoder', config=beside(folder, 'pipeline')['vae_config']))
-    model, names = build(_small(data['config']), data['output_types'], data['text'], exchange, **options)
+    model, names = build(_small(data['config']), data['output_types'], data['text'], task_attention, **options)
     stream = beside(folder, 'single')['state_dict']
     parts = {f'single_stream_unet/{k}': v for k, v in stream.items()}
     state, _, unknown = convert({**stream, **data['main_state_dict'], **parts}, names)
@@ -177,10 +177,10 @@ def _multi(data: dict, folder: Path) -> list[Row]:
     model.double()
     pair = [exact['z0'], exact['z1']]
     rows: list[Row] = []
-    bank, _ = model.auxiliary_features(pair)
-    features = {place: dict(table) for place, table in bank.features.items()}
+    auxiliary, _ = model.auxiliary_stream(pair)
+    features = {place: dict(table) for place, table in auxiliary.features.items()}
     with torch.no_grad():
-        together = model.main_latents(pair, bank)
+        together = model.main_stream(pair, auxiliary)
     for published, record in data['tasks'].items():
         name = names[published]
         rows.append((f'{published} input', gap(model.unet_input(pair, name), record['sample']), 0.0))
@@ -192,7 +192,7 @@ def _multi(data: dict, folder: Path) -> list[Row]:
     half, _ = multi_model(data, folder, half=True)
     pair = [data['z0'], data['z1']]
     with torch.no_grad():
-        together = half.main_latents(pair, half.auxiliary_features(pair)[0])
+        together = half.main_stream(pair, half.auxiliary_stream(pair)[0])
     worst = max(gap(together[names[p]], r['out_fp16attn']) for p, r in data['tasks'].items())
     rows.append(('all outputs with float16 self-attention', worst, HALF))
     for published in data['train']:
@@ -203,8 +203,8 @@ def _multi(data: dict, folder: Path) -> list[Row]:
 def _extra(model: LatentMultiTaskModel, names: dict, data: dict, folder: Path) -> list[Row]:
     alone = [data['z0']]
     with torch.no_grad():
-        bank, _ = model.auxiliary_features(alone)
-        out = model.main_latents(alone, bank, [names['depth'], names['optical_flow']])
+        auxiliary, _ = model.auxiliary_stream(alone)
+        out = model.main_stream(alone, auxiliary, [names['depth'], names['optical_flow']])
         rows = [
             ('depth without second frame', gap(out[names['depth']], data['extra']['depth_no_next']), NETWORK),
             (
@@ -213,31 +213,31 @@ def _extra(model: LatentMultiTaskModel, names: dict, data: dict, folder: Path) -
                 NETWORK,
             ),
         ]
-        model.exclude_self = False
+        model.exclude_main_task = False
         pair = [data['z0'], data['z1']]
-        out = model.main_latents(pair, model.auxiliary_features(pair)[0], [names['depth']])
-        model.exclude_self = True
+        out = model.main_stream(pair, model.auxiliary_stream(pair)[0], [names['depth']])
+        model.exclude_main_task = True
     rows.append(('depth looking at itself too', gap(out[names['depth']], data['extra']['depth_not_excluded']), NETWORK))
     return rows
 
 
 def _train(model: LatentMultiTaskModel, names: dict, published: str, record: dict, data: dict) -> list[Row]:
-    """A recorded training step: the draws, what they hide, loss and gradients."""
+    """A recorded training step: the draws, what they mask, loss and gradients."""
     name = names[published]
     model.train()
     model.zero_grad()
-    bank = FeatureBank()
+    features = AuxiliaryFeatures()
     for place, table in zip(model.task_attention, record['task_feats']):
         for source, feature in table.items():
-            bank.put(place, names[source], feature)
-    hiding = Hiding(_race(record, list(model.task_attention), data['attn_mask_ratio'], names), data['attn_mask_ratio'])
+            features.put(place, names[source], feature)
+    masking = TaskMasking(name, _race(record, list(model.task_attention), data['attn_mask_ratio'], name), data['attn_mask_ratio'])
     pair = [data['z0'], data['z1']]
-    out = model.main_latents(pair, bank, [name], hiding=hiding)[name]
+    out = model.main_stream(pair, features, [name], masking=masking)[name]
     loss = masked_mse(out, record['target'], record['mask'][:, :1])
     loss.backward()
     what = f'training {published}'
     hidden = [None if h is None else names[h] for h in record['hidden_task']]
-    differ = sum(a != b for a, b in zip(hiding.hidden.values(), hidden))
+    differ = sum(a != b for a, b in zip(masking.masked.values(), hidden))
     rows = [
         (f'{what}: hidden sources that differ', float(differ), 0),
         (f'{what}: output', gap(out, record['out']), NETWORK),
@@ -245,7 +245,7 @@ def _train(model: LatentMultiTaskModel, names: dict, published: str, record: dic
     ]
     for place, scores in zip(model.task_attention, record['mean_scores']):
         if scores is not None:
-            rows.append((f'{what}: scores at {place}', gap(hiding.scores[place], scores), FEATURE))
+            rows.append((f'{what}: scores at {place}', gap(masking.scores[place], scores), FEATURE))
     own = {n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith('tokens.')}
     norms, _, _ = convert({k: torch.tensor(v) for k, v in record['grad_norm'].items()}, names)
     none, _, _ = convert({k: torch.tensor(0) for k in record['no_grad_params']}, names)
@@ -263,14 +263,14 @@ def _train(model: LatentMultiTaskModel, names: dict, published: str, record: dic
     return rows
 
 
-def _race(record: dict, places: list[str], share: float, names: dict[str, str]) -> RecordedNoise:
+def _race(record: dict, places: list[str], share: float, name: str) -> RecordedNoise:
     """The recorded draws of the step: the coins, and races that the recorded hidden source wins."""
     draws = {}
     for place, coin, hidden, table in zip(places, record['rand'], record['hidden_task'], record['task_feats']):
         # a coin at the share exactly would fall to the other side in single precision
-        draws[f'hide/{place}'] = torch.tensor([coin], dtype=torch.float64)
+        draws[f'task_mask/{name}/{place}'] = torch.tensor([coin], dtype=torch.float64)
         if coin < share and hidden is not None:
-            draws[f'hide/{place}/race'] = torch.tensor([1e-12 if source == hidden else 0.5 for source in table])
+            draws[f'task_mask/{name}/{place}/source'] = torch.tensor([1e-12 if source == hidden else 0.5 for source in table])
     return RecordedNoise(draws)
 
 
@@ -295,7 +295,7 @@ def _pipeline(data: dict, folder: Path) -> list[Row]:
         if kind == 'multi':
             rgb = torch.cat(model.encode_frames(pair), 1)
             rows.append(('latents of both frames', gap(rgb, data['rgb_latent']), LATENT))
-        images = model.decoded_images(pair)
+        images = model(pair)
         sample = model.predict(pair, [MTLDataSample(metainfo=dict(sample_id='0', ori_shape=pair.shape[-2:]))])[0]
         for published, name in names.items():
             rows += _outputs(f'{kind}/{published}', model.tasks[name], images[name], sample.pred.get(name), data['out'])

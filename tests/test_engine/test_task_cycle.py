@@ -230,7 +230,7 @@ def config(work_dir, iters, **changes):
                 autoencoder=dict(type='DCTAutoencoder', block=4, kept=2),
                 unet=channels,
                 tokens=dict(type='LearnedTokens'),
-                exchange=dict(heads=2, query_width=8, hide=0.5),
+                task_attention=dict(heads=2, query_width=8, task_mask_prob=0.5),
             ),
             train_dataloader=dict(
                 batch_size=2,

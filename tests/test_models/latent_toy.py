@@ -45,24 +45,24 @@ VAE = dict(
     down_block_types=('DownEncoderBlock2D',) * 4,
     up_block_types=('UpDecoderBlock2D',) * 4,
 )
-EXCHANGE = dict(heads=2, query_width=20)
+TASK_ATTENTION = dict(heads=2, query_width=20)
 
 
 def make(
-    exchange: dict | None = None,
+    task_attention: dict | None = None,
     vae: bool = False,
     seed: int = 0,
     tasks: dict | None = None,
     random_out: bool = True,
     **options,
 ) -> LatentMultiTaskModel:
-    """A model; with ``exchange`` its task attention is not zero, so that it shows."""
+    """A model; with ``task_attention`` its task attention is not zero, so that it shows."""
     torch.manual_seed(seed)
     autoencoder = dict(type='KLAutoencoder', config=VAE) if vae else dict(type='DCTAutoencoder', block=4, kept=3)
     options = {'unet': UNET, 'tokens': dict(type='LearnedTokens', length=2), **options}
-    model = LatentMultiTaskModel(tasks or TASKS, autoencoder, exchange=exchange, **options)
+    model = LatentMultiTaskModel(tasks or TASKS, autoencoder, task_attention=task_attention, **options)
     model.init_weights()
-    if exchange is not None and random_out:
+    if task_attention is not None and random_out:
         for layer in model.task_attention.values():
             torch.nn.init.normal_(layer.out.weight, std=0.3)
             torch.nn.init.normal_(layer.out.bias, std=0.3)

@@ -14,10 +14,10 @@ from benchmarks.reference.match_latent import LatentPair, published_program
 from mmmtl.diffusion.noise import GeneratorNoise
 from mmmtl.errors import ConfigError
 from mmmtl.models import LatentMultiTaskModel
-from mmmtl.models.stablemtl import Hiding
+from mmmtl.models.stablemtl import TaskMasking, predict_video
 from mmmtl.structures import MTLDataSample
 
-from .latent_toy import EXCHANGE, NAMES, TASKS, UNET, make
+from .latent_toy import NAMES, TASK_ATTENTION, TASKS, UNET, make
 
 
 def frames(count=2, size=(16, 24), seed=1, pair=True):
@@ -35,7 +35,7 @@ def labels(model, name, count=2, size=(16, 24)):
 
 
 def counted(model):
-    """Counter of images encoded and decoded, samples per stream, and perceptrons run per role."""
+    """Counter of images encoded and decoded, samples per stream, and MLPs run per role."""
     counts = Counter()
 
     def watch(name, function):
@@ -61,9 +61,9 @@ def counted(model):
 
 # ---- against the published program -----------------------------------------------------------------------------------
 @pytest.mark.parametrize('pair', [True, False])
-@pytest.mark.parametrize('exchange', [None, EXCHANGE])
-def test_same_numbers_as_the_published_flow(exchange, pair):
-    model = make(exchange, vae=True)
+@pytest.mark.parametrize('task_attention', [None, TASK_ATTENTION])
+def test_same_numbers_as_the_published_flow(task_attention, pair):
+    model = make(task_attention, vae=True)
     reference = published_program(model)
     images = torch.randint(0, 256, (2, 2, 3, 16, 24), generator=torch.Generator().manual_seed(3))
     inputs = images.float() / 255 * 2 - 1
@@ -79,7 +79,7 @@ def test_same_numbers_as_the_published_flow(exchange, pair):
 
 def test_nothing_is_computed_twice():
     """Seven tasks of a pair: 2 encodings, 7 + 7 passes, keys and values once per source and layer."""
-    model = make(EXCHANGE, vae=True)
+    model = make(TASK_ATTENTION, vae=True)
     reference = published_program(model)
     counts = counted(model)
     model(frames(1), mode='tensor')
@@ -92,7 +92,7 @@ def test_nothing_is_computed_twice():
 
 def test_side_by_side_for_the_benchmark():
     """Also a model whose autoencoder is the cosine transform."""
-    model = make(EXCHANGE)
+    model = make(TASK_ATTENTION)
     pair = LatentPair(model, frames(1))
     found, expected = model(frames(1), mode='tensor', noise=pair.draws()), pair.run_reference()
     assert pair.compare_predictions(found, expected)['largest difference of decoded images'] < 5e-5
@@ -103,7 +103,7 @@ def test_side_by_side_for_the_benchmark():
 
 @pytest.mark.parametrize('batch_tasks', [1, 3])
 def test_batching_changes_no_result(batch_tasks):
-    model = make(EXCHANGE)
+    model = make(TASK_ATTENTION)
     together = model(frames(), mode='tensor')
     model.batch_tasks, model.batch_images = batch_tasks, None
     counts = counted(model)
@@ -114,7 +114,7 @@ def test_batching_changes_no_result(batch_tasks):
 
 
 def test_a_single_task_costs_a_single_main_pass():
-    model = make(EXCHANGE)
+    model = make(TASK_ATTENTION)
     counts = counted(model)
     images = model(frames(1), mode='tensor', tasks=['depth'])
     assert list(images) == ['depth']
@@ -131,22 +131,22 @@ def test_single_stream_encodes_the_second_frame_for_motion_only():
 
 
 def test_auxiliary_pass_gives_the_single_stream_prediction():
-    model = make(EXCHANGE)
+    model = make(TASK_ATTENTION)
     single = make()
     single.load_state_dict({k: v for k, v in model.state_dict().items() if k.startswith(('unet', 'tokens'))})
     pair = model.encode_frames(frames())
-    _, free = model.auxiliary_features(pair)
-    for name, latent in single.main_latents(single.encode_frames(frames())).items():
+    _, free = model.auxiliary_stream(pair)
+    for name, latent in single.main_stream(single.encode_frames(frames())).items():
         torch.testing.assert_close(free[name], latent, atol=2e-6, rtol=0)
 
 
 def test_a_new_main_stream_equals_the_stream_it_was_copied_from():
     """The streams multiply in other shapes, so equality is that of double precision, not of bits."""
-    model = make(EXCHANGE, random_out=False).double()
+    model = make(TASK_ATTENTION, random_out=False).double()
     pair = model.encode_frames(frames().double())
     with torch.no_grad():
-        bank, free = model.auxiliary_features(pair)
-        main = model.main_latents(pair, bank)
+        features, free = model.auxiliary_stream(pair)
+        main = model.main_stream(pair, features)
     for name in TASKS:
         torch.testing.assert_close(main[name], free[name], rtol=0, atol=1e-12)
 
@@ -160,7 +160,7 @@ def test_loss_is_the_mean_square_over_valid_cells():
     assert list(loss) == ['loss_depth']
     image, valid = model.tasks['depth'].to_image(label)
     target = model.autoencoder.encode(image)
-    pred = model.main_latents(model.encode_frames(frames(pair=False)), tasks=['depth'])['depth']
+    pred = model.main_stream(model.encode_frames(frames(pair=False)), tasks=['depth'])['depth']
     cells = [
         ((pred - target)[k, :, i, j] ** 2)
         for k in range(2)
@@ -181,9 +181,9 @@ def test_some_samples_labelled():
     torch.testing.assert_close(one, alone)
 
 
-@pytest.mark.parametrize('exchange', [None, EXCHANGE])
-def test_batch_without_a_valid_cell_contributes_zero(exchange):
-    model = make(exchange).train()
+@pytest.mark.parametrize('task_attention', [None, TASK_ATTENTION])
+def test_batch_without_a_valid_cell_contributes_zero(task_attention):
+    model = make(task_attention).train()
     nothing = torch.full((2, 1, 16, 24), float('nan'))
     loss = model(frames(pair=False), mode='loss', targets={'depth': (torch.arange(2), nothing)})['loss_depth']
     loss.backward()
@@ -195,7 +195,7 @@ def test_batch_without_a_valid_cell_contributes_zero(exchange):
 
 
 def test_a_step_trains_the_parameters_of_its_task_alone():
-    model = make({**EXCHANGE, 'hide': 0.0}).train()
+    model = make({**TASK_ATTENTION, 'task_mask_prob': 0.0}).train()
     model(frames(), mode='loss', targets={'scene_flow': (torch.arange(2), labels(model, 'scene_flow'))})[
         'loss_scene_flow'
     ].backward()
@@ -210,7 +210,7 @@ def test_a_step_trains_the_parameters_of_its_task_alone():
 
 
 def test_a_training_step_encodes_every_distinct_frame_once():
-    model = make(EXCHANGE).train()
+    model = make(TASK_ATTENTION).train()
     counts = counted(model)
     model(frames(pair=False), mode='loss', targets={'depth': (torch.arange(2), labels(model, 'depth'))})
     assert counts['encoded'] == 2 + 2  # frames, labels
@@ -226,10 +226,10 @@ def test_motion_is_trained_on_pairs():
 
 
 def test_recomputing_blocks_changes_no_gradient():
-    """Also where a source is hidden: a block that runs again hides the same one."""
+    """Also where a source is masked: a block that runs again masks the same one."""
     gradients = []
     for checkpointing in (False, True):
-        model = make({**EXCHANGE, 'hide': 0.7}, checkpointing=checkpointing).train()
+        model = make({**TASK_ATTENTION, 'task_mask_prob': 0.7}, checkpointing=checkpointing).train()
         noise = GeneratorNoise(5)
         target = {'normals': (torch.arange(2), labels(model, 'normals'))}
         model(frames(pair=False), mode='loss', targets=target, noise=noise)['loss_normals'].backward()
@@ -239,32 +239,33 @@ def test_recomputing_blocks_changes_no_gradient():
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
-def test_hidden_sources_follow_the_attention():
-    """A share of layers hides one source, drawn in proportion to the scores; the hidden one's gradient is zero."""
-    model = make({**EXCHANGE, 'hide': 1.0}).train()
-    hiding = Hiding(GeneratorNoise(0), 1.0)
-    target = {'depth': (torch.arange(2), labels(model, 'depth'))}
-    model.loss(frames(pair=False), target, hiding=hiding)['loss_depth'].backward()
-    assert set(hiding.hidden) == set(model.task_attention) and None not in hiding.hidden.values()
-    assert 'depth' not in hiding.hidden.values()
+def test_masked_sources_follow_the_attention():
+    """A share of layers masks one source, drawn in proportion to the scores; the masked one's gradient is zero."""
+    model = make(TASK_ATTENTION).train()
+    masking = TaskMasking('depth', GeneratorNoise(0), 1.0)
+    pair = model.encode_frames(frames())
+    features, _ = model.auxiliary_stream(pair, [name for name in TASKS if name != 'depth'], shared=False)
+    model.main_stream(pair, features, ['depth'], masking=masking)['depth'].sum().backward()
+    assert set(masking.masked) == set(model.task_attention) and None not in masking.masked.values()
+    assert 'depth' not in masking.masked.values()
     for place, layer in model.task_attention.items():
         for name in set(TASKS) - {'depth'}:
             moved = any(p.grad.abs().sum() > 0 for p in layer.value[name].parameters())
-            assert moved == (name != hiding.hidden[place])
+            assert moved == (name != masking.masked[place])
     scores = torch.tensor([0.5, 0.3, 0.2])
     draws = Counter()
     noise = GeneratorNoise(1)
     for _ in range(4000):
-        one = Hiding(noise, 1.0)
+        one = TaskMasking('depth', noise, 1.0)
         assert one.wanted('here')
         draws[one.choose('here', ['a', 'b', 'c'], scores)] += 1
     assert [draws[i] / 4000 for i in range(3)] == pytest.approx(scores.tolist(), abs=0.03)
-    coins = Hiding(noise, 0.4)
+    coins = TaskMasking('depth', noise, 0.4)
     assert sum(coins.wanted(str(i)) for i in range(4000)) / 4000 == pytest.approx(0.4, abs=0.03)
 
 
-def test_nothing_is_hidden_in_evaluation():
-    model = make({**EXCHANGE, 'hide': 1.0})
+def test_nothing_is_masked_in_evaluation():
+    model = make({**TASK_ATTENTION, 'task_mask_prob': 1.0})
     first, second = (model(frames(), mode='tensor') for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in TASKS)
     target = {'depth': (torch.arange(2), labels(model, 'depth'))}
@@ -273,7 +274,7 @@ def test_nothing_is_hidden_in_evaluation():
 
 # ---- predictions -----------------------------------------------------------------------------------------------------
 def test_predictions_have_the_original_size():
-    model = make(EXCHANGE)
+    model = make(TASK_ATTENTION)
     samples = [
         MTLDataSample(metainfo=dict(sample_id='a', ori_shape=(11, 19), padding=(1, 3, 2, 2))),
         MTLDataSample(metainfo=dict(sample_id='b', ori_shape=(16, 24))),
@@ -293,7 +294,7 @@ def test_predictions_have_the_original_size():
 
 def test_predictions_of_what_is_labelled():
     """All that an evaluation needs: seven auxiliary passes, but one or two main passes and decodings."""
-    model = make(EXCHANGE, predict_labelled=True)
+    model = make(TASK_ATTENTION, predict_labelled=True)
     samples = [MTLDataSample(metainfo=dict(sample_id=i)) for i in 'abc']
     samples[0].gt = dict(depth=torch.ones(1, 16, 24))
     samples[1].gt = dict(depth=torch.ones(1, 16, 24), semseg=torch.zeros(16, 24, dtype=torch.int64))
@@ -311,22 +312,22 @@ def test_predictions_of_what_is_labelled():
 
 
 def test_a_video_encodes_every_frame_once():
-    model = make(EXCHANGE)
+    model = make(TASK_ATTENTION)
     video = frames(4, pair=False)
     counts = counted(model)
-    found = list(model.predict_video(frame[None] for frame in video))
+    found = list(predict_video(model, (frame[None] for frame in video)))
     assert counts['encoded'] == 4 and counts['auxiliary'] == 28 and len(found) == 4
     for t in range(3):
         pair = model(torch.stack([video[t], video[t + 1]])[None], mode='tensor')
-        for name, task in model.tasks.items():
-            torch.testing.assert_close(found[t][name], task.from_image(pair[name]), atol=2e-6, rtol=0)
+        for name in model.tasks:
+            torch.testing.assert_close(found[t][name], pair[name], atol=2e-6, rtol=0)
     last = model(video[3:], mode='tensor')
-    torch.testing.assert_close(found[3]['depth'], model.tasks['depth'].from_image(last['depth']), atol=2e-6, rtol=0)
+    torch.testing.assert_close(found[3]['depth'], last['depth'], atol=2e-6, rtol=0)
     counts.clear()
-    assert len(list(model.predict_video(list(video.split(1)), auxiliary_every=2))) == 4
+    assert len(list(predict_video(model, video.split(1), auxiliary_every=2))) == 4
     assert counts['auxiliary'] == 14 and counts['unet'] == 28
     with pytest.raises(ValueError, match='auxiliary_every'):
-        list(model.predict_video([], auxiliary_every=0))
+        list(predict_video(model, [], auxiliary_every=0))
 
 
 @pytest.mark.parametrize(('second_frame', 'channels'), [('duplicate', 27), ('zeros', 27), ('average', 18)])
@@ -343,7 +344,7 @@ def test_what_takes_the_place_of_the_second_frame(second_frame, channels):
 
 
 def test_noise_in_the_empty_latent_depends_on_the_sample_alone():
-    model = make(EXCHANGE, empty='normal')
+    model = make(TASK_ATTENTION, input_noise='normal')
     samples = [MTLDataSample(metainfo=dict(sample_id=i)) for i in 'ab']
     both = model(frames(), samples, mode='tensor')
     alone = model(frames()[1:], samples[1:], mode='tensor')
@@ -357,19 +358,19 @@ def test_stage_two_starts_from_stage_one(tmp_path):
     stage_one = make(seed=3)
     torch.save(dict(state_dict=stage_one.state_dict(), meta={}), tmp_path / 'one.pth')
     torch.save(stage_one.unet.state_dict(), tmp_path / 'bare.pth')
-    model = make(EXCHANGE, seed=4, single_stream=str(tmp_path / 'one.pth'))
+    model = make(TASK_ATTENTION, seed=4, single_stream=str(tmp_path / 'one.pth'))
     for part in (model.unet, model.auxiliary):
         assert all(torch.equal(v, stage_one.unet.state_dict()[k]) for k, v in part.state_dict().items())
     assert torch.equal(model.tokens('depth'), stage_one.tokens('depth'))
-    bare = make({**EXCHANGE, 'main_from_pretrained': True}, seed=5, single_stream=str(tmp_path / 'bare.pth'))
+    bare = make({**TASK_ATTENTION, 'main_from_pretrained': True}, seed=5, single_stream=str(tmp_path / 'bare.pth'))
     assert torch.equal(bare.auxiliary.conv_in.weight, stage_one.unet.conv_in.weight)
     assert not torch.equal(bare.unet.conv_in.weight, stage_one.unet.conv_in.weight)
     with pytest.raises(FileNotFoundError, match='checkpoint of stage 1'):
-        make(EXCHANGE, single_stream=str(tmp_path / 'none.pth'))
+        make(TASK_ATTENTION, single_stream=str(tmp_path / 'none.pth'))
     other = make(unet={**UNET, 'block_out_channels': (8, 16)})
     torch.save(other.unet.state_dict(), tmp_path / 'other.pth')
     with pytest.raises(ValueError, match='does not hold the weights of this UNet.*of another shape'):
-        make(EXCHANGE, single_stream=str(tmp_path / 'other.pth'))
+        make(TASK_ATTENTION, single_stream=str(tmp_path / 'other.pth'))
 
 
 def test_pretrained_folders_in_diffusers_form(tmp_path):
@@ -403,7 +404,7 @@ def test_a_checkpoint_is_complete(tmp_path):
     """Tokens, autoencoder and both streams come back without the files they once came from."""
     torch.save({name: torch.randn(3 + k % 2, 12) for k, name in enumerate(TASKS)}, tmp_path / 'tokens.pt')
     options = dict(tokens=dict(type='TokenFile', path=str(tmp_path / 'tokens.pt')), vae=True)
-    model = make(EXCHANGE, **options)
+    model = make(TASK_ATTENTION, **options)
     expected = model(frames(), mode='tensor')
     (tmp_path / 'tokens.pt').unlink()
     again = LatentMultiTaskModel(
@@ -411,7 +412,7 @@ def test_a_checkpoint_is_complete(tmp_path):
         dict(type='KLAutoencoder', config=model.autoencoder.config),
         UNET,
         dict(type='TokenFile', path='gone.pt'),
-        EXCHANGE,
+        TASK_ATTENTION,
     ).eval()
     with pytest.raises(RuntimeError, match="tokens of task 'albedo' are not there yet"):
         again(frames(), mode='tensor')
@@ -423,11 +424,11 @@ def test_a_checkpoint_is_complete(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(exchange=dict(head=2)), r"model\.exchange\.head: unknown argument.*'heads'"),
-        (dict(exchange=dict(places='decoders')), r"model\.exchange\.places must be 'all' or 'decoder'"),
-        (dict(exchange=dict(heads=3)), '3 heads do not divide the 16 channels'),
+        (dict(task_attention=dict(head=2)), r"model\.task_attention\.head: unknown argument.*'heads'"),
+        (dict(task_attention=dict(layers='decoders')), r"model\.task_attention\.layers must be 'all' or 'decoder'"),
+        (dict(task_attention=dict(heads=3)), '3 heads do not divide the 16 channels'),
         (dict(second_frame='dublicate'), "model.second_frame must be.*'duplicate'"),
-        (dict(empty='noise'), 'model.empty must be'),
+        (dict(input_noise='noise'), 'model.input_noise must be'),
         (dict(unet={**UNET, 'block_out_channel': 3}), r"model\.unet\.block_out_channel.*'block_out_channels'"),
         (dict(unet={**UNET, 'in_channels': 4}), r'model\.unet\.in_channels = 4, but the autoencoder needs 27'),
     ],
@@ -444,24 +445,24 @@ def test_mistakes_in_use():
     with pytest.raises(ValueError, match="mode must be 'loss'"):
         model(frames(), mode='train')
     with pytest.raises(ConfigError, match='one stream has no auxiliary features'):
-        model.auxiliary_features(model.encode_frames(frames()))
+        model.auxiliary_stream(model.encode_frames(frames()))
 
 
-def test_a_bank_serves_one_task_after_another():
-    model = make(EXCHANGE)
+def test_features_serve_one_task_after_another():
+    model = make(TASK_ATTENTION)
     pair = model.encode_frames(frames())
     with torch.no_grad():
-        together = model.main_latents(pair, model.auxiliary_features(pair)[0], last=True)
-        bank, _ = model.auxiliary_features(pair)
+        together = model.main_stream(pair, model.auxiliary_stream(pair)[0], last=True)
+        features, _ = model.auxiliary_stream(pair)
         counts = counted(model)
         for name in TASKS:
-            found = model.main_latents(pair, bank, [name])
+            found = model.main_stream(pair, features, [name])
             torch.testing.assert_close(found[name], together[name], atol=2e-6, rtol=0)
-    assert counts['key'] == 7 * len(model.task_attention) and not bank.features
+    assert counts['key'] == 7 * len(model.task_attention) and not features.features
 
 
 def test_exchange_in_the_decoder_alone():
-    model = make({**EXCHANGE, 'places': 'decoder'})
+    model = make({**TASK_ATTENTION, 'layers': 'decoder'})
     assert list(model.task_attention) == [f'up_blocks_{i}_attentions_{j}' for i in (0, 1) for j in (0, 1)]
     assert model(frames(), mode='tensor')['depth'].isfinite().all()
 

@@ -10,8 +10,8 @@ import torch
 from scipy.fft import dctn
 
 from mmmtl.models.stablemtl import (
+    AuxiliaryFeatures,
     DCTAutoencoder,
-    FeatureBank,
     KLAutoencoder,
     LearnedTokens,
     TaskAttention,
@@ -20,9 +20,9 @@ from mmmtl.models.stablemtl import (
     latent_valid,
     masked_mse,
 )
-from mmmtl.models.stablemtl.task_attention import pixel_attention, source_scores
+from mmmtl.models.stablemtl.task_attention import attention_weights
 from mmmtl.models.stablemtl.task_tokens import batch_tokens
-from mmmtl.models.stablemtl.unet import build_unet, inflate_input, open_attention, self_attentions
+from mmmtl.models.stablemtl.unet import build_unet, inflate_input, self_attentions, set_attention_processors
 
 from .latent_toy import UNET, VAE
 
@@ -78,7 +78,7 @@ def test_padded_tokens_do_not_show():
     """A UNet gives the same for a task alone and for tasks of other lengths beside it."""
     torch.manual_seed(0)
     unet = build_unet(UNET, 6, 2).eval()
-    open_attention(unet)
+    set_attention_processors(unet)
     tokens = [torch.randn(n, 12) for n in (2, 5, 3)]
     sample = torch.randn(2, 6, 8, 8)
     batch, mask = batch_tokens(tokens, 2)
@@ -165,56 +165,64 @@ def naive_attention(query, key, value, heads, closed=()):
     return out
 
 
-@pytest.mark.parametrize('closed', [(), (0,), (3, 1)])
-def test_attention_at_every_pixel(closed):
+def attended(query, key, value, masked=()):
+    """Weighted sum over sources by the weights of three heads."""
+    weights = attention_weights(query, key, 3, masked)
+    torch.testing.assert_close(weights.sum(0), torch.ones_like(weights[0]))
+    return (weights[..., None] * value.unflatten(-1, (3, -1))).sum(0).flatten(-2)
+
+
+@pytest.mark.parametrize('masked', [(), (0,), (3, 1)])
+def test_attention_at_every_pixel(masked):
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(2, 5, 12, generator=generator)
     key, value = torch.randn(2, 4, 2, 5, 12, generator=generator)
-    found = pixel_attention(query, key, value, 3, closed)
-    torch.testing.assert_close(found, naive_attention(query, key, value, 3, closed), atol=1e-5, rtol=1e-5)
+    found = attended(query, key, value, masked)
+    torch.testing.assert_close(found, naive_attention(query, key, value, 3, masked), atol=1e-5, rtol=1e-5)
 
 
-def test_scores_are_mean_shares():
-    query = torch.randn(2, 5, 12)
-    key = torch.randn(4, 2, 5, 12)
-    scores = source_scores(query, key, 3)
-    assert scores.sum().item() == pytest.approx(1) and not scores.requires_grad
-    values = torch.eye(4)[:, None, None, :, None].expand(4, 2, 5, 4, 3).flatten(-2)  # source s shows s in every head
-    shares = pixel_attention(query.repeat(1, 1, 1), key, values[..., :12], 3)
-    assert shares.shape == (2, 5, 12)
-    expected = [
-        naive_attention(query, key, torch.zeros_like(key).index_fill_(0, torch.tensor(s), 1.0), 3).mean()
-        for s in range(4)
-    ]
-    torch.testing.assert_close(scores, torch.stack(expected), atol=1e-6, rtol=1e-5)
-
-
-def test_a_bank_projects_once_without_gradient():
+def test_nothing_left_to_attend_to_contributes_nothing():
+    """Exactly zero, with finite gradients: no source but the main task's own, or the only other one masked."""
     attention = TaskAttention(['a', 'b'], 8, heads=2, query_width=4)
-    bank = FeatureBank()
+    torch.nn.init.normal_(attention.out.weight)
+    torch.nn.init.normal_(attention.out.bias)
+    x = torch.randn(1, 3, 8, requires_grad=True)
+    key, value = torch.randn(2, 2, 1, 3, 8)
+    for masked, draw in (((0, 1), None), ((0,), lambda scores: 1)):
+        out = attention(x, 'a', key, value, masked=masked, draw=draw)
+        assert (out == 0).all()
+        (x * 2 + out).sum().backward()
+        assert (x.grad == 2).all()
+        x.grad = None
+    assert (attention(x, 'a', key, value, masked=(0,)) != 0).any()
+
+
+def test_shared_features_are_projected_once():
+    attention = TaskAttention(['a', 'b'], 8, heads=2, query_width=4)
+    single, shared = AuxiliaryFeatures(), AuxiliaryFeatures(shared=True)
     for task in 'ab':
-        bank.put('here', task, torch.randn(1, 3, 8))
-    names, key, _ = bank.sources('here', attention)  # with gradient: nothing is kept
-    assert names == ['a', 'b'] and key.requires_grad and 'here' in bank.features
-    with torch.no_grad():
-        first = bank.sources('here', attention)
-        assert bank.sources('here', attention) is first and 'here' not in bank.features
-        assert bank.sources('here', attention, last=True) is first
-    with pytest.raises(KeyError):
-        bank.sources('here', attention)
-    torch.testing.assert_close(first[1], key.detach())
+        feature = torch.randn(1, 3, 8)
+        single.put('here', task, feature)
+        shared.put('here', task, feature)
+    names, key, _ = single.sources('here', attention)
+    assert names == ['a', 'b'] and key.requires_grad and 'here' in single.features
+    assert single.sources('here', attention)[1] is not key
+    first = shared.sources('here', attention)
+    assert shared.sources('here', attention) is first and 'here' not in shared.features and 'here' in shared
+    assert shared.sources('here', attention, last=True) is first and 'here' not in shared
+    torch.testing.assert_close(first[1], key)
 
 
-def test_places_are_those_of_the_network_in_the_order_of_execution():
+def test_layers_are_those_of_the_network_in_the_order_of_execution():
     unet = build_unet(UNET, 6, 2).eval()
     seen = []
-    widths = open_attention(unet)
+    widths = set_attention_processors(unet)
 
-    def exchange(place, x):
-        seen.append((place, x.shape[-1]))
-        return x
+    def stream(layer, a):
+        seen.append((layer, a.shape[-1]))
+        return a
 
-    unet(torch.randn(1, 6, 8, 8), 999, torch.randn(1, 2, 12), cross_attention_kwargs=dict(exchange=exchange))
+    unet(torch.randn(1, 6, 8, 8), 999, torch.randn(1, 2, 12), cross_attention_kwargs=dict(stream=stream))
     assert seen == list(widths.items())
     assert list(self_attentions(unet)) == [
         'down_blocks_0_attentions_0',
@@ -236,7 +244,7 @@ def test_attention_equals_that_of_diffusers():
     ours = build_unet(UNET, 6, 2).eval()
     theirs = UNet2DConditionModel(**UNET, in_channels=6, out_channels=2).eval()
     theirs.load_state_dict(ours.state_dict())
-    open_attention(ours)
+    set_attention_processors(ours)
     inputs = torch.randn(2, 6, 5, 7), 999, torch.randn(2, 3, 12)
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     with torch.no_grad():
@@ -244,7 +252,7 @@ def test_attention_equals_that_of_diffusers():
             torch.testing.assert_close(
                 ours(*inputs, **options).sample, theirs(*inputs, **options).sample, atol=1e-6, rtol=0
             )
-        open_attention(ours, half=True)
+        set_attention_processors(ours, half=True)
         half = ours(*inputs).sample - theirs(*inputs).sample
     assert 1e-7 < half.abs().max() < 5e-3
 

@@ -1,4 +1,4 @@
-"""The UNet of diffusers as one stream: built from its keyword arguments, inflated, and open to the exchange.
+"""The UNet of diffusers as one stream: built from its keyword arguments, inflated, and open to task attention.
 
 ``diffusers`` is imported when a UNet is built, not before: the import takes seconds.
 """
@@ -31,16 +31,16 @@ def require_diffusers() -> Any:
     return diffusers
 
 
-class StreamProcessor:
-    """Attention of a diffusers block by scaled dot products, whose output an ``exchange`` may see and change.
+class AttentionProcessor:
+    """Attention of a diffusers block by scaled dot products, whose output a ``stream`` may see and change.
 
     Args:
-        place: Name of the self-attention; None for cross-attention, which takes no part in the exchange.
+        layer: Name of the self-attention layer; None for cross-attention, which is not shown to the stream.
         half: Run the products in float16 whatever the model's precision, as the published program does.
     """
 
-    def __init__(self, place: str | None, half: bool = False) -> None:
-        self.place, self.half = place, half
+    def __init__(self, layer: str | None, half: bool = False) -> None:
+        self.layer, self.half = layer, half
 
     def __call__(
         self,
@@ -49,7 +49,7 @@ class StreamProcessor:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
-        exchange: Callable[[str, Tensor], Tensor] | None = None,
+        stream: Callable[[str, Tensor], Tensor] | None = None,
     ) -> Tensor:
         """See ``diffusers.models.attention_processor``; ``attention_mask`` (B, 1, L) is added to the logits."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
@@ -65,7 +65,7 @@ class StreamProcessor:
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
         out = out.transpose(1, 2).flatten(2).to(dtype)
         out = attn.to_out[1](attn.to_out[0](out))
-        return exchange(self.place, out) if exchange is not None and self.place is not None else out
+        return stream(self.layer, out) if stream is not None and self.layer is not None else out
 
 
 def build_unet(config: Mapping[str, Any], in_channels: int, out_channels: int) -> nn.Module:
@@ -96,34 +96,34 @@ def build_unet(config: Mapping[str, Any], in_channels: int, out_channels: int) -
 
 
 def self_attentions(unet: nn.Module) -> dict[str, nn.Module]:
-    """Every self-attention by its place (``down_blocks_0_attentions_1``), in the order of execution."""
+    """Every self-attention by its layer's name (``down_blocks_0_attentions_1``), in the order of execution."""
     order = {'down_blocks': 0, 'mid_block': 1, 'up_blocks': 2}
     found = [(n, m) for n, m in unet.named_modules() if n.endswith('.attn1')]
     found.sort(key=lambda item: order[item[0].split('.')[0]])  # stable: the order inside a part is that of execution
     several = any('.transformer_blocks.1.' in name for name, _ in found)
-    places = {}
+    layers = {}
     for name, module in found:
         block, _, index = name[: -len('.attn1')].partition('.transformer_blocks.')
-        places[block.replace('.', '_') + (f'_{index}' if several else '')] = module
-    return places
+        layers[block.replace('.', '_') + (f'_{index}' if several else '')] = module
+    return layers
 
 
-def open_attention(unet: nn.Module, half: bool = False) -> dict[str, int]:
-    """Give every attention of the UNet a :class:`StreamProcessor`.
+def set_attention_processors(unet: nn.Module, half: bool = False) -> dict[str, int]:
+    """Give every attention of the UNet a :class:`AttentionProcessor`.
 
     Args:
         unet: The UNet.
         half: Self-attention in float16.
 
     Returns:
-        {place: channels} of the self-attentions, in the order of execution.
+        {layer: channels} of the self-attentions, in the order of execution.
     """
-    places = {module: place for place, module in self_attentions(unet).items()}
+    layers = {module: layer for layer, module in self_attentions(unet).items()}
     for name, module in unet.named_modules():
         if name.endswith(('.attn1', '.attn2')):
-            place = places.get(module)
-            module.set_processor(StreamProcessor(place, half and place is not None))
-    return {place: module.to_out[0].out_features for module, place in places.items()}
+            layer = layers.get(module)
+            module.set_processor(AttentionProcessor(layer, half and layer is not None))
+    return {layer: module.to_out[0].out_features for module, layer in layers.items()}
 
 
 def inflate_input(weight: Tensor, channels: int) -> Tensor:
@@ -183,3 +183,26 @@ def read_single_stream(path: str) -> dict[str, dict[str, Tensor]]:
         if part in parts:
             parts[part][name] = value
     return parts
+
+
+def initialise_unets(model: Any) -> None:
+    """Give a latent model the weights that its config names: autoencoder, tokens, ``pretrained_unet``, ``single_stream``.
+
+    Args:
+        model: A :class:`~mmmtl.models.stablemtl.model.LatentMultiTaskModel`.
+    """
+    single = read_single_stream(model.single_stream) if model.single_stream else {}
+    for name in ('autoencoder', 'tokens'):
+        if single.get(name):
+            getattr(model, name).load_state_dict(single[name])
+        else:
+            getattr(model, name).init_weights()
+    if model.pretrained_unet:
+        folder = Path(model.pretrained_unet)
+        subfolder = None if folder.is_dir() and not (folder / 'unet').is_dir() else 'unet'
+        loaded = require_diffusers().UNet2DConditionModel.from_pretrained(model.pretrained_unet, subfolder=subfolder)
+        load_unet(model.unet, loaded.state_dict(), model.pretrained_unet)
+    if single and not (model.auxiliary is not None and model.main_from_pretrained):
+        load_unet(model.unet, single['unet'], str(model.single_stream))
+    if model.auxiliary is not None:
+        load_unet(model.auxiliary, single.get('unet') or model.unet.state_dict(), str(model.single_stream))

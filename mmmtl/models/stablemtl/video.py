@@ -1,0 +1,50 @@
+"""StableMTL on videos: every frame is encoded once, and paired with the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmmtl.errors import ConfigError
+
+
+def predict_video(model: Any, frames: Iterable[Tensor], auxiliary_every: int = 1) -> Iterator[dict[str, Tensor]]:
+    """Pictures of all tasks for every frame of a video.
+
+    Args:
+        model: A :class:`~mmmtl.models.stablemtl.model.LatentMultiTaskModel`.
+        frames: (B, 3, H, W) in [-1, 1], in order. Frame t is paired with frame t + 1; the last has no successor.
+        auxiliary_every: Run the auxiliary stream for every n-th frame only and let the frames between attend to its
+            last features: less work, and exact for 1 alone.
+
+    Yields:
+        ``{task: picture (B, 3, H, W)}`` at the frames' size, one frame behind the input; ``model.read`` makes
+        predictions of them.
+
+    Raises:
+        ConfigError: ``auxiliary_every`` is not positive.
+    """
+    if auxiliary_every < 1:
+        raise ConfigError(f'auxiliary_every must be at least 1, got {auxiliary_every}')
+    latents: list[Tensor] = []
+    features = None
+
+    def pictures(number: int) -> dict[str, Tensor]:
+        nonlocal features
+        if model.auxiliary is not None and number % auxiliary_every == 0:
+            features = model.auxiliary_stream(latents)[0]
+        with torch.no_grad():
+            return model.decode(model.main_stream(latents, features, last=auxiliary_every == 1))
+
+    count = 0
+    for frame in frames:
+        model.check_size(frame)
+        latents += model.encode_frames(frame)
+        if len(latents) == 2:
+            yield pictures(count)
+            latents, count = latents[1:], count + 1
+    if latents:
+        yield pictures(count)
