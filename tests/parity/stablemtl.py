@@ -154,7 +154,10 @@ def _single(data: dict, folder: Path) -> list[Row]:
 def multi_model(data: dict, folder: Path, **options: Any) -> tuple[LatentMultiTaskModel, dict]:
     """The recorded two-stream model."""
     task_attention = dict(
-        heads=data['n_attns'], query_width=data['q_hidden'], task_mask_prob=data['attn_mask_ratio'], **options.pop('task_attention', {})
+        heads=data['n_attns'],
+        query_width=data['q_hidden'],
+        task_mask_prob=data['attn_mask_ratio'],
+        **options.pop('task_attention', {}),
     )
     options.setdefault('autoencoder', dict(type='KLAutoencoder', config=beside(folder, 'pipeline')['vae_config']))
     model, names = build(_small(data['config']), data['output_types'], data['text'], task_attention, **options)
@@ -230,7 +233,9 @@ def _train(model: LatentMultiTaskModel, names: dict, published: str, record: dic
     for place, table in zip(model.task_attention, record['task_feats']):
         for source, feature in table.items():
             features.put(place, names[source], feature)
-    masking = TaskMasking(name, _race(record, list(model.task_attention), data['attn_mask_ratio'], name), data['attn_mask_ratio'])
+    masking = TaskMasking(
+        name, _race(record, list(model.task_attention), data['attn_mask_ratio'], name), data['attn_mask_ratio']
+    )
     pair = [data['z0'], data['z1']]
     out = model.main_stream(pair, features, [name], masking=masking)[name]
     loss = masked_mse(out, record['target'], record['mask'][:, :1])
@@ -270,7 +275,9 @@ def _race(record: dict, places: list[str], share: float, name: str) -> RecordedN
         # a coin at the share exactly would fall to the other side in single precision
         draws[f'task_mask/{name}/{place}'] = torch.tensor([coin], dtype=torch.float64)
         if coin < share and hidden is not None:
-            draws[f'task_mask/{name}/{place}/source'] = torch.tensor([1e-12 if source == hidden else 0.5 for source in table])
+            draws[f'task_mask/{name}/{place}/source'] = torch.tensor(
+                [1e-12 if source == hidden else 0.5 for source in table]
+            )
     return RecordedNoise(draws)
 
 
