@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Evaluate on several GPUs (or, where there is none, CPU processes) of one or more machines:
 #   bash tools/dist_test.sh CONFIG CHECKPOINT NPROC [arguments of tools/test.py]
-# Several machines: set NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT on each.
+# Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT on each. PORT alone chooses the port on one machine.
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then
@@ -12,12 +12,15 @@ CONFIG=$1
 CHECKPOINT=$2
 NPROC=$3
 HERE=$(cd "$(dirname "$0")" && pwd)
-if [ -n "${MASTER_PORT:-}" ] || [ "${NNODES:-1}" != 1 ]; then
+PORT=${PORT:-${MASTER_PORT:-}}
+if [ -n "$PORT" ] || [ -n "${MASTER_ADDR:-}" ] || [ "${NNODES:-1}" != 1 ]; then
     WHERE=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --master_addr="${MASTER_ADDR:-127.0.0.1}"
-           --master_port="${MASTER_PORT:-29500}")
+           --master_port="${PORT:-29500}")
 else
     WHERE=(--standalone)  # picks a free port by itself
 fi
+export PYTHONPATH="$HERE/..${PYTHONPATH:+:$PYTHONPATH}"
+export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1
 
 "${PYTHON:-python}" -m torch.distributed.run "${WHERE[@]}" --nproc_per_node="$NPROC" \
     "$HERE/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"

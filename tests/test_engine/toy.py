@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
 from mmmtl.compat import init_cpu_dist
-from mmmtl.registry import DATASETS, METRICS, MODELS
+from mmmtl.registry import DATASETS, HOOKS, METRICS, MODELS
 
 _NUMBERS = itertools.count()
 
@@ -162,3 +164,16 @@ def train_rank(cfg: Config) -> dict[str, torch.Tensor]:
     init_cpu_dist(cfg, 'pytorch')
     cfg.launcher = 'pytorch'
     return state(train(cfg))
+
+
+@HOOKS.register_module(force=True)
+class SlowHook(Hook):
+    """Makes iterations long enough to be interrupted."""
+
+    def __init__(self, seconds: float = 0.2):
+        self.seconds = seconds
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            time.sleep(0.01)

@@ -160,6 +160,10 @@ class AtomicCheckpointHook(CheckpointHook):
         if self.atomic and is_main_process() and os.path.isdir(self.out_dir):
             remove_partial(self.out_dir)
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        length = runner.max_iters or 0
+        if not self.by_epoch and self.interval > length > 0:
+            self.interval = max(1, length // 8 // counts) * counts
+            runner.logger.info(f'A run of {length} iterations saves a checkpoint every {self.interval}.')
         if not self.by_epoch and self.interval > 0 and self.interval % counts:
             runner.logger.warning(
                 f'Checkpoints every {self.interval} iterations fall between updates (accumulative_counts={counts}); '

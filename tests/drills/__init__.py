@@ -1,0 +1,1 @@
+"""Drills: what the documents promise of interruptions, damage and strangers' files, tried many times over."""

@@ -1,0 +1,47 @@
+"""Every drill says how often it tried and how often the promise held; the table comes at the end.
+
+``MMMTL_DRILL_FULL=1`` runs the drills in full length.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mmmtl.utils.tables import format_table
+
+FULL = os.environ.get('MMMTL_DRILL_FULL') == '1'
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder."""
+    for item in items:
+        if 'drills' in item.path.parts:
+            item.add_marker(pytest.mark.drill)
+
+
+@pytest.fixture()
+def drill(record_property) -> Iterator[Callable[[str, bool], None]]:
+    """Call it once per try with the name of the drill and whether the promise held; a drill fails with its first failure."""
+    tries: dict[str, list[bool]] = {}
+    yield lambda name, survived: tries.setdefault(name, []).append(bool(survived))
+    for name, results in tries.items():
+        record_property('drill', [name, len(results), sum(results)])
+    assert tries, 'a drill without tries'
+    assert all(all(results) for results in tries.values()), tries
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print the table."""
+    rows = [
+        [str(cell) for cell in value]
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, 'user_properties', ())
+        if name == 'drill' and getattr(report, 'when', '') == 'teardown' or name == 'drill' and report.when == 'call'
+    ]
+    if rows:
+        terminalreporter.write_line('')
+        terminalreporter.write_line(format_table(['drill', 'tries', 'survived'], sorted(rows), right=(1, 2)))
