@@ -12,7 +12,8 @@ import numpy as np
 from mmmtl.errors import FileError
 from mmmtl.tasks import IGNORE
 
-from .guard import check_size, reading
+from .guard import check_size, max_pixels, reading
+from .matlab_structure import check_structure
 
 
 def read_mat(path: str | Path, key: str) -> Any:
@@ -30,7 +31,7 @@ def variables(path: str | Path) -> list[str]:
     from scipy.io import whosmat
 
     with reading(path, 'a MATLAB file (for version 7.3, save with -v7)'):
-        Path(path).open('rb').close()
+        check_structure(path, max_pixels() * 16)
         found = whosmat(path)
     for _, shape, _ in found:
         check_size(path, [math.prod(shape)], channels=16)
