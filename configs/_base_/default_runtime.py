@@ -9,6 +9,7 @@ default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=2000, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     panels=dict(type='PanelHook'),
+    label_values=dict(type='LabelValuesHook'),
 )
 custom_hooks = [dict(type='RandomStateHook'), dict(type='NonFiniteLossHook')]
 

@@ -24,7 +24,8 @@ class Cityscapes(ListedDataset):
     Layout: ``leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png``, ``gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png``. A line of
     a split file begins with the path of a photograph.
 
-    Label ``semseg``: the eight classes that VKITTI2 and Cityscapes share, 255 elsewhere.
+    Label ``semseg``: the eight classes that VKITTI2 and Cityscapes share or, with ``classes=19``, those that the
+    benchmark evaluates; 255 elsewhere.
 
     Args:
         upstream: Leave trucks out, as the published evaluation of StableMTL does, although those of VKITTI2 are

@@ -11,11 +11,16 @@ from mmmtl.registry import DATASETS
 from mmmtl.tasks import Task
 
 from .base import MTLDataset
+from .transforms.resample import PrefixSampleId
+from .statistics import leaf_datasets
 
 
-@DATASETS.register_module()
+@DATASETS.register_module(name=['MixedDataset', 'ConcatDataset'])
 class MixedDataset(ConcatDataset):
     """Datasets one after the other. They may label different tasks and give images of different sizes.
+
+    It also is what configs call ``ConcatDataset``. Where two data sets call different images alike, the sample ids of
+    every set but the first get its number before them (``1/ID``), so that each image is measured.
 
     Batches must hold samples that stack: one task and one dataset each with ``TaskCycleBatchSampler``.
 
@@ -43,7 +48,24 @@ class MixedDataset(ConcatDataset):
         keys = {key for dataset in built for key in dataset.metainfo}
         super().__init__(built, lazy_init=lazy_init, ignore_keys=sorted(keys))
 
+    def full_init(self) -> None:
+        """Read the sample lists, and keep the ids of different data sets apart."""
+        super().full_init()
+        keep_apart(list(leaf_datasets(self)))
+
     @property
     def metainfo(self) -> dict:
         """Meta information of the first dataset, with the tasks of all."""
         return dict(self._metainfo, tasks=self.tasks, dataset=type(self).__name__)
+
+
+def keep_apart(datasets: Sequence[MTLDataset]) -> None:
+    """Give data sets an ``id_prefix`` where they would call different images, or images of a test, alike."""
+    seen: dict[str, str] = {}
+    for number, dataset in enumerate(datasets):
+        named = ''.join(f'{step.name}/' for step in dataset.pipeline.transforms if isinstance(step, PrefixSampleId))
+        infos = [dataset.get_data_info(k) for k in range(len(dataset))]
+        places = {named + info['sample_id']: str(info.get('img_path')) for info in infos}
+        if any(i in seen and (dataset.test_mode or seen[i] != place) for i, place in places.items()):
+            dataset.id_prefix = f'{number}/'
+        seen |= {f'{dataset.id_prefix}{i}': place for i, place in places.items()}

@@ -6,14 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mmmtl.datasets.preparation.prepare import data_sets, for_every_sample
 from mmmtl.utils.files import write_atomically
 
 from .base import MTLDataset
+from .statistics import DatasetValues, LabelValues, empty_values
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ class Report:
         absent: Samples without a label, per task.
         blank: Labels in order without a single known pixel, per task.
         faults: Bad files.
+        values: What the labels in order hold.
     """
+
+    values: DatasetValues
 
     samples: int = 0
     decoded: Counter = field(default_factory=Counter)
@@ -61,10 +64,11 @@ class Report:
         return '\n'.join(lines)
 
 
-def _verify(dataset: MTLDataset, index: int) -> tuple[str, dict[str, str], list[Fault]]:
-    """State of the image and of every label of one sample: in order, blank, absent or bad."""
+def _verify(dataset: MTLDataset, index: int) -> tuple[str, dict[str, str], list[Fault], dict[str, LabelValues]]:
+    """State of the image and of every label of one sample (in order, blank, absent or bad), and what they hold."""
     info = dataset.get_data_info(index)
     sample_id, states, faults = info['sample_id'], {}, []
+    values: dict[str, LabelValues] = {}
 
     def fail(task: str, error: Exception) -> None:
         states[task] = 'bad'
@@ -86,8 +90,12 @@ def _verify(dataset: MTLDataset, index: int) -> tuple[str, dict[str, str], list[
         except (ValueError, OSError) as error:
             fail(name, error)
             continue
-        states[name] = 'absent' if label is None else 'in order' if np.any(task.valid(label)) else 'blank'
-    return sample_id, states, faults
+        if label is None:
+            states[name] = 'absent'
+            continue
+        values[name] = LabelValues.of(task, label)
+        states[name] = 'blank' if values[name].blank else 'in order'
+    return sample_id, states, faults, values
 
 
 def verify_dataset(dataset: MTLDataset, workers: int = 0, progress: bool = True) -> Report:
@@ -98,10 +106,11 @@ def verify_dataset(dataset: MTLDataset, workers: int = 0, progress: bool = True)
         workers: Processes; 0 for none.
         progress: Show a progress bar.
     """
-    report = Report()
-    for _, states, faults in for_every_sample(dataset, _verify, workers, progress, 'verifying'):
+    report = Report(empty_values(dataset))
+    for _, states, faults, values in for_every_sample(dataset, _verify, workers, progress, 'verifying'):
         report.samples += 1
         report.faults += faults
+        report.values.add(values)
         for task, state in states.items():
             if state in ('in order', 'blank'):
                 report.decoded[task] += 1
@@ -111,7 +120,13 @@ def verify_dataset(dataset: MTLDataset, workers: int = 0, progress: bool = True)
     return report
 
 
-def verify_command(cfg: Mapping[str, Any], splits: Sequence[str], workers: int = 0, out: str | None = None) -> int:
+def verify_command(
+    cfg: Mapping[str, Any],
+    splits: Sequence[str],
+    workers: int = 0,
+    out: str | None = None,
+    statistics: str | None = None,
+) -> int:
     """Verify the data sets of a config and print a report of each.
 
     Args:
@@ -119,16 +134,25 @@ def verify_command(cfg: Mapping[str, Any], splits: Sequence[str], workers: int =
         splits: Of ``train``, ``val``, ``test``.
         workers: Processes; 0 for none.
         out: JSON file to write the faults to.
+        statistics: Folder for pictures of what the labels hold.
 
     Returns:
         The number of faults.
     """
-    listed = []
-    for split, dataset in data_sets(cfg, splits):
+    listed: list[dict[str, str]] = []
+    warned = 0
+    for number, (split, dataset) in enumerate(data_sets(cfg, splits)):
         report = verify_dataset(dataset, workers)
         print(f'{split}: {type(dataset).__name__}, {report}')
+        print(report.values.table())
+        if statistics:
+            print(report.values.draw(str(Path(statistics, f'{split}_{number}.png'))))
+        remarks = dataset.remarks + report.values.warnings()
+        warned += len(remarks)
+        print(''.join(f'warning: {line}\n' for line in remarks), end='')
         listed += [dict(split=split, sample_id=f.sample_id, task=f.task, message=f.message) for f in report.faults]
     if out:
         write_atomically(out, json.dumps(listed, indent=1) + '\n')
-    print(f'{len(listed)} bad files' if listed else 'every file is in order')
+    state = f'{len(listed)} bad files' if listed else 'every file is in order'
+    print(state + (f', {warned} warnings (see above)' if warned else ''))
     return len(listed)

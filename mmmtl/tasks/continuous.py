@@ -45,6 +45,8 @@ class ContinuousTask(Task):
     unit = ''
     value_range: tuple[float, float] = (-np.inf, np.inf)
     """Values a label may take."""
+    usual_median: tuple[float, float] = (-np.inf, np.inf)
+    """Where the median of a data set's labels lies when scale and unit are right."""
     colormap = cv2.COLORMAP_VIRIDIS
     code_fill = 255.0
     """What an unknown pixel holds in the code of a diffusion decoder."""
@@ -74,6 +76,11 @@ class ContinuousTask(Task):
         if np.isinf(label).any() or (known.any(0) != known.all(0)).any():
             raise LabelError(
                 f"{where}: task '{self.name}' expects finite values, or NaN in all channels of an unknown pixel"
+            )
+        if known.any() and np.nanmax(np.abs(label)) > 1e9:
+            raise LabelError(
+                f"{where}: task '{self.name}' expects numbers below 1e9, found {np.nanmax(np.abs(label)):g}: mark unknown "
+                f'pixels as NaN'
             )
         low, high = self.value_range
         if known.any() and (np.nanmin(label) < low - 1e-3 or np.nanmax(label) > high + 1e-3):

@@ -19,6 +19,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
     parser.add_argument('--out', help='write the faults to this JSON file')
+    parser.add_argument(
+        '--statistics',
+        nargs='?',
+        const='statistics',
+        metavar='DIR',
+        help='also draw what the labels hold into DIR (default: statistics)',
+    )
     return parser.parse_args()
 
 
@@ -30,7 +37,9 @@ def main() -> None:
     from mmmtl.datasets.verify import verify_command
 
     faults = run_command(
-        lambda: verify_command(load_config(args.config, args.cfg_options), args.splits, args.workers, args.out)
+        lambda: verify_command(
+            load_config(args.config, args.cfg_options), args.splits, args.workers, args.out, args.statistics
+        )
     )
     raise SystemExit(1 if faults else 0)
 

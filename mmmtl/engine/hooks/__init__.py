@@ -3,6 +3,7 @@
 from mmmtl.engine.hooks.accumulation_hook import AccumulationHook
 from mmmtl.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from mmmtl.engine.hooks.interrupt_hook import Interrupted, InterruptHook, catch_signals
+from mmmtl.engine.hooks.label_values_hook import LabelValuesHook
 from mmmtl.engine.hooks.nonfinite_loss_hook import NonFiniteLossError, NonFiniteLossHook
 from mmmtl.engine.hooks.panel_hook import PanelHook
 from mmmtl.engine.hooks.prediction_hook import PredictionHook
@@ -15,6 +16,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'InterruptHook',
     'Interrupted',
+    'LabelValuesHook',
     'NonFiniteLossError',
     'NonFiniteLossHook',
     'PanelHook',
