@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mmmtl.datasets.io.arrays import read_flo, read_npy
-from mmmtl.datasets.io.pictures import read_map
+from mmmtl.datasets.io.pictures import decode
 from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.tasks import Task
 from mmmtl.utils.files import safe_name
@@ -72,14 +72,8 @@ def _stored(path: str, classes: bool) -> np.ndarray:
         return array[0] if array.ndim == 3 and len(array) == 1 else array
     if suffix == '.flo':
         return read_flo(path)
-    if classes:
-        return read_map(path)
-    import cv2
-
-    picture = cv2.imread(path, cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise FileError(f'{path}: expected a picture, it cannot be read as one')
-    return picture if picture.ndim == 2 else picture[..., 2::-1]
+    picture = decode(path)
+    return picture.pixels if classes or picture.palette is None else picture.colours()
 
 
 def _planes(path: str, stored: np.ndarray, channels: int, name: str) -> np.ndarray:

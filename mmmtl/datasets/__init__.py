@@ -14,7 +14,7 @@ from .kitti2015 import KITTI2015
 from .kitti_depth import KITTIDepth
 from .label_samplers import FullLabels, LabelMap, LabelSampler, OneLabel, RandomLabels
 from .mid import MIDIntrinsics
-from .mixed import MixedDataset
+from .mixed import ClassBalancedDataset, MixedDataset, RepeatDataset
 from .mtan import NYUDMTAN, CityscapesMTAN
 from .nyudv2 import NYUDv2
 from .pascal_context import PascalContext
@@ -24,6 +24,7 @@ __all__ = [
     'CamVid',
     'Cityscapes',
     'CityscapesMTAN',
+    'ClassBalancedDataset',
     'DIODE',
     'Diorama',
     'FlyingThings3D',
@@ -42,6 +43,7 @@ __all__ = [
     'OneLabel',
     'PascalContext',
     'RandomLabels',
+    'RepeatDataset',
     'VKITTI2',
     'transforms',
 ]

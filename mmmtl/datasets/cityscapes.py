@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.io.pictures import read_map
-from mmmtl.errors import FileError
+from mmmtl.datasets.io.values import NAMED, map_values
+from mmmtl.errors import ConfigError, FileError
 from mmmtl.registry import DATASETS
 
 from .listed import ListedDataset
-from .street_classes import CITYSCAPES_IDS, STREET_CLASSES, STREET_PALETTE, ids_to_classes
+from .street_classes import CITYSCAPES_IDS, STREET_CLASSES
 
 IMAGE, LABEL = '_leftImg8bit.png', '_gtFine_labelIds.png'
 
@@ -28,11 +29,10 @@ class Cityscapes(ListedDataset):
     benchmark evaluates; 255 elsewhere.
 
     Args:
+        classes: 8 or 19; the task's ``classes`` must agree.
         upstream: Leave trucks out, as the published evaluation of StableMTL does, although those of VKITTI2 are
             taught as vehicles.
     """
-
-    METAINFO = dict(classes=STREET_CLASSES, palette=STREET_PALETTE)
 
     def __init__(
         self,
@@ -40,9 +40,14 @@ class Cityscapes(ListedDataset):
         data_root: str,
         split_file: str | None = None,
         upstream: bool = False,
+        classes: int = 8,
         **kwargs: Any,
     ) -> None:
+        if classes not in (8, 19):
+            raise ConfigError(f'Cityscapes.classes: expected 8 or 19, got {classes}')
         self.table = CITYSCAPES_IDS if upstream else {**CITYSCAPES_IDS, 27: STREET_CLASSES.index('vehicle')}
+        if classes == 19:
+            self.table = NAMED['cityscapes']
         super().__init__(tasks, data_root, split_file, **kwargs)
 
     def scan(self) -> list[str]:
@@ -61,4 +66,4 @@ class Cityscapes(ListedDataset):
         return info['label_path']
 
     def load_semseg(self, info: dict) -> np.ndarray:
-        return ids_to_classes(read_map(info['label_path']), self.table)
+        return map_values(read_map(info['label_path']), self.table)[0]

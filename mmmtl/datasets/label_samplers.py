@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmmtl.errors import suggest
+from mmmtl.datasets.io.folders import plain_name
+from mmmtl.errors import ConfigError, FileError, NotFoundError, suggest
 from mmmtl.registry import LABEL_SAMPLERS
 from mmmtl.utils.files import read_json, read_text, write_atomically
 from mmmtl.utils.seeding import stable_hash
@@ -104,7 +105,7 @@ class RandomLabels(LabelSampler):
     def __init__(self, low: int = 1, high: int | None = None, seed: int = 0) -> None:
         super().__init__(seed)
         if low < 1 or (high is not None and high < low):
-            raise ValueError(f'RandomLabels: 1 <= low <= high is needed, got low={low}, high={high}')
+            raise ConfigError(f'RandomLabels: 1 <= low <= high is needed, got low={low}, high={high}')
         self.low, self.high = low, high
 
     def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
@@ -144,7 +145,7 @@ class LabelMap(LabelSampler):
             ('absent', absent, ('error', 'drop')),
         ):
             if value not in allowed:
-                raise ValueError(f'LabelMap: {name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}')
+                raise ConfigError(f'LabelMap: {name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}')
         self.path, self.missing, self.absent = str(path), missing, absent
         self.rename = dict(rename or {})
 
@@ -153,13 +154,13 @@ class LabelMap(LabelSampler):
         named = {t for kept in labels.values() for t in kept}
         if not named & set(tasks):
             near = ''.join(suggest(t, tasks) for t in sorted(named)[:1])
-            raise ValueError(
+            raise FileError(
                 f'label map {self.path}: names none of the tasks {tasks}, only {sorted(named)}.{near} '
                 f'LabelMap(rename=dict(...)) translates spellings.'
             )
         lost = [i for i in available if i not in labels]
         if lost and self.missing == 'error':
-            raise ValueError(
+            raise FileError(
                 f'label map {self.path}: {len(lost)} of {len(available)} samples of the dataset are not in it, '
                 f'for example {lost[:3]}.{suggest(lost[0], list(labels)[:2000])} '
                 f"LabelMap(missing='none' or 'full') says what they get."
@@ -169,7 +170,7 @@ class LabelMap(LabelSampler):
             granted = labels.get(i, existing if self.missing == 'full' else [])
             absent = [t for t in granted if t in tasks and t not in existing]
             if absent and self.absent == 'error':
-                raise ValueError(
+                raise FileError(
                     f"label map {self.path}: grants sample '{i}' the labels {absent}, but the dataset has only "
                     f"{existing}. LabelMap(absent='drop') goes without them."
                 )
@@ -196,7 +197,7 @@ def save_label_map(
         rows = [','.join(['sample_id', *tasks])]
         for i in ids:
             if ',' in i or '"' in i or '\n' in i:
-                raise ValueError(f"sample id {i!r} can't be written as CSV: use a .json label map")
+                raise ConfigError(f"sample id {i!r} can't be written as CSV: use a .json label map")
             rows.append(','.join([i, *('1' if t in assignment[i] else '0' for t in tasks)]))
         text = '\n'.join(rows) + '\n'
     else:
@@ -211,43 +212,41 @@ def read_label_map(path: str | Path) -> Assignment:
     """Read a label map written as JSON or CSV; see :func:`save_label_map` for the forms.
 
     Raises:
-        ValueError: A file that is neither, naming the place.
-        FileNotFoundError: No such file.
+        FileError: A file that is neither, naming the place.
+        NotFoundError: No such file.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'label map {path}: no such file')
-    return _read_csv(path) if path.suffix == '.csv' else _read_json(path)
+        raise NotFoundError(f'label map {path}: no such file')
+    return _read_csv(path) if path.suffix.lower() == '.csv' else _read_json(path)
 
 
 def _read_json(path: Path) -> Assignment:
     try:
         content = read_json(path)
     except ValueError as error:
-        raise ValueError(f'label map {path}: not valid JSON: {error}') from error
+        raise FileError(f'label map {path}: not valid JSON: {error}') from error
     labels = content.get('labels', content) if isinstance(content, dict) else content
     if not isinstance(labels, dict):
-        raise ValueError(f'label map {path}: expected an object of sample ids, found {type(labels).__name__}')
+        raise FileError(f'label map {path}: expected an object of sample ids, found {type(labels).__name__}')
     for i, kept in labels.items():
         if not isinstance(kept, list) or not all(isinstance(t, str) for t in kept):
-            raise ValueError(f"label map {path}: sample '{i}' should have a list of task names, found {kept!r:.60}")
-    return {i: tuple(kept) for i, kept in labels.items()}
+            raise FileError(f"label map {path}: sample '{i}' should have a list of task names, found {kept!r:.60}")
+    return {plain_name(i): tuple(kept) for i, kept in labels.items()}
 
 
 def _read_csv(path: Path) -> Assignment:
     try:
         rows = list(csv.reader(io.StringIO(read_text(path), newline='')))
     except csv.Error as error:
-        raise ValueError(f'label map {path}: not valid CSV: {error}') from error
+        raise FileError(f'label map {path}: not valid CSV: {error}') from error
     if not rows or not rows[0] or rows[0][0] != 'sample_id':
-        raise ValueError(f"label map {path}: the first line should be 'sample_id,TASK,...', found {rows[:1]}")
+        raise FileError(f"label map {path}: the first line should be 'sample_id,TASK,...', found {rows[:1]}")
     tasks, labels = rows[0][1:], {}
     for line, row in enumerate(rows[1:], 2):
         if not row:
             continue
         if len(row) != len(tasks) + 1 or not set(row[1:]) <= {'0', '1'}:
-            raise ValueError(
-                f'label map {path}, line {line}: expected an id and {len(tasks)} times 0 or 1, found {row}'
-            )
-        labels[row[0]] = tuple(t for t, mark in zip(tasks, row[1:]) if mark == '1')
+            raise FileError(f'label map {path}, line {line}: expected an id and {len(tasks)} times 0 or 1, found {row}')
+        labels[plain_name(row[0])] = tuple(t for t, mark in zip(tasks, row[1:]) if mark == '1')
     return labels

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from mmengine.dataset import ConcatDataset
+from mmengine import dataset as mmengine_dataset
 
 from mmmtl.errors import ConfigError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import Task
 
 from .base import MTLDataset
-from .transforms.resample import PrefixSampleId
 from .statistics import leaf_datasets
+from .transforms.resample import PrefixSampleId
 
 
 @DATASETS.register_module(name=['MixedDataset', 'ConcatDataset'])
-class MixedDataset(ConcatDataset):
+class MixedDataset(mmengine_dataset.ConcatDataset):
     """Datasets one after the other. They may label different tasks and give images of different sizes.
 
     It also is what configs call ``ConcatDataset``. Where two data sets call different images alike, the sample ids of
@@ -33,7 +34,7 @@ class MixedDataset(ConcatDataset):
     """
 
     def __init__(self, datasets: Sequence[MTLDataset | dict], lazy_init: bool = False) -> None:
-        built = [DATASETS.build(d) if isinstance(d, dict) else d for d in datasets]
+        built = [_built(d) for d in datasets]
         if not built:
             raise ConfigError('MixedDataset: datasets is empty')
         self.tasks: dict[str, Task] = {}
@@ -69,3 +70,24 @@ def keep_apart(datasets: Sequence[MTLDataset]) -> None:
         if any(i in seen and (dataset.test_mode or seen[i] != place) for i, place in places.items()):
             dataset.id_prefix = f'{number}/'
         seen |= {f'{dataset.id_prefix}{i}': place for i, place in places.items()}
+
+
+def _built(dataset: Any) -> Any:
+    """The data set of a config, looked up in this package's registry first."""
+    return DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+
+
+@DATASETS.register_module()
+class RepeatDataset(mmengine_dataset.RepeatDataset):
+    """mmengine's: a data set several times in one epoch."""
+
+    def __init__(self, dataset: MTLDataset | dict, times: int, lazy_init: bool = False) -> None:
+        super().__init__(_built(dataset), times, lazy_init)
+
+
+@DATASETS.register_module()
+class ClassBalancedDataset(mmengine_dataset.ClassBalancedDataset):
+    """mmengine's: samples of rare classes more often; the classes are those of :meth:`MTLDataset.get_cat_ids`."""
+
+    def __init__(self, dataset: MTLDataset | dict, oversample_thr: float, lazy_init: bool = False) -> None:
+        super().__init__(_built(dataset), oversample_thr, lazy_init)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mmmtl.datasets.io.values import colour_codes, map_values
 from mmmtl.tasks import IGNORE
 
 STREET_CLASSES = ('road', 'building', 'pole', 'traffic light', 'traffic sign', 'vegetation', 'sky', 'vehicle')
@@ -44,24 +45,9 @@ CITYSCAPES_IDS = {7: 0, 11: 1, 17: 2, 19: 3, 20: 4, 21: 5, 23: 6, 26: 7, 28: 7}
 """Cityscapes label id → street class (without trucks, 27, as in the published evaluation)."""
 
 
-def ids_to_classes(ids: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
-    """Ids below 256, (H, W), → int64 classes, 255 where ``table`` has no entry."""
-    lookup = np.full(256, IGNORE, np.int64)
-    lookup[list(table)] = list(table.values())
-    return lookup[ids]
-
-
 def colours_to_classes(
-    picture: np.ndarray, colours: tuple = VKITTI_COLOURS, table: Mapping[int, int] = VKITTI_IDS
+    picture: np.ndarray, colours: Sequence[tuple[int, int, int]] = VKITTI_COLOURS, table: Mapping[int, int] = VKITTI_IDS
 ) -> np.ndarray:
     """Colours, uint8 (H, W, 3), → int64 classes (H, W), 255 where the colour or its class has none."""
-
-    def code(rgb: np.ndarray) -> np.ndarray:
-        return (rgb[..., 0].astype(np.int64) << 16) | (rgb[..., 1].astype(np.int64) << 8) | rgb[..., 2]
-
-    known = code(np.array(colours))
-    order = np.argsort(known)
-    found = code(picture)
-    place = np.searchsorted(known[order], found).clip(0, len(known) - 1)
-    ids = np.where(known[order][place] == found, order[place], IGNORE)
-    return ids_to_classes(ids, table)
+    codes = colour_codes(np.array(colours, np.uint8)).tolist()
+    return map_values(colour_codes(picture), {code: table.get(i, IGNORE) for i, code in enumerate(codes)})[0]

@@ -340,14 +340,9 @@ def _seed_of(data: dict) -> int:
 
 
 def _encodings(data: dict) -> list[Row]:
+    from mmmtl.datasets.io.values import map_values
     from mmmtl.datasets.kitti import benchmark_crop
-    from mmmtl.datasets.street_classes import (
-        CITYSCAPES_IDS,
-        STREET_CLASSES,
-        STREET_PALETTE,
-        colours_to_classes,
-        ids_to_classes,
-    )
+    from mmmtl.datasets.street_classes import CITYSCAPES_IDS, STREET_CLASSES, STREET_PALETTE, colours_to_classes
     from mmmtl.models.stablemtl import latent_valid
     from mmmtl.tasks import Depth, OpticalFlow, SceneFlow, SemanticSegmentation
 
@@ -367,7 +362,7 @@ def _encodings(data: dict) -> list[Row]:
     rows.append(('latent mask', float((down != data['mask_down']['out']).sum()), 0))
     for key, found in (
         ('vkitti_ids', colours_to_classes(semantic['vkitti_rgb'].numpy())),
-        ('cityscapes_ids', ids_to_classes(semantic['cityscapes_label_ids'].numpy(), CITYSCAPES_IDS)),
+        ('cityscapes_ids', map_values(semantic['cityscapes_label_ids'].numpy(), CITYSCAPES_IDS)[0]),
     ):
         expected = semantic[key].long().numpy()
         expected = np.where(expected == semantic['ignore_index'], 255, expected)

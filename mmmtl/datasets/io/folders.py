@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmmtl.errors import FileError, NotFoundError
+from mmmtl.utils.files import read_text
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.heic', '.heif')
 _LITTER = {'thumbs.db', 'desktop.ini', '__macosx'}
@@ -60,24 +61,6 @@ def index_files(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def read_text(path: str | Path, what: str) -> str:
-    """A text file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
-
-    Args:
-        path: File.
-        what: What it is, for messages.
-    """
-    path = Path(path)
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob(f'*{path.suffix}')) if path.parent.is_dir() else 'no folder'
-        raise NotFoundError(f'{what} {path}: no such file (beside it: {beside})')
-    content = path.read_bytes()
-    try:
-        return content.decode('utf-16' if content[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise FileError(f'{what} {path}: expected UTF-8, found other bytes ({error}): save it as UTF-8') from error
-
-
 def read_id_list(path: str | Path) -> list[str]:
     """Sample ids of a split file: one a line; blank lines and trailing carriage returns are dropped.
 
@@ -85,7 +68,12 @@ def read_id_list(path: str | Path) -> list[str]:
         NotFoundError: No such file; lists the split files beside it.
         FileError: An empty file or an id that occurs twice.
     """
-    ids = [plain_name(line.strip()) for line in read_text(path, 'split file').splitlines() if line.strip()]
+    path = Path(path)
+    if not path.is_file():
+        beside = sorted(p.name for p in path.parent.glob('*.txt')) if path.parent.is_dir() else 'no such folder'
+        raise NotFoundError(f'split file {path}: no such file (beside it: {beside})')
+    lines = read_text(path, 'a list of sample ids').splitlines()
+    ids = [plain_name(line.strip()) for line in lines if line.strip()]
     if not ids:
         raise FileError(f'split file {path}: no sample ids in it')
     seen: set[str] = set()
