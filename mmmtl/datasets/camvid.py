@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from mmmtl.datasets.io.derived import boundary_of_classes
+from mmmtl.datasets.io.folders import walk
 from mmmtl.datasets.io.pictures import read_map
-from mmmtl.errors import FileError
+from mmmtl.errors import FileError, NotFoundError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE
 
 from .base import MTLDataset
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 
 @DATASETS.register_module()
@@ -60,8 +59,8 @@ class CamVid(MTLDataset):
         folder = Path(self.path(self.split))
         if not folder.is_dir():
             beside = sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) if folder.parent.is_dir() else []
-            raise FileNotFoundError(f'CamVid: no folder {folder} (data_root holds {beside})')
-        images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            raise NotFoundError(f'CamVid: no folder {folder} (data_root holds {beside})')
+        images = [p for p in walk(folder, ('.jpg', '.jpeg', '.png')) if p.parent == folder]
         return [
             dict(sample_id=p.stem, img_path=str(p), label_path=self.path(f'{self.split}annot', f'{p.stem}.png'))
             for p in images

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.arrays import read_npy
+from mmmtl.datasets.io.arrays import read_npy, squeezed
 from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
@@ -43,22 +43,11 @@ class DIODE(ListedDataset):
         return f'{info["stem"]}_{"normal" if source == "normals" else "depth"}.npy'
 
     def load_depth(self, info: dict) -> np.ndarray:
-        depth, mask = (_flat(f'{info["stem"]}_{name}.npy') for name in ('depth', 'depth_mask'))
+        depth, mask = (squeezed(read_npy(p := f'{info["stem"]}_{name}.npy'), p) for name in ('depth', 'depth_mask'))
         if depth.shape != mask.shape:
             raise FileError(f'{info["stem"]}_depth_mask.npy: expected {depth.shape} as the depth, found {mask.shape}')
         return mask_invalid(depth[None], (mask == 0) | ~np.isfinite(depth))
 
     def load_normals(self, info: dict) -> np.ndarray:
         path = self.label_file(info, 'normals')
-        vectors = np.squeeze(read_npy(path))
-        if vectors.ndim != 3 or vectors.shape[-1] != 3:
-            raise FileError(f'{path}: expected (H, W, 3), found {vectors.shape}')
-        return unit_or_unknown(vectors.transpose(2, 0, 1))
-
-
-def _flat(path: str) -> np.ndarray:
-    """A map (H, W), whatever axes of length one are around it."""
-    stored = np.squeeze(read_npy(path))
-    if stored.ndim != 2:
-        raise FileError(f'{path}: expected (H, W) or (H, W, 1), found {stored.shape}')
-    return stored
+        return unit_or_unknown(squeezed(read_npy(path), path, 3).transpose(2, 0, 1))

@@ -14,7 +14,7 @@ from mmmtl.datasets.io.pictures import read_image, read_map, read_picture
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
-from .kitti import benchmark_crop
+from .kitti import benchmark_crop, crop_picture
 from .listed import ListedDataset
 
 BASELINE = 0.54
@@ -110,38 +110,25 @@ class KITTI2015(ListedDataset):
         return info['flow_occ']
 
     def load_image(self, info: dict) -> np.ndarray:
-        return self._picture(info['img_path'])
+        return crop_picture(read_image(info['img_path']), self.crop, info['img_path'])
 
     def load_next_image(self, info: dict) -> np.ndarray:
-        return self._picture(info['next_path'])
+        return crop_picture(read_image(info['next_path']), self.crop, info['next_path'])
 
     def load_optical_flow(self, info: dict) -> np.ndarray:
         flow, known = decode_flow(read_picture(info['flow_occ'], np.uint16))
         if self.upstream:
             known = known & (self._disparity(info, 0) > 0) & (self._disparity(info, 1) > 0)
-        return self._cropped(mask_invalid(flow, ~known))
+        return benchmark_crop(mask_invalid(flow, ~known), self.crop, info['flow_occ'])
 
     def load_scene_flow(self, info: dict) -> np.ndarray:
         flow, known = decode_flow(read_picture(info['flow_occ'], np.uint16))
         before, after = self._disparity(info, 0), self._disparity(info, 1)
         camera = read_camera(info['calibration'])
         moved = points_of_disparity(after, camera, flow) - points_of_disparity(before, camera)
-        return self._cropped(mask_invalid(moved, ~(known & (before > 0) & (after > 0))))
+        return benchmark_crop(mask_invalid(moved, ~(known & (before > 0) & (after > 0))), self.crop, info['flow_occ'])
 
     @staticmethod
     def _disparity(info: dict, moment: int) -> np.ndarray:
         """Disparity (H, W) in pixels, 0 where unknown; that of the second moment lies on the first frame's grid."""
         return read_map(info[f'disp_occ_{moment}']).astype(np.float32) / 256
-
-    def _picture(self, path: str) -> np.ndarray:
-        return np.ascontiguousarray(self._cropped(read_image(path).transpose(2, 0, 1)).transpose(1, 2, 0))
-
-    def _cropped(self, maps: np.ndarray) -> np.ndarray:
-        if self.crop is None:
-            return maps
-        if maps.shape[-2] < self.crop[0] or maps.shape[-1] < self.crop[1]:
-            raise FileError(
-                f'expected at least {self.crop[0]}x{self.crop[1]} pixels (height x width) to crop, '
-                f'found {maps.shape[-2]}x{maps.shape[-1]}'
-            )
-        return np.ascontiguousarray(benchmark_crop(maps, *self.crop))

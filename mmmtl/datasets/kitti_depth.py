@@ -13,7 +13,7 @@ from mmmtl.datasets.io.pictures import read_image, read_map
 from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.registry import DATASETS
 
-from .kitti import benchmark_crop
+from .kitti import benchmark_crop, crop_picture
 from .listed import ListedDataset
 
 WINDOWS = {
@@ -98,26 +98,14 @@ class KITTIDepth(ListedDataset):
         return info['label_path']
 
     def load_image(self, info: dict) -> np.ndarray:
-        image = read_image(info['img_path'])
-        return self._cropped(image.transpose(2, 0, 1), info['img_path']).transpose(1, 2, 0)
+        return crop_picture(read_image(info['img_path']), self.crop, info['img_path'])
 
     def load_depth(self, info: dict) -> np.ndarray:
         depth = read_map(info['label_path']).astype(np.float32) / 256
         known = (depth > self.depth_range[0]) & (depth < self.depth_range[1])
         if self.window and (self.upstream or self.crop is None):
             known &= evaluation_window(depth.shape[0], depth.shape[1], self.window)
-        label = self._cropped(mask_invalid(depth[None], ~known), info['label_path'])
+        label = benchmark_crop(mask_invalid(depth[None], ~known), self.crop, info['label_path'])
         if self.window and not self.upstream and self.crop is not None:
             label = mask_invalid(label, ~evaluation_window(self.crop[0], self.crop[1], self.window))
         return label
-
-    def _cropped(self, maps: np.ndarray, path: str) -> np.ndarray:
-        """The crop of (C, H, W) maps."""
-        if self.crop is None:
-            return maps
-        if maps.shape[-2] < self.crop[0] or maps.shape[-1] < self.crop[1]:
-            raise FileError(
-                f'{path}: expected at least {self.crop[0]}x{self.crop[1]} pixels (height x width) to crop, '
-                f'found {maps.shape[-2]}x{maps.shape[-1]}'
-            )
-        return np.ascontiguousarray(benchmark_crop(maps, *self.crop))

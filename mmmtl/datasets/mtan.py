@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.arrays import read_npy
+from mmmtl.datasets.io.arrays import read_npy, squeezed
 from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
-from mmmtl.errors import ConfigError, FileError
+from mmmtl.errors import ConfigError, FileError, NotFoundError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE
 
@@ -30,7 +30,7 @@ class _MTAN(MTLDataset):
                 if Path(self.data_root).is_dir()
                 else 'no such folder'
             )
-            raise FileNotFoundError(f'{type(self).__name__}: no folder {folder} (data_root holds {beside})')
+            raise NotFoundError(f'{type(self).__name__}: no folder {folder} (data_root holds {beside})')
         stems = [p.stem for p in folder.glob('*.npy')]
         odd = [s for s in stems if not s.isdigit()]
         if odd:
@@ -51,19 +51,16 @@ class _MTAN(MTLDataset):
 
     def load_semseg(self, info: dict) -> np.ndarray:
         path = self.label_file(info, 'semseg')
-        stored = np.squeeze(read_npy(path))
+        stored = squeezed(read_npy(path), path)
         label = stored.astype(np.int64)
-        if label.ndim != 2 or (label != stored).any():
+        if (label != stored).any():
             raise FileError(f'{path}: expected whole numbers (H, W), found {stored.dtype} {stored.shape}')
         label[label == -1] = IGNORE
         return label
 
     def load_depth(self, info: dict) -> np.ndarray:
         path = self.label_file(info, 'depth')
-        stored = read_npy(path)
-        values = stored[..., 0] if stored.ndim == 3 and stored.shape[-1] == 1 else stored
-        if values.ndim != 2:
-            raise FileError(f'{path}: expected (H, W, 1), found {stored.shape}')
+        values = squeezed(read_npy(path), path)
         return mask_invalid(values[None], (values == 0) | np.isnan(values))
 
 
@@ -77,30 +74,13 @@ class NYUDMTAN(_MTAN):
     """
 
     METAINFO = dict(
-        classes=(
-            'bed',
-            'books',
-            'ceiling',
-            'chair',
-            'floor',
-            'furniture',
-            'objects',
-            'picture',
-            'sofa',
-            'table',
-            'tv',
-            'wall',
-            'window',
-        )
+        classes=tuple('bed books ceiling chair floor furniture objects picture sofa table tv wall window'.split())
     )
     FOLDERS = dict(semseg='label', depth='depth', normals='normal')
 
     def load_normals(self, info: dict) -> np.ndarray:
         path = self.label_file(info, 'normals')
-        vectors = read_npy(path)
-        if vectors.ndim != 3 or vectors.shape[-1] != 3:
-            raise FileError(f'{path}: expected (H, W, 3), found {vectors.shape}')
-        return unit_or_unknown(vectors.transpose(2, 0, 1))
+        return unit_or_unknown(squeezed(read_npy(path), path, 3).transpose(2, 0, 1))
 
 
 @DATASETS.register_module()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmmtl.datasets.io.arrays import read_npy
+from mmmtl.datasets.io.arrays import read_npy, squeezed
 from mmmtl.datasets.io.derived import decode_normals, mask_invalid
 from mmmtl.datasets.io.folders import read_id_list
 from mmmtl.datasets.io.pictures import read_map, read_picture
@@ -50,10 +50,8 @@ class NYUDv2(MTLDataset):
 
     def load_depth(self, info: dict) -> np.ndarray:
         path = self.label_file(info, 'depth')
-        metres = read_npy(path)
-        if metres.ndim == 3 and 1 in (metres.shape[0], metres.shape[-1]):
-            metres = metres[..., 0] if metres.shape[-1] == 1 else metres[0]
-        if metres.ndim != 2 or metres.dtype.kind != 'f':
+        metres = squeezed(read_npy(path), path)
+        if metres.dtype.kind != 'f':
             raise FileError(f'{path}: expected metres as float (H, W), found {metres.dtype} {metres.shape}')
         return mask_invalid(metres[None], (metres == 0) | np.isnan(metres))
 

@@ -16,32 +16,21 @@ from mmmtl.utils.files import read_json, write_atomically
 PERSON = 15
 """Category of a person in PASCAL VOC."""
 
-GROUPS = dict(
-    head=1,
-    hair=1,
-    lear=1,
-    rear=1,
-    leye=1,
-    reye=1,
-    lebrow=1,
-    rebrow=1,
-    mouth=1,
-    nose=1,
-    neck=2,
-    torso=2,
-    luarm=3,
-    ruarm=3,
-    llarm=4,
-    rlarm=4,
-    lhand=4,
-    rhand=4,
-    luleg=5,
-    ruleg=5,
-    llleg=6,
-    rlleg=6,
-    lfoot=6,
-    rfoot=6,
-)
+GROUPS = {
+    part: number
+    for number, parts in enumerate(
+        (
+            'head hair lear rear leye reye lebrow rebrow mouth nose',
+            'neck torso',
+            'luarm ruarm',
+            'llarm rlarm lhand rhand',
+            'luleg ruleg',
+            'llleg rlleg lfoot rfoot',
+        ),
+        1,
+    )
+    for part in parts.split()
+}
 """Part of a person → 1 head, 2 torso, 3 upper arm, 4 lower arm and hand, 5 upper leg, 6 lower leg and foot."""
 
 

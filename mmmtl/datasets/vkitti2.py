@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.arrays import read_npy
+from mmmtl.datasets.io.arrays import read_npy, squeezed
 from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
 from mmmtl.datasets.io.pictures import read_map, read_picture
 from mmmtl.errors import FileError
@@ -132,9 +132,7 @@ class VKITTI2(ListedDataset):
 
     def load_normals(self, info: dict) -> np.ndarray:
         path = info['paths']['normals']
-        stored = read_npy(path)
-        if stored.ndim != 3 or stored.shape[-1] != 3:
-            raise FileError(f'{path}: expected (H, W, 3), found {stored.shape}')
+        stored = squeezed(read_npy(path), path, 3)
         vectors = unit_or_unknown(stored.transpose(2, 0, 1) * np.array([-1, 1, 1], np.float32)[:, None, None])
         depth = self.load_depth(info)
         if depth.shape[-2:] != vectors.shape[-2:]:

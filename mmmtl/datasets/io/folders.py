@@ -10,7 +10,7 @@ from pathlib import Path
 from mmmtl.errors import FileError, NotFoundError
 from mmmtl.utils.files import read_text
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.heic', '.heif')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.avif', '.tif', '.tiff', '.heic', '.heif')
 _LITTER = {'thumbs.db', 'desktop.ini', '__macosx'}
 
 

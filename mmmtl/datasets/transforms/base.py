@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.errors import ConfigError
 from mmmtl.tasks import Task
 
 Results = dict[str, Any]
@@ -79,9 +80,9 @@ def size_pair(size: Any, where: str) -> tuple[int, int]:
     """(height, width) from a pair or one number.
 
     Raises:
-        ValueError: Anything else, or a size that is not positive.
+        ConfigError: Anything else, or a size that is not positive.
     """
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(v, int) and v > 0 for v in pair):
-        raise ValueError(f'{where}: expected (height, width) in pixels, got {size!r}')
+        raise ConfigError(f'{where}: expected (height, width) in pixels, got {size!r}')
     return pair  # type: ignore[return-value]

@@ -45,7 +45,7 @@ class RandomScale(Transform):
     def __init__(self, scale: tuple[float, float] = (0.5, 2.0)) -> None:
         low, high = (float(v) for v in scale)
         if not 0 < low <= high:
-            raise ValueError(f'RandomScale: scale must be (low, high) with 0 < low <= high, got {scale}')
+            raise ConfigError(f'RandomScale: scale must be (low, high) with 0 < low <= high, got {scale}')
         self.scale = (low, high)
 
     def transform(self, results: Results) -> Results:
@@ -140,7 +140,7 @@ class RandomFlip(Transform):
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:
-            raise ValueError(f'RandomFlip: prob must lie in [0, 1], got {prob}')
+            raise ConfigError(f'RandomFlip: prob must lie in [0, 1], got {prob}')
         self.prob = prob
 
     def transform(self, results: Results) -> Results:
@@ -181,9 +181,9 @@ class Resize(Transform):
         labels: bool | None = None,
     ) -> None:
         if size is None and multiple is None:
-            raise ValueError('Resize: give size=(height, width), multiple=N, or both')
+            raise ConfigError('Resize: give size=(height, width), multiple=N, or both')
         if interpolation not in INTERPOLATION:
-            raise ValueError(
+            raise ConfigError(
                 f'Resize: interpolation must be one of {list(INTERPOLATION)}, got {interpolation!r}.'
                 f'{suggest(interpolation, INTERPOLATION)}'
             )
@@ -231,7 +231,7 @@ class CentredPad(Transform):
         self, size: tuple[int, int] | None = None, multiple: int | None = None, labels: bool | None = None
     ) -> None:
         if size is None and multiple is None:
-            raise ValueError('CentredPad: give size=(height, width), multiple=N, or both')
+            raise ConfigError('CentredPad: give size=(height, width), multiple=N, or both')
         self.size = None if size is None else size_pair(size, 'CentredPad')
         self.multiple, self.labels = multiple, labels
 

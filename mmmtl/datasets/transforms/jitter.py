@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torchvision.transforms import functional as F
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import TRANSFORMS
 
 from .base import Results, Transform, map_images
@@ -35,7 +36,7 @@ class ColorJitter(Transform):
             ('hue', hue, 0.5),
         ):
             if not 0 <= value <= top:
-                raise ValueError(f'ColorJitter: {name} must lie in [0, {top}], got {value}')
+                raise ConfigError(f'ColorJitter: {name} must lie in [0, {top}], got {value}')
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
 
     def transform(self, results: Results) -> Results:

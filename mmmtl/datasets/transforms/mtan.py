@@ -40,7 +40,7 @@ class RandomScaleCrop(Transform):
 
     def __init__(self, scales: Sequence[float] = (1.0, 1.2, 1.5), smooth: Sequence[str] = ()) -> None:
         if not scales or min(scales) < 1:
-            raise ValueError(f'RandomScaleCrop: scales must be 1 or more, got {scales}')
+            raise ConfigError(f'RandomScaleCrop: scales must be 1 or more, got {scales}')
         self.scales, self.smooth = tuple(float(s) for s in scales), tuple(smooth)
 
     def transform(self, results: Results) -> Results:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import TRANSFORMS
 
 from .base import Results, Transform, map_images, map_labels, size_pair
@@ -51,7 +52,7 @@ class RandomVerticalFlip(Transform):
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:
-            raise ValueError(f'RandomVerticalFlip: prob must lie in [0, 1], got {prob}')
+            raise ConfigError(f'RandomVerticalFlip: prob must lie in [0, 1], got {prob}')
         self.prob = prob
 
     def transform(self, results: Results) -> Results:
@@ -73,7 +74,7 @@ class PrefixSampleId(Transform):
 
     def __init__(self, name: str) -> None:
         if not name or '/' in name:
-            raise ValueError(f"PrefixSampleId: name must be a word without '/', got {name!r}")
+            raise ConfigError(f"PrefixSampleId: name must be a word without '/', got {name!r}")
         self.name = name
 
     def transform(self, results: Results) -> Results:

@@ -45,7 +45,7 @@ class LabelValuesHook(Hook):
     ) -> None:
         """Count the iterations in which a labelled task had a loss of exactly 0."""
         samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
-        labelled = {name for sample in samples or () for name in sample.metainfo.get('labeled_tasks', ())}
+        labelled = {name for sample in samples or () for name in getattr(sample, 'labeled_tasks', ())}
         for name in labelled - self._warned:
             losses = [v for k, v in (outputs or {}).items() if k.rsplit('.', 1)[-1] == f'loss_{name}']
             if not losses:
