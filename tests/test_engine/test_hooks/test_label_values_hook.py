@@ -12,7 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmmtl.datasets import FolderDataset, MixedDataset
-from mmmtl.engine import LabelValuesHook
+from mmmtl.engine.hooks import LabelValuesHook
 
 
 @pytest.fixture
