@@ -106,6 +106,6 @@ def squeezed(array: np.ndarray, path: str | Path, channels: int = 1) -> np.ndarr
     """
     plane = np.squeeze(array)
     if plane.ndim != (2 if channels == 1 else 3) or (channels > 1 and plane.shape[-1] != channels):
-        expected = '(H, W)' if channels == 1 else f'(H, W, {channels})'
-        raise FileError(f'{path}: expected {expected}, found {array.dtype} {array.shape}')
+        expected = '(H, W, 1) or (H, W)' if channels == 1 else f'(H, W, {channels})'
+        raise FileError(f'{path}: expected {expected}, found {array.shape}')
     return plane
