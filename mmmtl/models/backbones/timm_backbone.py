@@ -84,7 +84,8 @@ class TimmBackbone(BaseModule):
         self.out_channels = [int(info[i]['num_chs']) for i in self.out_indices]
         self.strides = [reductions[i] for i in self.out_indices]
         if self.of_blocks:
-            self.size_multiple = math.lcm(*getattr(self.body.patch_embed, 'patch_size', self.strides[:1]))
+            patch = getattr(self.body.patch_embed, 'patch_size', self.strides[0])
+            self.size_multiple = patch if isinstance(patch, int) else math.lcm(*patch)
         use_fast_linear(self.body)
         first = 0 if self.of_blocks else next((i for i, r in enumerate(reductions) if r >= 4), 0)
         self.frozen_modules = self._find_frozen(frozen, frozen_stages, [str(level['module']) for level in info[first:]])
