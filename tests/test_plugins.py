@@ -22,7 +22,7 @@ RECIPE = ROOT / 'docs' / 'plugins.md'
 NECKS = {'DiffusionMTLDecoder': [dict(type='ConcatFusion', channels=12)]}
 """Decoders that want something else than projected levels of one width."""
 ARGUMENTS = {
-    'DiffusionMTLDecoder': dict(hidden=16, depth=1, heads=2, token_scale=1),
+    'DiffusionMTLDecoder': dict(denoiser=dict(type='CrossDenoiser', hidden=16, depth=1, heads=2, token_scale=1)),
     'XTC': dict(decoder=dict(type='PlainDecoder', channels=12, num_blocks=1), filters=(4, 4, 4, 4, 4)),
     'PlainDecoder': dict(channels=12, num_blocks=1),
 }

@@ -36,7 +36,7 @@ def published_model(cfg: Config) -> torch.nn.Module:
             channels,
             decoder.get('mode', 'feature'),
             model['neck']['channels'],
-            decoder.get('hidden', 512),
+            decoder.get('denoiser', {}).get('hidden', 512),
             decoder.get('num_steps', 2),
         )
     )

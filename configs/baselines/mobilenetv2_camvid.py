@@ -12,5 +12,5 @@ model = dict(
         type='TimmBackbone', model_name='mobilenetv2_100', checkpoint='checkpoints/mobilenet_v2-b0353104.pth'
     ),
     neck=dict(type='ConcatFusion', channels=64, stride=4),
-    decoder=dict(type='PlainDecoder', channels=64, num_blocks=6, composition='balanced'),
+    decoder=dict(type='PlainDecoder', channels=64, num_blocks=6, loss_reduction='balanced'),
 )

@@ -10,5 +10,5 @@ model = dict(
     tasks=_base_.tasks,
     backbone=dict(type='TimmBackbone', model_name='resnet18', channels=(32, 64, 128, 256)),
     neck=dict(type='ConcatFusion', channels=64, stride=4),
-    decoder=dict(type='PlainDecoder', channels=64, num_blocks=6, composition='balanced'),
+    decoder=dict(type='PlainDecoder', channels=64, num_blocks=6, loss_reduction='balanced'),
 )

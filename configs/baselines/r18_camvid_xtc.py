@@ -14,7 +14,7 @@ model = dict(
         weight=2.0,
         filters=(16, 32, 64, 128, 256),
         neck=dict(type='ConcatFusion', channels=64, stride=4),
-        decoder=dict(type='PlainDecoder', channels=64, num_blocks=6, composition='balanced'),
+        decoder=dict(type='PlainDecoder', channels=64, num_blocks=6, loss_reduction='balanced'),
     ),
 )
 

@@ -12,7 +12,7 @@ model = dict(
     tasks=_base_.tasks,
     backbone=dict(type='TimmBackbone', model_name='resnet18', pretrained=True),
     neck=dict(type='ConcatFusion', channels=512, stride=8),
-    decoder=dict(type='PlainDecoder', channels=512, num_blocks=6, composition='balanced'),
+    decoder=dict(type='PlainDecoder', channels=512, num_blocks=6, loss_reduction='balanced'),
 )
 
 sync_bn = 'torch'

@@ -16,7 +16,7 @@ model = dict(
         weight=2.0,
         recompute=True,
         neck=dict(type='ConcatFusion', channels=512, stride=8),
-        decoder=dict(type='PlainDecoder', channels=512, num_blocks=6, composition='balanced'),
+        decoder=dict(type='PlainDecoder', channels=512, num_blocks=6, loss_reduction='balanced'),
     ),
 )
 

@@ -11,7 +11,7 @@ model = dict(
     tasks=_base_.tasks,
     data_preprocessor=dict(type='TwoViews', tasks=_base_.tasks, flip=0.5),
     backbone=dict(type='SegNet'),
-    decoder=dict(type='XTC', weight=1.0, views=2, decoder=dict(type='ConvHeads', composition='sample')),
+    decoder=dict(type='XTC', weight=1.0, views=2, decoder=dict(type='ConvHeads', loss_reduction='sample')),
 )
 
 max_iters = 74400

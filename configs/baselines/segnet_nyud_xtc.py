@@ -11,7 +11,7 @@ model = dict(
     tasks=dict(_base_.tasks, normals=dict(type='SurfaceNormals', loss=dict(type='CosineDistance'))),
     data_preprocessor=dict(type='TwoViews', tasks=_base_.tasks, flip=0.0),
     backbone=dict(type='SegNet'),
-    decoder=dict(type='XTC', weight=2.0, views=2, decoder=dict(type='ConvHeads', composition='sample')),
+    decoder=dict(type='XTC', weight=2.0, views=2, decoder=dict(type='ConvHeads', loss_reduction='sample')),
 )
 
 train_dataloader = dict(batch_size=2)

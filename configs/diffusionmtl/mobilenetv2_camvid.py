@@ -16,5 +16,5 @@ model = dict(
         type='TimmBackbone', model_name='mobilenetv2_100', checkpoint='checkpoints/mobilenet_v2-b0353104.pth'
     ),
     neck=dict(type='ConcatFusion', channels=64, stride=4),
-    decoder=dict(type='DiffusionMTLDecoder', mode=mode, hidden=64),
+    decoder=dict(type='DiffusionMTLDecoder', mode=mode, denoiser=dict(type='CrossDenoiser', hidden=64)),
 )

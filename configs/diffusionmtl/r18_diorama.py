@@ -13,5 +13,5 @@ model = dict(
     tasks=_base_.tasks,
     backbone=dict(type='TimmBackbone', model_name='resnet18', channels=(32, 64, 128, 256)),
     neck=dict(type='ConcatFusion', channels=64, stride=4),
-    decoder=dict(type='DiffusionMTLDecoder', mode=mode, hidden=64),
+    decoder=dict(type='DiffusionMTLDecoder', mode=mode, denoiser=dict(type='CrossDenoiser', hidden=64)),
 )

@@ -24,7 +24,7 @@ model = dict(
         pretrained=True,
     ),
     neck=dict(type='ConcatFusion', channels=376, stride=8),
-    decoder=dict(type='DiffusionMTLDecoder', mode=mode, hidden=376),
+    decoder=dict(type='DiffusionMTLDecoder', mode=mode, denoiser=dict(type='CrossDenoiser', hidden=376)),
 )
 
 sync_bn = 'torch'

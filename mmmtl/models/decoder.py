@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.ops.precision import to_float32
@@ -18,7 +18,12 @@ from mmmtl.tasks import Task, build_tasks
 Targets = Mapping[str, 'tuple[Tensor, Tensor]']
 """Per task labelled in the batch: positions of its n labelled samples (n,), and their labels (n, ...)."""
 
-COMPOSITIONS = ('batch', 'sample', 'balanced')
+LOSS_REDUCTIONS = ('batch', 'sample', 'balanced')
+
+
+def zero_loss(*modules: nn.Module) -> Tensor:
+    """An exact zero that every parameter of ``modules`` takes part in, so that each has a (zero) gradient."""
+    return sum(p.flatten()[:0].sum() for module in modules for p in module.parameters())  # type: ignore[return-value]
 
 
 class Decoder(BaseModule):
@@ -28,7 +33,7 @@ class Decoder(BaseModule):
         tasks: ``{name: Task or config}``.
         in_channels: Channels of the feature maps.
         strides: Strides of the feature maps relative to the image.
-        composition: How the losses of a partially labelled batch of B samples and T tasks add up. ``batch``:
+        loss_reduction: How the losses of a partially labelled batch of B samples and T tasks add up. ``batch``:
             a task's loss is taken over all its labelled samples together. ``sample``: every labelled (sample,
             task) pair has a loss of its own, with its own normaliser, and pairs are summed and divided by B.
             ``balanced``: as ``sample``, and a sample with L labelled tasks counts T / L times, so that every
@@ -44,15 +49,15 @@ class Decoder(BaseModule):
         in_channels: Sequence[int],
         strides: Sequence[int],
         init_cfg: dict | None = None,
-        composition: str = 'batch',
+        loss_reduction: str = 'batch',
     ) -> None:
         super().__init__(init_cfg)
-        if composition not in COMPOSITIONS:
+        if loss_reduction not in LOSS_REDUCTIONS:
             raise ConfigError(
-                f"{type(self).__name__}: composition must be one of {COMPOSITIONS}, got '{composition}'."
-                f'{suggest(composition, COMPOSITIONS)}'
+                f"{type(self).__name__}: loss_reduction must be one of {LOSS_REDUCTIONS}, got '{loss_reduction}'."
+                f'{suggest(loss_reduction, LOSS_REDUCTIONS)}'
             )
-        self.composition = composition
+        self.loss_reduction = loss_reduction
         self.tasks: dict[str, Task] = build_tasks(tasks)
         self.in_channels, self.strides = list(in_channels), list(strides)
 
@@ -82,7 +87,7 @@ class Decoder(BaseModule):
         Args:
             batch: Over how many samples losses are averaged, where ``feats`` holds more views than samples.
         """
-        if batch not in (None, len(feats[0])) and self.composition != 'batch':
+        if batch not in (None, len(feats[0])) and self.loss_reduction != 'batch':
             raise ValueError(f'{type(self).__name__} averages losses over the batch and cannot take several views')
         return self.loss(feats, targets, noise, size), self.predict(feats, noise, size)
 
@@ -109,7 +114,7 @@ class Decoder(BaseModule):
                 any; ``batch`` then says what B is.
         """
         shares = None
-        if self.composition != 'batch' and targets:
+        if self.loss_reduction != 'batch' and targets:
             shares = self._sample_shares(targets, batch or len(next(iter(raw.values()))))
         losses = {}
         for name, task in self.tasks.items():
@@ -133,7 +138,7 @@ class Decoder(BaseModule):
         """(B,): what one labelled task of each sample contributes to the sum."""
         index = torch.cat([i for i, _ in targets.values()])
         shares = torch.full((batch,), 1.0 / batch, device=index.device)
-        if self.composition == 'balanced':
+        if self.loss_reduction == 'balanced':
             labelled = torch.zeros_like(shares).index_add_(0, index, torch.ones_like(index, dtype=shares.dtype))
             shares = shares * len(self.tasks) / labelled.clamp_min(1)
         return shares

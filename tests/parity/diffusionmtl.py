@@ -80,7 +80,12 @@ def build(data: dict) -> tuple[MultiTaskModel, dict[str, Any]]:
     model = MultiTaskModel(
         {t.name: t for t in tasks.values()},
         dict(type='TimmBackbone', model_name='resnet18'),
-        dict(type='DiffusionMTLDecoder', mode=meta['variant'], hidden=hidden, num_steps=len(data['noise']) - 1),
+        dict(
+            type='DiffusionMTLDecoder',
+            mode=meta['variant'],
+            denoiser=dict(type='CrossDenoiser', hidden=hidden),
+            num_steps=len(data['noise']) - 1,
+        ),
         neck=dict(type='ConcatFusion', channels=meta['width']),
     )
     renamed, _, unknown = convert(state, {old: t.name for old, t in tasks.items()})

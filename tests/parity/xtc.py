@@ -86,7 +86,7 @@ def build(case: dict) -> MultiTaskModel:
     if shapes is not None:
         filters = [shapes[f'encoder_block.{i}.0.weight'].shape[0] for i in range(5)]
         first, last = filters[0], filters[-1]
-    heads = dict(type='ConvHeads', composition='sample')
+    heads = dict(type='ConvHeads', loss_reduction='sample')
     decoder = dict(type='XTC', decoder=heads, views=2, weight=2.0, feature_weight=0.5, filters=filters)
     model = MultiTaskModel(tasks, dict(type='SegNet', filters=filters), decoder)
     if model.backbone.out_channels != [first, last]:

@@ -89,7 +89,7 @@ def diffusionmtl(mode):
                 tasks=tasks,
                 backbone=dict(type='TimmBackbone', model_name='resnet18'),
                 neck=dict(type='ConcatFusion', channels=16, stride=8),
-                decoder=dict(type='DiffusionMTLDecoder', mode=mode, hidden=24),
+                decoder=dict(type='DiffusionMTLDecoder', mode=mode, denoiser=dict(type='CrossDenoiser', hidden=24)),
             ),
         )
     )

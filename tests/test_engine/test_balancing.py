@@ -310,7 +310,7 @@ def test_parameters_named_for_a_task_are_its_own():
     model = MultiTaskModel(
         dict(depth=dict(type='Depth'), albedo=dict(type='Albedo')),
         dict(type='TimmBackbone', model_name='resnet18'),
-        dict(type='DiffusionMTLDecoder', hidden=8),
+        dict(type='DiffusionMTLDecoder', denoiser=dict(type='CrossDenoiser', hidden=8)),
         neck=dict(type='ConcatFusion', channels=8),
     )
     shared = shared_parameters(model, ['depth', 'albedo'])

@@ -31,10 +31,13 @@ PUBLISHED = dict(
 )
 
 
-def model_of(tasks=TASKS, width=16, backbone='resnet18', neck=True, **options) -> MultiTaskModel:
+def model_of(
+    tasks=TASKS, width=16, backbone='resnet18', neck=True, hidden=16, **options
+) -> MultiTaskModel:
     torch.manual_seed(0)
+    denoiser = dict(type='CrossDenoiser', hidden=hidden, **options.pop('denoiser', {}))
     fusion = dict(type='ConcatFusion', channels=width, stride=8) if neck else None
-    decoder = dict(type='DiffusionMTLDecoder', **{'hidden': 16, **options})
+    decoder = dict(type='DiffusionMTLDecoder', denoiser=denoiser, **options)
     return MultiTaskModel(tasks, dict(type='TimmBackbone', model_name=backbone), decoder, neck=fusion)
 
 
@@ -135,7 +138,7 @@ def test_every_parameter_has_a_gradient_whoever_is_labelled(mode, rows):
 @pytest.mark.parametrize('mode', ['feature', 'prediction'])
 def test_pairs_in_one_batch_are_pairs_one_by_one(mode):
     """The losses of a batch are the sum over its (sample, task) pairs denoised alone, with the same noise."""
-    model = model_of(mode=mode, composition='sample').double().train()
+    model = model_of(mode=mode, loss_reduction='sample').double().train()
     decoder = model.decoder
     feats = [torch.randn(3, 16, 8, 8, dtype=torch.float64)]
     rows = {'semseg': [0, 2], 'depth': [1], 'normals': [0, 1]}
@@ -158,8 +161,8 @@ def test_pairs_in_one_batch_are_pairs_one_by_one(mode):
 
 
 def test_every_image_weighs_the_same():
-    """The balanced composition: T / L times the sum over the L labelled tasks of an image, averaged over images."""
-    plain, balanced = model_of(composition='sample').eval(), model_of(composition='balanced').eval()
+    """The balanced reduction: T / L times the sum over the L labelled tasks of an image, averaged over images."""
+    plain, balanced = model_of(loss_reduction='sample').eval(), model_of(loss_reduction='balanced').eval()
     images = torch.randn(2, 3, 64, 64)
     targets = targets_of({'semseg': [0, 1], 'normals': [1]})
     noise = {f'{k}.{n}': torch.randn(2, 16, 8, 8) for k in ('q', 'p1') for n in TASKS}
@@ -277,7 +280,7 @@ def test_any_backbone_and_any_size():
     model = MultiTaskModel(
         TASKS,
         vit,
-        dict(type='DiffusionMTLDecoder', hidden=16, token_scale=2),
+        dict(type='DiffusionMTLDecoder', denoiser=dict(type='CrossDenoiser', hidden=16, token_scale=2)),
         neck=dict(type='ConcatFusion', channels=16, stride=16),
     ).train()
     losses = model(torch.randn(2, 3, 48, 64), mode='loss', targets=targets_of({'depth': [0]}, (48, 64)))
@@ -289,11 +292,56 @@ def test_any_backbone_and_any_size():
     [
         (dict(mode='features'), "Did you mean 'feature'"),
         (dict(condition='prediction'), "Did you mean 'predictions'"),
-        (dict(composition='balance'), "Did you mean 'balanced'"),
+        (dict(loss_reduction='balance'), "Did you mean 'balanced'"),
         (dict(neck=False), "neck=dict.type='ConcatFusion'"),
-        (dict(heads=3), 'cannot be split into 3 heads'),
+        (dict(denoiser=dict(heads=3)), 'cannot be split into 3 heads'),
     ],
 )
 def test_mistakes(options, message):
     with pytest.raises((ConfigError, ValueError), match=message):
         model_of(**options)
+
+
+# ---- explanations ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize('mode', ['feature', 'prediction'])
+def test_explanations_are_the_maps_of_the_prediction(mode):
+    model = model_of(mode=mode, num_steps=3).eval()
+    inputs = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    samples = [MTLDataSample(metainfo=dict(sample_id=name)) for name in 'ab']
+    shown = model.explain(inputs, samples)
+    assert len(shown) == 2
+    denoising, predictions = shown[0]
+    assert (denoising.name, predictions.name) == ('denoising', 'step_predictions')
+    assert denoising.rows == predictions.rows == list(TASKS)
+    assert len(denoising.columns) == 2 + 3 + 2 and predictions.columns == ['initial', 'step 1', 'step 2', 'step 3']
+    with torch.no_grad():
+        raw = model.decoder.predict(model.extract(inputs), model._prediction_noise(inputs, samples, None), (64, 64))
+        features, initial = model.decoder.initial(model.extract(inputs))
+    for name, row, task in zip(TASKS, predictions.cells, model.tasks.values()):
+        torch.testing.assert_close(torch.from_numpy(row[-1]), task.predict(raw[name])[0])
+        torch.testing.assert_close(torch.from_numpy(row[0]), task.predict(initial[name])[0])
+    first, decayed = (torch.from_numpy(m) for m in denoising.cells[1][:2])
+    if mode == 'feature':
+        torch.testing.assert_close(first, features['depth'][0])
+        assert 0.01 < (decayed - first).std() < 1
+    assert not any(m._forward_hooks for m in model.modules()), 'nobody watches any more'
+
+
+def test_denoiser_is_chosen_by_the_config():
+    from mmmtl.models.diffusionmtl import CrossDenoiser
+    from mmmtl.registry import MODELS
+
+    @MODELS.register_module()
+    class NothingDenoised(CrossDenoiser):
+        def forward(self, states, condition, step):
+            return {name: self.encoders[name](x) for name, x in states.items()}
+
+    try:
+        decoder = dict(type='DiffusionMTLDecoder', denoiser=dict(type='NothingDenoised', depth=1))
+        fusion = dict(type='ConcatFusion', channels=16)
+        model = MultiTaskModel(TASKS, dict(type='TimmBackbone', model_name='resnet18'), decoder, neck=fusion)
+        assert isinstance(model.decoder.denoiser, NothingDenoised) and len(model.decoder.denoiser.blocks) == 1
+        losses = model(torch.randn(2, 3, 64, 64), mode='loss', targets=targets_of({'depth': [0]}))
+        assert sum(losses.values()) > 0
+    finally:
+        MODELS.module_dict.pop('NothingDenoised')

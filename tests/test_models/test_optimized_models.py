@@ -31,8 +31,16 @@ FUSION = dict(type='ConcatFusion', channels=64)
 SEGNET = dict(type='SegNet', filters=(64, 64, 96, 64, 64))
 MODELS = {
     'taskdiffusion': (VIT, dict(type='LevelProjection', channels=64), dict(type='TaskDiffusionDecoder')),
-    'diffusionmtl_feature': (RESNET, FUSION, dict(type='DiffusionMTLDecoder', hidden=64)),
-    'diffusionmtl_prediction': (RESNET, FUSION, dict(type='DiffusionMTLDecoder', hidden=64, mode='prediction')),
+    'diffusionmtl_feature': (
+        RESNET,
+        FUSION,
+        dict(type='DiffusionMTLDecoder', denoiser=dict(type='CrossDenoiser', hidden=64)),
+    ),
+    'diffusionmtl_prediction': (
+        RESNET,
+        FUSION,
+        dict(type='DiffusionMTLDecoder', denoiser=dict(type='CrossDenoiser', hidden=64), mode='prediction'),
+    ),
     'plain': (RESNET, None, dict(type='PlainDecoder', channels=64)),
     'xtc': (SEGNET, None, dict(type='XTC', decoder=dict(type='ConvHeads'), filters=(8, 8, 8, 8, 8))),
 }

@@ -229,7 +229,10 @@ def test_which_pairs_are_compared(pairs, count):
 
 INNER = {
     'plain': (dict(type='PlainDecoder', channels=8, num_blocks=1), dict(type='ConcatFusion', channels=8)),
-    'feature diffusion': (dict(type='DiffusionMTLDecoder', hidden=8), dict(type='ConcatFusion', channels=8)),
+    'feature diffusion': (
+        dict(type='DiffusionMTLDecoder', denoiser=dict(type='CrossDenoiser', hidden=8)),
+        dict(type='ConcatFusion', channels=8),
+    ),
     'taskdiffusion': (dict(type='TaskDiffusionDecoder', steps=1, upsample=1), dict(type='LevelProjection', channels=8)),
 }
 
@@ -335,8 +338,8 @@ def test_prediction_has_one_view():
 
 def test_first_view_is_supervised_second_is_compared():
     """Two equal views give the losses of one view, and the labels of the second change the consistency alone."""
-    model = model_of(views=2, inner=dict(type='ConvHeads', composition='sample')).eval()
-    single = model_of(views=1, inner=dict(type='ConvHeads', composition='sample')).eval()
+    model = model_of(views=2, inner=dict(type='ConvHeads', loss_reduction='sample')).eval()
+    single = model_of(views=1, inner=dict(type='ConvHeads', loss_reduction='sample')).eval()
     images = torch.randn(2, 3, *SIZE)
     one = labels({'depth': [0], 'semseg': [1]})
     two = {n: (torch.cat((i, i + 2)), torch.cat((y, y))) for n, (i, y) in one.items()}

@@ -18,7 +18,7 @@ class ConvHeads(Decoder):
 
     Args:
         level: The level the heads work on.
-        composition: See :class:`~mmmtl.models.decoder.Decoder`.
+        loss_reduction: See :class:`~mmmtl.models.decoder.Decoder`.
     """
 
     def __init__(
@@ -27,10 +27,10 @@ class ConvHeads(Decoder):
         in_channels: Sequence[int],
         strides: Sequence[int],
         level: int = 0,
-        composition: str = 'batch',
+        loss_reduction: str = 'batch',
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
+        super().__init__(tasks, in_channels, strides, init_cfg, loss_reduction=loss_reduction)
         self.level, width = level, self.in_channels[level]
         self.heads = nn.ModuleDict(
             {

@@ -43,7 +43,7 @@ class PlainDecoder(Decoder):
         block: ``basic`` (two 3x3 convolutions, ReLU) or ``mlp`` (3x3, GELU, 1x1).
         upsample: Bilinear magnification before the last block (TaskDiffusion's baseline: 4).
         head_kernel: Kernel of the prediction head.
-        composition: See :class:`~mmmtl.models.decoder.Decoder`.
+        loss_reduction: See :class:`~mmmtl.models.decoder.Decoder`.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class PlainDecoder(Decoder):
         block: str = 'basic',
         upsample: int = 1,
         head_kernel: int = 1,
-        composition: str = 'batch',
+        loss_reduction: str = 'batch',
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
+        super().__init__(tasks, in_channels, strides, init_cfg, loss_reduction=loss_reduction)
         if block not in _BLOCKS:
             raise ValueError(f"PlainDecoder: block must be one of {sorted(_BLOCKS)}, got '{block}'")
         self.upsample = upsample

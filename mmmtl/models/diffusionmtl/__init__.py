@@ -2,5 +2,6 @@
 
 from .converter import DiffusionMTLConverter
 from .decoder import DiffusionMTLDecoder
+from .denoiser import CrossDenoiser
 
-__all__ = ['DiffusionMTLConverter', 'DiffusionMTLDecoder']
+__all__ = ['CrossDenoiser', 'DiffusionMTLConverter', 'DiffusionMTLDecoder']

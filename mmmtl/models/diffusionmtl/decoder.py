@@ -1,11 +1,24 @@
 """DiffusionMTL: noise decays the initial maps of every task, a denoiser conditioned on all tasks brings them back.
 
-Ye and Xu, "DiffusionMTL: Learning Multi-Task Denoising Diffusion Model from Partially Annotated Data", CVPR 2024.
+Ye and Xu, "DiffusionMTL: Learning Multi-Task Denoising Diffusion Model from Partially Annotated Data", CVPR 2024,
+section 3. B images, T tasks, task t with C_t channels, D channels of features, S steps.
+
+=====================  ===================================================  =====================
+here                   paper                                                shape
+=====================  ===================================================  =====================
+``features[t]``        initial feature map F_t of a preliminary decoder     (B, D, h, w)
+``predictions[t]``     initial prediction P_t                               (B, C_t, h, w)
+``start[t]``           what is diffused: F_t (Feature) or P_t (Prediction)  (n, D or C_t, h, w)
+``states[t]``          its noisy version x_s at step s                      as ``start[t]``
+``condition``          multi-task condition of all initial maps             (B, D, h, w), tokens
+``clean[t]``           the denoiser's estimate of ``start[t]``              as ``start[t]``
+=====================  ===================================================  =====================
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,62 +26,58 @@ from torch import Tensor, nn
 
 from mmmtl.diffusion.ddpm import DenoisingChain, make_betas
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.decoder import Decoder, Targets, zero_loss
 from mmmtl.models.layers.basic_block import ResidualBranch
-from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.ops.winograd_gradients import use_winograd_gradients
 from mmmtl.registry import MODELS
+from mmmtl.structures import Explanation
 
-from .denoiser import Condition, CrossDenoiser, idle
+from .denoiser import Condition
+from .explain import Recorder
 
 MODES = ('feature', 'prediction')
 CONDITIONS = ('predictions', 'features', 'both')
+Maps = dict[str, Tensor]
 
 
 @MODELS.register_module()
 class DiffusionMTLDecoder(Decoder):
     """Preliminary decoders, multi-task conditioning and a denoising chain of few steps.
 
-    Per task, residual blocks give an initial feature map F_t and a 1x1 convolution an initial prediction P_t.
-    One of the two is the clean signal of a diffusion: noise decays it (step S - 1 of S), and S denoising
-    steps bring it back, conditioned on the initial maps of *all* tasks. Training runs the whole chain with
-    gradients, for the labelled (sample, task) pairs alone and all of them as one batch; there is no random
-    time step. The final map is supervised, and the initial prediction with ``intermediate_weight``.
+    Per task, residual blocks give F_t and a 1x1 convolution P_t. One of the two is the clean signal of a diffusion:
+    noise decays it (step S - 1 of S), and S denoising steps bring it back, conditioned on the initial maps of *all*
+    tasks. Training runs the whole chain with gradients, for the labelled (sample, task) pairs alone and all of them as
+    one batch; there is no random time step. The final map is supervised, and P_t with ``intermediate_weight``.
 
-    Feature Diffusion follows the published code. Prediction Diffusion was never published; the defaults are
-    the reconstruction that meets the paper's table to the digit (132,913,284 parameters, 628 G
-    multiply-accumulates with ResNet-18 on PASCAL-Context): P_t is diffused, the condition is a convolution
-    over all F_t, and the head that turns features into predictions works at every step.
+    Feature Diffusion follows the published code. Prediction Diffusion was never published; the defaults are the
+    reconstruction that meets the paper's table to the digit (132,913,284 parameters, 628 G multiply-accumulates with
+    ResNet-18 on PASCAL-Context): the condition is a convolution over all F_t, and the head that turns features into
+    predictions works at every step.
 
-    Noise names: ``q.<task>`` for the decay, ``p<t>.<task>`` for the step from t to t - 1 (t = S - 1 .. 1).
+    Noise names: ``q.<task>`` for the decay, ``p<s>.<task>`` for the step from s to s - 1 (s = S - 1 .. 1).
 
     Args:
+        tasks, in_channels, strides: See :class:`~mmmtl.models.decoder.Decoder`; one fused map.
         mode: ``feature`` or ``prediction``: what is diffused.
         num_blocks: Residual blocks of a preliminary decoder.
-        hidden: Channels in the middle of the denoiser's task heads; the published code keeps 512 at any
-            width.
-        depth, heads, mlp_ratio, token_scale: Of the denoiser's attention. The paper speaks of one head of
-            self-attention; code and weights have four heads of cross-attention.
+        denoiser: Config of the denoiser; channels of its inputs and outputs are filled in. Default:
+            :class:`~mmmtl.models.diffusionmtl.denoiser.CrossDenoiser`.
         num_steps: S. The paper plots 1, 2 and 3 and uses 2.
-        beta_rule, beta_range: Noise schedule, see :func:`mmmtl.diffusion.ddpm.make_betas`. The paper says
-            "linear", the code grows the root linearly; up to S = 2 the two agree.
-        condition: What the conditioning convolution sees: ``predictions`` (default of Feature: the published
-            code, though the paper's figure 3 draws features), ``features`` (default of Prediction: with
-            predictions the model would have 121.3 M parameters, which the table excludes) or ``both``
-            (Prediction: honours the figure too, 133.07 M).
-        detach_predictions: No gradient through P_t where it is diffused or a condition (published code; it
-            detaches the dictionary of predictions before anything else).
+        beta_rule, beta_range: Noise schedule, see :func:`mmmtl.diffusion.ddpm.make_betas`. The paper says "linear", the
+            code grows the root linearly; up to S = 2 the two agree.
+        condition: What the conditioning convolution sees: ``predictions`` (default of Feature: the published code,
+            though the paper's figure 3 draws features), ``features`` (default of Prediction: with predictions the model
+            would have 121.3 M parameters, which the table excludes) or ``both`` (Prediction: honours the figure too,
+            133.07 M).
+        detach_predictions: No gradient through P_t where it is diffused or a condition (published code).
         detach_features: No gradient through F_t there (published code: attached).
         intermediate_weight: Weight of the losses on P_t (published code: 0.5).
-        composition: How losses of a partially labelled batch add up, see
-            :class:`~mmmtl.models.decoder.Decoder` (published code: ``balanced``).
-        diffusion: False: the ablation without diffusion; the same denoiser runs the same steps on maps that
-            no noise touches, each step taking the last one's result (the table gives it the full model's
-            cost).
+        loss_reduction: See :class:`~mmmtl.models.decoder.Decoder` (published code: ``balanced``).
+        diffusion: False: the ablation without diffusion; the same denoiser runs the same steps on maps that no noise
+            touches, each step taking the last one's result (the table gives it the full model's cost).
         multitask_condition: False: the ablation without conditioning; noisy tokens attend to themselves.
         winograd_gradients: Compute gradients of 3x3 convolutions by Winograd's algorithm, see
             :mod:`mmmtl.ops.winograd_gradients`; of use on CPUs in fp32 alone.
-        recompute: In training compute the attention blocks a second time instead of keeping their maps.
     """
 
     def __init__(
@@ -78,11 +87,7 @@ class DiffusionMTLDecoder(Decoder):
         strides: Sequence[int],
         mode: str = 'feature',
         num_blocks: int = 2,
-        hidden: int = 512,
-        depth: int = 4,
-        heads: int = 4,
-        mlp_ratio: float = 4.0,
-        token_scale: int = 4,
+        denoiser: dict | None = None,
         num_steps: int = 2,
         beta_rule: str = 'sqrt_linear',
         beta_range: Sequence[float] = (1e-3, 1e-2),
@@ -90,14 +95,13 @@ class DiffusionMTLDecoder(Decoder):
         detach_predictions: bool = True,
         detach_features: bool = False,
         intermediate_weight: float = 0.5,
-        composition: str = 'balanced',
+        loss_reduction: str = 'balanced',
         diffusion: bool = True,
         multitask_condition: bool = True,
         winograd_gradients: bool = False,
-        recompute: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(tasks, in_channels, strides, init_cfg, composition=composition)
+        super().__init__(tasks, in_channels, strides, init_cfg, loss_reduction=loss_reduction)
         for value, known, what in ((mode, MODES, 'mode'), (condition, (None, *CONDITIONS), 'condition')):
             if value not in known:
                 raise ConfigError(
@@ -106,8 +110,7 @@ class DiffusionMTLDecoder(Decoder):
                 )
         if len(self.in_channels) != 1:
             raise ConfigError(
-                f'DiffusionMTLDecoder works on one fused map, the backbone gives '
-                f'{len(self.in_channels)}: '
+                f'DiffusionMTLDecoder works on one fused map, the backbone gives {len(self.in_channels)}: '
                 "add neck=dict(type='ConcatFusion', channels=512) to the model"
             )
         self.mode, self.intermediate_weight, self.diffusion = mode, intermediate_weight, diffusion
@@ -124,48 +127,34 @@ class DiffusionMTLDecoder(Decoder):
             self.combine = nn.Conv2d(channels, width, 3, padding=1)
             nn.init.kaiming_normal_(self.combine.weight, mode='fan_out', nonlinearity='relu')
             nn.init.zeros_(self.combine.bias)
-        states = dict.fromkeys(outputs, width) if mode == 'feature' else outputs
-        self.denoiser = CrossDenoiser(
-            states,
-            outputs,
-            width,
-            hidden,
-            depth,
-            heads,
-            mlp_ratio,
-            token_scale,
-            conditioned=multitask_condition,
-            recompute=recompute,
-        )
-        use_fast_linear(self.denoiser.blocks)
+        shape = dict(in_channels=dict.fromkeys(outputs, width) if mode == 'feature' else outputs, out_channels=outputs)
+        shape.update(width=width, conditioned=multitask_condition)
+        self.denoiser = MODELS.build({'type': 'CrossDenoiser', **shape, **(denoiser or {})})
         if winograd_gradients:
             use_winograd_gradients(self)
 
-    # ---- initial maps ------------------------------------------------------------------------------------------------
-    def initial(self, feats: Sequence[Tensor], learned: Sequence[str] | None = None) -> tuple[dict, dict]:
-        """Initial feature maps {task: (B, D, h, w)} and predictions {task: (B, C, h, w)}.
+    # ---- initial maps and condition (sections 3.2 and 3.4) -----------------------------------------------------------
+    def initial(self, feats: Sequence[Tensor], learned: Sequence[str] | None = None) -> tuple[Maps, Maps]:
+        """Initial feature maps {task: (B, D, h, w)} and predictions {task: (B, C_t, h, w)}.
 
         Args:
             feats: The fused map.
             learned: Tasks whose maps need gradients; None: all. The others are computed without a graph where
                 no gradient could reach them through the condition anyway.
         """
-        features, predictions = {}, {}
-        through_condition = self.combine is not None and (
-            self.condition != 'predictions'
-            and not self.detach_features
-            or self.condition != 'features'
-            and not self.detach_predictions
+        reached = (self.condition != 'predictions' and not self.detach_features) or (
+            self.condition != 'features' and not self.detach_predictions
         )
+        features, predictions = {}, {}
         for name in self.tasks:
-            keep = learned is None or name in learned or through_condition
-            with torch.set_grad_enabled(torch.is_grad_enabled() and keep):
+            keep = learned is None or name in learned or (self.combine is not None and reached)
+            with nullcontext() if keep else torch.no_grad():
                 features[name] = self.preliminary[name](feats[0])
                 predictions[name] = self.preliminary_heads[name](features[name])
         return features, predictions
 
-    def _inputs(self, features: dict, predictions: dict) -> tuple[dict, Condition | None]:
-        """What is diffused, and the condition."""
+    def start_and_condition(self, features: Maps, predictions: Maps) -> tuple[Maps, Condition | None]:
+        """What is diffused, {task: (B, D or C_t, h, w)}, and the condition of all tasks."""
         if self.detach_predictions:
             predictions = {n: p.detach() for n, p in predictions.items()}
         if self.detach_features:
@@ -177,24 +166,24 @@ class DiffusionMTLDecoder(Decoder):
             condition = self.denoiser.prepare(self.combine(torch.cat(seen, 1)))
         return (features if self.mode == 'feature' else predictions), condition
 
-    # ---- the chain ---------------------------------------------------------------------------------------------------
+    # ---- noise decay and denoising (section 3.3) ---------------------------------------------------------------------
     def denoise(
         self,
         start: Mapping[str, Tensor],
         condition: Condition | None,
         noise: Any,
         index: Mapping[str, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> Maps:
         """Decay ``start`` and bring it back.
 
         Args:
-            start: ``{task: (n, C, h, w)}``, clean.
+            start: ``{task: (n, D or C_t, h, w)}``, clean.
             condition: Of every row of ``start``, in its order.
             noise: Noise source.
             index: ``{task: (n,)}``, the image of every row; None: a row per image.
 
         Returns:
-            Raw maps ``{task: (n, out_channels, h, w)}``.
+            Raw maps ``{task: (n, C_t, h, w)}``.
         """
 
         def drawn(kind: str, name: str) -> Tensor:
@@ -217,13 +206,18 @@ class DiffusionMTLDecoder(Decoder):
     # ---- contract ----------------------------------------------------------------------------------------------------
     def forward_train(
         self, feats: Sequence[Tensor], index: Mapping[str, Tensor], noise: Any, learned: Sequence[str] | None = ()
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Initial predictions {task: (B, C, h, w)} of all tasks, and final raw maps {task: (n, C, h, w)} of
-        those in ``index``, one per labelled sample. ``learned`` names more tasks whose initial maps need
-        gradients; None: all."""
+    ) -> tuple[Maps, Maps]:
+        """Initial predictions {task: (B, C_t, h, w)} of all tasks, final raw maps {task: (n, C_t, h, w)} of labelled ones.
+
+        Args:
+            feats: The fused map.
+            index: ``{task: (n,)}``, the labelled samples.
+            noise: Noise source.
+            learned: More tasks whose initial maps need gradients; None: all.
+        """
         names = [n for n in self.tasks if n in index]
         features, predictions = self.initial(feats, None if learned is None else [*names, *learned])
-        start, condition = self._inputs(features, predictions)
+        start, condition = self.start_and_condition(features, predictions)
         if not names:
             return predictions, {}
         rows = {n: index[n] for n in names}
@@ -237,7 +231,7 @@ class DiffusionMTLDecoder(Decoder):
 
     def loss_and_maps(
         self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    ) -> tuple[dict[str, Tensor], Maps]:
         """As the base; the maps are the initial predictions, which training has for all tasks and samples."""
         index = {n: i for n, (i, _) in targets.items()}
         initial, final = self.forward_train(feats, index, noise, learned=None)
@@ -246,8 +240,8 @@ class DiffusionMTLDecoder(Decoder):
     def _losses(
         self,
         feats: Sequence[Tensor],
-        initial: dict,
-        final: dict,
+        initial: Maps,
+        final: Maps,
         targets: Targets,
         size: tuple[int, int],
         batch: int | None = None,
@@ -255,26 +249,19 @@ class DiffusionMTLDecoder(Decoder):
         batch = batch or len(feats[0])
         losses = self.task_losses(final, targets, size, gathered=True, batch=batch)
         losses.update(self.task_losses(initial, targets, size, 'aux.', self.intermediate_weight, batch=batch))
-        shared = [self.denoiser] if not final else []
-        if not final and self.combine is not None:
-            shared.append(self.combine)
-        for name in self.tasks:
-            if name not in targets:
-                parts = [
-                    m[name]
-                    for m in (
-                        self.denoiser.encoders,
-                        self.denoiser.refiners,
-                        self.denoiser.heads,
-                        self.preliminary,
-                        self.preliminary_heads,
-                    )
-                ]
-                losses[f'loss_{name}'] = losses[f'loss_{name}'] + idle(*parts, *shared) + feats[0].flatten()[:0].sum()
+        shared = [m for m in (self.denoiser, self.combine) if m is not None and not final]
+        for name in (n for n in self.tasks if n not in targets):
+            own = [self.preliminary[name], self.preliminary_heads[name], *self.denoiser.parts_of(name), *shared]
+            losses[f'loss_{name}'] = losses[f'loss_{name}'] + zero_loss(*own) + feats[0].flatten()[:0].sum()
         return losses
 
-    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        start, condition = self._inputs(*self.initial(feats))
-        count = len(feats[0])
-        rows = torch.arange(count, device=feats[0].device).repeat(len(self.tasks))
+    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> Maps:
+        start, condition = self.start_and_condition(*self.initial(feats))
+        rows = torch.arange(len(feats[0]), device=feats[0].device).repeat(len(self.tasks))
         return self.denoise(start, condition and condition.rows(rows), noise)
+
+    def explain(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> list[Explanation]:
+        """Initial, decayed and denoised maps per task and step (supplement, figures 1 and 2); arguments as above."""
+        with Recorder(self) as recorder:
+            self.predict(feats, noise, size)
+        return recorder.explanations()

@@ -11,13 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmtl.ops.attention import attend
+from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.ops.recompute import recomputed
 from mmmtl.ops.take_rows import take_rows
-
-
-def idle(*modules: nn.Module) -> Tensor:
-    """An exact zero that every parameter of ``modules`` takes part in, so that each has a (zero) gradient."""
-    return sum(p.flatten()[:0].sum() for module in modules for p in module.parameters())  # type: ignore[return-value]
+from mmmtl.registry import MODELS
 
 
 class StepEmbedding(nn.Module):
@@ -99,9 +96,9 @@ class Condition(NamedTuple):
         return self if index is None else Condition(take_rows(self.tokens, index), take_rows(self.queries, index))
 
 
+@MODELS.register_module()
 class CrossDenoiser(nn.Module):
-    """Noisy maps of several tasks at one step → clean feature maps; everything but encoders and heads is
-    shared.
+    """Noisy maps of several tasks at one step → clean feature maps; everything but encoders and heads is shared.
 
     The maps of all tasks and samples form one batch of P rows for the attention, which works on a grid
     ``token_scale`` times coarser. There is no batch norm, so the result does not depend on how rows are
@@ -152,6 +149,11 @@ class CrossDenoiser(nn.Module):
         )
         self.heads = nn.ModuleDict({n: nn.Conv2d(width, c, 1) for n, c in out_channels.items()})
         self.step_embedding = StepEmbedding(width)
+        use_fast_linear(self.blocks)
+
+    def parts_of(self, task: str) -> list[nn.Module]:
+        """The modules that work for one task alone."""
+        return [self.encoders[task], self.refiners[task], self.heads[task]]
 
     def _tokens(self, x: Tensor) -> Tensor:
         """(P, width, h, w) → (P, N, width), row by row of the coarse grid."""
