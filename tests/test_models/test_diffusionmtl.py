@@ -31,9 +31,7 @@ PUBLISHED = dict(
 )
 
 
-def model_of(
-    tasks=TASKS, width=16, backbone='resnet18', neck=True, hidden=16, **options
-) -> MultiTaskModel:
+def model_of(tasks=TASKS, width=16, backbone='resnet18', neck=True, hidden=16, **options) -> MultiTaskModel:
     torch.manual_seed(0)
     denoiser = dict(type='CrossDenoiser', hidden=hidden, **options.pop('denoiser', {}))
     fusion = dict(type='ConcatFusion', channels=width, stride=8) if neck else None
