@@ -314,7 +314,7 @@ def batch_of(size=(60, 90)) -> dict:
 @pytest.mark.parametrize('flip', [0.0, 1.0])
 def test_second_view_is_a_crop_with_its_labels(flip):
     torch.manual_seed(1)
-    views = TwoViews(TASKS, scales=(1.5,), flip=flip)
+    views = TwoViews(TASKS, scales=(1.5,), flip=flip, mean=None, std=None)
     batch = views(batch_of(), training=True)
     assert batch['inputs'].shape == (4, 3, 60, 90)
     places = {n: i.tolist() for n, (i, _) in batch['targets'].items()}
