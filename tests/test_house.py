@@ -158,6 +158,52 @@ def test_methods_do_not_import_one_another():
     assert wrong == []
 
 
+LINES = 400
+LONGER = ('models/stablemtl/model.py', 'datasets/pascal_context.py')
+"""Files that still do more than one thing; none may join them."""
+
+
+def test_a_file_does_one_thing():
+    """About 400 lines is where a second thing begins."""
+    found = {
+        path.relative_to(PACKAGE).as_posix(): len(path.read_text(encoding='utf-8').splitlines())
+        for path in python_files('mmmtl')
+    }
+    assert {name: count for name, count in found.items() if count > LINES and name not in LONGER} == {}
+
+
+@pytest.mark.parametrize(('room', 'most'), [('apis', 2000), ('config', 720)])
+def test_rooms_stay_small(room, most):
+    """What a user imports, and the one rule of options: small enough to be read whole."""
+    lines = sum(len(path.read_text(encoding='utf-8').splitlines()) for path in python_files(f'mmmtl/{room}'))
+    assert lines <= most
+
+
+PROCESSOR = re.compile(r'\.device\.type|is_grad_enabled|is_autocast_enabled|is_compiling')
+ASKING = ('models/diffusionmtl/decoder.py', 'models/layers/basic_block.py', 'models/stablemtl/exchange.py')
+"""Files of models that still ask; none may join them."""
+
+
+def test_only_the_kernels_ask_where_and_how_they_run():
+    asking = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in python_files('mmmtl/models')
+        if PROCESSOR.search(path.read_text(encoding='utf-8'))
+    }
+    assert asking - set(ASKING) == set()
+
+
+def test_the_drawing_of_the_rooms_is_made_from_the_imports():
+    done = subprocess.run(
+        [sys.executable, 'tools/misc/draw_rooms.py'], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert 'models --> tasks' in done.stdout and 'tasks --> models\n' not in done.stdout
+    page = (ROOT / 'docs' / 'architecture.md').read_text(encoding='utf-8')
+    assert '```mermaid\nflowchart' in page
+    for name in set(re.findall(r'`(mmmtl/[a-z_/]+(?:\.py)?)`', page)):
+        assert (ROOT / name).exists(), f'docs/architecture.md names {name}'
+
+
 def test_tools_and_configs_are_imported_by_nobody():
     wrong = []
     for path in python_files('mmmtl'):

@@ -10,13 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.arrays import read_npy
+from mmmtl.datasets.io.matlab import dense, read_mat, read_mat_map, variables
+from mmmtl.datasets.io.pictures import decode
+from mmmtl.datasets.io.values import full_scale_mask, spread, tell_mask
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.boundary.counts import average_precision, best_f, best_point, f_curve, precision_recall
 from mmmtl.evaluation.functional.boundary.evaluate import BoundarySettings, image_counts
 from mmmtl.evaluation.functional.boundary.labels import LABEL_KINDS, segmentation_boundary
+from mmmtl.evaluation.metrics.base import IGNORE
 from mmmtl.utils.files import read_json, write_json
 
-_PREDICTIONS = ('.png', '.npy')
+_PREDICTIONS = ('.png', '.npy', '.mat')
 _LABELS = ('.mat', '.png', '.npy')
 
 
@@ -24,7 +29,9 @@ def read_prediction(path: str | Path) -> np.ndarray:
     """A boundary probability map.
 
     Args:
-        path: ``.png`` (8 bit = 0..255, 16 bit = 0..65535) or ``.npy`` (float in [0, 1], or uint8; (H, W) or (1, H, W)).
+        path: ``.png`` (8 bit = 0..255, 16 bit = 0..65535), ``.npy`` (float in [0, 1], or uint8; (H, W) or (1, H, W)) or
+            ``.mat`` with one variable: such a map, or ``ucm2``, an ultrametric contour map of double size, of which the
+            pixels are every second number.
 
     Returns:
         (H, W): uint8, or float in [0, 1].
@@ -33,73 +40,122 @@ def read_prediction(path: str | Path) -> np.ndarray:
         ConfigError: When the file holds something else.
     """
     path = Path(path)
-    value = np.load(path, allow_pickle=False) if path.suffix == '.npy' else _read_png(path)
-    if value.ndim == 3 and len(value) == 1:
-        value = value[0]
-    if value.ndim != 2:
-        raise ConfigError(f'{path}: expected one map (H, W), found shape {value.shape}')
+    value = _ultrametric(path) if path.suffix == '.mat' else _one_map(path)
     if value.dtype == np.uint16:
         return value / np.float64(65535)
-    if value.dtype == np.uint8 or value.dtype.kind == 'f':
+    if value.dtype == np.uint8:
         return value
-    raise ConfigError(f'{path}: expected 8 or 16 bits or floats in [0, 1], found {value.dtype}')
+    if value.dtype.kind != 'f':
+        raise ConfigError(f'{path}: expected 8 or 16 bits or floats in [0, 1], found {value.dtype}')
+    low, high = float(np.nanmin(value, initial=0.0)), float(np.nanmax(value, initial=0.0))
+    if not -1e-6 <= low <= high <= 1 + 1e-6:
+        raise ConfigError(f'{path}: expected probabilities in [0, 1], found {low:g} .. {high:g}')
+    return value
 
 
-def read_labels(path: str | Path, kind: str = 'contours') -> list[np.ndarray]:
-    """Boundary maps of all annotators.
+def _one_map(path: Path) -> np.ndarray:
+    value = read_npy(path) if path.suffix == '.npy' else decode(path).pixels
+    if path.suffix != '.npy' and value.ndim == 3 and (value[..., :1] == value[..., :3]).all():
+        value = value[..., 0]  # grey stored as colour
+    value = value[0] if value.ndim == 3 and len(value) == 1 else value
+    if value.ndim != 2:
+        raise ConfigError(f'{path}: expected one map (H, W), found shape {value.shape}')
+    return value
+
+
+def _ultrametric(path: Path) -> np.ndarray:
+    names = variables(path)
+    if 'ucm2' in names:
+        return np.asarray(read_mat(path, 'ucm2'))[2::2, 2::2]
+    if len(names) != 1:
+        raise ConfigError(f'{path}: expected one variable or ucm2, found {names}')
+    value = np.asarray(read_mat(path, names[0]))
+    if value.ndim != 2:
+        raise ConfigError(f"{path}: expected one map (H, W) in '{names[0]}', found shape {value.shape}")
+    return value
+
+
+def read_labels(path: str | Path, kind: str = 'contours', white: int | None = None) -> list[np.ndarray]:
+    """Boundary labels of all annotators.
 
     Args:
         path: ``.png`` or ``.npy`` (one annotator), or ``.mat``: BSDS (``groundTruth``), SBD (``GTcls`` or
             ``GTinst``: the boundaries of all classes or instances together) or a segmentation (``LabelMap``, as
             PASCAL-Context has it).
-        kind: What a ``.png`` or ``.npy`` is: ``contours`` (non-zero = boundary) or ``regions`` (ids; the published
-            NYUDv2 protocol reads its edge pictures this way).
+        kind: What a ``.png`` or ``.npy`` is: ``contours`` or ``regions`` (ids; the published NYUDv2 protocol reads its
+            edge pictures this way).
+        white: The number that stands for a boundary in files of contours that hold no 1; default: 255 (65535) where
+            this file holds 0 and that number alone, as for the labels of a data set.
 
     Returns:
-        Boolean (H, W) maps, not thinned.
+        uint8 (H, W) maps, not thinned: 1 = boundary, 255 = unknown.
+
+    Raises:
+        ConfigError: The kind is unknown, or a picture of contours holds other numbers than 0, 1 and 255.
     """
     if kind not in LABEL_KINDS:
         raise ConfigError(f'kind must be one of {", ".join(LABEL_KINDS)}, got {kind!r}')
     path = Path(path)
     if path.suffix == '.mat':
-        return _read_mat(path)
-    value = np.load(path, allow_pickle=False) if path.suffix == '.npy' else _read_png(path)
-    if value.ndim == 3 and len(value) == 1:
-        value = value[0]
-    if value.ndim != 2:
-        raise ConfigError(f'{path}: expected one map (H, W), found shape {value.shape}')
-    return [segmentation_boundary(value) if kind == 'regions' else value != 0]
-
-
-def _read_png(path: Path) -> np.ndarray:
-    import cv2
-
-    value = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if value is None:
-        raise ConfigError(f'{path}: cannot be read as an image')
-    if value.ndim == 3 and (value[..., :1] == value[..., :3]).all():  # grey stored as colour
-        value = value[..., 0]
-    return value
+        return [np.asarray(label, np.uint8) for label in _read_mat(path)]
+    value = _one_map(path)
+    if kind == 'regions':
+        return [np.asarray(segmentation_boundary(value), np.uint8)]
+    white = full_scale_mask([value]) if white is None else white
+    if white is not None:
+        value = np.where(value == white, 1, value)
+    wrong = np.setdiff1d(np.unique(value), (0, 1, IGNORE))
+    if wrong.size:
+        raise ConfigError(
+            f'{path}: expected contours of 0, 1 and {IGNORE} (unknown), or of 0 and {IGNORE} alone, found '
+            f'{wrong[:8].tolist()}. A map of region ids is read with labels=regions'
+        )
+    return [value.astype(np.uint8)]
 
 
 def _read_mat(path: Path) -> list[np.ndarray]:
-    from scipy.io import loadmat
-
-    content = loadmat(str(path))
-    if 'groundTruth' in content:
-        return [_dense(cell['Boundaries'][0, 0]) for cell in content['groundTruth'].ravel()]
+    names = variables(path)
+    if 'groundTruth' in names:
+        return list(read_mat_map(path, 'groundTruth'))
     for name in ('GTcls', 'GTinst'):
-        if name in content:
-            maps = content[name]['Boundaries'][0, 0].ravel()
-            return [np.any([_dense(m) for m in maps], axis=0)]
-    if 'LabelMap' in content:
-        return [segmentation_boundary(content['LabelMap'])]
-    names = sorted(name for name in content if not name.startswith('__'))
-    raise ConfigError(f'{path}: expected groundTruth (BSDS), GTcls or GTinst (SBD) or LabelMap, found {names}')
+        if name in names:
+            planes = read_mat(path, name).Boundaries
+            planes = list(planes) if isinstance(planes, np.ndarray) and planes.dtype == object else [planes]
+            return [np.any([dense(plane) != 0 for plane in planes], axis=0)]
+    if 'LabelMap' in names:
+        return [segmentation_boundary(read_mat_map(path, 'LabelMap'))]
+    raise ConfigError(f'{path}: expected groundTruth (BSDS), GTcls or GTinst (SBD) or LabelMap, found {sorted(names)}')
 
 
-def _dense(value: Any) -> np.ndarray:
-    return np.asarray(value.todense() if hasattr(value, 'todense') else value) != 0
+def read_counts(path: str | Path, thresholds: Sequence[float]) -> np.ndarray:
+    """Counts of one image as the published programs write them.
+
+    Args:
+        path: Text with a line per threshold: the threshold, matched label pixels, label pixels, matched predicted
+            pixels, predicted pixels (``ID_ev1.txt`` of the Berkeley benchmark), or these without the threshold (SEISM).
+        thresholds: That the counts must be of.
+
+    Returns:
+        int64 (4, thresholds).
+
+    Raises:
+        ConfigError: The file holds something else, or counts at other thresholds.
+    """
+    try:
+        rows = np.loadtxt(path, ndmin=2)
+    except ValueError as error:
+        raise ConfigError(f'{path}: expected lines of counts ({error})') from error
+    if rows.shape[1] not in (4, 5) or len(rows) != len(thresholds):
+        raise ConfigError(
+            f'{path}: expected {len(thresholds)} lines (one per threshold) of 4 counts or a threshold and 4 counts, found '
+            f'{len(rows)} lines of {rows.shape[1]} numbers'
+        )
+    if rows.shape[1] == 5 and not np.allclose(rows[:, 0], thresholds, atol=1e-4):
+        raise ConfigError(f'{path}: its thresholds ({rows[0, 0]:g}, {rows[-1, 0]:g}) are not those of the protocol')
+    counts = rows[:, -4:]
+    if (counts < 0).any() or (counts != np.rint(counts)).any() or (counts[:, [0, 2]] > counts[:, [1, 3]]).any():
+        raise ConfigError(f'{path}: expected whole numbers with at most as many matched pixels as there are')
+    return counts.T.astype(np.int64)
 
 
 @dataclass
@@ -138,6 +194,18 @@ class BoundaryCounts:
         if wrong:
             raise ConfigError(f'{path}: counts of {wrong[:3]} do not fit its {len(settings.thresholds)} thresholds')
         return cls(settings, images)
+
+    @classmethod
+    def read_folder(cls, folder: str | Path, settings: BoundarySettings) -> BoundaryCounts:
+        """Counts that a published program left: ``ID_ev1.txt`` (Berkeley) or ``ID.txt`` (SEISM), see :func:`read_counts`.
+
+        Raises:
+            ConfigError: A file holds something else, or there is none.
+        """
+        files = sorted(Path(folder).glob('*_ev1.txt')) or sorted(Path(folder).glob('*.txt'))
+        if not files:
+            raise ConfigError(f'{folder}: holds no ID_ev1.txt or ID.txt with counts')
+        return cls(settings, {f.stem.removesuffix('_ev1'): read_counts(f, settings.thresholds) for f in files})
 
     def merge(self, other: BoundaryCounts) -> BoundaryCounts:
         """Counts of both sets of images.
@@ -222,9 +290,11 @@ def paired_files(
     return {name: (predictions[name], labels[name]) for name in wanted}
 
 
-def count_files(prediction: Path, label: Path, kind: str, settings: BoundarySettings) -> np.ndarray:
+def count_files(
+    prediction: Path, label: Path, kind: str, settings: BoundarySettings, white: int | None = None
+) -> np.ndarray:
     """Counts of one pair of files, with errors that name them."""
-    value, maps = read_prediction(prediction), read_labels(label, kind)
+    value, maps = read_prediction(prediction), read_labels(label, kind, white)
     for boundary in maps:
         if boundary.shape != value.shape:
             turned = ' (one of them is rotated)' if boundary.shape == value.shape[::-1] else ''
@@ -232,7 +302,19 @@ def count_files(prediction: Path, label: Path, kind: str, settings: BoundarySett
                 f'{prediction} is {value.shape[0]} x {value.shape[1]}, {label} is {boundary.shape[0]} x '
                 f'{boundary.shape[1]} (height x width){turned}: predictions must have the size of the image'
             )
-    return image_counts(value, maps, settings)
+    unknown = np.all([boundary == IGNORE for boundary in maps], axis=0)
+    # nothing can be found or missed where the label is unknown
+    value = np.where(unknown, value.dtype.type(0), value)
+    return image_counts(value, [boundary == 1 for boundary in maps], settings)
+
+
+def _white_of(labels: Sequence[Path]) -> int | None:
+    """The number of a boundary in pictures that hold 0 and 255 (65535) alone, told by some of them together."""
+    pictures = [path for path in spread(labels, 16) if path.suffix == '.png']
+    white = full_scale_mask(_one_map(path) for path in pictures)
+    if white is not None:
+        tell_mask(str(pictures[0].parent), white)
+    return white
 
 
 def evaluate_folder(
@@ -267,6 +349,7 @@ def evaluate_folder(
     files = paired_files(pred_dir, gt_dir, image_list)
     counts = BoundaryCounts(settings, {name: (known or {})[name] for name in files if name in (known or {})})
     left = [name for name in files if name not in counts.images]
+    white = _white_of([label for _, label in files.values()]) if kind == 'contours' else None
     if processes is None:
         processes = min(os.cpu_count() or 1, len(left) // 16)
     pool = MeasurePool(0 if processes < 2 else processes)
@@ -279,7 +362,7 @@ def evaluate_folder(
 
         try:
             for name in left:
-                keep(pool.submit(name, [('counts', count_files, (*files[name], kind, settings))]))
+                keep(pool.submit(name, [('counts', count_files, (*files[name], kind, settings, white))]))
         finally:
             keep(pool.finish())
     return counts

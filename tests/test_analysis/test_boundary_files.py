@@ -17,7 +17,7 @@ from mmmtl.analysis.boundary_files import BoundaryCounts, evaluate_folder, read_
 from mmmtl.analysis.boundary_report import evaluate_command
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation import BoundaryMeasure, MultiTaskMetric
-from mmmtl.evaluation.functional.boundary.evaluate import image_counts, protocol_settings
+from mmmtl.evaluation.functional.boundary.evaluate import even_thresholds, image_counts, protocol_settings
 from mmmtl.evaluation.functional.boundary.labels import segmentation_boundary
 from mmmtl.tasks import build_tasks
 
@@ -68,13 +68,12 @@ def test_label_formats(tmp_path):
     savemat(tmp_path / 'other.mat', {'something': a})
     np.save(tmp_path / 'map.npy', a[None].astype(np.int64))
     cv2.imwrite(str(tmp_path / 'map.png'), a.astype(np.uint8))
-    cv2.imwrite(str(tmp_path / 'colour.png'), np.repeat(a[..., None].astype(np.uint8) * 9, 3, 2))
+    cv2.imwrite(str(tmp_path / 'colour.png'), np.repeat(a[..., None].astype(np.uint8) * 255, 3, 2))
 
     def check(name, *wanted, **options):
         found = read_labels(tmp_path / name, **options)
         assert len(found) == len(wanted)
         for map_, want in zip(found, wanted):
-            assert map_.dtype == bool
             np.testing.assert_array_equal(map_, want)
 
     check('bsds.mat', a, b)
@@ -88,6 +87,66 @@ def test_label_formats(tmp_path):
         read_labels(tmp_path / 'other.mat')
     with pytest.raises(ValueError, match="kind must be one of contours, regions, got 'edge'"):
         read_labels(tmp_path / 'map.png', 'edge')
+
+
+def test_255_means_the_same_in_files_and_in_training(tmp_path):
+    """Beside 0 and 1 it is unknown, beside 0 alone it is a boundary; other numbers are refused."""
+    value, gt = make_pair(3)
+    label = gt.astype(np.uint8)
+    label[:10] = 255
+    for folder in ('pred', 'gt'):
+        (tmp_path / folder).mkdir()
+    cv2.imwrite(str(tmp_path / 'pred' / 'a.png'), value)
+    cv2.imwrite(str(tmp_path / 'gt' / 'a.png'), label)
+    found = evaluate_folder(tmp_path / 'pred', tmp_path / 'gt', SETTINGS, progress=False).images['a']
+    metric = BoundaryMeasure(protocol=SETTINGS.protocol, max_dist=SETTINGS.max_dist, thresholds=SETTINGS.thresholds)
+    state = metric.measure(value[None] / np.float32(255), label.astype(np.int64))
+    np.testing.assert_array_equal(found, state['counts'])
+    cv2.imwrite(str(tmp_path / 'graded.png'), np.arange(200, dtype=np.uint8).reshape(10, 20))
+    with pytest.raises(ValueError, match=r'graded.png: expected contours of 0, 1 and 255 .* found \[2, 3'):
+        read_labels(tmp_path / 'graded.png')
+
+
+def test_the_metric_takes_several_annotators():
+    value, first, second = *make_pair(1), make_pair(2)[1]
+    both = np.stack([first, second]).astype(np.int64)
+    metric = BoundaryMeasure(protocol='bsds', thresholds=(0.2, 0.5))
+    wanted = image_counts(value / 255, [first, second], metric.settings)
+    np.testing.assert_array_equal(metric.measure(value[None] / 255, both)['counts'], wanted)
+
+
+def test_the_berkeley_protocol_compares_floats_as_they_are():
+    """Rounded down to 8 bits, .5019 would fall below .5015."""
+    label = np.zeros((9, 9), bool)
+    label[4] = True
+    settings = protocol_settings('bsds', thresholds=(0.5015,))
+    assert image_counts(label * 0.5019, [label], settings)[3].tolist() == [9]
+    assert image_counts(label * 0.5019, [label], protocol_settings('mti', thresholds=(0.5015,)))[3].tolist() == [0]
+
+
+@pytest.mark.parametrize(('name', 'with_threshold'), [('{}_ev1.txt', True), ('{}.txt', False)])
+def test_counts_that_published_programs_wrote(tmp_path, name, with_threshold):
+    settings = protocol_settings('bsds', thresholds=even_thresholds(5))
+    pairs = {f'im{i}': make_pair(i) for i in range(2)}
+    ours = {i: image_counts(value, [label], settings) for i, (value, label) in pairs.items()}
+    for image, counts in ours.items():
+        rows = [[t, *c] if with_threshold else list(c) for t, c in zip(settings.thresholds, counts.T)]
+        (tmp_path / name.format(image)).write_text('\n'.join(' '.join(f'{v:10g}' for v in row) for row in rows))
+    read = BoundaryCounts.read_folder(tmp_path, settings)
+    assert read.figures() == BoundaryCounts(settings, ours).figures()
+    with pytest.raises(ConfigError, match='expected 2 lines'):
+        BoundaryCounts.read_folder(tmp_path, protocol_settings('bsds', thresholds=(0.3, 0.4)))
+    (tmp_path / name.format('im0')).write_text('\n'.join(['9 1 2 3 4'] * 5 if with_threshold else ['3 1 2 3'] * 5))
+    with pytest.raises(ConfigError, match='are not those of the protocol' if with_threshold else 'whole numbers'):
+        BoundaryCounts.read_folder(tmp_path, settings)
+
+
+def test_ultrametric_contour_maps(tmp_path):
+    value = make_pair(0)[0] / 255.0
+    double = np.zeros((2 * value.shape[0] + 1, 2 * value.shape[1] + 1))
+    double[2::2, 2::2] = value
+    savemat(tmp_path / 'a.mat', {'ucm2': double})
+    np.testing.assert_array_equal(read_prediction(tmp_path / 'a.mat'), value)
 
 
 def test_prediction_formats(tmp_path):
@@ -106,7 +165,7 @@ def test_prediction_formats(tmp_path):
     mistakes = {
         'b.npy': r'found shape \(3, 4, 5\)',
         'c.npy': 'found int64',
-        'd.png': 'cannot be read as an image',
+        'd.png': 'expected a picture',
         'e.png': r'found shape \(4, 5, 3\)',
     }
     for name, text in mistakes.items():

@@ -12,13 +12,15 @@ from mmmtl.evaluation.functional.boundary.evaluate import image_counts, protocol
 from mmmtl.evaluation.functional.boundary.labels import LABEL_KINDS, segmentation_boundary
 from mmmtl.registry import METRICS
 
-from .base import State, TaskMetric
+from .base import IGNORE, State, TaskMetric
 
 
 @METRICS.register_module()
 class BoundaryMeasure(TaskMetric):
     """Boundary F-measure at the dataset's best threshold (odsF), at each image's own (oisF), and average
     precision (AP).
+
+    Label: int (H, W), or (annotators, H, W); 1 = boundary, 255 = unknown (to every annotator).
 
     Args:
         max_dist: Largest distance of a matched pair, as a share of the image's diagonal (PASCAL-Context 0.0075,
@@ -52,16 +54,17 @@ class BoundaryMeasure(TaskMetric):
         self.settings = protocol_settings(self.protocol, max_dist=max_dist, thresholds=thresholds, nms=nms)
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
-        unknown = gt == 255
+        annotators = gt[None] if gt.ndim == 2 else gt
+        unknown = (annotators == IGNORE).all(0)
         if unknown.all():
             zero = np.zeros((4, len(self.settings.thresholds)), np.int64)
             return dict(images=np.int64(0), counts=zero, best=zero[:, 0])
         # nothing can be found or missed where the label is unknown
-        probability = np.where(unknown, pred.dtype.type(0), pred.reshape(gt.shape))
-        boundary = gt == 1
+        probability = np.where(unknown, pred.dtype.type(0), pred.reshape(unknown.shape))
+        boundaries = [label == 1 for label in annotators]
         if self.label == 'regions':
-            boundary = segmentation_boundary(boundary) & ~unknown
-        counts = image_counts(probability, [boundary], self.settings)
+            boundaries = [segmentation_boundary(label) & ~unknown for label in boundaries]
+        counts = image_counts(probability, boundaries, self.settings)
         return dict(images=np.int64(1), counts=counts, best=counts[:, best_f(counts)[0]])
 
     def compute(self, total: State) -> dict[str, float]:

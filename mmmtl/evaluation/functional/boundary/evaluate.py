@@ -6,13 +6,13 @@ protocol  prediction             positive  thresholds                 label
 atrc      8 bit, non-maximum     > t       0.001, 0.01, 0.02 .. 0.99  one map, thinned
           suppression                      and 0.999
 mti       8 bit                  >= t      0.01, 0.02 .. 0.99         one map, thinned
-bsds      8 bit                  >= t      the same, as linspace      of every annotator, as it is
+bsds      as it is               >= t      the same, as linspace      of every annotator, as it is
 ========  =====================  ========  =========================  ============================
 
 Sources: atrc = the boundary evaluation tools of ATRC (SEISM), used by InvPT, TaskPrompter, DiffusionMTL and
 TaskDiffusion; mti = MTI-Net's; bsds = the Berkeley segmentation benchmark. "8 bit": 255 × probability,
-rounded down. In all of them every binary prediction is thinned and matched one to one within ``max_dist`` of
-the diagonal.
+rounded down; the Berkeley benchmark compares the numbers that the file holds. In all of them every binary
+prediction is thinned and matched one to one within ``max_dist`` of the diagonal.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class BoundarySettings:
         inclusive: Positive where value >= threshold (otherwise >).
         thin_label: Thin the label.
         interpolate: Look for the best F between thresholds too.
+        eight_bit: Round the prediction down to 8 bits first.
     """
 
     protocol: str
@@ -66,6 +67,7 @@ class BoundarySettings:
     inclusive: bool
     thin_label: bool
     interpolate: bool
+    eight_bit: bool = True
 
 
 def protocol_settings(
@@ -92,6 +94,7 @@ def protocol_settings(
         inclusive=protocol != 'atrc',
         thin_label=protocol != 'bsds',
         interpolate=protocol == 'bsds',
+        eight_bit=protocol != 'bsds',
     )
 
 
@@ -115,7 +118,10 @@ def image_counts(probability: np.ndarray, labels: Sequence[np.ndarray], settings
         int64 (4, thresholds): matched label pixels and label pixels, added over annotators; predicted pixels
         matched with any annotator, predicted pixels.
     """
-    value = quantised(probability) / 255.0
+    if settings.eight_bit or probability.dtype == np.uint8:
+        value = quantised(probability) / 255.0
+    else:
+        value = np.nan_to_num(np.asarray(probability, np.float64))
     levels = np.array(settings.thresholds)
     if settings.nms:
         value, levels = suppress(value), levels.astype(np.float32)
