@@ -20,9 +20,8 @@ MIM_FILES = ('model-index.yml',)
 
 def read_version() -> str:
     """Return the version without importing the package."""
-    namespace: dict = {}
-    exec((ROOT / 'mmmtl' / 'version.py').read_text(encoding='utf-8'), namespace)
-    return namespace['__version__']
+    text = (ROOT / 'mmmtl' / 'version.py').read_text(encoding='utf-8')
+    return text.partition("__version__ = '")[2].partition("'")[0]
 
 
 def read_requirements(name: str) -> list[str]:
@@ -82,7 +81,7 @@ if __name__ == '__main__':
         license_files=['LICENSE'],
         keywords='computer vision, multi-task learning, dense prediction, diffusion, partial labels',
         packages=find_packages(include=['mmmtl', 'mmmtl.*']),
-        package_data={'mmmtl': ['py.typed']},
+        package_data={'mmmtl': ['py.typed', 'analysis/report.html']},
         include_package_data=True,
         python_requires='>=3.9',
         install_requires=read_requirements('runtime'),

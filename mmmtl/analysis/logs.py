@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os.path as osp
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,16 @@ from typing import Any
 import numpy as np
 
 from mmmtl.errors import ConfigError
+from mmmtl.tasks.base import task_title
 from mmmtl.utils.files import read_text, write_atomically
+from mmmtl.utils.tables import format_table
 
 Curve = dict[int, float]
 
+STYLES = ('-', '--', ':', '-.')
+"""Of the lines of several losses."""
 PALETTE = ('#0969da', '#cf222e', '#1a7f37', '#9a6700', '#8250df', '#bf3989', '#57606a')
+"""Colours of the runs."""
 
 
 @dataclass
@@ -91,8 +96,6 @@ def _add(log: RunLog, entry: Mapping[str, object]) -> None:
 
 def summarize_log(log: RunLog) -> str:
     """Iterations, seconds per iteration, and first, last and best value of every figure."""
-    from mmmtl.utils.tables import format_table
-
     loss, seconds = log.train.get('loss', {}), list(log.train.get('time', {}).values())
     lines = [f'{log.name}: {max(loss) if loss else 0} iterations']
     if seconds:
@@ -114,13 +117,15 @@ def summarize_log(log: RunLog) -> str:
 
 
 def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: int = 1) -> str:
-    """Draw losses and figures, one column per task, one colour per run.
+    """Draw losses and metrics over the iterations, one column per task.
+
+    Colours mean runs, also where there is one alone; line styles mean the losses of one task (auxiliary heads).
 
     Args:
         logs: The runs.
         out: ``.png``, ``.pdf`` or ``.svg`` to write.
         smooth: Weight of the past in an exponential mean over the loss, 0 (none) to 0.99.
-        figures: How many figures of each task are drawn, in the order of the log.
+        figures: How many metrics of each task are drawn, in the order of the log.
 
     Returns:
         ``out``.
@@ -131,83 +136,77 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: in
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     tasks = list(dict.fromkeys(t for log in logs for t in log.tasks()))
     shown = {
         t: list(dict.fromkeys(k for log in logs for k in log.val if k.startswith(t + '/')))[:figures] for t in tasks
     }
     if not tasks and not any('loss' in log.train for log in logs):
-        raise ConfigError('the logs have neither losses nor figures to draw')
+        raise ConfigError('the logs have neither losses nor metrics to draw')
     rows = 1 + max((len(f) for f in shown.values()), default=0)
     columns = 1 + len(tasks)
     with matplotlib.rc_context(
         {'font.size': 8, 'axes.titlesize': 9, 'axes.titleweight': 'bold', 'font.family': 'DejaVu Sans'}
     ):
-        engine = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.02, hspace=0.04)
-        figure = Figure(figsize=(2.9 * columns, 2.1 * rows + 0.3), layout=engine)
+        figure = Figure(figsize=(2.9 * columns, 2.3 * rows + 0.3), layout='constrained')
         FigureCanvasAgg(figure)
         grid = figure.subplots(rows, columns, squeeze=False)
-        for axis in grid.flat:
-            axis.set_visible(False)
-        _curves(grid[0][0], 'all tasks: loss', [('loss', log.train.get('loss', {})) for log in logs], smooth)
+        _curves(grid[0][0], 'All tasks: loss', logs, lambda log: {'loss': log.train.get('loss', {})}, smooth)
         if rows > 1:
-            _curves(grid[1][0], 'learning rate', [('lr', log.train.get('lr', {})) for log in logs], 0.0)
+            _curves(grid[1][0], 'Learning rate', logs, lambda log: {'lr': log.train.get('lr', {})})
+        for axis in [row[0] for row in grid[2:]]:
+            axis.set_visible(False)
         for column, task in enumerate(tasks, 1):
-            lines = [
-                (key, log.train[key])
-                for log in logs
-                for key in log.train
-                if key == f'loss_{task}' or key.endswith(f'.loss_{task}')
-            ]
-            _curves(grid[0][column], f'{task}: loss', lines, smooth)
-            for row, key in enumerate(shown[task], 1):
-                _curves(
-                    grid[row][column],
-                    key.replace('/', ': '),
-                    [(key, log.val.get(key, {})) for log in logs],
-                    0.0,
-                    marks=True,
-                )
-        if len(logs) > 1:
-            handles = [matplotlib.lines.Line2D([], [], color=PALETTE[i % len(PALETTE)]) for i in range(len(logs))]
-            figure.legend(
-                handles, [log.name for log in logs], loc='outside lower center', ncols=min(4, len(logs)), frameon=False
-            )
+            _curves(grid[0][column], f'{task_title(task)}: loss', logs, lambda log, t=task: _losses(log, t), smooth)
+            for row in range(1, rows):
+                key = shown[task][row - 1] if row <= len(shown[task]) else ''
+                title = f'{task_title(task)}: {key.partition("/")[2]}'
+                _curves(grid[row][column], title, logs, lambda log, k=key: {k: log.val.get(k, {})}, marks=True)
+        handles = [matplotlib.lines.Line2D([], [], color=PALETTE[i % len(PALETTE)]) for i in range(len(logs))]
+        names = [log.name for log in logs]
+        figure.legend(handles, names, loc='outside lower center', ncols=min(4, len(logs)), frameon=False)
         kind = Path(out).suffix.lstrip('.') or 'png'
         return write_atomically(out, lambda file: figure.savefig(file, format=kind, dpi=160))
 
 
-def _curves(axis: Any, title: str, curves: Sequence[tuple[str, Curve]], smooth: float, marks: bool = False) -> None:
-    """Draw curves of one quantity; names that differ (auxiliary losses) get a legend."""
-    drawn = [(name, curve) for name, curve in curves if curve]
-    if not drawn:
-        return
-    axis.set_visible(True)
-    axis.set_title(title, loc='left', color='#1f2328')
-    names = list(dict.fromkeys(name for name, _ in drawn))
-    seen: dict[str, int] = defaultdict(int)
-    for name, curve in drawn:
+def _losses(log: RunLog, task: str) -> dict[str, Curve]:
+    """The losses of one task by name, that of auxiliary heads among them."""
+    return {k: v for k, v in log.train.items() if k == f'loss_{task}' or k.endswith(f'.loss_{task}')}
+
+
+def _curves(
+    axis: Any,
+    title: str,
+    logs: Sequence[RunLog],
+    read: Callable[[RunLog], Mapping[str, Curve]],
+    smooth: float = 0.0,
+    marks: bool = False,
+) -> None:
+    """Draw what ``read`` gives of every run into one set of axes; several curves of a run get a legend of line styles."""
+    drawn = [(i, name, curve) for i, log in enumerate(logs) for name, curve in read(log).items() if curve]
+    axis.set_visible(bool(drawn))
+    names = list(dict.fromkeys(name for _, name, _ in drawn))
+    for run, name, curve in drawn:
         steps = sorted(curve)
-        values = _smoothed([curve[s] for s in steps], smooth)
-        colour = PALETTE[(seen[name] if len(names) == 1 else names.index(name)) % len(PALETTE)]
-        seen[name] += 1
         axis.plot(
             steps,
-            values,
-            color=colour,
+            _smoothed([curve[s] for s in steps], smooth),
+            color=PALETTE[run % len(PALETTE)],
+            linestyle=STYLES[names.index(name) % len(STYLES)],
             linewidth=1.2,
             marker='o' if marks or len(steps) < 3 else None,
             markersize=3,
-            label=name,
         )
     if len(names) > 1:
+        for number, name in enumerate(names):
+            axis.plot([], [], color='#57606a', linestyle=STYLES[number % len(STYLES)], label=name)
         axis.legend(frameon=False, fontsize=6)
+    axis.set_title(title, loc='left', color='#1f2328')
+    axis.set_xlabel('iteration', color='#656d76', fontsize=7)
     axis.grid(color='#eaeef2', linewidth=0.8)
     axis.set_axisbelow(True)
     axis.tick_params(colors='#656d76', length=0)
-    for side in ('top', 'right', 'left'):
-        axis.spines[side].set_visible(False)
+    axis.spines[['top', 'right', 'left']].set_visible(False)
     axis.spines['bottom'].set_color('#d0d7de')
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +17,7 @@ from torch import nn
 from mmmtl.apis.test import run_test
 from mmmtl.datasets.io.memory import original_photograph
 from mmmtl.errors import ConfigError
-from mmmtl.utils.files import safe_name, write_atomically, write_png
+from mmmtl.utils.files import safe_name, write_atomically, write_json, write_png
 from mmmtl.utils.models import unwrap_model
 from mmmtl.visualization import input_photograph, panel_of_sample
 
@@ -23,8 +25,15 @@ from .logs import plot_logs, read_log
 from .report_page import report_page
 from .report_tables import ReportData, collect_report, write_tables
 
+ORIGIN = 'evaluated.json'
+"""File of a work dir that says what was evaluated when."""
 IMAGES = 3
 """How many of the worst and of the best images of each task are shown."""
+
+
+def today() -> str:
+    """Date and minute."""
+    return datetime.datetime.now().strftime('%Y-%m-%d %H:%M')
 
 
 def make_report(work_dir: str, count: int = IMAGES) -> str:
@@ -50,7 +59,7 @@ def make_report(work_dir: str, count: int = IMAGES) -> str:
     panels = {(name, i): panel_path(name, i) for name in names for i in data.images}
     panels = {key: path for key, path in panels.items() if osp.isfile(osp.join(folder, path))}
     curves = training_curves(work_dir, folder)
-    page = report_page(data, osp.basename(osp.abspath(work_dir)), panels, curves, count)
+    page = report_page(data, osp.basename(osp.abspath(work_dir)), panels, curves, count, read_origin(work_dir))
     return write_atomically(osp.join(folder, 'index.html'), page)
 
 
@@ -67,11 +76,22 @@ def evaluate_and_report(cfg: Config, checkpoint: str | None, **options: Any) -> 
     metrics, runner = run_test(cfg, checkpoint, require_records=True, **options)
     if is_main_process():
         work_dir = runner.work_dir
+        origin = dict(config=cfg.filename or '', checkpoint=checkpoint or 'none: weights as drawn', date=today())
+        write_json(osp.join(work_dir, ORIGIN), {name: value for name, value in origin.items() if value})
         chosen = chosen_images(collect_report(work_dir))
         draw_chosen(unwrap_model(runner.model), runner.test_dataloader.dataset, chosen, osp.join(work_dir, 'report'))
         print(f'report: {make_report(work_dir)}')
     barrier()
     return metrics
+
+
+def read_origin(work_dir: str) -> dict[str, str]:
+    """Config, checkpoint and date of the evaluation in a work dir, as far as they were written down."""
+    path = osp.join(work_dir, ORIGIN)
+    if not osp.isfile(path):
+        return {}
+    with open(path, encoding='utf-8') as file:
+        return {str(name): str(value) for name, value in json.load(file).items()}
 
 
 def panel_path(task: str, sample_id: str) -> str:

@@ -39,6 +39,14 @@ class ClassTable:
             for i, name in enumerate(self.names)
         ]
 
+    def shares(self) -> list[tuple[str, list[tuple[str, float, int]]]]:
+        """Per labelled class its name and, per predicted class, the name, its share of the label's pixels, and their number."""
+        share = self.confusion / np.maximum(self.confusion.sum(1, keepdims=True), 1)
+        return [
+            (name, list(zip(self.names, share[i].tolist(), self.confusion[i].tolist())))
+            for i, name in enumerate(self.names)
+        ]
+
 
 @dataclass
 class TaskReport:

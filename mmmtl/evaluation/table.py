@@ -16,7 +16,7 @@ def metrics_table(values: Mapping[str, float], tasks: Mapping[str, Any] = {}, me
         tasks: ``{name: Task}``.
         metrics: Metrics of the evaluation, which know whether higher is better.
     """
-    better = {key: higher for metric in metrics for key, higher in getattr(metric, 'figures', {}).items()}
+    better = {key: higher for metric in metrics for key, higher in getattr(metric, 'greater_is_better', {}).items()}
 
     def place(key: str) -> tuple[int, str]:
         task = key.split('/')[0]

@@ -70,6 +70,26 @@ def test_several_runs_are_drawn_over_each_other(tmp_path):
     )
 
 
+def test_colours_mean_runs_and_styles_mean_losses(tmp_path, monkeypatch):
+    """One run's two losses of a task have one colour, two runs' same loss one style; every axis is named."""
+    from matplotlib.figure import Figure
+
+    kept = []
+    original = Figure.savefig
+    monkeypatch.setattr(Figure, 'savefig', lambda self, *a, **k: (kept.append(self), original(self, *a, **k))[1])
+    lines = [{'loss': 3.0, 'loss_depth': 1.0, 'aux.loss_depth': 2.0, 'lr': 0.1, 'step': s} for s in (1, 2, 3)]
+    lines.append({'depth/RMSE': 1.0, 'step': 3})
+    logs = [read_log(str(write(tmp_path, name, lines))) for name in ('a', 'b')]
+    plot_logs(logs, str(tmp_path / 'two.svg'))
+    axes = [axis for axis in kept[0].axes if axis.get_visible()]
+    assert all(axis.get_xlabel() == 'iteration' for axis in axes)
+    depth = next(axis for axis in axes if axis.get_title(loc='left') == 'Depth: loss')
+    curves = [line for line in depth.lines if len(line.get_xdata())]
+    looks = [(line.get_color(), line.get_linestyle()) for line in curves]
+    assert len(looks) == len(set(looks)) == 4 and len({c for c, _ in looks}) == len({s for _, s in looks}) == 2
+    assert [t.get_text() for t in kept[0].legends[0].get_texts()] == [log.name for log in logs]
+
+
 def test_smoothing_is_unbiased():
     assert _smoothed([3.0, 3.0, 3.0], 0.9) == pytest.approx([3.0] * 3)
     assert _smoothed([1.0, 2.0], 0.5) == pytest.approx([1.0, (0.25 * 1 + 0.5 * 2) / 0.75])
@@ -81,8 +101,8 @@ def test_what_is_no_log_is_named(tmp_path):
         read_log(str(tmp_path))
     path = write(tmp_path, 'a', [])
     path.write_text('{"loss": 1, "step": 1}\n{"loss": \n')
-    with pytest.raises(ConfigError, match='line 2: no JSON'):
+    with pytest.raises(ConfigError, match='line 2: no entry of a log'):
         read_log(str(path))
     path.write_text('{"epoch": 1}\n')
-    with pytest.raises(ConfigError, match='neither losses nor figures'):
+    with pytest.raises(ConfigError, match='neither losses nor metrics'):
         plot_logs([read_log(str(path))], str(tmp_path / 'x.png'))

@@ -17,7 +17,7 @@ import pytest
 
 from mmmtl.analysis import make_report
 from mmmtl.analysis.report import chosen_images, evaluate_and_report
-from mmmtl.analysis.report_page import confusion_table, histogram, report_page
+from mmmtl.analysis.report_page import histogram, report_page
 from mmmtl.analysis.report_tables import ClassTable, ReportData, TaskReport, collect_report, write_tables
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError
@@ -73,7 +73,7 @@ def test_everything_the_page_refers_to_is_there(reported):
     metrics = json.loads((reported / 'metrics.json').read_text())
     for name, value in metrics.items():
         assert name.split('/')[1] in text and f'{value:.4f}' in text
-    assert 'http' not in re.sub(r'xmlns="[^"]*"', '', text)  # readable offline
+    assert 'http' not in re.sub(r'xmlns(:\w+)?="[^"]*"', '', text)  # readable offline
 
 
 def test_tables_hold_every_image_and_class(reported):
@@ -145,13 +145,24 @@ def test_awkward_names_and_numbers(tmp_path):
 
 def test_a_histogram_counts_every_image():
     values = np.random.default_rng(0).normal(size=200).tolist()
-    counts = [int(n) for n in re.findall(r': (\d+) images', histogram(values))]
-    assert sum(counts) == 200 and f'median {np.median(values):.4f}' in histogram(values)
-    assert histogram([0.25, 0.25]) == '<p>0.2500 in all 2 images</p>'
+    ranking = [(f'i{i}', value) for i, value in enumerate(values)]
+    picture = histogram(ranking)
+    assert 'aria-label="200 images from' in picture and picture.endswith('</svg>\n')
+    assert len(re.findall('#54aeff', picture)) == 24
+    assert histogram([('a', 0.25), ('b', 0.25)]) == '<p>0.2500 in all 2 images</p>'
+
+
+def test_the_page_says_what_was_evaluated_and_which_images_are_left_out(reported):
+    text = (reported / 'report' / 'index.html').read_text()
+    assert 'tiny.py' in text and 'iter_4.pth' in text and re.search(r'date 20\d\d-\d\d-\d\d', text)
+    data = awkward()
+    data.images['without a label'] = {}
+    assert '1 of 4 images are left out: mIoU is not defined' in report_page(data, 'x', {})
+    assert 'No image has a value of its own' in report_page(data, 'x', {})
 
 
 def test_confusion_is_shown_in_shares_of_the_label():
-    cells = re.findall(r'title="([^"]*)">([^<]*)<', confusion_table(awkward().tasks[0].classes))
+    cells = re.findall(r'title="([^"]*)">([^<]*)<', report_page(awkward(), 'x', {}))
     assert cells[1] == ('wall labelled, a&lt;b predicted: 37.50 % (3 pixels)', '38')
     assert [text for _, text in cells[6:]] == ['', '', '']  # a class without a pixel
 

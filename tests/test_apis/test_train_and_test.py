@@ -189,7 +189,7 @@ def test_the_table_goes_by_task_and_marks_the_figure_papers_compare():
     text = metrics_table(
         {'z/a': 1.0, 'depth/RMSE': 0.5, 'depth/relErr': 0.25, 'delta_m': -3.0},
         {'depth': Task()},
-        [SimpleNamespace(figures={'depth/RMSE': False, 'z/a': True})],
+        [SimpleNamespace(greater_is_better={'depth/RMSE': False, 'z/a': True})],
     )
     rows = [line.split() for line in text.splitlines()[2:]]
     assert rows == [
