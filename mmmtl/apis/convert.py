@@ -52,8 +52,11 @@ def empty_network(config: str | Config, cfg_options: Mapping[str, Any] | None = 
     """The network of a config without memory for its parameters: names and shapes alone."""
     cfg = load_config(config, cfg_options)
     forget_pretrained(cfg.get('model'))
-    with torch.device('meta'):
-        return build_model(cfg, initialize=False)
+    try:
+        with torch.device('meta'):
+            return build_model(cfg, initialize=False)
+    except RuntimeError:  # a backbone of another library that reads numbers off tensors while it is built
+        return build_model(cfg, initialize=False).to('meta')
 
 
 def converter_of(method: str) -> Converter:

@@ -16,6 +16,7 @@ from . import (
     taskdiffusion,
     taskexpert,
     taskprompter,
+    tsp,
     xtc,
 )
 from .data_preprocessor import MTLDataPreprocessor

@@ -1,0 +1,28 @@
+"""ATRC on ViT-L, PASCAL-Context: a reconstruction of the row in TaskDiffusion's Table 1 (339.4 M; reported 340 M, 871 G)."""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/pascal.py',
+    '../_base_/schedules/poly_40k.py',
+    '../_base_/references/pascal_vitl.py',
+]
+
+model = dict(
+    type='MultiTaskModel',
+    tasks=_base_.tasks,
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='vit_large_patch16_384',
+        img_size=_base_.crop_size,
+        drop_path_rate=0.15,
+        pretrained=True,
+    ),
+    neck=dict(type='LevelProjection', channels=320, stride=4),
+    decoder=dict(
+        type='ATRCDecoder',
+        genotypes=dict(semseg='33404', human_parts='33434', saliency='33343', normals='33334', boundary='33313'),
+    ),
+)
+
+sync_bn = 'torch'
+test_evaluator = dict(reference=_base_.single_task_reference)

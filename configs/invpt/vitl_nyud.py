@@ -1,0 +1,23 @@
+"""InvPT, ViT-L, NYUDv2: the released model (402.09 M with what is never used, 53.65 mIoU). Three GPUs of two images."""
+
+_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/nyud.py', '../_base_/schedules/poly_40k.py']
+
+tasks = dict(boundary=dict(positive_weight=0.95))
+total_batch = 6  # over all processes
+
+model = dict(
+    type='MultiTaskModel',
+    tasks=_base_.tasks,
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='vit_large_patch16_384',
+        img_size=_base_.crop_size,
+        drop_path_rate=0.15,
+        pretrained=True,
+        class_token=True,
+    ),
+    decoder=dict(type='InvPTDecoder', channels=512, extra_channels=64),
+)
+
+sync_bn = 'torch'
+optim_wrapper = dict(optimizer=dict(lr=2e-5), clip_grad=None)

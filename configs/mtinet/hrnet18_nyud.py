@@ -1,0 +1,28 @@
+"""MTI-Net, HRNet-W18-small, NYUDv2: semseg and depth with all four as auxiliary tasks (14.84 M).
+
+only_tasks=['semseg','depth'] is the published variant without (8.58 M). No weights are public.
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/nyud.py',
+    '../_base_/schedules/mtinet.py',
+    '../_base_/models/hrnet18_small.py',
+]
+
+bn_momentum = 0.01
+batch_size = 8
+tasks = dict(
+    normals=dict(loss=dict(type='MaskedL1', normalize=True, average='elements')),
+    boundary=dict(loss=dict(type='ThresholdedBinaryCrossEntropy', positive_weight=0.95)),
+)
+crop_size = (480, 640)
+
+model = dict(
+    type='MultiTaskModel',
+    tasks=_base_.tasks,
+    backbone=_base_.hrnet,
+    decoder=dict(type='MTINetDecoder', final=['semseg', 'depth']),
+)
+
+sync_bn = 'torch'

@@ -1,0 +1,58 @@
+"""The compared methods: recorded runs replayed, published key lists converted, parameters counted."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from mmmtl.apis.convert import convert_state, empty_network
+from tests.parity.replay import replay_file
+
+RECORDINGS = ('invpt', 'taskprompter', 'mlore', 'mtinet', 'tsp_transformer', 'atrc', 'demt', 'mqtransformer')
+RELEASED = {
+    'invpt_pascal_vitl': ('invpt', 'vitl_pascal', 422_929_810),
+    'invpt_nyud_vitl': ('invpt', 'vitl_nyud', 402_092_888),
+    'taskprompter_pascal_vitl': ('taskprompter', 'vitl_pascal', 401_104_864),
+    'taskprompter_pascal_vitb': ('taskprompter', 'vitb_pascal', 418_332_214),
+    'taskprompter_nyud_vitl': ('taskprompter', 'vitl_nyud', 513_505_709),
+    'mlore_pascal_vitl': ('mlore', 'vitl_pascal', 407_690_406),
+    'mlore_pascal_vitb': ('mlore', 'vitb_pascal', 285_794_210),
+    'mlore_pascal_vits': ('mlore', 'vits_pascal', 42_176_918),
+    'mlore_nyud_vitl': ('mlore', 'vitl_nyud', 551_625_533),
+    'mtinet_pascal_hrnet18': ('mtinet', 'hrnet18_pascal', 24_494_171),
+    'mtinet_nyud_hrnet18_edges_normals': ('mtinet', 'hrnet18_nyud', 14_838_121),
+    'atrc_nyud_hrnet18': ('atrc', 'hrnet18_nyud', 5_060_994),
+    'atrc_nyud_hrnet48': ('atrc', 'hrnet48_nyud', 72_478_947),
+    'atrc_pascal_hrnet18': ('atrc', 'hrnet18_pascal', 5_383_142),
+    'tsp_pascal': ('tsp', 'vitl_pascal', None),
+    'tsp_nyud': ('tsp', 'vitl_nyud', None),
+}
+"""Key lists of published checkpoints: method, config, and how many parameters the published program has."""
+STATISTIC = re.compile(r'\.(running_mean|running_var|num_batches_tracked)$')
+
+
+@pytest.mark.parametrize('name', RECORDINGS)
+def test_recorded_run(name, shared_dir):
+    _, results = replay_file(shared_dir / 'golden' / f'{name}.pt')
+    assert len(results) > 20
+    assert [r for r in results if not r[1] <= r[2]] == []
+
+
+def read_keys(path) -> dict[str, torch.Tensor]:
+    """A key list as tensors without memory."""
+    lines = [line.split(' ', 1) for line in path.read_text().splitlines() if line.strip()]
+    return {k: torch.empty(tuple(map(int, re.findall(r'\d+', shape))), device='meta') for k, shape in lines}
+
+
+@pytest.mark.parametrize('name', RELEASED)
+def test_key_list_converts_strictly(name, shared_dir, root_dir):
+    method, config, parameters = RELEASED[name]
+    state = read_keys(shared_dir / 'golden' / 'keys' / f'{name}.txt')
+    done = convert_state(method, state, str(root_dir / 'configs' / method / f'{config}.py'))
+    network = empty_network(str(root_dir / 'configs' / method / f'{config}.py'))
+    assert set(done.state) == set(network.state_dict())
+    if parameters is not None:
+        published = sum(v.numel() for k, v in state.items() if not STATISTIC.search(k))
+        assert published == parameters
