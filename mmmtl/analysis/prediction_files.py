@@ -131,7 +131,8 @@ class PredictionFolder:
         Raises:
             FileError: When there is none, or it is not what the task predicts.
         """
-        for stem in dict.fromkeys((safe_name(sample_id), sample_id, osp.basename(sample_id))):
+        inside = () if '..' in sample_id or osp.isabs(sample_id) else (sample_id,)
+        for stem in dict.fromkeys((safe_name(sample_id), *inside, osp.basename(sample_id))):
             for suffix in SUFFIXES:
                 path = osp.join(self.places[name], stem + suffix)
                 if osp.isfile(path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import master_only
+from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
 
 from mmmtl.registry import VISUALIZERS
@@ -83,6 +85,20 @@ class PanelVisualizer(Visualizer):
     def __init__(self, name: str = 'visualizer', *, cell_width: int = 256, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.cell_width = cell_width
+
+    def add_scalars(self, *args: Any, **kwargs: Any) -> None:
+        """As the base; a line of the log that cannot be written (on a full disk) does not end a run."""
+        self._tell_failure(super().add_scalars, *args, **kwargs)
+
+    def add_image(self, *args: Any, **kwargs: Any) -> None:
+        """As the base, and as :meth:`add_scalars`."""
+        self._tell_failure(super().add_image, *args, **kwargs)
+
+    def _tell_failure(self, write: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            write(*args, **kwargs)
+        except OSError as error:
+            print_log(f'not written into the log: {error}', logger='current', level=logging.WARNING)
 
     @master_only
     def add_datasample(

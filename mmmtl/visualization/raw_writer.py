@@ -27,7 +27,7 @@ def write_raw(folder: str, sample_id: str, prediction: Mapping[str, np.ndarray])
     paths = []
     for task, values in prediction.items():
         values = np.asarray(values)
-        stem = osp.join(folder, task, safe_name(sample_id))
+        stem = osp.join(folder, safe_name(task), safe_name(sample_id))
         if np.issubdtype(values.dtype, np.integer) and values.ndim - (values.shape[0] == 1) <= 2 and values.min() >= 0:
             high = int(values.max())
             if high <= 65535:

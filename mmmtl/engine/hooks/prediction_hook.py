@@ -40,5 +40,5 @@ class PredictionHook(Hook):
             write_raw(self.out_dir, sample.sample_id, maps)
             for name, value in maps.items():
                 if name in tasks and tasks[name].categorical and value.dtype.kind == 'f':
-                    path = osp.join(self.out_dir, 'uint8', name, safe_name(sample.sample_id) + '.png')
+                    path = osp.join(self.out_dir, 'uint8', safe_name(name), safe_name(sample.sample_id) + '.png')
                     write_png(path, quantised(value)[0])
