@@ -10,7 +10,7 @@ import torch
 
 from mmmtl.evaluation import MultiTaskMetric
 from mmmtl.evaluation.metrics.references import primary_metric_of
-from mmmtl.structures import MTLDataSample
+from mmmtl.structures import MTLDataSample, plain_map
 
 
 def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> dict[str, float]:
@@ -26,7 +26,7 @@ def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> d
     tasks = dataset.metainfo['tasks']
     labels = [dataset[i]['data_samples'] for i in range(len(dataset))]
     candidates = {
-        name: task.constant_predictions([_label(s, name, task.categorical) for s in labels if name in s.gt])
+        name: task.constant_predictions([plain_map(getattr(s.gt, name)) for s in labels if name in s.gt])
         for name, task in tasks.items()
     }
     wanted = figures or {f'{name}/{primary_metric_of(task)}' for name, task in tasks.items()}
@@ -42,11 +42,6 @@ def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> d
             if key in wanted and (key not in best or (value > best[key]) == greater_is_better[key]):
                 best[key] = float(value)
     return best
-
-
-def _label(sample: MTLDataSample, name: str, categorical: bool) -> np.ndarray:
-    label = getattr(sample.gt, name).numpy()
-    return label[0] if categorical else label
 
 
 def _with_constant(sample: MTLDataSample, values: Mapping[str, np.ndarray]) -> MTLDataSample:

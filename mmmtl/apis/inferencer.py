@@ -23,7 +23,7 @@ from mmmtl.models.sizes import FITS, fitting_steps, sizes_of, tile_size
 from mmmtl.models.tiles import Box, predict_in_tiles
 from mmmtl.ops.inference import optimize_for_inference, restore
 from mmmtl.registry import TRANSFORMS
-from mmmtl.structures import MTLDataSample
+from mmmtl.structures import MTLDataSample, plain_map
 from mmmtl.tasks import Task
 from mmmtl.utils.files import safe_name, write_png
 from mmmtl.visualization import draw_explanation, draw_panel, write_raw
@@ -69,7 +69,7 @@ class EnlargedMaps(Mapping):
 
     def __getitem__(self, name: str) -> np.ndarray:
         small = torch.from_numpy(self.small[name])[None]
-        return _plane(self.tasks[name].enlarge_prediction(small, self.size)[0].numpy())
+        return plain_map(self.tasks[name].enlarge_prediction(small, self.size)[0].numpy())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.small)
@@ -290,7 +290,7 @@ class Inferencer:
     ) -> Result:
         """One image's predictions, drawn and written."""
         size = images[0].shape[:2]
-        small = {name: _plane(value) for name, value in maps.items()}
+        small = {name: plain_map(value) for name, value in maps.items()}
         enlarged = any(value.shape[-2:] != size for value in maps.values())
         pred = EnlargedMaps(maps, self.tasks, size) if enlarged else small
         result = Result(item.sample_id, item.path, pred)
@@ -332,11 +332,6 @@ def infer_files(inferencer: Inferencer, inputs: Sequence[str], out_dir: str, **o
         print(line)
         raise InputError(f'{len(failures)} of {images + len(failures)} images failed:\n  ' + '\n  '.join(failures))
     return line
-
-
-def _plane(array: np.ndarray) -> np.ndarray:
-    """Class ids (1, H, W) as (H, W), anything else as it is."""
-    return array[0] if np.issubdtype(array.dtype, np.integer) and array.ndim == 3 else array
 
 
 def _shrink(results: dict[str, Any], limit: tuple[int, int]) -> dict[str, Any]:

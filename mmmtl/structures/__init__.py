@@ -1,6 +1,6 @@
 """The record that travels with an image: labels, predictions and where they came from; and what explains them."""
 
 from .explanation import Explanation
-from .mtl_data_sample import MTLDataSample
+from .mtl_data_sample import MTLDataSample, plain_map
 
-__all__ = ['Explanation', 'MTLDataSample']
+__all__ = ['Explanation', 'MTLDataSample', 'plain_map']

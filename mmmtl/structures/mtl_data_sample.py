@@ -15,6 +15,12 @@ def _as_map(value: np.ndarray | torch.Tensor) -> torch.Tensor:
     return tensor[None] if tensor.ndim == 2 else tensor
 
 
+def plain_map(value: np.ndarray | torch.Tensor) -> np.ndarray:
+    """A map of a sample as numpy, in the form of a label: categorical maps (H, W), continuous ones (C, H, W)."""
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    return array[0] if np.issubdtype(array.dtype, np.integer) and array.ndim == 3 else array
+
+
 class MTLDataSample(BaseDataElement):
     """Labels (``gt``) and predictions (``pred``) of one image, each a ``PixelData`` with one field per task.
 

@@ -1,9 +1,10 @@
 """One file per task; :func:`build_tasks` turns the configs of an experiment into objects."""
 
 from mmmtl.errors import LabelError
+from mmmtl.utils.labels import IGNORE
 
 from .albedo import Albedo
-from .base import IGNORE, Legend, Task, build_tasks
+from .base import Legend, Task, build_tasks
 from .boundary import Boundary
 from .categorical import CategoricalTask
 from .continuous import ContinuousTask, VectorTask

@@ -20,9 +20,6 @@ from torch import Tensor
 from mmmtl.errors import suggest
 from mmmtl.registry import MODELS, TASKS
 
-IGNORE = 255
-"""The value of an invalid pixel in a categorical map; an invalid pixel of a continuous map is NaN in all channels."""
-
 Array = Union[np.ndarray, Tensor]
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mmmtl.errors import LabelError
 from mmmtl.registry import TASKS
+from mmmtl.utils.labels import IGNORE
 
-from .base import IGNORE, Legend, colour_ramp
+from .base import Legend, colour_ramp
 from .categorical import CategoricalTask
 from .continuous import coded
 

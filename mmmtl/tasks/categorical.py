@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmmtl.errors import LabelError
+from mmmtl.utils.labels import IGNORE
 
-from .base import IGNORE, Legend, Task, stripe_unknown
+from .base import Legend, Task, stripe_unknown
 from .picture_code import nearest_colour, scaled_palette, share_between
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mmmtl.registry import TASKS
+from mmmtl.utils.labels import IGNORE
 
-from .base import IGNORE
 from .categorical import CategoricalTask
 
 PARTS = ('background', 'head', 'torso', 'upper arms', 'lower arms', 'upper legs', 'lower legs')

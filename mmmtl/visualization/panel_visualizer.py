@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.dist import master_only
 from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
 
 from mmmtl.registry import VISUALIZERS
-from mmmtl.structures import MTLDataSample
+from mmmtl.structures import MTLDataSample, plain_map
 from mmmtl.utils.files import write_png
 
 from .panel import draw_panel
@@ -21,14 +20,7 @@ from .panel import draw_panel
 
 def maps_of(pixel_data: Any, tasks: Mapping) -> dict[str, np.ndarray]:
     """The maps of ``tasks`` in a ``PixelData`` as numpy, categorical labels as (H, W)."""
-    maps = {}
-    for name in tasks:
-        if name not in pixel_data:
-            continue
-        value = pixel_data.get(name)
-        array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-        maps[name] = array[0] if np.issubdtype(array.dtype, np.integer) and array.ndim == 3 else array
-    return maps
+    return {name: plain_map(pixel_data.get(name)) for name in tasks if name in pixel_data}
 
 
 def panel_of_sample(

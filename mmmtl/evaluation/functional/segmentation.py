@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-IGNORE = 255
-"""Value of an invalid pixel in a categorical map."""
+from mmmtl.utils.labels import IGNORE
 
 
 def confusion_matrix(pred: np.ndarray, gt: np.ndarray, num_classes: int) -> np.ndarray:

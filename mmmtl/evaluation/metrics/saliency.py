@@ -17,6 +17,7 @@ from mmmtl.evaluation.functional.saliency import (
     toolkit_f_curve,
 )
 from mmmtl.registry import METRICS
+from mmmtl.utils.labels import IGNORE
 
 from .base import State, TaskMetric
 
@@ -57,7 +58,7 @@ class SaliencyMeasure(TaskMetric):
         return {'maxF': True, 'adpF': True, 'MAE': False} if protocol == 'toolkit' else {'maxF': True}
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
-        known = gt != 255
+        known = gt != IGNORE
         if self.protocol != 'toolkit':
             counts = threshold_counts(pred, gt, self.thresholds, self.protocol == 'upstream')
             return dict(counts=counts, pixels=np.int64(np.count_nonzero(known)))

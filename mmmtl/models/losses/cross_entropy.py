@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmtl.registry import MODELS
-
-IGNORE = 255
+from mmmtl.utils.labels import IGNORE
 
 
 def mean_over_valid(total: Tensor, count: Tensor, per_sample: bool) -> Tensor:
