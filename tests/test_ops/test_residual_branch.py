@@ -10,6 +10,7 @@ from torch import nn
 
 from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
 from mmmtl.ops.recompute import recomputed
+from mmmtl.ops.residual_branch import keeps_fewer_maps
 
 
 def branch_of(channels=6, count=2) -> ResidualBranch:
@@ -30,16 +31,16 @@ def run(module, x, seed=1):
 
 
 @pytest.mark.parametrize('count', [1, 2, 3])
-def test_lean_branch_equals_its_blocks(count):
-    lean = branch_of(count=count).train()
-    plain = nn.Sequential(*copy.deepcopy(lean)).train()
+def test_branch_equals_its_blocks(count):
+    branch = branch_of(count=count).train()
+    plain = nn.Sequential(*copy.deepcopy(branch)).train()
     x = torch.randn(3, 6, 7, 5, dtype=torch.float64)
-    for found, expected in zip(run(lean, x), run(plain, x)):
+    for found, expected in zip(run(branch, x), run(plain, x)):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
-    assert int(lean[0].bn1.num_batches_tracked) == 1
+    assert int(branch[0].bn1.num_batches_tracked) == 1
 
 
-def test_lean_branch_passes_the_gradient_check():
+def test_branch_passes_the_gradient_check():
     branch = branch_of(channels=2, count=1).train()
     x = torch.randn(2, 2, 4, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(branch, (x,), atol=1e-5)
@@ -67,27 +68,27 @@ def kept_maps(module, x) -> int:
     return len(seen)
 
 
-def test_lean_branch_keeps_half_of_the_maps():
-    lean = branch_of(count=2).train()
-    plain = nn.Sequential(*copy.deepcopy(lean)).train()
+def test_branch_keeps_half_of_the_maps():
+    branch = branch_of(count=2).train()
+    plain = nn.Sequential(*copy.deepcopy(branch)).train()
     x = torch.randn(3, 6, 8, 8, dtype=torch.float64)
-    assert kept_maps(lean, x) == 1 + 4, 'the input, and one map per convolution'
+    assert kept_maps(branch, x) == 1 + 4, 'the input, and one map per convolution'
     assert kept_maps(plain, x) == 1 + 8
 
 
 def test_other_modes_take_the_ordinary_way():
     branch = branch_of().float()
     x = torch.randn(2, 6, 4, 4)
-    assert not branch.eval()._lean(x)
+    assert not keeps_fewer_maps(branch.eval(), x)
     branch.train()
-    assert branch._lean(x)
+    assert keeps_fewer_maps(branch, x)
     with torch.no_grad():
-        assert not branch._lean(x)
+        assert not keeps_fewer_maps(branch, x)
     with torch.autocast('cpu', torch.bfloat16):
-        assert not branch._lean(x)
+        assert not keeps_fewer_maps(branch, x)
         assert branch(x).shape == x.shape
     branch[0].bn1 = nn.InstanceNorm2d(6)
-    assert not branch._lean(x)
+    assert not keeps_fewer_maps(branch, x)
     assert ResidualBranch(6, 0)(x) is x
     assert isinstance(branch[1], BasicBlock)
 
