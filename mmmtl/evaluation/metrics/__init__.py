@@ -4,6 +4,7 @@ from .base import TaskMetric
 from .benchmarks import BenchmarkMetric
 from .boundary import BoundaryMeasure
 from .depth import DepthError
+from .external import ExternalMetric
 from .flow import EndPointError
 from .images import ImageError
 from .multi_task import MultiTaskMetric
@@ -17,6 +18,7 @@ __all__ = [
     'BoundaryMeasure',
     'DepthError',
     'EndPointError',
+    'ExternalMetric',
     'ImageError',
     'ImageTable',
     'MeanIoU',

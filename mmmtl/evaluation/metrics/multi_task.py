@@ -19,6 +19,7 @@ from mmmtl.evaluation.functional.exact import StateSum
 from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric
+from .external import ExternalMetric
 from .pool import MeasurePool, automatic_workers
 from .records import Records
 from .references import Reference, read_reference
@@ -291,8 +292,12 @@ def build_metrics(name: str, configs: Sequence[Mapping[str, Any]]) -> list[TaskM
             metric = METRICS.build(dict(config))
         except ValueError as error:
             raise ConfigError(f"metric of task '{name}': {error}") from error
+        if isinstance(metric, BaseMetric):
+            metric = ExternalMetric(metric)
         if not isinstance(metric, TaskMetric):
-            raise ConfigError(f"metric of task '{name}': {config['type']} is not a TaskMetric")
+            raise ConfigError(
+                f"metric of task '{name}': {config['type']} is neither a TaskMetric nor a metric of mmengine's contract"
+            )
         twice = seen & set(metric.reported)
         if twice:
             raise ConfigError(f"metrics of task '{name}': {sorted(twice)} would be reported twice; give one a protocol")
