@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.fileio import load
 
 from mmmtl.config import load_config
 from mmmtl.registry import MODELS
@@ -74,6 +75,14 @@ def example(tasks: dict, batch: int = 2) -> tuple[torch.Tensor, dict]:
     targets[name] = (index[1:], label[1:])
     frames = max(t.frames for t in tasks.values())
     return torch.randn(batch, *([frames] if frames > 1 else []), 3, *SIZE), targets
+
+
+def test_the_model_index_lists_every_config_once_by_folder():
+    files = [ROOT.parent / name for name in load(ROOT.parent / 'model-index.yml')['Import']]
+    listed = [model for file in files for model in load(file)['Models']]
+    paths = sorted(p for p in ROOT.glob('[!_]*/*.py') if p.parent.name != 'studies')
+    assert sorted(m['Config'] for m in listed) == [p.relative_to(ROOT.parent).as_posix() for p in paths]
+    assert all(m['Config'] == f'configs/{m["Name"]}.py' for m in listed)
 
 
 def test_the_catalogue_is_not_empty():

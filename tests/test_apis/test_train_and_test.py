@@ -209,3 +209,48 @@ def test_views_are_asked_for_by_a_flag(trained, tmp_path):
     assert apis.test(alone, str(trained / 'iter_4.pth'), str(tmp_path / 'alone'), tta=True) == plain
     with pytest.raises(ConfigError, match="model.type='LatentMultiTaskModel': this model has no test-time"):
         enable_tta(dict(type='LatentMultiTaskModel'))
+
+
+def test_hooks_learn_from_the_metrics_what_is_better(tiny_config):
+    from mmmtl.apis.train import fill_in_rules
+
+    cfg = load_config(tiny_config, {'default_hooks.checkpoint.save_best': 'depth/RMSE'})
+    cfg.custom_hooks.append(dict(type='EarlyStoppingHook', monitor='semseg/mIoU'))
+    fill_in_rules(cfg)
+    assert cfg.default_hooks.checkpoint.rule == 'less' and cfg.custom_hooks[-1].rule == 'greater'
+    cfg.default_hooks.checkpoint.update(save_best='depth/RMS', rule=None)
+    with pytest.raises(ConfigError, match="no metric gives 'depth/RMS'.*'RMSE'"):
+        fill_in_rules(cfg)
+
+
+def test_a_run_that_may_stop_early_saves_its_best_and_can_be_tested(tiny_config, tmp_path, capfd):
+    options = {
+        'default_hooks.checkpoint.save_best': 'depth/RMSE',
+        'max_iters': 2,
+        'train_dataloader.persistent_workers': True,
+    }
+    cfg = load_config(tiny_config, options)
+    cfg.custom_hooks.append(dict(type='EarlyStoppingHook', monitor='depth/RMSE'))
+    cfg.auto_scale_lr = dict(enable=False, base_batch_size=8)
+    apis.train(cfg, str(tmp_path))
+    printed = ''.join(capfd.readouterr())
+    assert 'Total batch: 2 (1 process(es) x 2 images x 1 step(s)' in printed
+    assert 'made for a total batch of 8, and this launch gives 2' in printed and 'accumulative_counts=4' in printed
+    assert list(tmp_path.glob('best_depth_RMSE_*.pth'))
+    assert apis.test(cfg, str(tmp_path / 'iter_2.pth'), str(tmp_path / 'test'))['depth/RMSE'] > 0
+
+
+@pytest.mark.parametrize('iterations', [1, 5, 19, 20, 45, 800])
+def test_warm_ups_of_any_length_reach_the_full_rate(root_dir, iterations):
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    cfg = load_config(root_dir / 'configs/baselines/r18_diorama.py', {'max_iters': iterations})
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedulers = [PARAM_SCHEDULERS.build(dict(s, optimizer=optimizer)) for s in cfg.param_scheduler]
+    rates = []
+    for _ in range(iterations):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert max(rates) == pytest.approx(1.0)
