@@ -12,7 +12,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmmtl.errors import ConfigError
+from mmmtl.errors import ConfigError, suggest
+from mmmtl.evaluation.metrics.references import known_greater_is_better
 from mmmtl.ops.allocator import keep_freed_memory
 from mmmtl.registry import register_all_modules
 
@@ -50,6 +51,7 @@ def prepare(cfg: Config, work_dir: str | None, launcher: str) -> Config:
         if loader and not loader.get('num_workers'):  # torch refuses them without workers
             loader.pop('persistent_workers', None)
             loader.pop('prefetch_factor', None)
+    fill_in_rules(cfg)
     cfg.setdefault('env_cfg', dict(dist_cfg=dict(backend='nccl')))
     check_surroundings(cfg)
     return cfg
@@ -75,6 +77,29 @@ def check_surroundings(cfg: Config) -> None:
         size = loader.get('batch_size', 1) if isinstance(loader, Mapping) else 1
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise ConfigError(f'{section}.batch_size must be a whole number of at least 1, got {size!r}')
+
+
+def fill_in_rules(cfg: Config) -> None:
+    """Say whether higher is better of the figures that hooks watch (``save_best``, ``monitor``): their metric knows it.
+
+    Raises:
+        ConfigError: A figure that no metric gives and whose direction nobody knows.
+    """
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]
+    for hook in (h for h in hooks if isinstance(h, dict) and h.get('rule') is None):
+        watched = hook.get('save_best') or hook.get('monitor')
+        names = [watched] if isinstance(watched, str) else list(watched or ())
+        if not names or names == ['auto']:
+            continue
+        known = {**known_greater_is_better(), 'delta_m': True, 'loss': False}
+        unknown = [name for name in names if name.rpartition('/')[2] not in known]
+        if unknown:
+            near = suggest(unknown[0].rpartition('/')[2], known)
+            raise ConfigError(
+                f"{hook.get('type')}: no metric gives '{unknown[0]}'.{near} Of a figure of your own, say rule."
+            )
+        rules = ['greater' if known[name.rpartition('/')[2]] else 'less' for name in names]
+        hook['rule'] = rules if isinstance(watched, (list, tuple)) else rules[0]
 
 
 def make_runner(cfg: Config) -> Runner:

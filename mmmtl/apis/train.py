@@ -17,8 +17,7 @@ from mmmtl.engine import AtomicCheckpointHook
 from mmmtl.engine.checkpoint_files import newest_first
 from mmmtl.engine.hooks import catch_signals
 from mmmtl.engine.work_dir import locked, settle
-from mmmtl.errors import CheckpointError, ConfigError, suggest
-from mmmtl.evaluation.metrics.references import known_greater_is_better
+from mmmtl.errors import CheckpointError, ConfigError
 from mmmtl.utils.models import unwrap_model
 
 from .checkpoint import compare_state, read_checkpoint
@@ -72,7 +71,6 @@ def train(
         if not cfg.get(section):
             raise ConfigError(f"{cfg.filename or 'the config'} has no '{section}', which training needs")
     drop_test(cfg)
-    fill_in_rules(cfg)
     add_hooks(cfg)
     with locked(cfg.work_dir) if is_first_process(launcher) else nullcontext(), catch_signals():
         return _train(cfg, overwrite)
@@ -110,29 +108,6 @@ def drop_test(cfg: Config) -> None:
     for section in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if section in cfg:
             cfg[section] = None
-
-
-def fill_in_rules(cfg: Config) -> None:
-    """Say whether higher is better of the figures that hooks watch (``save_best``, ``monitor``): their metric knows it.
-
-    Raises:
-        ConfigError: A figure that no metric gives and whose direction nobody knows.
-    """
-    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]
-    for hook in (h for h in hooks if isinstance(h, dict) and h.get('rule') is None):
-        watched = hook.get('save_best') or hook.get('monitor')
-        names = [watched] if isinstance(watched, str) else list(watched or ())
-        if not names or names == ['auto']:
-            continue
-        known = {**known_greater_is_better(), 'delta_m': True, 'loss': False}
-        unknown = [name for name in names if name.rpartition('/')[2] not in known]
-        if unknown:
-            near = suggest(unknown[0].rpartition('/')[2], known)
-            raise ConfigError(
-                f"{hook['type']}: no metric gives '{unknown[0]}'.{near} Of a figure of your own, say rule."
-            )
-        rules = ['greater' if known[name.rpartition('/')[2]] else 'less' for name in names]
-        hook['rule'] = rules if isinstance(watched, (list, tuple)) else rules[0]
 
 
 def tell_batch(cfg: Config, processes: int) -> None:

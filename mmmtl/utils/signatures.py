@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmmtl.errors import suggest
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def accepted_arguments(factory: Any) -> tuple[set[str], bool]:
     """Keyword arguments of a class or function.
 
@@ -86,7 +86,7 @@ def _super_inits(tree: ast.AST) -> list[ast.Call]:
     return [c for c in calls if ast.unparse(c.func).startswith('super(') and c.func.attr == '__init__']  # type: ignore[attr-defined]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def owner_of_argument(factory: Any, name: str) -> Any:
     """The class, ``factory`` or one of its bases, that takes an argument itself rather than handing it up."""
     for base in factory.__mro__ if inspect.isclass(factory) else ():
@@ -99,7 +99,7 @@ def owner_of_argument(factory: Any, name: str) -> Any:
     return factory
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def built_arguments(factory: Any) -> dict[str, Registry]:
     """Arguments that the source of a class or function hands to a registry's ``build``, with that registry.
 

@@ -212,12 +212,12 @@ def test_views_are_asked_for_by_a_flag(trained, tmp_path):
 
 
 def test_hooks_learn_from_the_metrics_what_is_better(tiny_config):
-    from mmmtl.apis.train import fill_in_rules
+    from mmmtl.apis.runs import fill_in_rules
 
     cfg = load_config(tiny_config, {'default_hooks.checkpoint.save_best': 'depth/RMSE'})
     cfg.custom_hooks.append(dict(type='EarlyStoppingHook', monitor='semseg/mIoU'))
     fill_in_rules(cfg)
-    assert cfg.default_hooks.checkpoint.rule == 'less' and cfg.custom_hooks[-1].rule == 'greater'
+    assert cfg.default_hooks.checkpoint.rule == 'less' and cfg.custom_hooks[-1]['rule'] == 'greater'
     cfg.default_hooks.checkpoint.update(save_best='depth/RMS', rule=None)
     with pytest.raises(ConfigError, match="no metric gives 'depth/RMS'.*'RMSE'"):
         fill_in_rules(cfg)

@@ -64,7 +64,7 @@ def edited(folder: Path, config: Path, key: str, value: Any) -> Path:
             and name in {n.id for t in s.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
         ]
         for end in reversed(ends):
-            lines.insert(end, f'{target} = {value!r}')
+            lines.insert(end, f"{name} = __import__('copy').deepcopy({name}); {target} = {value!r}")
         Path(file.path).write_text('\n'.join(lines))
     return copy / config.relative_to(ROOT)
 
