@@ -18,8 +18,8 @@ from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.boundary.counts import average_precision, best_f, best_point, f_curve, precision_recall
 from mmmtl.evaluation.functional.boundary.evaluate import BoundarySettings, image_counts
 from mmmtl.evaluation.functional.boundary.labels import LABEL_KINDS, segmentation_boundary
-from mmmtl.evaluation.metrics.base import IGNORE
 from mmmtl.utils.files import read_json, write_json
+from mmmtl.utils.labels import IGNORE
 
 _PREDICTIONS = ('.png', '.npy', '.mat')
 _LABELS = ('.mat', '.png', '.npy')

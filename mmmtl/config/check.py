@@ -55,7 +55,7 @@ def check_config(cfg: Config | Mapping, parts: Sequence[str] = tuple(PARTS), fil
     told: dict[str, list[str]] = {}
     for path, text in dict.fromkeys(problems):  # those that differ in their path alone are told once
         told.setdefault(text, []).append(path)
-    lines = []
+    lines: list[str] = []
     for text, paths in told.items():
         first, *others = [f'{path}{text}' for path in paths]
         also = ', '.join(other.partition('=')[0] for other in others)

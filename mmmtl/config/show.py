@@ -63,7 +63,7 @@ def _sources(statement: ast.stmt, file: str, shared: set[str]) -> Iterator[Sourc
             yield source(node, place)
 
     if isinstance(statement, ast.Assign):
-        pairs = []
+        pairs: list = []
         for target in statement.targets:
             parts, values = getattr(target, 'elts', [target]), getattr(statement.value, 'elts', [statement.value])
             unpacked = isinstance(target, ast.Tuple) and len(parts) == len(values)

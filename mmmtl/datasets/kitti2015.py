@@ -85,7 +85,7 @@ class KITTI2015(ListedDataset):
         upstream: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.crop = None if crop is None else tuple(crop)
+        self.crop = None if crop is None else (int(crop[0]), int(crop[1]))
         self.upstream = bool(upstream)
         super().__init__(tasks, data_root, split_file, split=split, **kwargs)
 

@@ -68,7 +68,7 @@ class KITTIDepth(ListedDataset):
             raise ConfigError(
                 f'KITTIDepth: window={window!r} is not one of {list(WINDOWS)} or None.{suggest(str(window), WINDOWS)}'
             )
-        self.crop = None if crop is None else tuple(crop)
+        self.crop = None if crop is None else (int(crop[0]), int(crop[1]))
         self.window, self.upstream = window, bool(upstream)
         self.depth_range = float(min_depth), float(max_depth)
         self.depth_dirs = tuple(depth_dirs)

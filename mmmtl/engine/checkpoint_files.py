@@ -57,8 +57,8 @@ def find_corruption(path: str | os.PathLike) -> str | None:
     """
     path = Path(path)
     if path.is_dir():
-        wrong = ((part, find_corruption(part)) for part in sorted(path.iterdir()) if part.is_file())
-        return next((f'{part.name}: {reason}' for part, reason in wrong if reason), None)
+        parts = ((part, find_corruption(part)) for part in sorted(path.iterdir()) if part.is_file())
+        return next((f'{part.name}: {reason}' for part, reason in parts if reason), None)
     if not path.is_file():
         return 'there is no such file'
     if path.stat().st_size == 0:

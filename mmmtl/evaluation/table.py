@@ -26,7 +26,7 @@ def metrics_table(values: Mapping[str, float], tasks: Mapping[str, Any] = {}, me
     for key in sorted(values, key=place):
         task, _, name = key.rpartition('/')
         star = '*' if getattr(tasks.get(task), 'primary_metric', None) == name else ''
-        sense = {True: 'higher is better', False: 'lower is better'}.get(better.get(key), '')
+        sense = '' if key not in better else 'higher is better' if better[key] else 'lower is better'
         rows.append([task if task != last else '', name + star, f'{values[key]:.4f}', sense])
         last = task
     return format_table(['task', 'metric', 'value', ''], rows, right=(2,))

@@ -11,8 +11,6 @@ import numpy as np
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.evaluation.functional.image_list import read_image_list
 
-IGNORE = 255
-"""The value of an invalid pixel in a categorical map."""
 State = dict[str, np.ndarray]
 """What one image contributes: integer arrays (added as int64) or float64 arrays (added exactly, rounded once)."""
 

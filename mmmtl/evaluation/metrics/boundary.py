@@ -11,8 +11,9 @@ from mmmtl.evaluation.functional.boundary.counts import average_precision, best_
 from mmmtl.evaluation.functional.boundary.evaluate import image_counts, protocol_settings
 from mmmtl.evaluation.functional.boundary.labels import LABEL_KINDS, segmentation_boundary
 from mmmtl.registry import METRICS
+from mmmtl.utils.labels import IGNORE
 
-from .base import IGNORE, State, TaskMetric
+from .base import State, TaskMetric
 
 
 @METRICS.register_module()

@@ -43,9 +43,9 @@ def grid_of_positions(
         ConfigError: Several grids have that many positions, or none.
     """
     side = int(count**0.5)
-    found = {tuple(g) for g in (own, usual, (side, side)) if g[0] * g[1] == count}
+    found = {(g[0], g[1]) for g in (own, usual, (side, side)) if g[0] * g[1] == count}
     if stated is not None:
-        found = {tuple(stated)} if stated[0] * stated[1] == count else set()
+        found = {(stated[0], stated[1])} if stated[0] * stated[1] == count else set()
     if len(found) == 1:
         return found.pop()
     known = f'could be those of {sorted(found)}' if found else f'fit no known grid ({tuple(own)}, {tuple(usual)})'

@@ -68,7 +68,8 @@ class TaskPromptViT(TimmBackbone):
         tokens, grid = self.embed(x)
         prompts = torch.stack([self.prompts[name] for name in self.task_names])  # (S, layers, length, D)
         tasks, layers, length, _ = prompts.shape
-        batch, levels = len(x), []
+        levels: list[Tensor] = []
+        batch = len(x)
         shares = self.share_trunk == 'always' or (self.share_trunk == 'eval' and not self.training)
         if not shares:
             tokens = tokens.repeat(tasks, 1, 1)
