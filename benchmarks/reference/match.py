@@ -14,7 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference import taskdiffusion
 from mmmtl.apis.model import build_model
+from mmmtl.models.taskdiffusion import ConvConditions, CrossTaskDenoiser, CrossTaskLabelEncoder, MLoREConditions
 from mmmtl.models.taskdiffusion.converter import convert
+from mmmtl.models.taskdiffusion.denoiser import MaskInteraction
 
 PUBLISHED = ('semseg', 'depth', 'human_parts', 'sal', 'normals', 'edge')
 
@@ -198,6 +200,22 @@ def count_reference(setting: taskdiffusion.Setting, batch: int = 1) -> Reference
     return ReferenceCounts(parameters, layers[0], layers[1] - layers[0])
 
 
+def follows_published_flow(decoder: nn.Module) -> bool:
+    """Whether a TaskDiffusion decoder computes what the published program computes, and none of the alternatives."""
+    denoiser, encoder, upsample = decoder.denoiser, decoder.label_encoder, decoder.upsample
+    if (type(denoiser), type(encoder)) != (CrossTaskDenoiser, CrossTaskLabelEncoder):
+        return False
+    apart = [n for n in encoder.tasks if published_name(encoder.tasks[n]) == 'sal']
+    return (
+        all(type(i) is MaskInteraction for i in denoiser.task_interaction)
+        and denoiser.post_interaction is not None
+        and denoiser.level_interaction is not None
+        and {m.act for m in denoiser.level_interaction.values()} == {'softmax'}
+        and type(decoder.conditions) in (ConvConditions, MLoREConditions)
+        and (len(denoiser.image), upsample, encoder.separate) == (4, 4, apart)
+    )
+
+
 def count_of_config(cfg: Config, size: tuple[int, int]) -> ReferenceCounts | None:
     """:func:`count_reference` of a config's network; None where there is no transcription of it."""
     with torch.device('meta'):
@@ -205,6 +223,6 @@ def count_of_config(cfg: Config, size: tuple[int, int]) -> ReferenceCounts | Non
     if not getattr(model.backbone, 'plain_vit', False):
         return None
     try:
-        return count_reference(setting_of(model, size))
+        return count_reference(setting_of(model, size)) if follows_published_flow(model.decoder) else None
     except ValueError:  # tasks that the published program does not know
         return None

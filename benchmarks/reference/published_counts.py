@@ -71,6 +71,11 @@ def count_prediction(model: torch.nn.Module, shape: Sequence[int]) -> int:
     return counter.total
 
 
+def residual(cfg: Config) -> bool:
+    """Whether the backbone is one of the residual networks that DiffusionMTL and its baseline were published on."""
+    return str(cfg.model.backbone.model_name).startswith('resnet')
+
+
 def published_line(cfg: Config, size: tuple[int, int]) -> str | None:
     """The counts of a config's method as text; None where there is no transcription of it."""
     decoder = cfg.model.get('decoder', {}).get('type')
@@ -85,6 +90,8 @@ def published_line(cfg: Config, size: tuple[int, int]) -> str | None:
         )
     if decoder not in ('DiffusionMTLDecoder', 'PlainDecoder') or 'model_name' not in cfg.model.backbone:
         return None
+    if decoder == 'PlainDecoder' and (cfg.model.decoder.get('block', 'basic') != 'basic' or not residual(cfg)):
+        return None  # of TaskDiffusion's baseline there is a sentence alone
     try:
         parameters, operations = count_published(cfg, size)
     except ConfigError:  # a backbone that the method was not published on

@@ -18,7 +18,7 @@ model = dict(
         pretrained=True,
     ),
     neck=dict(type='LevelProjection', channels=576),
-    decoder=dict(type='PlainDecoder', channels=576, num_blocks=3, block='mlp', upsample=4, head_kernel=3),
+    decoder=dict(type='PlainDecoder', channels=576, num_blocks=2, block='conv', mix='task', head_kernel=3),
 )
 
 sync_bn = 'torch'

@@ -13,7 +13,7 @@ model = dict(
         pretrained=True,
     ),
     neck=dict(type='LevelProjection', channels=768),
-    decoder=dict(type='PlainDecoder', channels=768, num_blocks=3, block='mlp', upsample=4, head_kernel=3),
+    decoder=dict(type='PlainDecoder', channels=768, num_blocks=2, block='conv', mix='task', head_kernel=3),
 )
 
 sync_bn = 'torch'

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mmmtl.models.losses import BalancedCrossEntropy, CrossEntropy, MaskedL1, WeightedBinaryCrossEntropy
+from mmmtl.models.losses import BalancedCrossEntropy, CrossEntropy, MaskedL1, MaskedL2, WeightedBinaryCrossEntropy
 
 
 @pytest.fixture
@@ -66,6 +66,15 @@ def test_masked_l1_divides_by_pixels_and_normalises():
     torch.testing.assert_close(MaskedL1()(prediction, label), expected)
     unit = prediction / prediction.norm(dim=1, keepdim=True)
     torch.testing.assert_close(MaskedL1(normalize=True)(prediction * 5, label), MaskedL1()(unit, label))
+
+
+def test_masked_l2_sums_squares_over_known_pixels():
+    label = torch.tensor([[[[1.0, math.nan], [4.0, 0.0]]], [[[2.0, 2.0], [2.0, math.nan]]]])
+    prediction = torch.full_like(label, 1.0).requires_grad_()
+    assert MaskedL2()(prediction, label).item() == pytest.approx((0 + 9 + 1 + 1 + 1 + 1) / 6)
+    assert MaskedL2()(prediction, label, per_sample=True).tolist() == pytest.approx([10 / 3, 1.0])
+    MaskedL2()(prediction, label).backward()
+    assert torch.equal(prediction.grad[0, 0, 0], torch.zeros(2)) and prediction.grad[0, 0, 1, 0] == pytest.approx(-1.0)
 
 
 def test_per_sample_weights_of_the_balanced_loss_are_each_sample_s_own(two_class):

@@ -2,7 +2,7 @@
 
 from .base import TaskMetric
 from .benchmarks import BenchmarkMetric
-from .boundary import BoundaryMeasure
+from .boundary import BoundaryLoss, BoundaryMeasure
 from .depth import DepthError
 from .external import ExternalMetric
 from .flow import EndPointError
@@ -15,6 +15,7 @@ from .segmentation import MeanIoU
 
 __all__ = [
     'BenchmarkMetric',
+    'BoundaryLoss',
     'BoundaryMeasure',
     'DepthError',
     'EndPointError',

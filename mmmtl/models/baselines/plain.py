@@ -9,8 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.decoder import Decoder, Targets
 from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
+from mmmtl.models.layers.film import ConvBlock
+from mmmtl.ops.convolution import Conv1x1
 from mmmtl.registry import MODELS
 
 
@@ -27,7 +30,8 @@ class _MLPBlock(nn.Module):
         return x + self.conv2(F.gelu(self.bn1(self.conv1(x))))
 
 
-_BLOCKS = {'basic': BasicBlock, 'mlp': _MLPBlock}
+_BLOCKS: dict[str, type[nn.Module]] = {'basic': BasicBlock, 'mlp': _MLPBlock, 'conv': ConvBlock}
+_MIXES = ('shared', 'task')
 
 
 @MODELS.register_module()
@@ -35,13 +39,16 @@ class PlainDecoder(Decoder):
     """Multi-task baseline; with a single task, the single-task baseline.
 
     The levels are resized to the finest one's grid, concatenated and mixed by a 1x1 convolution; each task
-    then has ``num_blocks`` residual blocks of its own and a prediction head.
+    then has ``num_blocks`` blocks of its own and a prediction head. TaskDiffusion's baseline (section 4.3) is
+    ``mix='task', block='conv', num_blocks=2``.
 
     Args:
         channels: Width of the branches. With one feature map of that width nothing is mixed.
         num_blocks: Blocks per task. The DiffusionMTL paper's baseline has 6 of kind ``basic``.
-        block: ``basic`` (two 3x3 convolutions, ReLU) or ``mlp`` (3x3, GELU, 1x1).
-        upsample: Bilinear magnification before the last block (TaskDiffusion's baseline: 4).
+        block: ``basic`` (two 3x3 convolutions, ReLU), ``mlp`` (3x3, GELU, 1x1), both residual, or ``conv`` (``mlp``
+            without the identity).
+        mix: The 1x1 convolution is ``shared`` by the tasks, or each ``task`` has its own.
+        upsample: Bilinear magnification before the last block.
         head_kernel: Kernel of the prediction head.
         loss_reduction: See :class:`~mmmtl.models.decoder.Decoder`.
     """
@@ -54,16 +61,22 @@ class PlainDecoder(Decoder):
         channels: int = 256,
         num_blocks: int = 2,
         block: str = 'basic',
+        mix: str = 'shared',
         upsample: int = 1,
         head_kernel: int = 1,
         loss_reduction: str = 'batch',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(tasks, in_channels, strides, init_cfg, loss_reduction=loss_reduction)
-        if block not in _BLOCKS:
-            raise ValueError(f"PlainDecoder: block must be one of {sorted(_BLOCKS)}, got '{block}'")
-        self.upsample = upsample
-        self.mix = nn.Identity() if self.in_channels == [channels] else nn.Conv2d(sum(self.in_channels), channels, 1)
+        for name, value, known in (('block', block, sorted(_BLOCKS)), ('mix', mix, list(_MIXES))):
+            if value not in known:
+                raise ConfigError(f"PlainDecoder: {name} must be one of {known}, got '{value}'.{suggest(value, known)}")
+        self.upsample, concatenated = upsample, sum(self.in_channels)
+        self.mix: nn.Module = nn.Identity()
+        if mix == 'task':
+            self.mix = nn.ModuleDict({name: Conv1x1(concatenated, channels) for name in self.tasks})
+        elif self.in_channels != [channels]:
+            self.mix = nn.Conv2d(concatenated, channels, 1)
         self.branches = nn.ModuleDict({name: self._branch(block, channels, num_blocks) for name in self.tasks})
         self.heads = nn.ModuleDict(
             {
@@ -83,10 +96,12 @@ class PlainDecoder(Decoder):
         maps = [
             f if f.shape[-2:] == size else F.interpolate(f, size, mode='bilinear', align_corners=False) for f in feats
         ]
-        shared = self.mix(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
+        shared = torch.cat(maps, 1) if len(maps) > 1 else maps[0]
+        if not isinstance(self.mix, nn.ModuleDict):
+            shared = self.mix(shared)
         raw = {}
         for name, branch in self.branches.items():
-            x = shared
+            x = self.mix[name](shared) if isinstance(self.mix, nn.ModuleDict) else shared
             for i, block in enumerate([branch] if isinstance(branch, ResidualBranch) else branch):
                 if self.upsample > 1 and i == len(branch) - 1:
                     x = F.interpolate(x, scale_factor=self.upsample, mode='bilinear', align_corners=False)

@@ -2,13 +2,14 @@
 
 from .cosine import CosineDistance
 from .cross_entropy import BalancedCrossEntropy, CrossEntropy, ThresholdedBinaryCrossEntropy, WeightedBinaryCrossEntropy
-from .regression import MaskedL1
+from .regression import MaskedL1, MaskedL2
 
 __all__ = [
     'BalancedCrossEntropy',
     'CosineDistance',
     'CrossEntropy',
     'MaskedL1',
+    'MaskedL2',
     'ThresholdedBinaryCrossEntropy',
     'WeightedBinaryCrossEntropy',
 ]
