@@ -13,7 +13,10 @@ import torch
 from mmmtl import apis
 from mmmtl.apis import Inferencer
 from mmmtl.config import load_config
+from mmmtl.models.baselines import PlainDecoder
 from mmmtl.models.decoder import Decoder
+from mmmtl.models.layers.film import ConvBlock
+from mmmtl.models.taskdiffusion import CrossTaskDenoiser
 from mmmtl.registry import DATASETS, MODELS, TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -131,3 +134,42 @@ def test_every_decoder_trains_on_the_new_task(plugin, tmp_path, decoder):
     trained = runner.model.state_dict()
     start = apis.build_model(cfg).state_dict()
     assert any(not torch.equal(trained[k], start[k]) for k in start if k.startswith('decoder.'))
+
+
+def test_a_denoiser_with_one_block_more_trains_with_a_modulation_of_its_own(plugin, tmp_path):
+    class OneBlockMore(CrossTaskDenoiser):
+        def __init__(self, tasks, levels, width, noisy_channels):
+            super().__init__(tasks, levels, width, noisy_channels)
+            self.more = torch.nn.ModuleDict({n: ConvBlock(width, width) for n in tasks})
+
+        def forward(self, z, cache, time):
+            return [x + block(x, time) for x, block in zip(super().forward(z, cache, time), self.more.values())]
+
+    MODELS.register_module(name='OneBlockMore', module=OneBlockMore)
+    try:
+        cfg = load_config(plugin / 'heat' / 'config.py', quick())
+        cfg.model.backbone, cfg.model.neck = VIT, dict(type='LevelProjection', channels=12)
+        cfg.model.decoder = dict(type='TaskDiffusionDecoder', denoiser=dict(type='OneBlockMore'))
+        runner = apis.train(cfg, str(tmp_path))
+        trained, start = runner.model.state_dict(), apis.build_model(cfg).state_dict()
+    finally:
+        MODELS.module_dict.pop('OneBlockMore')
+    films = [k for k in start if '.denoiser.more.' in k and '.film.' in k]
+    assert films and not any(torch.equal(trained[k], start[k]) for k in films)
+
+
+def test_a_decoder_may_have_a_typed_mapping_of_its_own(plugin, tmp_path):
+    class Scheduled(PlainDecoder):
+        def __init__(self, tasks, in_channels, strides, schedule):
+            super().__init__(tasks, in_channels, strides, channels=12, num_blocks=1)
+            self.kind, self.steps = schedule['type'], schedule['steps']
+
+    MODELS.register_module(name='Scheduled', module=Scheduled)
+    try:
+        cfg = load_config(plugin / 'heat' / 'config.py', quick())
+        cfg.model.backbone, cfg.model.neck = VIT, dict(type='LevelProjection', channels=12)
+        cfg.model.decoder = dict(type='Scheduled', schedule=dict(type='cosine', steps=10))
+        runner = apis.train(cfg, str(tmp_path))
+    finally:
+        MODELS.module_dict.pop('Scheduled')
+    assert (runner.model.decoder.kind, runner.model.decoder.steps) == ('cosine', 10)
