@@ -98,7 +98,7 @@ class BoundaryLoss(TaskMetric):
     """
 
     protocols = ('clean', 'upstream')
-    directions = {'loss': False}
+    greater_is_better = {'loss': False}
 
     def __init__(
         self, positive_weight: float = 0.95, protocol: str | None = None, image_list: str | Sequence[str] | None = None
