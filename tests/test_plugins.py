@@ -173,3 +173,44 @@ def test_a_decoder_may_have_a_typed_mapping_of_its_own(plugin, tmp_path):
     finally:
         MODELS.module_dict.pop('Scheduled')
     assert (runner.model.decoder.kind, runner.model.decoder.steps) == ('cosine', 10)
+
+
+@pytest.mark.parametrize('decoder', [d for d in decoders() if d in {*ARGUMENTS, 'TaskDiffusionDecoder', 'ConvHeads'}])
+def test_a_task_of_two_classes_and_one_of_many_channels_train_with_a_decoder(decoder):
+    from mmmtl.models import MultiTaskModel
+    from mmmtl.tasks import ContinuousTask, SemanticSegmentation
+
+    class Occupied(SemanticSegmentation):
+        """A place is free or occupied."""
+
+        def __init__(self, name=None, **options):
+            super().__init__(name, classes=('free', 'occupied'), palette=((0, 0, 0), (255, 255, 255)), **options)
+
+    class Keypoints(ContinuousTask):
+        """A map of heat per kind of keypoint, (5, H, W)."""
+
+        default_name, primary_metric, value_range = 'keypoints', 'RMSE', (0.0, 1.0)
+        channels = 5
+
+        def default_metric(self):
+            return dict(type='ImageError')
+
+    torch.manual_seed(0)
+    tasks = dict(occupied=Occupied('occupied'), keypoints=Keypoints('keypoints'))
+    neck = NECKS.get(decoder, [dict(type='LevelProjection', channels=12)])[0]
+    model = MultiTaskModel(tasks, VIT, dict(type=decoder, **ARGUMENTS.get(decoder, {})), neck=neck).train()
+    index, generator = torch.tensor([0, 1]), torch.Generator().manual_seed(1)
+    keypoints = torch.rand(2, 5, 32, 32, generator=generator)
+    keypoints[0, :, :4] = float('nan')
+    occupied = torch.randint(0, 2, (2, 32, 32), generator=generator)
+    occupied[1, 8:] = 255
+    targets = dict(occupied=(index, occupied), keypoints=(index, keypoints))
+    losses = model(torch.randn(2, 3, 32, 32, generator=generator), mode='loss', targets=targets)
+    assert all(losses[f'loss_{name}'] > 0 for name in tasks)
+    sum(losses.values()).backward()
+    without = [n for n, p in model.decoder.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert without == []
+    with torch.no_grad():
+        raw = model.eval()(torch.randn(1, 3, 32, 32, generator=generator))
+    assert raw['occupied'].shape == (1, 2, 32, 32) and raw['keypoints'].shape == (1, 5, 32, 32)
+    assert not raw['keypoints'].std() == 0

@@ -1,6 +1,18 @@
 """Cross-task consistency: what one task's prediction says must agree with another task's label.
 
-Li, Liu and Bilen, "Learning Multiple Dense Prediction Tasks from Partially Annotated Data" (MTPSL), CVPR 2022.
+Li, Liu and Bilen, "Learning Multiple Dense Prediction Tasks from Partially Annotated Data" (MTPSL), CVPR 2022, section 3.
+
+==============  =======================================================  ========================
+here            paper                                                    shape
+==============  =======================================================  ========================
+``maps[s]``     prediction of a task without a label, y-hat_s            (B, C_s, h, w), raw
+``targets[t]``  label of another task, y_t                               (n, ...) and its images
+``mapping``     m, the network that maps a pair s to t into one space    (P, F, H / 32, W / 32)
+``joint``       m_s(y-hat_s) and m_t(y_t) of every pair, in turn         as above, unit length
+``anchor``      f, the backbone's deepest map, held constant             as above, unit length
+==============  =======================================================  ========================
+
+B images, C_s channels of task s, P rows (two per pair of an image), F channels of the joint space.
 """
 
 from __future__ import annotations
@@ -29,8 +41,7 @@ def _single(x: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class XTC(Decoder):
-    """Any decoder, trained with cross-task consistency besides its own losses; in prediction it is that
-    decoder.
+    """Any decoder, trained with cross-task consistency besides its own losses; in prediction it is that decoder.
 
     For a labelled image, predictions of its unlabelled tasks s and labels of its labelled tasks t are mapped
     into a joint space by one small network, and l(s, t) = d(m_s, m_t) + ``feature_weight`` · (d(m_s, f) +
