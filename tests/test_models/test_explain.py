@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmmtl.diffusion.noise import SampleNoise
 from mmmtl.diffusion.schedules import cosine_log_snr, ddim_step
 from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
@@ -105,3 +106,16 @@ def test_an_explanation_refuses_holes():
         Explanation('x', 'X', 'share', ['a', 'b'], ['1', '2'], [[0, 0], [0]])
     with pytest.raises(ValueError, match="kind must be one of .* got 'heat'"):
         Explanation('x', 'X', 'heat', ['a'], ['1'], [[0]])
+
+
+def test_the_labels_cross_task_map_is_shown_where_there_are_labels():
+    decoder = build().decoder
+    feats = [torch.randn(2, 16, 4, 6, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    targets = {'depth': (torch.tensor([1]), torch.full((1, 1, 32, 48), 2.0))}
+    with torch.no_grad():
+        shown = decoder.explain(feats, SampleNoise(0, ['a', 'b']), (32, 48), targets)
+        labels = decoder.label_encoder.encode_labels(targets, 2, (4, 6))
+    maps = next(e for e in shown if e.name == 'label_map')
+    assert torch.equal(maps.cells[0][0], labels)
+    assert torch.equal(maps.cells[0][1], next(e for e in shown if e.name == 'cross_task_map').cells[1][-1])
+    assert not torch.equal(labels[0], labels[1])  # one sample has a label, the other none
