@@ -83,6 +83,10 @@ class BaseMultiTaskModel(BaseModel):
         """A raw map (B, C, h, w) of an enlarged view on the grid of the image."""
         return task.resize_prediction(raw, size)
 
+    def flip_back(self, task: Task, raw: Tensor, direction: str) -> Tensor:
+        """A raw map (B, C, h, w) of a mirrored view as one of the image."""
+        return task.flip(raw, direction)
+
     def explanations(self, inputs: Tensor, noise: NoiseSource) -> list[Explanation]:
         """Maps (B, C, h, w) that show how the predictions of a batch came about."""
         raise ConfigError(f'model: {type(self).__name__} cannot explain its predictions')
@@ -160,7 +164,7 @@ class BaseMultiTaskModel(BaseModel):
         if self.tta is None:
             return {name: raw[None] for name, raw in self.raw_maps(inputs, noise, names).items()}
         tasks = {name: self.tasks[name] for name in names}
-        return self.tta(lambda view: self.raw_maps(view, noise, names), inputs, tasks, self.view_back)
+        return self.tta(lambda view: self.raw_maps(view, noise, names), inputs, tasks, self.view_back, self.flip_back)
 
     @torch.no_grad()
     def explain(

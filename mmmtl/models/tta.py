@@ -22,6 +22,7 @@ FLIPS: dict[str, tuple[str, ...]] = {
 
 RawMaps = Callable[[Tensor], Mapping[str, Tensor]]
 Resize = Callable[[Task, Tensor, tuple[int, int]], Tensor]
+Flip = Callable[[Task, Tensor, str], Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,12 @@ class TestTimeAugmentation:
             raise ConfigError(f'tta: scales and multiple must be positive, got {list(self.scales)} and {self.multiple}')
 
     def __call__(
-        self, raw_maps: RawMaps, inputs: Tensor, tasks: Mapping[str, Task], resize: Resize | None = None
+        self,
+        raw_maps: RawMaps,
+        inputs: Tensor,
+        tasks: Mapping[str, Task],
+        resize: Resize | None = None,
+        flip_map: Flip | None = None,
     ) -> dict[str, Tensor]:
         """Raw maps (V, B, C, H, W) of the V views, brought back to the grid of ``inputs``.
 
@@ -73,6 +79,7 @@ class TestTimeAugmentation:
             inputs: (B, 3, H, W) or (B, 2, 3, H, W).
             tasks: ``{name: Task}``.
             resize: How a raw map of a task changes with its grid; default: as the task says (``resize_prediction``).
+            flip_map: How a raw map of a task is mirrored; default: as the task says (``flip``).
         """
         size = tuple(inputs.shape[-2:])
         views: dict[str, list[Tensor]] = {name: [] for name in tasks}
@@ -81,7 +88,7 @@ class TestTimeAugmentation:
             for flip in self.flips:
                 for name, raw in raw_maps(mirrored(scaled, flip)).items():
                     for direction in FLIPS[flip]:
-                        raw = tasks[name].flip(raw, direction)
+                        raw = flip_map(tasks[name], raw, direction) if flip_map else tasks[name].flip(raw, direction)
                     if self.zoom and scale != 1:
                         raw = tasks[name].zoom(raw, 1 / scale)
                     views[name].append(

@@ -30,6 +30,20 @@ def unchanged_statistics(module: nn.Module) -> Iterator[None]:
             norm.num_batches_tracked.copy_(count)
 
 
+class _AtEveryEntry:
+    """A context that is entered anew for every backward pass through the same part (losses taken one by one)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __enter__(self) -> None:
+        self.context = unchanged_statistics(self.module)
+        self.context.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.context.__exit__(*error)
+
+
 def recomputed(module: nn.Module, *args: Any, function: Callable | None = None) -> Any:
     """``module(*args)``; where a gradient is recorded, only ``args`` are kept and the rest is computed a second time.
 
@@ -41,6 +55,4 @@ def recomputed(module: nn.Module, *args: Any, function: Callable | None = None) 
     call = function or module
     if not torch.is_grad_enabled():
         return call(*args)
-    return checkpoint(
-        call, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), unchanged_statistics(module))
-    )
+    return checkpoint(call, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _AtEveryEntry(module)))

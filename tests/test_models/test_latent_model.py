@@ -488,3 +488,59 @@ def test_published_size_on_the_meta_device(root_dir):
 def test_diffusers_is_imported_when_it_is_needed():
     code = "import mmmtl.models, sys; sys.exit('diffusers' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+# ---- any set of tasks, views, explanations ---------------------------------------------------------------------------
+@pytest.mark.parametrize('names', [['depth'], ['depth', 'semseg'], ['depth', 'semseg', 'optical_flow']])
+def test_any_set_of_tasks_trains_with_all_of_them_labelled(names):
+    """One task has nothing to attend to, two have nothing left when the other is masked; every task has its own mask."""
+    model = make({**TASK_ATTENTION, 'task_mask_prob': 1.0}, tasks={name: TASKS[name] for name in names}).train()
+    targets = {name: (torch.arange(2), labels(model, name)) for name in names}
+    losses = model(frames(), mode='loss', targets=targets)
+    assert set(losses) == {f'loss_{name}' for name in names}
+    sum(losses.values()).backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradients and all(g.isfinite().all() for g in gradients) and all(v.isfinite() for v in losses.values())
+    assert set(model.eval()(frames(), mode='tensor')) == set(names)
+
+
+def test_a_task_without_a_picture_is_refused_when_the_model_is_built():
+    from mmmtl.tasks.continuous import ContinuousTask
+
+    class Heat(ContinuousTask):
+        default_name = 'heat'
+        channels = label_channels = out_channels = 5
+
+        def default_metric(self):
+            return dict(type='DepthError')
+
+    with pytest.raises(ConfigError, match=r"tasks\['heat'\].*to_image\(label, valid\) and from_image\(image\)"):
+        make(tasks={'heat': Heat()})
+
+
+def test_views_are_averaged():
+    model = make()
+    plain = model(frames(), mode='predict')[0].pred
+    once = make(tta=dict(flips=('horizontal',)))
+    mirrored = once(torch.flip(frames(), (-1,)), mode='predict')[0].pred
+    for name, task in model.tasks.items():
+        torch.testing.assert_close(task.flip(mirrored.get(name)), plain.get(name), atol=1e-5, rtol=1e-4)
+    both = make(tta=dict(flips=('none', 'horizontal')))(frames(), mode='predict')[0].pred
+    pictures = model(frames())['albedo'], torch.flip(model(torch.flip(frames(), (-1,)))['albedo'], (-1,))
+    mean = model.tasks['albedo'].from_image((pictures[0] + pictures[1]) / 2)[0]
+    torch.testing.assert_close(both.get('albedo'), mean, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(both.get('normals').norm(dim=0), torch.ones(16, 24))
+    with pytest.raises(ConfigError, match='tta.zoom'):
+        make(tta=dict(zoom=True))
+
+
+def test_what_the_main_stream_attends_to():
+    model = make(TASK_ATTENTION)
+    (shown,) = model.explain(frames(), [MTLDataSample(metainfo=dict(sample_id=i)) for i in 'ab'])[0]
+    assert shown.rows == shown.columns == list(TASKS)
+    for i, row in enumerate(shown.cells):
+        assert (row[i] == 0).all()  # not to itself
+        assert sum(row) == pytest.approx(1, abs=1e-5)
+    assert not any(layer._forward_hooks for layer in model.task_attention.values())
+    with pytest.raises(ConfigError, match='one stream cannot explain'):
+        make().explain(frames())

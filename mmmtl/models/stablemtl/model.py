@@ -16,7 +16,7 @@ from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
 from mmmtl.structures import Explanation
 from mmmtl.tasks import Task
-from mmmtl.tasks.picture_code import check_picture_code
+from mmmtl.tasks.picture_code import channels_to_image, check_picture_code
 
 from .explain import attended_sources
 from .latent_loss import latent_valid, masked_mse
@@ -350,6 +350,14 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
     def view_back(self, task: Task, raw: Tensor, size: Size) -> Tensor:
         """A picture (B, 3, h, w) at another size; what it shows is relative, and keeps its values."""
         return raw if tuple(raw.shape[-2:]) == size else F.interpolate(raw, size, mode='bilinear', align_corners=False)
+
+    def flip_back(self, task: Task, raw: Tensor, direction: str) -> Tensor:
+        """A picture (B, 3, h, w) of a mirrored view as one of the image: its channels are those of the label."""
+        if task.categorical:
+            return task.flip(raw, direction)
+        if task.label_channels == 1:
+            return torch.cat([task.flip(channel, direction) for channel in raw.split(1, 1)], 1)
+        return channels_to_image(task.flip(raw[:, : task.label_channels], direction))
 
     def read(self, task: Task, views: Tensor, size: Size) -> Tensor:
         """The prediction (C, H, W) at ``size`` out of an image's pictures (V, 3, h, w) of V views."""
