@@ -21,5 +21,14 @@ fi
 export PYTHONPATH="$HERE/..${PYTHONPATH:+:$PYTHONPATH}"
 export TORCHELASTIC_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1
 
+# a signal to this script reaches the processes, and the status says which it was: 143, after Ctrl-C 130
+STATUS=''
+trap 'STATUS=143; kill -TERM "$CHILD"' TERM
+trap 'STATUS=143; kill -USR1 "$CHILD"' USR1
+trap 'STATUS=130; [ -t 0 ] || kill -INT "$CHILD"' INT  # a terminal has sent it to all already
 "${PYTHON:-python}" -m torch.distributed.run "${WHERE[@]}" --nproc_per_node="$NPROC" \
-    "$HERE/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+    "$HERE/train.py" "$CONFIG" --launcher pytorch "${@:3}" &
+CHILD=$!
+wait "$CHILD" && CODE=0 || CODE=$?
+while kill -0 "$CHILD" 2>/dev/null; do wait "$CHILD" && CODE=0 || CODE=$?; done  # a signal had ended the wait
+exit "${STATUS:-$CODE}"

@@ -342,7 +342,7 @@ def read_arrays(path: str | os.PathLike) -> Any:
                 file
             )
             array = _Strict(file).load() if dtype.kind == 'O' else None
-        if shape != () or getattr(array, 'shape', None) != ():
+        if array is None or shape != () or getattr(array, 'shape', None) != ():
             raise ValueError(f'an array of {dtype}, {shape}')
         return array.item()
     except FileNotFoundError:

@@ -14,7 +14,8 @@ from mmmtl.apis import init_model
 from mmmtl.apis.test import enable_tta
 from mmmtl.apis.train import use_amp
 from mmmtl.config import load_config
-from mmmtl.errors import CheckpointError, ConfigError
+from mmmtl.errors import CheckpointError, ConfigError, InputError, StorageError
+from mmmtl.evaluation.metrics import MultiTaskMetric, Records
 from mmmtl.evaluation.table import metrics_table
 from mmmtl.visualization import read_raw
 
@@ -254,3 +255,39 @@ def test_warm_ups_of_any_length_reach_the_full_rate(root_dir, iterations):
         for scheduler in schedulers:
             scheduler.step()
     assert max(rates) == pytest.approx(1.0)
+
+
+def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
+    """The images already measured do not go through the network again, and the figures are those of one go."""
+    checkpoint, work = str(trained / 'iter_4.pth'), str(tmp_path / 'work')
+    whole = apis.test(config_of(trained), checkpoint, str(tmp_path / 'whole'))
+    seen, stop = [], [2]
+    keep = MultiTaskMetric._keep
+
+    def interrupted(self, complete):
+        keep(self, complete)
+        seen.append(len(self._states))
+        if len(seen) == stop[0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(MultiTaskMetric, '_keep', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        apis.test(config_of(trained), checkpoint, work)
+    with pytest.raises(InputError, match='another config or checkpoint'):
+        apis.test(config_of(trained), str(trained / 'iter_2.pth'), work, resume=True)
+    seen.clear()
+    stop[0] = 99
+    assert apis.test(config_of(trained), checkpoint, work, resume=True) == whole
+    assert set(seen) == {3}, 'two of three images were measured before'
+    assert not (tmp_path / 'work' / 'measured').exists()
+
+
+def test_figures_outlive_records_that_cannot_be_written(trained, tmp_path, monkeypatch, capsys):
+    def full(self, path):
+        raise StorageError(28, f'cannot write {path}: No space left on device')
+
+    monkeypatch.setattr(Records, 'save', full)
+    with pytest.raises(StorageError, match=r'records\.npz'):
+        apis.test(config_of(trained), str(trained / 'iter_4.pth'), str(tmp_path))
+    assert 'depth/RMSE' in json.loads((tmp_path / 'metrics.json').read_text())
+    assert 'RMSE' in capsys.readouterr().out

@@ -74,6 +74,8 @@ class AtomicCheckpointHook(CheckpointHook):
     """
 
     file_backend: Any
+    interval: int
+    keep_ckpt_ids: deque[int]
 
     def __init__(self, by_epoch: bool = False, backend_args: dict | None = None, **kwargs: Any):
         self.atomic = backend_args is None
