@@ -17,6 +17,8 @@ from typing import Any
 from mmengine import registry as _root
 from mmengine.config import ConfigDict
 from mmengine.registry import build_from_cfg, init_default_scope
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.utils.signatures import accepted_arguments, built_arguments, owner_of_argument, unknown_arguments
@@ -140,6 +142,32 @@ SECTIONS: dict[str, _root.Registry] = {
     'model_wrapper_cfg': _root.MODEL_WRAPPERS,
 }
 """Sections of a config, and the registry that builds what is in them."""
+
+LATE = set(SECTIONS) - {'tasks'}
+"""Sections are changed after the files have run: ``test_dataloader = val_dataloader`` are two things from then on."""
+
+DEFAULT_TYPES = dict(
+    val_cfg='ValLoop',
+    test_cfg='TestLoop',
+    optim_wrapper='OptimWrapper',
+    visualizer='Visualizer',
+    log_processor='LogProcessor',
+)
+_LOADER = 'dataset sampler batch_sampler collate_fn worker_init_fn num_batch_per_epoch'.split()
+PLAIN = {  # sections without a type, and the keys they take
+    **{
+        f'{part}_dataloader': {*_LOADER, *inspect.signature(DataLoader).parameters} for part in ('train', 'val', 'test')
+    },
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
+    'auto_scale_lr': {'enable', 'base_batch_size'},
+}
+MEANT = {*SECTIONS, *inspect.signature(Runner).parameters} - {'cfg'} | set(
+    'only_tasks custom_imports find_unused_parameters sync_bn runner_type strategy compile tta_model tta_pipeline study '
+    'single_task_reference'.split()
+)
+"""Top-level names that mmengine or this package reads."""
 
 BY_KEY: dict[str, _root.Registry] = {
     'tasks': TASKS,

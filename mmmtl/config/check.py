@@ -11,10 +11,10 @@ from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.registry import DATASETS, LABEL_SAMPLERS, MODELS, Component, not_found, register_all_modules
+from mmmtl.registry import DATASETS, LABEL_SAMPLERS, MEANT, MODELS, PLAIN, Component, not_found, register_all_modules
 from mmmtl.utils.trees import at
 
-from .sections import MEANT, PLAIN, components
+from .sections import components
 
 _ALL = 'default_hooks custom_hooks visualizer env_cfg'
 _TRAIN = 'train_dataloader train_cfg optim_wrapper param_scheduler log_processor randomness auto_scale_lr'

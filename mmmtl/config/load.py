@@ -15,13 +15,12 @@ from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.registry import register_all_modules
+from mmmtl.registry import LATE, MEANT, register_all_modules
+from mmmtl.utils.config_files import ConfigFile
 from mmmtl.utils.shipped import find_config
-from mmmtl.utils.trees import plain, put
+from mmmtl.utils.trees import plain, put, without_tasks
 
-from .files import ConfigFile
 from .options import check_options, spell_out
-from .sections import LATE, MEANT
 
 
 def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None = None) -> Config:
@@ -67,7 +66,7 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
     _check_effect(file, before, values, early, only)
     values = _put_all(values, {key: value for key, value in options.items() if key not in early})
     if only:
-        values = forget_tasks(values, set(tasks) - set(_chosen(tasks, only)))
+        values = without_tasks(values, set(tasks) - set(_chosen(tasks, only)))
     _import_modules(values)
     cfg = Config(plain(values), cfg_text=Path(file.path).read_text(encoding='utf-8'), filename=file.path)
     super(Config, cfg).__setattr__('_options', copy.deepcopy(options))
@@ -157,17 +156,3 @@ def _chosen(tasks: Mapping[str, Any], only: Sequence[str] | str) -> dict[str, An
     """The tasks named in ``only``, in their order; of part of the tasks, as in a child config, those that are there."""
     names = [only] if isinstance(only, str) else list(only)
     return {name: task for name, task in tasks.items() if name in names}
-
-
-def forget_tasks(node: Any, dropped: set[str]) -> Any:
-    """A config without references to tasks that are gone.
-
-    Arguments equal to such a name become None; lists lose it, and mappings its key. Task configs themselves
-    (below a key ``tasks``) and what describes data (``metainfo``) are left alone.
-    """
-    if isinstance(node, Mapping):
-        kept = {k: v for k, v in node.items() if k not in dropped}
-        return {k: v if k in ('tasks', 'metainfo') else forget_tasks(v, dropped) for k, v in kept.items()}
-    if isinstance(node, (list, tuple)):
-        return type(node)(forget_tasks(v, dropped) for v in node if not (isinstance(v, str) and v in dropped))
-    return None if isinstance(node, str) and node in dropped else node

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.registry import Component
+from mmmtl.registry import MEANT, PLAIN, Component
 from mmmtl.utils.trees import at, items, join
 
-from .sections import MEANT, PLAIN, anywhere, components
+from .sections import anywhere, components
 
 
 def spell_out(config: Any, options: Mapping[str, Any]) -> dict[str, Any]:

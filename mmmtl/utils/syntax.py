@@ -1,8 +1,11 @@
-"""Which top-level names the statements of a Python file read and write."""
+"""Which names the statements of a Python file read and write, and where a value is written."""
 
 from __future__ import annotations
 
 import ast
+import os.path as osp
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 
 def written_names(statement: ast.stmt) -> list[str]:
@@ -55,3 +58,50 @@ def watched(body: list[ast.stmt]) -> list[ast.stmt]:
         for name in written_names(statement):
             result += ast.parse(f'{name} = __write__({name!r}, {name})').body
     return result
+
+
+class Source(NamedTuple):
+    """Where a file writes a value: the value's path, ``file:line``, and the shared names it is computed from."""
+
+    place: tuple[str, ...]
+    where: str
+    names: list[str]
+
+
+def sources(statement: ast.stmt, file: str, shared: set[str]) -> Iterator[Source]:
+    """The values a statement writes, those within ``dict(...)``, ``{...}``, ``[...]`` and ``(...)`` one by one."""
+
+    def source(node: ast.AST, place: tuple[str, ...]) -> Source:
+        names = {name for part in ast.walk(node) for name in read_names(part)} & shared
+        return Source(place, f'{osp.relpath(file)}:{node.lineno}', sorted(names - {place[0]}))  # type: ignore[attr-defined]
+
+    def leaves(node: ast.expr, place: tuple[str, ...]) -> Iterator[Source]:
+        entries = _entries(node)
+        yield from (s for key, value in entries for s in leaves(value, (*place, key)))
+        if not entries:
+            yield source(node, place)
+
+    if isinstance(statement, ast.Assign):
+        pairs: list = []
+        for target in statement.targets:
+            parts, values = getattr(target, 'elts', [target]), getattr(statement.value, 'elts', [statement.value])
+            unpacked = isinstance(target, ast.Tuple) and len(parts) == len(values)
+            pairs += zip(parts, values) if unpacked else [(part, statement.value) for part in parts]
+        for part, value in pairs:
+            yield from leaves(value, (part.id,)) if isinstance(part, ast.Name) else ()
+        if all(isinstance(part, ast.Name) for part, _ in pairs):
+            return
+    for inner in [s for s in ast.walk(statement) if isinstance(s, ast.stmt)]:
+        yield from (source(inner, (name,)) for name in written_names(inner))
+
+
+def _entries(node: ast.expr) -> list[tuple[str, ast.expr]]:
+    """Keys and values of a container written out in full, else none; one of constants counts as one value."""
+    found: list[tuple[Any, ast.expr]] = []
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict' and not node.args:
+        found = [(k.arg, k.value) for k in node.keywords]
+    elif isinstance(node, ast.Dict):
+        found = [(getattr(k, 'value', None), v) for k, v in zip(node.keys, node.values)]
+    elif isinstance(node, (ast.List, ast.Tuple)) and any(_entries(e) for e in node.elts):
+        found = [(None if isinstance(e, ast.Starred) else str(i), e) for i, e in enumerate(node.elts)]
+    return found if all(isinstance(key, str) for key, _ in found) else []

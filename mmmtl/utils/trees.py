@@ -55,3 +55,17 @@ def plain(node: Any) -> Any:
     if isinstance(node, Mapping):
         return {k: plain(v) for k, v in node.items()}
     return type(node)(plain(v) for v in node) if isinstance(node, (list, tuple)) else node
+
+
+def without_tasks(node: Any, dropped: set[str]) -> Any:
+    """A config without references to tasks that are gone.
+
+    Arguments equal to such a name become None; lists lose it, and mappings its key. Task configs themselves
+    (below a key ``tasks``) and what describes data (``metainfo``) are left alone.
+    """
+    if isinstance(node, Mapping):
+        kept = {k: v for k, v in node.items() if k not in dropped}
+        return {k: v if k in ('tasks', 'metainfo') else without_tasks(v, dropped) for k, v in kept.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(without_tasks(v, dropped) for v in node if not (isinstance(v, str) and v in dropped))
+    return None if isinstance(node, str) and node in dropped else node

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mmmtl.config import config_with_sources, load_config
-from mmmtl.config.files import ConfigFile
-from mmmtl.config.sections import LATE
 from mmmtl.errors import ConfigError
+from mmmtl.registry import LATE
+from mmmtl.utils.config_files import ConfigFile
 
 ROOT = Path(__file__).resolve().parents[2] / 'configs'
 CONFIGS = sorted(ROOT.glob('[!_]*/*.py'))

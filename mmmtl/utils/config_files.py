@@ -16,11 +16,10 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.registry import LATE
 from mmmtl.utils.shipped import find_config
 from mmmtl.utils.syntax import read_names, watched, written_names
 from mmmtl.utils.trees import merged
-
-from .sections import LATE
 
 Writes = Mapping[str, 'tuple[Callable[[Any], Any], ...]']
 """What becomes of the value of a top-level name after each of its assignments."""
