@@ -54,6 +54,13 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
         super().full_init()
         keep_apart(list(leaf_datasets(self)))
 
+    def get_data_info(self, idx: int) -> dict:
+        """The sample's description, with the id that it has among all data sets."""
+        info = super().get_data_info(idx)
+        dataset, _ = self._get_ori_dataset_idx(idx)
+        prefix = getattr(self.datasets[dataset], 'id_prefix', '')
+        return dict(info, sample_id=prefix + info['sample_id'])
+
     @property
     def metainfo(self) -> dict:
         """Meta information of the first dataset, with the tasks of all."""

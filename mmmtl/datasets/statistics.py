@@ -176,9 +176,14 @@ def leaf_datasets(dataset: Any) -> Iterator[MTLDataset]:
 
 def empty_values(dataset: MTLDataset) -> DatasetValues:
     """Counts of a data set of which nothing has been looked at; no label file is opened."""
-    dataset.full_init()
-    kept = [dataset.labels[dataset.get_data_info(k)['sample_id']] for k in range(len(dataset))]
+    kept = _visible(dataset)
     return DatasetValues(dataset.tasks, {n: sum(n in names for names in kept) for n in dataset.tasks}, len(dataset))
+
+
+def _visible(dataset: MTLDataset) -> list[tuple[str, ...]]:
+    """The labelled tasks of every sample."""
+    dataset.full_init()
+    return [dataset.labels[dataset.get_data_info(k)['sample_id']] for k in range(len(dataset))]
 
 
 def sample_values(dataset: MTLDataset, labels: int = 24, seconds: float = 5.0) -> DatasetValues:
@@ -189,13 +194,14 @@ def sample_values(dataset: MTLDataset, labels: int = 24, seconds: float = 5.0) -
         labels: How many of each task.
         seconds: Stop after this time.
     """
-    found, end = empty_values(dataset), time.monotonic() + seconds
+    kept, end = _visible(dataset), time.monotonic() + seconds
+    having = {name: [k for k, names in enumerate(kept) if name in names] for name in dataset.tasks}
+    found = DatasetValues(dataset.tasks, {name: len(places) for name, places in having.items()}, len(dataset))
     chosen: dict[int, list[str]] = {}
-    for name in dataset.tasks:
-        having = [k for k in range(len(dataset)) if name in dataset.labels[dataset.get_data_info(k)['sample_id']]]
-        for k in _spread(having, labels):
+    for name, places in having.items():
+        for k in _spread(places, labels):
             chosen.setdefault(k, []).append(name)
-    for k in _spread(sorted(chosen), len(chosen)):
+    for k in sorted(chosen):
         if time.monotonic() > end:
             break
         info = dataset.get_data_info(k)

@@ -427,6 +427,7 @@ def test_equal_names_of_two_sets_stay_apart(tmp_path):
         data = DATASETS.build(dict(type=kind, datasets=sets))
         assert isinstance(data, MixedDataset)
         assert [data[k]['sample_id'] for k in range(4)] == ['a', 'b', '1/a', '1/b']
+        assert data.get_data_info(3)['sample_id'] == '1/b'
 
 
 def test_wrappers_of_mmengine(tmp_path):
