@@ -201,7 +201,9 @@ def sample_values(dataset: MTLDataset, labels: int = 24, seconds: float = 5.0) -
     for name, places in having.items():
         for k in _spread(places, labels):
             chosen.setdefault(k, []).append(name)
-    for k in sorted(chosen):
+    for k in sorted(
+        chosen, key=lambda place: place * 2654435761 % 2**32
+    ):  # mixed: a part that ends early is spread too
         if time.monotonic() > end:
             break
         info = dataset.get_data_info(k)
