@@ -1,7 +1,8 @@
 """Which kernel serves which tensors: the one table of devices and precisions.
 
 A kernel asks :func:`served` before it runs; where the answer is no, its plain PyTorch expression runs instead. The
-environment variable ``MMMTL_OPS=plain`` (or :func:`plain_operations` in a program) gives plain PyTorch everywhere.
+environment variable ``MMMTL_OPS=plain`` (or :func:`plain_operations` in a program) answers no everywhere; rearrangements that are
+exact on every device (:mod:`~mmmtl.ops.convolution`, :mod:`~mmmtl.ops.low_rank`) ask nothing and stay.
 """
 
 from __future__ import annotations
