@@ -43,10 +43,18 @@ METHODS = {
     'taskdiffusion': network(VIT, LEVELS, DIFFUSION),
     'taskdiffusion_mlore': network(VIT, LEVELS, dict(DIFFUSION, aux='level_mask', conditions=MLORE)),
     'taskdiffusion_resnet': network(RESNET, LEVELS, DIFFUSION),
-    'diffusionmtl_feature': network(RESNET, FUSION, dict(type='DiffusionMTLDecoder', mode='feature', denoiser=8)),
-    'diffusionmtl_prediction': network(RESNET, FUSION, dict(type='DiffusionMTLDecoder', mode='prediction', denoiser=8)),
+    'diffusionmtl_feature': network(
+        RESNET, FUSION, dict(type='DiffusionMTLDecoder', mode='feature', denoiser=dict(type='CrossDenoiser', hidden=8))
+    ),
+    'diffusionmtl_prediction': network(
+        RESNET,
+        FUSION,
+        dict(type='DiffusionMTLDecoder', mode='prediction', denoiser=dict(type='CrossDenoiser', hidden=8)),
+    ),
     'diffusionmtl_vit': network(
-        VIT, dict(FUSION, stride=8), dict(type='DiffusionMTLDecoder', mode='feature', denoiser=8)
+        VIT,
+        dict(FUSION, stride=8),
+        dict(type='DiffusionMTLDecoder', mode='feature', denoiser=dict(type='CrossDenoiser', hidden=8)),
     ),
     'plain': network(RESNET, FUSION, PLAIN),
     'xtc': network(RESNET, None, dict(type='XTC', filters=(4, 4, 8, 8, 8), neck=FUSION, decoder=PLAIN)),
