@@ -136,7 +136,7 @@ class Inferencer:
         self.sizes, self.fit, self.overlap = sizes_of(self.model), fit, overlap
         self.max_side = (None if fit == 'tile' else self.sizes.max_side) if max_side is None else max_side
         self.fitting = [TRANSFORMS.build(step) for step in fitting_steps(self.sizes, fit)]
-        if fit == 'tile' and not hasattr(self.model, 'raw_maps'):
+        if fit == 'tile' and not hasattr(self.model, 'decoder'):
             raise ConfigError(f"fit='tile': {type(self.model).__name__} has no raw maps that could be blended")
 
     def __call__(self, inputs: Any, **options: Any) -> list[Result]:
@@ -257,7 +257,7 @@ class Inferencer:
                 part = step(part)
             data = dict(inputs=[part['inputs']], data_samples=[part['data_samples']])
             ready = self.model.data_preprocessor(data, False)
-            maps = self.model.raw_maps(ready['inputs'], ready['data_samples'])
+            maps = self.model(ready['inputs'], ready['data_samples'], mode='tensor')
             start_x, _, start_y, _ = ready['data_samples'][0].metainfo.get('padding', (0, 0, 0, 0))
             return {n: m[..., start_y : start_y + height, start_x : start_x + width] for n, m in maps.items()}
 
