@@ -83,7 +83,7 @@ class TimmBackbone(BaseModule):
             self.body.prune_intermediate_layers(list(self.out_indices), prune_norm=not self.of_blocks, prune_head=True)
         self.out_channels = [int(info[i]['num_chs']) for i in self.out_indices]
         self.strides = [reductions[i] for i in self.out_indices]
-        if self.of_blocks:
+        if self.of_blocks or self.plain_vit:
             patch = getattr(self.body.patch_embed, 'patch_size', self.strides[0])
             self.size_multiple = patch if isinstance(patch, int) else math.lcm(*patch)
         use_fast_linear(self.body)
