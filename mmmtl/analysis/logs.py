@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os.path as osp
 from collections import defaultdict
@@ -157,11 +158,11 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: in
         for axis in [row[0] for row in grid[2:]]:
             axis.set_visible(False)
         for column, task in enumerate(tasks, 1):
-            _curves(grid[0][column], f'{task_title(task)}: loss', logs, lambda log, t=task: _losses(log, t), smooth)
+            _curves(grid[0][column], f'{task_title(task)}: loss', logs, functools.partial(_losses, task=task), smooth)
             for row in range(1, rows):
                 key = shown[task][row - 1] if row <= len(shown[task]) else ''
                 title = f'{task_title(task)}: {key.partition("/")[2]}'
-                _curves(grid[row][column], title, logs, lambda log, k=key: {k: log.val.get(k, {})}, marks=True)
+                _curves(grid[row][column], title, logs, functools.partial(_validated, key=key), marks=True)
         handles = [matplotlib.lines.Line2D([], [], color=PALETTE[i % len(PALETTE)]) for i in range(len(logs))]
         names = [log.name for log in logs]
         figure.legend(handles, names, loc='outside lower center', ncols=min(4, len(logs)), frameon=False)
@@ -172,6 +173,10 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: in
 def _losses(log: RunLog, task: str) -> dict[str, Curve]:
     """The losses of one task by name, that of auxiliary heads among them."""
     return {k: v for k, v in log.train.items() if k == f'loss_{task}' or k.endswith(f'.loss_{task}')}
+
+
+def _validated(log: RunLog, key: str) -> dict[str, Curve]:
+    return {key: log.val.get(key, {})}
 
 
 def _curves(

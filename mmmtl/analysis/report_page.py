@@ -55,6 +55,7 @@ def histogram(ranking: Sequence[tuple[str, float]], bins: int = 24) -> Markup:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     values = [value for _, value in ranking]
     if max(values) <= min(values):
@@ -66,7 +67,7 @@ def histogram(ranking: Sequence[tuple[str, float]], bins: int = 24) -> Markup:
     axis.axvline(median := float(np.median(values)), color='#1f2328', linewidth=1, linestyle='--')
     axis.set_title(f'median {_number(median)}', fontsize=8, color='#656d76')
     axis.set_ylabel('images', fontsize=8, color='#656d76')
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    axis.yaxis.set_major_locator(MaxNLocator('auto', integer=True, steps=[1, 2, 2.5, 5, 10]))
     axis.tick_params(labelsize=8, colors='#656d76', length=0)
     axis.spines[['top', 'left', 'right']].set_visible(False)
     text = io.StringIO()

@@ -58,8 +58,8 @@ class BaseMultiTaskModel(BaseModel):
         tta: Mapping[str, Any] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        wanted = dict(mean=self.image_mean, std=self.image_std, frames=frames)
-        wanted['second_frame'] = 'duplicate' if second_frame else None
+        second = 'duplicate' if second_frame else None
+        wanted = dict(mean=self.image_mean, std=self.image_std, frames=frames, second_frame=second)
         super().__init__(build_data_preprocessor(data_preprocessor, wanted), init_cfg)
         self.tasks: dict[str, Task] = build_tasks(tasks)
         self.noise_seed, self.noise_source = noise_seed, GeneratorNoise(noise_seed)
@@ -180,7 +180,8 @@ class BaseMultiTaskModel(BaseModel):
         shown = []
         for i in range(len(inputs)):
             padding = (data_samples[i].metainfo.get('padding') if data_samples else None) or (0, 0, 0, 0)
-            shown.append([e.map(lambda x, i=i, p=padding: _unpadded(x[i], p, inputs.shape[-2:])) for e in found])
+            size = inputs.shape[-2:]
+            shown.append([e.map(lambda x: _unpadded(x[i], padding, size)) for e in found])  # noqa: B023 - called at once
         return shown
 
 

@@ -69,7 +69,7 @@ class InferenceForm(nn.Module):
 
 def _empty(plain: type[nn.Module]) -> nn.Module:
     """A module without its state."""
-    return plain.__new__(plain)
+    return nn.Module.__new__(plain)
 
 
 def _mark(tensor: Tensor) -> tuple:
@@ -135,7 +135,7 @@ def _give_forms(module: nn.Module, without: frozenset[str]) -> None:
         _give_forms(child, without)
     for form in FORMS.get(_name(type(module)), ()):
         if form.__name__ not in without and form.fits(module):
-            module.__class__ = _combined(form, type(module))
+            module.__class__ = _combined(form, type(module))  # type: ignore[arg-type]  # classes are hashable
             break
 
 

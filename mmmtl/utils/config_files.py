@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import os
 import os.path as osp
 import re
@@ -27,13 +28,17 @@ Writes = Mapping[str, 'tuple[Callable[[Any], Any], ...]']
 _NOTHING: Writes = {}
 
 
+def _merged_onto(new: Any, old: Any) -> Any:
+    return merged(old, new)
+
+
 class ConfigFile:
     """A file (``path``), its ``bases``, its statements (``tree``), the top-level ``names`` it assigns, each with the line
     of the first assignment, and the names it ``reads``, its own and its bases'.
     """
 
     def __init__(self, path: str, children: tuple[str, ...] = ()) -> None:
-        self.path, bases = path, ast.Constant(())
+        self.path, bases = path, ast.parse('()', mode='eval').body
         if path in children:
             raise ConfigError(f"config '{path}' is a base of itself")
         try:
@@ -70,7 +75,7 @@ class ConfigFile:
         for name in [n for n in self.names if n in bases and n not in LATE]:
             own, _ = self._run(bases, writes)
             if name in own:
-                writes = {**writes, name: (lambda old, new=own[name]: merged(old, new), *writes.get(name, ()))}
+                writes = {**writes, name: (functools.partial(_merged_onto, own[name]), *writes.get(name, ()))}
                 bases = self._base_values(writes)
         own, bases = self._run(bases, writes)
         try:

@@ -26,6 +26,10 @@ _FOR = dict(
 )
 
 
+def _class_names(task: Task) -> Sequence[str]:
+    return getattr(task, 'classes', ())
+
+
 @dataclass
 class LabelFormat:
     """How the stored numbers of one task become its label.
@@ -85,7 +89,7 @@ class LabelFormat:
         if made.category is not None and not 1 <= int(made.category) <= 20:
             raise ConfigError(f'{where}.category: expected a class of SBD, 1..20, found {made.category}')
         if made.values is not None:
-            read_table(made.values, task.classes, f'{where}.values')
+            read_table(made.values, _class_names(task), f'{where}.values')
         return made
 
 
@@ -106,7 +110,7 @@ class StoredLabels:
         self.table: dict[int, int] | None = None
         self.by_colour = False
         if self.form.values is not None:
-            self.table, self.by_colour = read_table(self.form.values, task.classes, f'{where}.values')
+            self.table, self.by_colour = read_table(self.form.values, _class_names(task), f'{where}.values')
 
     def infer(self, files: Sequence[Path]) -> None:
         """Look at some files of a task of two classes: masks of 0 and 255 are 0 and 1, and the log says so."""
@@ -174,7 +178,7 @@ class StoredLabels:
 
     @property
     def _count(self) -> int:
-        return len(self.task.classes)
+        return len(_class_names(self.task))
 
     def _hidden(self, stored: np.ndarray) -> np.ndarray:
         """Where a stored number is one of ``unknown`` (of 255 alone, where nothing is said)."""

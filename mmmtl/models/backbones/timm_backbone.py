@@ -102,7 +102,7 @@ class TimmBackbone(BaseModule):
         registers = getattr(probe, 'reg_token', None) is not None
         self.plain_vit = name.startswith('vit_') and type(probe).__name__ == 'VisionTransformer' and not registers
         bases = [kind for kind in type(probe).__mro__ if kind.__module__.startswith('timm.')]
-        known = {argument for kind in bases for argument in inspect.signature(kind.__init__).parameters}
+        known = {argument for kind in bases for argument in inspect.signature(kind).parameters}
         options: dict[str, Any] = {}
         if img_size is not None and 'img_size' in known:
             options['img_size'] = tuple(img_size)

@@ -127,8 +127,12 @@ class DiffusionMTLDecoder(Decoder):
             self.combine = nn.Conv2d(channels, width, 3, padding=1)
             nn.init.kaiming_normal_(self.combine.weight, mode='fan_out', nonlinearity='relu')
             nn.init.zeros_(self.combine.bias)
-        shape = dict(in_channels=dict.fromkeys(outputs, width) if mode == 'feature' else outputs, out_channels=outputs)
-        shape.update(width=width, conditioned=multitask_condition)
+        shape = dict(
+            in_channels=dict.fromkeys(outputs, width) if mode == 'feature' else outputs,
+            out_channels=outputs,
+            width=width,
+            conditioned=multitask_condition,
+        )
         self.denoiser = MODELS.build({'type': 'CrossDenoiser', **shape, **(denoiser or {})})
         if winograd_gradients:
             use_winograd_gradients(self)

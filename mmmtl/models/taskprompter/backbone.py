@@ -103,7 +103,7 @@ class PromptedViT(TimmBackbone):
 
     def _block(
         self, index: int, block: nn.Module, tokens: Tensor, prompts: Tensor, is_level: bool
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor] | tuple[()]]:
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Patches (B, N, D) and prompts (B, S, D) through one block; at a level also its raw scores."""
         tasks, attn = self.num_tasks, block.attn
         x, c0 = block.norm1(tokens), block.norm1(prompts)
