@@ -8,8 +8,8 @@ S4   :func:`read_as_data`              mmengine's checkpoint files go through th
 S5   :func:`stub_mmcv_ops`             mmsegmentation on mmcv-lite, which has no compiled operators
 ===  ================================  ==================================================================
 
-S1, S2 and S4 run when ``mmmtl`` is
-imported; S3 is for whoever starts a run, S5 for whoever is about to import mmsegmentation.
+S1, S2 and S4 run when ``mmmtl`` is imported; S3 is for whoever starts a run, S5 for whoever is about to import
+mmsegmentation.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import package_utils
-
-from mmmtl.utils.tensor_files import read_safetensors, read_torch, without_programs
 
 _BUFFER_METHODS = ('min', 'max', 'current', 'mean', 'statistics', 'update')
 _DTYPES = (
@@ -156,6 +154,8 @@ def replace_pkg_resources() -> bool:
 # S4 ---------------------------------------------------------------------------------------------------------------
 def _load_from_local(filename: str, map_location: Any) -> Any:
     """Read a checkpoint file for mmengine."""
+    from mmmtl.utils.tensor_files import read_safetensors, read_torch  # not before the first checkpoint is read
+
     path = os.path.expanduser(filename)
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{filename} can not be found.')
@@ -180,6 +180,8 @@ def read_as_data() -> bool:
     CheckpointLoader.register_scheme(prefixes='', loader=_load_from_local, force=True)
 
     def load_checkpoint(cls: type, filename: str, map_location: Any = None, logger: Any = 'current') -> Any:
+        from mmmtl.utils.tensor_files import without_programs
+
         return without_programs(load(filename, map_location, logger))
 
     load_checkpoint.as_data = True  # type: ignore[attr-defined]

@@ -96,7 +96,10 @@ def test_auxiliary_heads_can_be_left_out(root_dir, tmp_path):
 def test_what_cannot_be_published(trained, tmp_path):
     with pytest.raises(ConfigError, match=r'\.safetensors or \.pth'):
         publish_model(str(trained / 'iter_4.pth'), str(tmp_path / 'net.bin'))
-    torch.save({'state_dict': {}}, tmp_path / 'bare.pth')
+    torch.save({'state_dict': {}}, tmp_path / 'empty.pth')
+    with pytest.raises(CheckpointError, match='has no state dict'):
+        publish_model(str(tmp_path / 'empty.pth'), str(tmp_path / 'net.pth'))
+    torch.save({'state_dict': {'weight': torch.ones(1)}}, tmp_path / 'bare.pth')
     with pytest.raises(CheckpointError, match='without --drop-aux'):
         publish_model(str(tmp_path / 'bare.pth'), str(tmp_path / 'net.pth'), drop_aux=True)
 

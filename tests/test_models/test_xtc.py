@@ -331,7 +331,9 @@ def test_second_view_is_a_crop_with_its_labels(flip):
 
 
 def test_prediction_has_one_view():
-    assert TwoViews(TASKS)(batch_of(), training=False)['inputs'].shape[0] == 2
+    batch = batch_of()
+    batch['inputs'] = [image * 255 for image in batch['inputs']]
+    assert TwoViews(TASKS)(batch, training=False)['inputs'].shape == (2, 3, 60, 90)
     with pytest.raises(ValueError, match='at least 1'):
         TwoViews(TASKS, scales=(0.5,))
 
