@@ -1,4 +1,4 @@
-"""Predict every task on your own images: ``python tools/infer.py CONFIG CHECKPOINT INPUT... --out DIR``."""
+"""Predict every task on your own images or videos: ``python tools/infer.py CONFIG CHECKPOINT INPUT... --out DIR``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mmmtl.utils.command_line import make_parser, positive
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = make_parser('Predict every task on images; write panels and raw predictions.', checkpoint=True)
-    parser.add_argument('inputs', nargs='+', help='images, folders, or patterns with *')
+    parser = make_parser('Predict every task on images or a video; write panels and raw predictions.', checkpoint=True)
+    parser.add_argument('inputs', nargs='+', help='images, folders, patterns with *, or one video file')
     parser.add_argument(
         '--out',
         '--out-dir',
@@ -40,8 +40,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--explain',
         action='store_true',
-        help='also draw how predictions came about: DIR/panels/NAME.WHAT.png (decoders that can tell: TaskDiffusion)',
+        help='also draw how predictions came about: DIR/panels/NAME.WHAT.png (TaskDiffusion, DiffusionMTL, '
+        'StableMTL with two streams)',
     )
+    parser.add_argument(
+        '--video',
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help='write DIR/NAME.mp4, a video of the panels (default: for a video file, and for a folder of frames where the '
+        'model looks at two)',
+    )
+    parser.add_argument('--fps', type=float, metavar='N', help="of that video (default: the file's, 10 for images)")
     parser.add_argument(
         '--no-optimize', action='store_true', help='predict with the network as it trains (slower on a CPU)'
     )
@@ -67,7 +76,8 @@ def main() -> None:
             overlap=args.overlap,
         )
         kept = dict(panels=not args.no_panels, raw=not args.no_raw, explain=args.explain)
-        print(infer_files(inferencer, args.inputs, args.out, batch_size=args.batch_size, **kept))
+        kept.update(video=args.video, fps=args.fps, batch_size=args.batch_size)
+        print(infer_files(inferencer, args.inputs, args.out, **kept))
 
     run_command(predict)
 

@@ -3,7 +3,8 @@
 from mmmtl.utils.command import run_command
 
 from .checkpoint import load_checkpoint
-from .inferencer import Inferencer, Result, infer_files
+from .infer_files import infer_files
+from .inferencer import Inferencer, Result
 from .model import build_model, init_model
 from .publish import publish_model
 from .test import test

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os.path as osp
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mmmtl.datasets.io.inputs import ImageInput, gather_inputs
 from mmmtl.datasets.transforms import CentredPad
 from mmmtl.datasets.transforms.base import new_results
-from mmmtl.errors import ConfigError, InputError, suggest
+from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.sizes import FITS, fitting_steps, sizes_of, tile_size
 from mmmtl.models.tiles import Box, predict_in_tiles
 from mmmtl.ops.inference import optimize_for_inference, restore
@@ -28,7 +29,6 @@ from mmmtl.tasks import Task
 from mmmtl.utils.files import safe_name, write_png
 from mmmtl.visualization import draw_explanation, draw_panel, write_raw
 
-from .inputs import ImageInput, gather_inputs
 from .model import init_model, to_device
 
 LARGE = 4096**2
@@ -131,7 +131,7 @@ class Inferencer:
             self.model = init_model(model, checkpoint, device, cfg_options)
         self.model = optimize_for_inference(self.model) if optimize else restore(self.model.eval())
         self.tasks: Mapping[str, Task] = self.model.tasks
-        self.frames = max(task.frames for task in self.tasks.values())
+        self.frames: int = self.model.frames
         self.steps = build_pipeline(self.model.cfg)
         self.sizes, self.fit, self.overlap = sizes_of(self.model), fit, overlap
         self.max_side = (None if fit == 'tile' else self.sizes.max_side) if max_side is None else max_side
@@ -166,8 +166,8 @@ class Inferencer:
             panels: Draw panels.
             raw: Write predictions, if there is an ``out_dir``.
             progress: Show a progress bar with time left when it takes longer than five seconds.
-            explain: Also draw how the predictions came about, to ``out_dir/panels/NAME.WHAT.png``, for decoders that
-                can tell (TaskDiffusion: cross-task maps, task-relation masks).
+            explain: Also draw how the predictions came about, to ``out_dir/panels/NAME.WHAT.png``, for models that
+                can tell (TaskDiffusion, DiffusionMTL, StableMTL with two streams).
             failures: Messages of images that cannot be used are appended here, and the others go on. Without it the first
                 one ends everything.
 
@@ -179,7 +179,7 @@ class Inferencer:
             raise ConfigError('explain=True draws pictures into a folder: give out_dir')
         if batch_size < 1:
             raise ConfigError(f'batch_size must be at least 1, got {batch_size}')
-        items = gather_inputs(inputs, self.frames)
+        items = gather_inputs(inputs, self.frames, lone=getattr(self.model, 'second_frame', None) is not None)
         batch: list[tuple[ImageInput, list[np.ndarray], dict]] = []
         with tqdm(total=len(items), desc='predicting', unit='image', delay=5, disable=not progress) as bar:
             for item in items:
@@ -233,11 +233,47 @@ class Inferencer:
         data = dict(inputs=[p['inputs'] for *_, p in batch], data_samples=[p['data_samples'] for *_, p in batch])
         samples: list[MTLDataSample] = self.model.test_step(data)
         for index, ((item, images, _), sample) in enumerate(zip(batch, samples)):
-            pred = {name: value.detach().cpu().numpy() for name, value in sample.pred.items()}
-            result = self._result(item, images, pred, out_dir, panels, raw)
+            result = self._result(item, images, _arrays(sample), out_dir, panels, raw)
             if explain and out_dir:
                 self._explain(data, index, images[0], result, out_dir)
             yield result
+
+    @torch.no_grad()
+    def stream_video(
+        self,
+        frames: Iterable[tuple[ImageInput, np.ndarray]],
+        *,
+        out_dir: str | None = None,
+        panels: bool = True,
+        draw: bool = True,
+        raw: bool = True,
+    ) -> Iterator[Result]:
+        """Predict on the frames of a video as they come; where a task needs two frames, each is paired with the next.
+
+        Args:
+            frames: In order, each with its name: what ``Inferencer.stream`` takes, and uint8 RGB (H, W, 3).
+            out_dir, panels, raw: See :meth:`stream`.
+            draw: Give every result its panel, written or not.
+
+        Raises:
+            ConfigError: ``fit='tile'``, which is for single images.
+        """
+        if self.fit == 'tile':
+            raise ConfigError("fit='tile' is for single images, not for videos: take pad or resize")
+        waiting: list[tuple[ImageInput, np.ndarray]] = []
+
+        def prepared() -> Iterator[tuple[Tensor, MTLDataSample]]:
+            for item, image in frames:
+                one = self.preprocess(item, [image])
+                inputs = one['inputs'] if self.frames == 1 else one['inputs'].expand(2, -1, -1, -1)
+                ready = self.model.data_preprocessor(dict(inputs=[inputs], data_samples=[one['data_samples']]), False)
+                waiting.append((item, image))
+                inputs = ready['inputs']
+                yield inputs if inputs.ndim == 4 else inputs[:, 0], ready['data_samples'][0]
+
+        for sample in self.model.predict_stream(prepared()):
+            item, image = waiting.pop(0)
+            yield self._result(item, [image], _arrays(sample), out_dir if panels or raw else None, panels, raw, draw)
 
     def _predict_in_tiles(self, item: ImageInput, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """``{task: (C, H, W)}`` of an image that is cut into tiles; reduced before where ``max_side`` says so."""
@@ -287,8 +323,9 @@ class Inferencer:
         out_dir: str | None,
         panels: bool,
         raw: bool,
+        draw: bool = False,
     ) -> Result:
-        """One image's predictions, drawn and written."""
+        """One image's predictions, drawn (with ``draw`` also where no panel is written) and written."""
         size = images[0].shape[:2]
         small = {name: plain_map(value) for name, value in maps.items()}
         enlarged = any(value.shape[-2:] != size for value in maps.values())
@@ -296,7 +333,7 @@ class Inferencer:
         result = Result(item.sample_id, item.path, pred)
         if out_dir and raw:
             result.files += write_raw(osp.join(out_dir, 'predictions'), item.sample_id, pred)
-        if panels:
+        if panels or draw:
             result.panel = draw_panel(
                 images[0],
                 self.tasks,
@@ -306,32 +343,15 @@ class Inferencer:
                 subtitle=f'{size[0]} × {size[1]}',
                 image_next=images[1] if len(images) > 1 else None,
             )
-            if out_dir:
+            if out_dir and panels:
                 path = osp.join(out_dir, 'panels', safe_name(item.sample_id) + '.png')
                 result.files.append(write_png(path, result.panel))
         return result
 
 
-def infer_files(inferencer: Inferencer, inputs: Sequence[str], out_dir: str, **options: Any) -> str:
-    """Predict on images and write everything, one after another; returns a line that says what was written.
-
-    Args:
-        inferencer: The network.
-        inputs: Images, folders, patterns.
-        out_dir: See :meth:`Inferencer.stream`, as for ``options``.
-
-    Raises:
-        InputError: Some images could not be used; the others were predicted on before, and the message lists the failures.
-    """
-    failures: list[str] = []
-    images = files = 0
-    for result in inferencer.stream(inputs, out_dir=out_dir, failures=failures, **options):
-        images, files = images + 1, files + len(result.files)
-    line = f'{images} images, {files} files in {out_dir}'
-    if failures:
-        print(line)
-        raise InputError(f'{len(failures)} of {images + len(failures)} images failed:\n  ' + '\n  '.join(failures))
-    return line
+def _arrays(sample: MTLDataSample) -> dict[str, np.ndarray]:
+    """A sample's predictions ``{task: (C, H, W)}``."""
+    return {name: value.detach().cpu().numpy() for name, value in sample.pred.items()}
 
 
 def _shrink(results: dict[str, Any], limit: tuple[int, int]) -> dict[str, Any]:

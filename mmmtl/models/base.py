@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ class BaseMultiTaskModel(BaseModel):
     Args:
         tasks: ``{name: config or Task}``.
         data_preprocessor: Config; default: ``MTLDataPreprocessor``.
-        frames: Frames of a sample that the model looks at; None: whatever comes.
+        frames: Frames of a sample that the model looks at; None: as many as its tasks need, or as come.
         second_frame: What stands in for a second frame that is missing; ``duplicate``: the first.
         noise_seed: Seed of the noise of training, and of predictions together with each sample's id.
         predict_one_by_one: In ``predict`` run every image by itself, so that no digit depends on how images were
@@ -62,6 +62,7 @@ class BaseMultiTaskModel(BaseModel):
         wanted = dict(mean=self.image_mean, std=self.image_std, frames=frames, second_frame=second)
         super().__init__(build_data_preprocessor(data_preprocessor, wanted), init_cfg)
         self.tasks: dict[str, Task] = build_tasks(tasks)
+        self.frames = frames or max(task.frames for task in self.tasks.values())
         self.noise_seed, self.noise_source = noise_seed, GeneratorNoise(noise_seed)
         self.predict_one_by_one, self.predict_labelled = predict_one_by_one, predict_labelled
         self.tta: TestTimeAugmentation | None = None if tta is None else build_test_time(tta)
@@ -87,8 +88,8 @@ class BaseMultiTaskModel(BaseModel):
         """A raw map (B, C, h, w) of a mirrored view as one of the image."""
         return task.flip(raw, direction)
 
-    def explanations(self, inputs: Tensor, noise: NoiseSource) -> list[Explanation]:
-        """Maps (B, C, h, w) that show how the predictions of a batch came about."""
+    def explanations(self, inputs: Tensor, noise: NoiseSource, targets: Mapping | None = None) -> list[Explanation]:
+        """Maps (B, C, h, w) that show how the predictions of a batch came about, beside those of labels if there are any."""
         raise ConfigError(f'model: {type(self).__name__} cannot explain its predictions')
 
     # ---- modes -----------------------------------------------------------------------------------------------------
@@ -144,15 +145,37 @@ class BaseMultiTaskModel(BaseModel):
         names = [name for name in self.tasks if any(name in own for own in wanted)]
         views = self._views(inputs, noise, names) if names else {}
         for i, sample in enumerate(samples):
-            left, right, top, bottom = sample.metainfo.get('padding') or (0, 0, 0, 0)
-            prediction = {}
-            for name in wanted[i]:
-                full = views[name][:, i]
-                full = full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
-                size = tuple(sample.metainfo.get('ori_shape', full.shape[-2:]))
-                prediction[name] = self.read(self.tasks[name], full, size)
-            sample.pred = prediction
+            sample.pred = self.read_sample({name: views[name][:, i] for name in wanted[i]}, sample)
         return samples
+
+    def read_sample(self, views: Mapping[str, Tensor], sample: MTLDataSample) -> dict[str, Tensor]:
+        """Raw maps ``{task: (V, C, h, w)}`` of an image's V views → predictions (C, H, W) at its original size."""
+        left, right, top, bottom = sample.metainfo.get('padding') or (0, 0, 0, 0)
+        prediction = {}
+        for name, full in views.items():
+            full = full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
+            size = tuple(sample.metainfo.get('ori_shape', full.shape[-2:]))
+            prediction[name] = self.read(self.tasks[name], full, size)
+        return prediction
+
+    def predict_stream(self, frames: Iterable[tuple[Tensor, MTLDataSample]]) -> Iterator[MTLDataSample]:
+        """Data samples with ``pred``, one for every frame of a video, as the frames come.
+
+        A model that looks at two frames gets each with the next, and the last one twice.
+
+        Args:
+            frames: Normalised images (1, 3, H, W) in order, each with its data sample.
+        """
+        held: tuple[Tensor, MTLDataSample] | None = None
+        for image, sample in frames:
+            if self.frames == 1:
+                yield self.predict(image, [sample])[0]
+                continue
+            if held is not None:
+                yield self.predict(torch.stack([held[0], image], 1), [held[1]])[0]
+            held = image, sample
+        if held is not None:
+            yield self.predict(torch.stack([held[0], held[0]], 1), [held[1]])[0]
 
     def _wanted(self, sample: MTLDataSample, tasks: Sequence[str] | None) -> list[str]:
         """Tasks that a sample gets predictions of."""
@@ -168,7 +191,11 @@ class BaseMultiTaskModel(BaseModel):
 
     @torch.no_grad()
     def explain(
-        self, inputs: Tensor, data_samples: Sequence[MTLDataSample] | None = None, noise: Any = None
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[MTLDataSample] | None = None,
+        noise: Any = None,
+        targets: Mapping | None = None,
     ) -> list[list[Explanation]]:
         """Per image, maps that show how its prediction came about, padding cut off; arguments as in :meth:`forward`.
 
@@ -176,7 +203,7 @@ class BaseMultiTaskModel(BaseModel):
             ConfigError: The model has nothing to show.
         """
         noise = RecordedNoise(noise) if isinstance(noise, Mapping) else noise
-        found = self.explanations(inputs, noise or self._sample_noise(inputs, data_samples))
+        found = self.explanations(inputs, noise or self._sample_noise(inputs, data_samples), targets)
         shown = []
         for i in range(len(inputs)):
             padding = (data_samples[i].metainfo.get('padding') if data_samples else None) or (0, 0, 0, 0)

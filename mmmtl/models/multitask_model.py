@@ -70,7 +70,7 @@ class MultiTaskModel(BaseMultiTaskModel):
         built = build_tasks(tasks)
         frames = frames or max(task.frames for task in built.values())
         super().__init__(built, frames=frames, second_frame=second_frame, **options)
-        self.frames, self.second_frame = frames, second_frame
+        self.second_frame = second_frame
         self.backbone = MODELS.build(backbone)
         channels, strides = _geometry(self.backbone)
         channels = [c * self.frames for c in channels]
@@ -113,8 +113,8 @@ class MultiTaskModel(BaseMultiTaskModel):
         views = task.resize_prediction(views, size)
         return task.predict(task.average(views[:, None]) if len(views) > 1 else views)[0]
 
-    def explanations(self, inputs: Tensor, noise: NoiseSource) -> list[Explanation]:
-        """What the decoder's ``explain(feats, noise, size)`` shows.
+    def explanations(self, inputs: Tensor, noise: NoiseSource, targets: Mapping | None = None) -> list[Explanation]:
+        """What the decoder's ``explain(feats, noise, size, targets)`` shows.
 
         Raises:
             ConfigError: The decoder has no such method.
@@ -122,4 +122,4 @@ class MultiTaskModel(BaseMultiTaskModel):
         explain = getattr(self.decoder, 'explain', None)
         if explain is None:
             raise ConfigError(f'model.decoder: {type(self.decoder).__name__} cannot explain its predictions')
-        return explain(self.extract(inputs), noise, tuple(inputs.shape[-2:]))
+        return explain(self.extract(inputs), noise, tuple(inputs.shape[-2:]), targets)

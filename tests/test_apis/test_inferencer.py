@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from mmmtl.apis import Inferencer, infer_files, init_model
-from mmmtl.apis.inputs import gather_inputs
 from mmmtl.config import load_config
+from mmmtl.datasets.io.inputs import gather_inputs
 from mmmtl.datasets.io.memory import to_rgb
 from mmmtl.errors import ConfigError, FileError, InputError
 from mmmtl.models.tiles import predict_in_tiles, tile_starts

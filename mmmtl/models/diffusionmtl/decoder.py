@@ -264,7 +264,9 @@ class DiffusionMTLDecoder(Decoder):
         rows = torch.arange(len(feats[0]), device=feats[0].device).repeat(len(self.tasks))
         return self.denoise(start, condition and condition.rows(rows), noise)
 
-    def explain(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> list[Explanation]:
+    def explain(
+        self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int], targets: Targets | None = None
+    ) -> list[Explanation]:
         """Initial, decayed and denoised maps per task and step (supplement, figures 1 and 2); arguments as above."""
         with Recorder(self) as recorder:
             self.predict(feats, noise, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from mmmtl.errors import ConfigError, InputError, suggest
 from mmmtl.models.base import BaseMultiTaskModel, Size
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
-from mmmtl.structures import Explanation
+from mmmtl.structures import Explanation, MTLDataSample
 from mmmtl.tasks import Task
 from mmmtl.tasks.picture_code import channels_to_image, check_picture_code
 
@@ -24,6 +24,7 @@ from .streams import AuxiliaryFeatures, AuxiliaryStream, MainStream, TaskMasking
 from .task_attention import TaskAttention
 from .task_tokens import batch_tokens
 from .unet import build_unet, initialise_unets, set_attention_processors
+from .video import stream_samples
 
 Latents = dict[str, Tensor]
 """{task: (B, C, h, w)}."""
@@ -100,7 +101,6 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
             check_picture_code(task)
         if self.tta is not None and self.tta.zoom:
             raise ConfigError('model.tta.zoom: pictures of a latent model hold no distances that could be scaled back')
-        self.frames = max(task.frames for task in self.tasks.values())
         self.second_frame, self.input_noise, self.timestep = second_frame, input_noise, timestep
         self.batch_tasks, self.batch_images = batch_tasks, batch_images
         self.pretrained_unet, self.single_stream = pretrained_unet, single_stream
@@ -368,7 +368,11 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
         classes = F.interpolate(classes.float(), size, mode='nearest-exact').long()
         return classes[0] if len(views) == 1 else F.one_hot(classes).sum(0).argmax(-1)
 
-    def explanations(self, inputs: Tensor, noise: NoiseSource) -> list[Explanation]:
+    def predict_stream(self, frames: Iterable[tuple[Tensor, MTLDataSample]]) -> Iterator[MTLDataSample]:
+        """As in the base class; every frame goes through the autoencoder once."""
+        return super().predict_stream(frames) if self.tta is not None else stream_samples(self, frames)
+
+    def explanations(self, inputs: Tensor, noise: NoiseSource, targets: Mapping | None = None) -> list[Explanation]:
         """Which auxiliary tasks every main task attends to.
 
         Raises:

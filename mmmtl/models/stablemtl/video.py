@@ -8,10 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmmtl.diffusion.noise import SampleNoise
 from mmmtl.errors import ConfigError
+from mmmtl.structures import MTLDataSample
 
 
-def predict_video(model: Any, frames: Iterable[Tensor], auxiliary_every: int = 1) -> Iterator[dict[str, Tensor]]:
+def predict_video(
+    model: Any, frames: Iterable[Tensor], auxiliary_every: int = 1, names: list[str] | None = None
+) -> Iterator[dict[str, Tensor]]:
     """Pictures of all tasks for every frame of a video.
 
     Args:
@@ -19,6 +23,8 @@ def predict_video(model: Any, frames: Iterable[Tensor], auxiliary_every: int = 1
         frames: (B, 3, H, W) in [-1, 1], in order. Frame t is paired with frame t + 1; the last has no successor.
         auxiliary_every: Run the auxiliary stream for every n-th frame only and let the frames between attend to its
             last features: less work, and exact for 1 alone.
+        names: Sample ids of the frames, which seed the noise of a model with ``input_noise='normal'``; may grow while
+            frames come. Default: their numbers.
 
     Yields:
         ``{task: picture (B, 3, H, W)}`` at the frames' size, one frame behind the input; ``model.read`` makes
@@ -34,10 +40,12 @@ def predict_video(model: Any, frames: Iterable[Tensor], auxiliary_every: int = 1
 
     def pictures(number: int) -> dict[str, Tensor]:
         nonlocal features
+        name = str(number) if names is None else names[number]
+        noise = SampleNoise(model.noise_seed, [name] * len(latents[0]))
         if model.auxiliary is not None and number % auxiliary_every == 0:
-            features = model.auxiliary_stream(latents)[0]
+            features = model.auxiliary_stream(latents, noise=noise)[0]
         with torch.no_grad():
-            return model.decode(model.main_stream(latents, features, last=auxiliary_every == 1))
+            return model.decode(model.main_stream(latents, features, noise=noise, last=auxiliary_every == 1))
 
     count = 0
     for frame in frames:
@@ -48,3 +56,20 @@ def predict_video(model: Any, frames: Iterable[Tensor], auxiliary_every: int = 1
             latents, count = latents[1:], count + 1
     if latents:
         yield pictures(count)
+
+
+def stream_samples(model: Any, frames: Iterable[tuple[Tensor, MTLDataSample]]) -> Iterator[MTLDataSample]:
+    """Predictions of a video by :func:`predict_video`; see ``BaseMultiTaskModel.predict_stream``."""
+    waiting: list[MTLDataSample] = []
+    names: list[str] = []
+
+    def images() -> Iterator[Tensor]:
+        for image, sample in frames:
+            waiting.append(sample)
+            names.append(str(sample.metainfo.get('sample_id', len(names))))
+            yield image
+
+    for pictures in predict_video(model, images(), names=names):
+        sample = waiting.pop(0)
+        sample.pred = model.read_sample(pictures, sample)
+        yield sample

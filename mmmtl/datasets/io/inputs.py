@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os.path as osp
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, walk
-from mmmtl.datasets.io.memory import to_rgb
-from mmmtl.datasets.io.pictures import read_image
 from mmmtl.errors import InputError, suggest
+
+from .folders import IMAGE_SUFFIXES, walk
+from .memory import to_rgb
+from .pictures import read_image
 
 Source = Union[str, Path, np.ndarray, Tensor, Image.Image]
 
@@ -52,13 +54,14 @@ class ImageInput:
         return images
 
 
-def gather_inputs(inputs: Any, frames: int = 1) -> list[ImageInput]:
+def gather_inputs(inputs: Any, frames: int = 1, lone: bool = False) -> list[ImageInput]:
     """Find images.
 
     Args:
-        inputs: Path of an image, a folder (searched through), a pattern with ``*``, a picture in memory (see
-            :func:`~mmmtl.datasets.io.memory.to_rgb`), or a list of these.
+        inputs: Path of an image, a folder (searched through, by the numbers in the names), a pattern with ``*``, a
+            picture in memory (see :func:`~mmmtl.datasets.io.memory.to_rgb`), or a list of these.
         frames: 2 for a model that needs pairs: each image with the next one, in the order given or by name.
+        lone: Whether such a model takes an image without a next one, too, where only one is given.
 
     Returns:
         The images; ids are file names without suffix, with suffix or folders where these would be ambiguous.
@@ -70,12 +73,17 @@ def gather_inputs(inputs: Any, frames: int = 1) -> list[ImageInput]:
     sources: list[Source] = [found for item in ([inputs] if single else inputs) for found in _expand(item)]
     if not sources:
         raise InputError('no images given')
-    if frames == 2:
+    if frames == 2 and not (lone and len(sources) == 1):
         if len(sources) < 2:
             raise InputError('the model needs two frames: give two images, or a folder with several')
         names = _ids(sources[:-1])
         return [ImageInput(n, pair) for n, pair in zip(names, zip(sources[:-1], sources[1:]))]
     return [ImageInput(n, (s,)) for n, s in zip(_ids(sources), sources)]
+
+
+def number_key(path: str) -> list[Any]:
+    """Sorts paths by their text, and where they differ in a number by its value: frame 9 before frame 10."""
+    return [int(text) if i % 2 else text for i, text in enumerate(re.split(r'([0-9]+)', str(path)))]
 
 
 def _expand(item: Any) -> Iterator[Source]:
@@ -88,14 +96,14 @@ def _expand(item: Any) -> Iterator[Source]:
         return
     path = str(item)
     if osp.isdir(path):
-        found = [str(p) for p in walk(path, IMAGE_SUFFIXES)]
+        found = sorted(map(str, walk(path, IMAGE_SUFFIXES)), key=number_key)
         if not found:
             raise InputError(f"folder '{path}' has no images ({', '.join(IMAGE_SUFFIXES)})")
         yield from found
     elif osp.exists(path):
         yield path
     elif glob.has_magic(path):
-        found = sorted(p for p in glob.glob(path, recursive=True) if osp.isfile(p))
+        found = sorted((p for p in glob.glob(path, recursive=True) if osp.isfile(p)), key=number_key)
         if not found:
             raise InputError(f"no file matches '{path}'")
         yield from found
