@@ -254,7 +254,7 @@ def test_trains_and_predicts(base, method, config, batches):
         assert prediction.shape[-2:] == sample.ori_shape and prediction.float().isfinite().all()
 
 
-@pytest.mark.parametrize(('base', 'method'), zip(BASES, itertools.cycle(METHODS)))
+@pytest.mark.parametrize(('base', 'method'), list(zip(BASES, itertools.cycle(METHODS))))
 def test_trains_and_validates_by_the_runner(base, method, config, tmp_path):
     cfg = copy.deepcopy(config(base, 'onelabel'))
     model = dict(METHODS[method], tasks=cfg.tasks.to_dict())
@@ -262,6 +262,14 @@ def test_trains_and_validates_by_the_runner(base, method, config, tmp_path):
         model['second_frame'] = 'duplicate'
     for name in ('train_dataloader', 'val_dataloader'):
         cfg[name].update(num_workers=0, persistent_workers=False)
+    if cfg.val_dataloader.dataset.type == 'Diorama':
+        cfg.val_dataloader.dataset.length = 2
+    for step in cfg.val_dataloader.dataset.get('pipeline', ()):
+        if step.type == 'CentredPad':
+            step['size'] = (96, 96)  # one of Pascal's images stands upright
+    cfg.default_hooks.checkpoint.interval = 2
+    for name in ('label_values', 'panels'):
+        cfg.default_hooks.pop(name)
     cfg.merge_from_dict(
         dict(
             model=model,
@@ -273,8 +281,8 @@ def test_trains_and_validates_by_the_runner(base, method, config, tmp_path):
     runner = train(cfg, str(tmp_path))
     assert runner.iter == 2 and (tmp_path / 'iter_2.pth').is_file()
     metrics = runner.message_hub.log_scalars
-    measured = {key.split('/')[1] for key in metrics if key.startswith('val/') and key.count('/') > 1}
-    assert measured and measured <= set(cfg.tasks), measured
+    measured = {part for key in metrics if key.startswith('val/') for part in key.split('/')} & set(cfg.tasks)
+    assert measured and (base == 'stablemtl' or measured == set(cfg.tasks))
     assert all(
         np.isfinite(metrics[f'train/loss_{name}'].current()) for name in cfg.tasks if f'train/loss_{name}' in metrics
     )

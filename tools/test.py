@@ -15,6 +15,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', metavar='DIR', help='write a panel per image')
     parser.add_argument('--max-panels', type=int, metavar='N', help='write no more than N panels per process')
     parser.add_argument(
+        '--explain',
+        action='store_true',
+        help='also draw, beside the panels, how predictions came about and what the network makes of the labels: '
+        'DIR/NAME.WHAT.png (TaskDiffusion, DiffusionMTL, StableMTL with two streams)',
+    )
+    parser.add_argument(
         '--tta',
         action='store_true',
         help='average over the image and its mirror image, or over the views that model.tta of the config names',
@@ -51,6 +57,7 @@ def main() -> None:
             show_dir=args.show_dir,
             max_panels=args.max_panels,
             tta=args.tta,
+            explain=args.explain,
             resume=args.resume,
             launcher=args.launcher,
             optimize=not args.no_optimize,

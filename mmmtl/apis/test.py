@@ -48,6 +48,7 @@ def test(
     tta: bool = False,
     optimize: bool = True,
     resume: bool = False,
+    explain: bool = False,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the test set of a config.
 
@@ -75,6 +76,7 @@ def test(
             (:func:`~mmmtl.ops.inference.optimize_for_inference`; on a CPU).
         resume: Measure only what an interrupted evaluation of the same config and checkpoint in the same work dir has
             not measured yet.
+        explain: Draw beside every panel how the prediction came about, and what the network makes of the labels.
 
     Returns:
         ``{'TASK/METRIC': value}``.
@@ -83,7 +85,9 @@ def test(
         ConfigError: Mistakes in the config, all at once, before anything is built.
         CheckpointError: An unreadable checkpoint, or one of another network.
     """
-    metrics, _ = run_test(cfg, checkpoint, work_dir, out, show_dir, launcher, max_panels, tta, optimize, resume)
+    metrics, _ = run_test(
+        cfg, checkpoint, work_dir, out, show_dir, launcher, max_panels, tta, optimize, resume, explain
+    )
     barrier()
     return metrics
 
@@ -99,6 +103,7 @@ def run_test(
     tta: bool = False,
     optimize: bool = True,
     resume: bool = False,
+    explain: bool = False,
     require_records: bool = False,
 ) -> tuple[dict[str, float], Runner]:
     """Do what :func:`test` does, and also return the runner; with ``require_records`` insist on ``records.npz``."""
@@ -122,7 +127,7 @@ def run_test(
             load_checkpoint(runner.model, str(checkpoint))
         if optimize:
             optimize_for_inference(runner.model)
-        add_hooks(runner, out, show_dir, max_panels, ' · '.join(named))
+        add_hooks(runner, out, show_dir, max_panels, ' · '.join(named), explain)
         continue_evaluation(runner, cfg, checkpoint, resume)
         metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():
@@ -203,12 +208,16 @@ def deterministic_reduction(cfg: Config) -> Iterator[None]:
         torch.backends.cudnn.deterministic = deterministic
 
 
-def add_hooks(runner: Runner, out: str | None, show_dir: str | None, max_panels: int | None, subtitle: str) -> None:
+def add_hooks(
+    runner: Runner, out: str | None, show_dir: str | None, max_panels: int | None, subtitle: str, explain: bool
+) -> None:
     """Hooks that write predictions and panels."""
+    if explain and show_dir is None:
+        raise ConfigError('explain=True draws pictures beside the panels: give show_dir (--show-dir DIR)')
     if out is not None:
         runner.register_hook(dict(type='mmmtl.PredictionHook', out_dir=out))
     if show_dir is not None:
-        panels = dict(num_val=0, test_dir=show_dir, max_test=max_panels, subtitle=subtitle)
+        panels = dict(num_val=0, test_dir=show_dir, max_test=max_panels, subtitle=subtitle, explain=explain)
         runner.register_hook(dict(type='mmmtl.PanelHook', **panels))
 
 

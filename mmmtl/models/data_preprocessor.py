@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mmmtl.errors import ConfigError, InputError
 from mmmtl.registry import MODELS
-from mmmtl.structures import MTLDataSample
-from mmmtl.tasks import IGNORE
+from mmmtl.structures import MTLDataSample, plain_map
+from mmmtl.tasks import IGNORE, Task
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NORMALISED = 3.0
@@ -154,7 +154,7 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
         if not self.normalizes:
             return image.float()
         image = (image.float() / 255 - self.mean) / self.std
-        left, right, top, bottom = (sample.metainfo.get('padding') if sample is not None else None) or (0, 0, 0, 0)
+        left, right, top, bottom = (0, 0, 0, 0) if sample is None else _own_padding(sample)
         if left or right or top or bottom:
             framed = torch.zeros_like(image)
             inner = (..., slice(top, image.shape[-2] - bottom), slice(left, image.shape[-1] - right))
@@ -170,15 +170,42 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
         padded = []
         for k, image in enumerate(images):
             down, across = height - image.shape[-2], width - image.shape[-1]
-            if down or across:
-                image = F.pad(image, (0, across, 0, down))
-                if samples is not None:
-                    left, right, top, bottom = samples[k].metainfo.get('padding') or (0, 0, 0, 0)
-                    samples[k].set_metainfo(
-                        dict(padding=(left, right + across, top, bottom + down), img_shape=(height, width))
-                    )
-            padded.append(image)
+            own = None if samples is None else _own_padding(samples[k])
+            if samples is not None and own is not None and (down or across or 'own_padding' in samples[k].metainfo):
+                padding = (own[0], own[1] + across, own[2], own[3] + down)
+                samples[k].set_metainfo(dict(padding=padding, own_padding=own, img_shape=(height, width)))
+            padded.append(F.pad(image, (0, across, 0, down)) if down or across else image)
         return torch.stack(padded)
+
+
+def _own_padding(sample: MTLDataSample) -> tuple[int, int, int, int]:
+    """(left, right, top, bottom) that the pipeline put around an image, before it came into any batch."""
+    return sample.metainfo.get('own_padding') or sample.metainfo.get('padding') or (0, 0, 0, 0)
+
+
+def labels_on_input(
+    sample: MTLDataSample, tasks: Mapping[str, Task], inputs: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The labels of one test sample, which are at the size of its file, on its network's input.
+
+    Args:
+        sample: The sample, after the preprocessor.
+        tasks: The tasks.
+        inputs: The network's input (1, ..., H, W), padding included.
+
+    Returns:
+        As :func:`stack_targets`.
+    """
+    left, right, top, bottom = sample.metainfo.get('padding') or (0, 0, 0, 0)
+    size = (inputs.shape[-2], inputs.shape[-1])
+    inner = (size[0] - top - bottom, size[1] - left - right)
+    moved = MTLDataSample(metainfo=sample.metainfo)
+    moved.gt = {
+        name: tasks[name].pad(tasks[name].resize(plain_map(sample.gt.get(name)), inner), left, right, top, bottom)
+        for name in sample.gt.keys()
+        if name in tasks
+    }
+    return stack_targets([moved.to(inputs.device)], size)
 
 
 def _unlike(name: str, low: float, high: float) -> str:

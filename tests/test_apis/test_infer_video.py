@@ -18,7 +18,7 @@ from mmmtl.datasets.io.video import VideoReader
 from mmmtl.errors import ConfigError, FileError, InputError, StorageError
 from mmmtl.models.stablemtl import predict_video
 from mmmtl.visualization.video import VideoWriter
-from tests.test_models.latent_toy import TASK_ATTENTION, UNET
+from tests.test_models.latent_toy import UNET
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,9 @@ import torch
 
 from mmmtl.errors import UserError
 from mmmtl.models import MTLDataPreprocessor
+from mmmtl.models.data_preprocessor import labels_on_input
 from mmmtl.structures import MTLDataSample
+from mmmtl.tasks import build_tasks
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -142,3 +144,31 @@ def test_a_label_larger_than_its_image_is_named():
     samples = [sample('tall', (4, 4), depth=depth((8, 4), 1))]
     with pytest.raises(ValueError, match=r"sample 'tall', task 'depth': label \(8, 4\) is larger"):
         MTLDataPreprocessor()(dict(inputs=[torch.zeros(3, 4, 4)], data_samples=samples), True)
+
+
+def test_a_batch_that_is_prepared_twice_is_the_same_batch():
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randint(1, 256, (3, h, w), dtype=torch.uint8, generator=generator) for h, w in ((6, 8), (5, 7))]
+    samples = [sample('a', (6, 8), (1, 2, 0, 1)), sample('b', (5, 7))]
+    prepare = MTLDataPreprocessor(size_divisor=4)
+    first = prepare(dict(inputs=inputs, data_samples=samples))
+    paddings = [s.padding for s in first['data_samples']]
+    assert paddings == [(1, 2, 0, 3), (0, 1, 0, 3)]
+    again = prepare(dict(inputs=inputs, data_samples=samples))
+    assert torch.equal(again['inputs'], first['inputs'])
+    assert [s.padding for s in again['data_samples']] == paddings
+    alone = prepare(dict(inputs=inputs[1:], data_samples=[samples[1].clone()]))
+    assert torch.equal(alone['inputs'][0], first['inputs'][1]) and alone['data_samples'][0].padding == (0, 1, 0, 3)
+
+
+def test_labels_of_a_test_sample_come_to_the_grid_of_the_input():
+    tasks = build_tasks(dict(depth=dict(type='Depth'), semseg=dict(type='SemanticSegmentation', classes=4)))
+    made = sample('a', (8, 12), (1, 3, 2, 0), depth=np.arange(12, dtype=np.float32).reshape(1, 3, 4))
+    made.gt = dict(depth=made.gt.depth, semseg=np.arange(12).reshape(3, 4) % 4)
+    found = labels_on_input(made, tasks, torch.zeros(1, 3, 8, 12))
+    index, label = found['depth']
+    assert index.tolist() == [0] and label.shape == (1, 1, 8, 12)
+    inner = label[0, 0, 2:, 1:-3]
+    assert torch.equal(inner, torch.arange(12.0).reshape(3, 4).repeat_interleave(2, 0).repeat_interleave(2, 1))
+    assert label.isnan().sum() == 8 * 12 - 6 * 8
+    assert (found['semseg'][1] == 255).sum() == 8 * 12 - 6 * 8 and found['semseg'][1].shape == (1, 8, 12)

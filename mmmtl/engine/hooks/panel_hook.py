@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from torch import Tensor
 
 from mmmtl.datasets.io.memory import original_photograph
+from mmmtl.models.data_preprocessor import labels_on_input
 from mmmtl.registry import HOOKS
 from mmmtl.utils.files import safe_name, write_png
-from mmmtl.visualization import input_photograph, panel_of_sample
+from mmmtl.utils.models import unwrap_model
+from mmmtl.visualization import draw_explanation, input_photograph, panel_of_sample
 
 
 @HOOKS.register_module()
@@ -27,6 +30,8 @@ class PanelHook(Hook):
         max_test: Draw no more than this many panels per process in a test.
         cell_width: Width of one picture in pixels.
         subtitle: A quiet line under the image's name.
+        explain: Draw beside every panel of a test how the prediction came about, and what the network makes of the labels
+            (``NAME.WHAT.png``); for models that can tell.
     """
 
     priority = 'NORMAL'
@@ -38,9 +43,10 @@ class PanelHook(Hook):
         max_test: int | None = None,
         cell_width: int = 256,
         subtitle: str = '',
+        explain: bool = False,
     ) -> None:
         self.num_val, self.test_dir, self.max_test = num_val, test_dir, max_test
-        self.cell_width, self.subtitle = cell_width, subtitle
+        self.cell_width, self.subtitle, self.explain = cell_width, subtitle, explain
         self._drawn = 0
 
     def before_val_epoch(self, runner: Any) -> None:
@@ -71,7 +77,19 @@ class PanelHook(Hook):
                 return
             panel = self._draw(dataset, data_batch, index, sample)
             write_png(osp.join(self.test_dir, safe_name(sample.sample_id) + '.png'), panel)
+            if self.explain and data_batch is not None:
+                self._explain(unwrap_model(runner.model), data_batch['inputs'][index], sample, self.test_dir)
             self._drawn += 1
+
+    def _explain(self, model: Any, inputs: Tensor, sample: Any, folder: str) -> None:
+        """Draw how the prediction of one sample came about, and what the network makes of its labels."""
+        ready = model.data_preprocessor(dict(inputs=[inputs], data_samples=[sample.clone()]), False)
+        (own,) = ready['data_samples']
+        targets = labels_on_input(own, model.tasks, ready['inputs']) if 'gt' in own else None
+        photograph = input_photograph(inputs, sample.metainfo)[0]
+        for shown in model.explain(ready['inputs'], ready['data_samples'], targets=targets)[0]:
+            picture = draw_explanation(shown, photograph, model.tasks, title=sample.sample_id, subtitle=self.subtitle)
+            write_png(osp.join(folder, f'{safe_name(sample.sample_id)}.{shown.name}.png'), picture)
 
     def _draw(self, dataset: Any, data_batch: Mapping | None, index: int, sample: Any) -> np.ndarray:
         """The panel of one sample: over the photograph on disk, or over what the network was given."""
