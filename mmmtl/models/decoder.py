@@ -142,3 +142,23 @@ class Decoder(BaseModule):
             labelled = torch.zeros_like(shares).index_add_(0, index, torch.ones_like(index, dtype=shares.dtype))
             shares = shares * len(self.tasks) / labelled.clamp_min(1)
         return shares
+
+
+class FeedForwardDecoder(Decoder):
+    """A decoder whose raw maps come out of one forward pass, ``self(feats)``, without noise."""
+
+    @abstractmethod
+    def forward(self, feats: Sequence[Tensor]) -> Any:
+        """Levels → ``{task: raw map (B, C, h, w)}``."""
+
+    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        return self.loss_and_maps(feats, targets, noise, size)[0]
+
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        raw = self(feats)
+        return self.task_losses(raw, targets, size, batch=batch), raw
+
+    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        return self(feats)

@@ -51,3 +51,8 @@ def task_order(keys: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str
 
 def _task_part(part: str, order: Sequence[str], names: Mapping[str, str]) -> str:
     return order[int(part[1:])] if part.startswith('@') else names.get(part, part)
+
+
+def without_dead_position(renamed: dict[str, Tensor], key: str = 'backbone.body.pos_embed') -> dict[str, Tensor]:
+    """The same without slot 0 of a position embedding, that of a class token which the network never had."""
+    return {k: v[:, 1:] if k == key else v for k, v in renamed.items()}

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError
-from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.decoder import FeedForwardDecoder, Targets
 from mmmtl.models.layers.conv_block import conv_bn_relu
 from mmmtl.registry import MODELS
 
@@ -29,7 +29,7 @@ from .context import NONE, SOURCE_LABEL, TARGET_LABEL, Context
 
 
 @MODELS.register_module()
-class ATRCDecoder(Decoder):
+class ATRCDecoder(FeedForwardDecoder):
     """Distillation heads that read, from every other task, the kind of context that the genotype says.
 
     Args:
@@ -121,12 +121,14 @@ class ATRCDecoder(Decoder):
             raw[target] = self.heads[target](self.dropout[target](self.fuse[target](y)))
         return raw, labels
 
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         raw, labels = self(feats)
-        losses = self.task_losses(raw, targets, size)
+        losses = self.task_losses(raw, targets, size, batch=batch)
         for name, logits in labels.items():
             losses[f'aux.loss_{name}'] = self._label_loss(name, logits, targets.get(name), size)
-        return losses
+        return losses, raw
 
     def _label_loss(
         self, name: str, logits: Tensor, target: tuple[Tensor, Tensor] | None, size: tuple[int, int]

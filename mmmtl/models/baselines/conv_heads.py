@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.decoder import FeedForwardDecoder
 from mmmtl.models.layers.segnet import xavier_
 from mmmtl.registry import MODELS
 
 
 @MODELS.register_module()
-class ConvHeads(Decoder):
+class ConvHeads(FeedForwardDecoder):
     """Per task a 3x3 and a 1x1 convolution, nothing between, on one level (MTAN's and MTPSL's SegNet heads).
 
     Args:
@@ -40,14 +40,5 @@ class ConvHeads(Decoder):
         )
         xavier_(self.heads)
 
-    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+    def forward(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
         return {name: head(feats[self.level]) for name, head in self.heads.items()}
-
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self.loss_and_maps(feats, targets, noise, size)[0]
-
-    def loss_and_maps(
-        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        raw = self.predict(feats, noise, size)
-        return self.task_losses(raw, targets, size, batch=batch), raw

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.decoder import FeedForwardDecoder
 from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
 from mmmtl.models.layers.film import ConvBlock
 from mmmtl.ops.convolution import Conv1x1
@@ -35,7 +35,7 @@ _MIXES = ('shared', 'task')
 
 
 @MODELS.register_module()
-class PlainDecoder(Decoder):
+class PlainDecoder(FeedForwardDecoder):
     """Multi-task baseline; with a single task, the single-task baseline.
 
     The levels are resized to the finest one's grid, concatenated and mixed by a 1x1 convolution; each task
@@ -108,15 +108,3 @@ class PlainDecoder(Decoder):
                 x = block(x)
             raw[name] = self.heads[name](x)
         return raw
-
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self.loss_and_maps(feats, targets, noise, size)[0]
-
-    def loss_and_maps(
-        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        raw = self(feats)
-        return self.task_losses(raw, targets, size, batch=batch), raw
-
-    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self(feats)

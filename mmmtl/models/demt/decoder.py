@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from mmmtl.errors import ConfigError
-from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.decoder import FeedForwardDecoder
 from mmmtl.models.layers.conv_block import conv_bn_relu
 from mmmtl.models.layers.pixel_attention import attend_batch, attend_tasks, concat_levels
 from mmmtl.registry import MODELS
@@ -73,7 +73,7 @@ class MixerBlock(nn.Module):
 
 
 @MODELS.register_module()
-class DeMTDecoder(Decoder):
+class DeMTDecoder(FeedForwardDecoder):
     """Deformable mixers per task, their tokens fused, and asked again by every task.
 
     Published code feeds its attention with images where it expects positions, so that with ``mix_batch`` (parity) every
@@ -133,9 +133,3 @@ class DeMTDecoder(Decoder):
             own = own + self.asked[name](attend_tasks(self.queries[name], own, fused, self.mix_batch))
             raw[name] = self.heads[name](self.project[name](own.transpose(1, 2).unflatten(2, grid)))
         return raw
-
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self.task_losses(self(feats), targets, size)
-
-    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self(feats)

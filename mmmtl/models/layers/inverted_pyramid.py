@@ -259,11 +259,14 @@ class InvertedPyramidDecoder(Decoder):
         return {n: self.reduce[index - 1][n](x) for n, x in sides.items()} if index else sides
 
     def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        return self.loss_and_maps(feats, targets, noise, size)[0]
+
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         raw, inter = self(feats, size)
-        return {
-            **self.task_losses(raw, targets, size),
-            **self.task_losses(inter, targets, size, prefix='inter.', weight=self.inter_weight),
-        }
+        early = self.task_losses(inter, targets, size, prefix='inter.', weight=self.inter_weight, batch=batch)
+        return {**self.task_losses(raw, targets, size, batch=batch), **early}, raw
 
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         return self(feats, size)[0]

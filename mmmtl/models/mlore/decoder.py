@@ -75,8 +75,13 @@ class MLoREDecoder(Decoder):
         return raw, losses
 
     def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        return self.loss_and_maps(feats, targets, noise, size)[0]
+
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         raw, losses = self(feats, noise)
-        return {**self.task_losses(raw, targets, size), **losses}
+        return {**self.task_losses(raw, targets, size, batch=batch), **losses}, raw
 
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         return self(feats, noise)[0]

@@ -21,7 +21,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError
-from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.decoder import FeedForwardDecoder
 from mmmtl.models.layers.conv_block import conv_bn_relu
 from mmmtl.models.layers.pixel_attention import attend_batch, concat_levels
 from mmmtl.registry import MODELS
@@ -30,7 +30,7 @@ from .attention import CodedAttention, CrossTaskAttention, NormedMLP
 
 
 @MODELS.register_module()
-class MQTransformerDecoder(Decoder):
+class MQTransformerDecoder(FeedForwardDecoder):
     """Queries of every task read its map, attend to the queries of all tasks, and are read back by the map.
 
     Published code feeds the decoder's last attention with images where it expects positions; see
@@ -132,9 +132,3 @@ class MQTransformerDecoder(Decoder):
         out = flat + self.sample_drop(read)  # the residual starts from the map again, as published
         out = out + self.sample_drop(self.decode_mlp2(out))
         return out.unflatten(0, (tasks, batch))
-
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self.task_losses(self(feats), targets, size)
-
-    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self(feats)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.decoder import FeedForwardDecoder, Targets
 from mmmtl.models.layers.conv_block import ResidualBlock, enlarge
 from mmmtl.registry import MODELS
 
@@ -99,7 +99,7 @@ class Distillation(nn.Module):
 
 
 @MODELS.register_module()
-class MTINetDecoder(Decoder):
+class MTINetDecoder(FeedForwardDecoder):
     """Initial predictions at four scales, features passed from coarse to fine, distillation between tasks at each.
 
     Args:
@@ -184,15 +184,20 @@ class MTINetDecoder(Decoder):
             x = x + enlarge(F.conv2d(maps[k], weights[k]), 2**k)
         return head[1:](x)
 
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+    def loss_and_maps(
+        self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         raw, initial = self(feats)
-        losses = self.task_losses(raw, {n: t for n, t in targets.items() if n in raw}, size)
+        losses = self.task_losses(raw, {n: t for n, t in targets.items() if n in raw}, size, batch=batch)
         losses = {key: value for key, value in losses.items() if key.removeprefix('loss_') in raw}
         for k, maps in enumerate(initial):
-            losses.update(self.task_losses(maps, targets, size, prefix=f'scale_{k}.', weight=self.inter_weight))
-        return losses
+            more = self.task_losses(maps, targets, size, prefix=f'scale_{k}.', weight=self.inter_weight, batch=batch)
+            losses.update(more)
+        return losses, self._all_maps(raw, initial)
 
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
+        return self._all_maps(*self(feats))
+
+    def _all_maps(self, raw: dict[str, Tensor], initial: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Final maps; of tasks without, the finest initial ones."""
-        raw, initial = self(feats)
         return {n: raw[n] if n in raw else initial[0][n] for n in self.tasks}

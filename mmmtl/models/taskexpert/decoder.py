@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError
-from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.decoder import FeedForwardDecoder
 from mmmtl.models.layers.conv_block import conv_head, enlarge
 from mmmtl.registry import MODELS
 
@@ -72,7 +72,7 @@ class MemorialExperts(nn.Module):
 
 
 @MODELS.register_module()
-class TaskExpertDecoder(Decoder):
+class TaskExpertDecoder(FeedForwardDecoder):
     """A Memorial Mixture-of-Experts module per level; each task is predicted from its memory after the last one.
 
     Args:
@@ -109,9 +109,3 @@ class TaskExpertDecoder(Decoder):
             memories = module(level, memories)
         assert memories is not None
         return {n: self.heads[n](enlarge(memory, 4)) for n, memory in memories.items()}
-
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self.task_losses(self(feats), targets, size)
-
-    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self(feats)

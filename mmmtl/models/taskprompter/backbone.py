@@ -91,9 +91,8 @@ class PromptedViT(TimmBackbone):
         prompts = self.prompts.expand(len(x), -1, -1)  # (B, S, D)
         maps, spatial, channel, task = [], [], [], []
         for i, block in enumerate(body.blocks):
-            is_level = i in self.out_indices
-            tokens, prompts, scores = self._block(i, block, tokens, prompts, is_level)
-            if is_level:
+            tokens, prompts, scores = self._block(i, block, tokens, prompts)
+            if scores is not None:
                 level = body.norm(tokens) if i == len(body.blocks) - 1 else tokens
                 maps.append(level.transpose(1, 2).unflatten(2, self.grid))
                 spatial.append(scores[0].flatten(1, 2).unflatten(2, self.grid))
@@ -102,8 +101,8 @@ class PromptedViT(TimmBackbone):
         return (*maps, *spatial, *channel, *task)
 
     def _block(
-        self, index: int, block: nn.Module, tokens: Tensor, prompts: Tensor, is_level: bool
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        self, index: int, block: Any, tokens: Tensor, prompts: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor] | None]:
         """Patches (B, N, D) and prompts (B, S, D) through one block; at a level also its raw scores."""
         tasks, attn = self.num_tasks, block.attn
         x, c0 = block.norm1(tokens), block.norm1(prompts)
@@ -111,8 +110,8 @@ class PromptedViT(TimmBackbone):
         q, k, v = attn.qkv(z).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
         out = attn.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         positions = self.to_positions[index](c0)  # (B, S, N)
-        scores: tuple[Tensor, Tensor, Tensor] | tuple[()] = ()
-        if is_level:
+        scores = None
+        if index in self.out_indices:
             raw = q[:, :, :tasks] @ k.transpose(-2, -1)  # (B, A, S, S + N)
             scores = (raw[..., tasks:], self._channel_scores(positions, x), raw[..., :tasks])
         new_prompts = out[:, :tasks] + self.from_positions[index](positions)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError
-from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.decoder import FeedForwardDecoder
 from mmmtl.models.layers.conv_block import conv_head, enlarge
 from mmmtl.registry import MODELS
 
 
 @MODELS.register_module()
-class TaskPrompterDecoder(Decoder):
+class TaskPrompterDecoder(FeedForwardDecoder):
     """Reads every level's map once per task, weighed by what the task's prompt attended to (section 3.3).
 
     Args:
@@ -100,9 +100,3 @@ class TaskPrompterDecoder(Decoder):
         stacked = torch.stack(list(features.values()), 1)  # (B, S, E, h, w)
         shares = [mix(between[:, :, s : s + 1]) for s, mix in enumerate(self.reweight[i].values())]  # (B, 1, 1, S)
         return {n: (share.reshape(batch, count, 1, 1, 1) * stacked).sum(1) for n, share in zip(features, shares)}
-
-    def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self.task_losses(self(feats), targets, size)
-
-    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self(feats)
