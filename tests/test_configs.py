@@ -39,6 +39,8 @@ def shrink(model: dict) -> dict:
         backbone.update(embed_dims=16, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))
     if backbone['type'] == 'TaskPromptViT':
         backbone['prompt_layers'] = 2
+    if backbone['type'] == 'SegNet':
+        backbone['filters'] = (8, 8, 8, 16, 16)
     if 'model_name' in backbone:
         backbone.pop('pretrained', None)
         backbone.pop('checkpoint', None)
@@ -56,6 +58,8 @@ def shrink(model: dict) -> dict:
         for key in ('channels', 'hidden', 'width'):
             if key in inner or (key == 'width' and inner.get('type') in ('DeMTDecoder', 'MQTransformerDecoder')):
                 inner[key] = width
+    if decoder['type'] in ('JTR', 'XTC'):
+        decoder.update(filters=(8, 8, 8, 16, 16), views=min(decoder.get('views', 2), 2))  # the example has two images
     if 'conditions' in decoder:
         decoder['conditions'] = dict(decoder['conditions'], grid=(SIZE[0] // 16, SIZE[1] // 16))
     return dict(model, backbone=backbone, neck=neck, decoder=decoder)

@@ -9,7 +9,7 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/cityscapes.py', '.
 model = dict(
     type='MultiTaskModel',
     tasks=_base_.tasks,
-    data_preprocessor=dict(type='TwoViews', tasks=_base_.tasks, flip=0.5),
+    data_preprocessor=dict(type='CroppedViews', tasks=_base_.tasks, flip=0.5),
     backbone=dict(type='SegNet'),
     decoder=dict(type='XTC', weight=1.0, views=2, decoder=dict(type='ConvHeads', loss_reduction='sample')),
 )

@@ -9,7 +9,7 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/datasets/nyud_mtan.py', '..
 model = dict(
     type='MultiTaskModel',
     tasks=dict(_base_.tasks, normals=dict(type='SurfaceNormals', loss=dict(type='CosineDistance'))),
-    data_preprocessor=dict(type='TwoViews', tasks=_base_.tasks, flip=0.0),
+    data_preprocessor=dict(type='CroppedViews', tasks=_base_.tasks, flip=0.0),
     backbone=dict(type='SegNet'),
     decoder=dict(type='XTC', weight=2.0, views=2, decoder=dict(type='ConvHeads', loss_reduction='sample')),
 )

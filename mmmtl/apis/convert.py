@@ -79,6 +79,7 @@ def try_config(
     network = empty_network(config, options)
     renamed, dropped, unknown = converter.convert(state, published_names(network.tasks))
     fit = compare_state(network, {'state_dict': renamed}, training=True)
+    fit.missing = [key for key in fit.missing if key.startswith(converter.published_part(renamed))]
     wrong = len(fit.missing) + len(fit.unexpected) + len(fit.mismatched) + len(unknown)
     summary = fit.summary() if not fit.exact else ''
     if unknown:

@@ -7,6 +7,7 @@ from . import (
     demt,
     diffusionmtl,
     invpt,
+    jtr,
     losses,
     mlore,
     mqtransformer,
@@ -19,22 +20,23 @@ from . import (
     tsp,
     xtc,
 )
+from .cropped_views import CroppedViews
 from .data_preprocessor import MTLDataPreprocessor
 from .multitask_model import MultiTaskModel
 from .stablemtl import LatentMultiTaskModel
-from .two_views import TwoViews
 
 __all__ = [
+    'CroppedViews',
     'LatentMultiTaskModel',
     'MTLDataPreprocessor',
     'MultiTaskModel',
-    'TwoViews',
     'atrc',
     'backbones',
     'baselines',
     'demt',
     'diffusionmtl',
     'invpt',
+    'jtr',
     'losses',
     'mlore',
     'mqtransformer',

@@ -19,9 +19,16 @@ class Converter(ABC):
 
     Attributes:
         variants: Options of these configs, of which a checkpoint may need any.
+        parts: Prefixes of what is published in files of its own; such a file fills these parameters alone, all of them.
+            Empty: a checkpoint fills the whole network.
     """
 
     variants: tuple[dict[str, Any], ...] = ({},)
+    parts: tuple[tuple[str, ...], ...] = ()
+
+    def published_part(self, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Prefixes of the parameters that a renamed state dict has to fill."""
+        return next((part for part in self.parts if any(key.startswith(part) for key in state)), ('',))
 
     def read(self, path: str) -> dict[str, Tensor]:
         """The published state dict at ``path``."""

@@ -45,6 +45,8 @@ class ContinuousTask(Task):
     unit = ''
     value_range: tuple[float, float] = (-np.inf, np.inf)
     """Values a label may take."""
+    unit_length = False
+    """Whether labels are vectors of length 1."""
     usual_median: tuple[float, float] = (-np.inf, np.inf)
     """Where the median of a data set's labels lies when scale and unit are right."""
     colormap = cv2.COLORMAP_VIRIDIS

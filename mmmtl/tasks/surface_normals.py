@@ -35,6 +35,7 @@ class SurfaceNormals(VectorTask):
     prompt = 'normal'
     channels = 3
     value_range = (-1.0, 1.0)
+    unit_length = True
     primary_metric = 'mErr'
 
     def __init__(self, name: str | None = None, *, image_signs: Sequence[float] = (1, 1, 1), **kwargs: Any) -> None:

@@ -16,6 +16,7 @@ from mmmtl.datasets.transforms import (
     PhotoMetricDistortion,
     RandomCrop,
     RandomFlip,
+    RandomImageOps,
     RandomScale,
     RandomVerticalFlip,
     Resize,
@@ -300,3 +301,15 @@ def test_pack_has_fields_for_labelled_tasks_only(make_results):
     assert sample.gt.human_parts.dtype == torch.int64 and sample.gt.human_parts.shape == (1, 40, 50)
     assert (sample.gt.human_parts == 255).all()  # nobody in the picture: nothing to learn about parts
     assert sample.gt.depth.dtype == torch.float32
+
+
+def test_operations_in_a_pipeline(make_results):
+    torch.manual_seed(3)
+    results = make_results((24, 32), pair=True)
+    results['img_next'] = results['img'].copy()
+    before = results['img'].copy()
+    RandomImageOps(4).transform(results)
+    assert results['img'].shape == before.shape and 0 <= results['img'].min() and results['img'].max() <= 255
+    np.testing.assert_array_equal(results['img'], results['img_next'])
+    with pytest.raises(ConfigError, match='at least 1, got 0'):
+        RandomImageOps(0)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from mmmtl.diffusion.noise import GeneratorNoise, RecordedNoise
 from mmmtl.errors import ConfigError
-from mmmtl.models import MultiTaskModel, TwoViews
+from mmmtl.models import CroppedViews, MultiTaskModel
 from mmmtl.models.backbones import SegNet
 from mmmtl.models.losses import CosineDistance
 from mmmtl.models.xtc.mapping import MappingNetwork, joint_label, joint_prediction, pair_index
@@ -279,7 +279,7 @@ def test_mapping_network_is_no_part_of_prediction():
     [
         (dict(pairs='unlabeled'), "Did you mean 'unlabelled'"),
         (dict(views=3), 'views must be 1 or 2, got 3'),
-        (dict(tasks=dict(depth=dict(type='Depth'))), 'at least two tasks'),
+        (dict(tasks=dict(depth=dict(type='Depth'))), 'at least two'),
         (dict(filters=(4, 8)), '5 levels'),
     ],
 )
@@ -314,7 +314,7 @@ def batch_of(size=(60, 90)) -> dict:
 @pytest.mark.parametrize('flip', [0.0, 1.0])
 def test_second_view_is_a_crop_with_its_labels(flip):
     torch.manual_seed(1)
-    views = TwoViews(TASKS, scales=(1.5,), flip=flip, mean=None, std=None)
+    views = CroppedViews(TASKS, scales=(1.5,), flip=flip, mean=None, std=None)
     batch = views(batch_of(), training=True)
     assert batch['inputs'].shape == (4, 3, 60, 90)
     places = {n: i.tolist() for n, (i, _) in batch['targets'].items()}
@@ -333,9 +333,9 @@ def test_second_view_is_a_crop_with_its_labels(flip):
 def test_prediction_has_one_view():
     batch = batch_of()
     batch['inputs'] = [image * 255 for image in batch['inputs']]
-    assert TwoViews(TASKS)(batch, training=False)['inputs'].shape == (2, 3, 60, 90)
-    with pytest.raises(ValueError, match='at least 1'):
-        TwoViews(TASKS, scales=(0.5,))
+    assert CroppedViews(TASKS)(batch, training=False)['inputs'].shape == (2, 3, 60, 90)
+    with pytest.raises(ConfigError, match='at least 1'):
+        CroppedViews(TASKS, scales=(0.5,))
 
 
 def test_first_view_is_supervised_second_is_compared():
@@ -355,7 +355,7 @@ def test_first_view_is_supervised_second_is_compared():
     changed = model(both, mode='loss', targets=two, noise=draws)
     assert changed['loss_depth'].item() == pytest.approx(found['loss_depth'].item(), rel=1e-6)
     assert abs(changed['loss_consistency'] - found['loss_consistency']) > 1e-6
-    with pytest.raises(ValueError, match='even batch, got 3'):
+    with pytest.raises(ValueError, match='multiple of 2, got 3'):
         model(both[:3], mode='loss', targets={}, noise=GeneratorNoise())
 
 

@@ -3,6 +3,7 @@
 from .base import Transform
 from .formatting import PackMTLInputs
 from .geometry import CentredPad, RandomCrop, RandomFlip, RandomScale, Resize
+from .image_ops import RandomImageOps
 from .jitter import ColorJitter
 from .mtan import RandomScaleCrop
 from .photometric import PhotoMetricDistortion
@@ -16,6 +17,7 @@ __all__ = [
     'PrefixSampleId',
     'RandomCrop',
     'RandomFlip',
+    'RandomImageOps',
     'RandomScale',
     'RandomScaleCrop',
     'RandomVerticalFlip',

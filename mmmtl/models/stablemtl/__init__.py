@@ -41,6 +41,7 @@ __all__ = [
     'LearnedTokens',
     'MainStream',
     'StableMTLConverter',
+    'StableMTLConverter',
     'TaskAttention',
     'TaskMasking',
     'TextTokens',

@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.models.decoder import Decoder, Targets
+from mmmtl.models.decoder import Targets, zero_loss
+from mmmtl.models.regularizer import LabelRegularizer, targets_of_view
 from mmmtl.ops.take_rows import take_rows
 from mmmtl.registry import MODELS
 
@@ -40,7 +41,7 @@ def _single(x: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class XTC(Decoder):
+class XTC(LabelRegularizer):
     """Any decoder, trained with cross-task consistency besides its own losses; in prediction it is that decoder.
 
     For a labelled image, predictions of its unlabelled tasks s and labels of its labelled tasks t are mapped
@@ -60,7 +61,7 @@ class XTC(Decoder):
         pairs: ``unlabelled``: unlabelled sources to labelled targets. ``all``: every prediction to every other
             task's label. ``auto``: ``all`` for completely labelled images, else ``unlabelled``.
         views: 2: the batch holds a second view of its images in its second half (see
-            :class:`~mmmtl.models.two_views.TwoViews`); the first is for the decoder's losses, the second for
+            :class:`~mmmtl.models.cropped_views.CroppedViews`); the first is for the decoder's losses, the second for
             consistency.
             1: the same view serves both.
         filters: Channels of the mapping network's levels; the last is brought to f's by a 1x1 convolution of f
@@ -86,47 +87,26 @@ class XTC(Decoder):
         recompute: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(tasks, in_channels, strides, init_cfg)
+        super().__init__(tasks, in_channels, strides, decoder, neck, views, init_cfg)
         if pairs not in PAIRS:
             raise ConfigError(f"XTC: pairs must be one of {PAIRS}, got '{pairs}'.{suggest(pairs, PAIRS)}")
         if views not in (1, 2):
             raise ConfigError(f'XTC: views must be 1 or 2, got {views}')
-        if len(self.tasks) < 2:
-            raise ConfigError(f'XTC: consistency needs at least two tasks, got {list(self.tasks)}')
         self.feature_level, self.weight, self.feature_weight = feature_level, weight, feature_weight
-        self.pairs, self.views = pairs, views
-        shape = dict(in_channels=self.in_channels, strides=self.strides)
-        self.neck = None
-        if neck is not None:
-            self.neck = MODELS.build({**shape, **neck})
-            shape = dict(in_channels=self.neck.out_channels, strides=self.neck.strides)
-        self.decoder: Decoder = MODELS.build({'tasks': self.tasks, **shape, **decoder})
+        self.pairs = pairs
         self.mapping = MappingNetwork(self.tasks, filters, recompute)
         width = self.in_channels[feature_level]
         self.adapt = nn.Identity() if width == filters[-1] else nn.Conv2d(width, filters[-1], 1, bias=False)
 
-    def _inner(self, feats: Sequence[Tensor]) -> Sequence[Tensor]:
-        return feats if self.neck is None else self.neck(feats)
-
-    def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
-        return self.decoder.predict(self._inner(feats), noise, size)
-
     def loss(self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         """The decoder's losses and ``loss_consistency``."""
-        count = len(feats[0]) // self.views
-        if self.views == 2 and len(feats[0]) % 2:
-            raise ValueError(
-                f'XTC with two views needs an even batch, got {len(feats[0])}: '
-                "use data_preprocessor=dict(type='TwoViews', ...)"
-            )
-        first = {n: (i[i < count], y[i < count]) for n, (i, y) in targets.items()} if self.views == 2 else targets
-        first = {n: pair for n, pair in first.items() if len(pair[0])}
-        losses, raw = self.decoder.loss_and_maps(self._inner(feats), first, noise, size, batch=count)
+        count = self.images_of(feats)
+        first, last = (targets_of_view(targets, view, count) for view in (0, self.views - 1))
+        losses, raw = self.decoder.loss_and_maps(self.inner_feats(feats), first, noise, size, batch=count)
         start = count * (self.views - 1)
-        later = {n: (i[i >= start] - start, y[i >= start]) for n, (i, y) in targets.items()} if start else targets
         anchors = self.adapt(feats[self.feature_level][start:].detach())
         maps = {n: x[start:] for n, x in raw.items()}
-        losses['loss_consistency'] = self.weight * self.consistency(maps, later, anchors, noise, size) / count
+        losses['loss_consistency'] = self.weight * self.consistency(maps, last, anchors, noise, size) / count
         return losses
 
     # ---- consistency -------------------------------------------------------------------------------------------------
@@ -159,8 +139,7 @@ class XTC(Decoder):
         """
         found = self.find_pairs(targets, len(anchors), anchors.device)
         if not found:
-            zero = sum(p.flatten()[:0].sum() for m in (self.mapping, self.adapt) for p in m.parameters())
-            return zero + sum(x.flatten()[:0].sum() for x in maps.values())
+            return zero_loss(self.mapping, self.adapt) + sum(x.flatten()[:0].sum() for x in maps.values())
         rows, places = self._rows(found, maps, targets, noise, size)
         names = list(self.tasks)
         columns = [pair_index(names.index(s), names.index(t), len(names)) for _, s, t in found]

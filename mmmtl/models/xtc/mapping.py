@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmmtl.models.layers.label_samples import one_hot, sample_classes
+from mmmtl.models.layers.row_norm import RowNorm, frozen_statistics
 from mmmtl.models.layers.segnet import ENCODER_UNITS, xavier_
 from mmmtl.ops.take_rows import take_rows
-from mmmtl.tasks import IGNORE, Task
+from mmmtl.tasks import Task
 
 
 def pair_index(source: int, target: int, count: int) -> int:
@@ -50,11 +52,7 @@ def joint_prediction(task: Task, logits: Tensor, uniform: Tensor | None = None) 
     if task.categorical and task.out_channels > 1:
         if uniform is None:
             raise ValueError(f"task '{task.name}': classes are sampled, which takes uniform draws")
-        # the complement keeps the precision where the exponential is small and the Gumbel draw large
-        exponential = -torch.log1p(-uniform.clamp_min(2.0**-25))
-        soft = (logits.log_softmax(1) - exponential.log()).softmax(1)
-        hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
-        return hard - soft.detach() + soft
+        return sample_classes(logits, uniform)
     if task.categorical:
         return logits.sigmoid()
     bounded = all(abs(v) < float('inf') for v in task.value_range)  # type: ignore[attr-defined]
@@ -67,60 +65,11 @@ def joint_label(task: Task, label: Tensor) -> Tensor:
     Unknown pixels are no class at all, or the number 0 before scaling; the published term has no mask.
     """
     if task.categorical:
-        known = label != IGNORE
-        classes = torch.where(known, label, 0)
-        if task.out_channels == 1:
-            return (classes == 1)[:, None].float()
-        return F.one_hot(classes, task.out_channels).permute(0, 3, 1, 2).float() * known[:, None]
+        return one_hot(label, task.out_channels)
     return _scaled(task, torch.where(torch.isnan(label), 0.0, label))
 
 
 # ---- network ---------------------------------------------------------------------------------------------------------
-class RowNorm(nn.Module):
-    """Batch norm of batches of one: every row of a batch has its own statistics in training.
-
-    The running statistics, for evaluation, are what as many single rows one after another would leave. It is no
-    ``BatchNorm2d`` to the eye of tools that synchronise batch norms over processes: rows have nothing to share.
-
-    Args:
-        channels: C.
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        super().__init__()
-        self.eps, self.momentum = eps, momentum
-        self.frozen = False  # leaves the running statistics alone: a forward pass computed again
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.register_buffer('running_mean', torch.zeros(channels))
-        self.register_buffer('running_var', torch.ones(channels))
-        self.register_buffer('num_batches_tracked', torch.tensor(0))
-
-    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-        """(P, C, h, w); ``scale`` and ``shift`` (P, C) act after the norm's own weight and bias."""
-        rows, channels = x.shape[:2]
-        weight, bias = self.weight.expand(rows, -1), self.bias.expand(rows, -1)
-        if scale is not None and shift is not None:
-            weight, bias = weight * scale, bias * scale + shift
-        if not self.training:
-            factor = (weight * torch.rsqrt(self.running_var + self.eps))[..., None, None]
-            return (x - self.running_mean[:, None, None]) * factor + bias[..., None, None]
-        mean, variance = x.new_zeros(2, rows * channels, dtype=self.running_mean.dtype)
-        out = F.batch_norm(
-            x.reshape(1, -1, *x.shape[2:]), mean, variance, weight.reshape(-1), bias.reshape(-1), True, 1.0, self.eps
-        )
-        if not self.frozen:
-            self._remember(mean.view(rows, -1), variance.view(rows, -1))
-        return out.view(x.shape)
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        rows, momentum = len(mean), self.momentum
-        shares = momentum * (1 - momentum) ** torch.arange(rows - 1, -1, -1, device=mean.device, dtype=mean.dtype)
-        for running, seen in ((self.running_mean, mean), (self.running_var, variance)):
-            running.mul_((1 - momentum) ** rows).add_(shares @ seen)
-        self.num_batches_tracked += rows
-
-
 class PairUnit(nn.Module):
     """3x3 convolution, row norm, scale and shift of the pair of tasks, ReLU.
 
@@ -189,7 +138,7 @@ class MappingNetwork(nn.Module):
 
     def _recomputed(self, level: nn.ModuleList, x: Tensor, pair: Tensor) -> Any:
         return checkpoint(
-            _level, level, x, pair, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen(level))
+            _level, level, x, pair, use_reentrant=False, context_fn=lambda: (nullcontext(), frozen_statistics(level))
         )
 
 
@@ -197,16 +146,3 @@ def _level(units: nn.ModuleList, x: Tensor, pair: Tensor) -> Tensor:
     for unit in units:
         x = unit(x, pair)
     return F.max_pool2d(x, 2)
-
-
-@contextmanager
-def _frozen(units: nn.ModuleList) -> Iterator[None]:
-    """Recompute without counting the rows twice in the running statistics."""
-    norms = [m for m in units.modules() if isinstance(m, RowNorm)]
-    for norm in norms:
-        norm.frozen = True
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.frozen = False

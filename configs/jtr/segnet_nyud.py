@@ -1,0 +1,28 @@
+"""JTR as published: SegNet from scratch, three views, NYUDv2 (13 classes).
+
+label_setting=onelabel|random|full. Images stay in [0, 1], as published; its selection of the best epoch on the test
+split is not copied.
+"""
+
+_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/nyud_mtan.py', '../_base_/schedules/jtr.py']
+
+train_pipeline = [
+    dict(type='Resize', size=_base_.crop_size),
+    dict(type='RandomScaleCrop', scales=(1.0, 1.2, 1.5), smooth=('normals',)),
+    dict(type='PackMTLInputs'),
+]
+
+model = dict(
+    type='MultiTaskModel',
+    tasks=dict(_base_.tasks, normals=dict(type='SurfaceNormals', loss=dict(type='CosineDistance'))),
+    data_preprocessor=dict(
+        type='CroppedViews',
+        tasks=_base_.tasks,
+        views=3,
+        transforms=[dict(type='RandomImageOps')],
+        mean=[0, 0, 0],
+        std=[1, 1, 1],
+    ),
+    backbone=dict(type='SegNet'),
+    decoder=dict(type='JTR', decoder=dict(type='ConvHeads', loss_reduction='sample')),
+)
