@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from mmmtl.utils.tables import format_table
+from tests.test_engine.toy import config, train
 
 FULL = os.environ.get('MMMTL_DRILL_FULL') == '1'
 
@@ -20,6 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if 'drills' in item.path.parts:
             item.add_marker(pytest.mark.drill)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def warm(tmp_path_factory) -> None:
+    """What every first training imports and compiles is there before processes are forked."""
+    train(config(tmp_path_factory.mktemp('warm'), 2))
 
 
 @pytest.fixture()
@@ -35,13 +42,13 @@ def drill(record_property) -> Iterator[Callable[[str, bool], None]]:
 
 def pytest_terminal_summary(terminalreporter) -> None:
     """Print the table."""
-    rows = [
-        [str(cell) for cell in value]
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, 'user_properties', ())
-        if name == 'drill' and getattr(report, 'when', '') == 'teardown' or name == 'drill' and report.when == 'call'
-    ]
-    if rows:
+    table: dict[str, list[int]] = {}
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        for name, value in getattr(report, 'user_properties', ()):
+            if name == 'drill' and report.when in ('call', 'teardown'):
+                row = table.setdefault(value[0], [0, 0])
+                row[:] = row[0] + value[1], row[1] + value[2]
+    if table:
+        rows = [[name, str(tries), str(survived)] for name, (tries, survived) in sorted(table.items())]
         terminalreporter.write_line('')
-        terminalreporter.write_line(format_table(['drill', 'tries', 'survived'], sorted(rows), right=(1, 2)))
+        terminalreporter.write_line(format_table(['drill', 'tries', 'survived'], rows, right=(1, 2)))

@@ -30,7 +30,7 @@ def measure(trained: Path, folder: Path, count: int) -> None:
 
 
 def test_evaluation(trained, tmp_path, drill):
-    count = 5000 if FULL else 240
+    count = 5000 if FULL else 120
     assert wait(fork(measure, trained, tmp_path, count), 3600) == 0
     growth = float((tmp_path / 'growth').read_text())
     drill(f'memory flat over {count} images of test.py', growth < 0.05 * count + 8)
@@ -49,7 +49,7 @@ def infer(trained: Path, folder: Path, count: int) -> None:
 def test_inference(trained, tmp_path, drill):
     import numpy as np
 
-    count = 3000 if FULL else 120
+    count = 3000 if FULL else 80
     for number in range(8):
         write_png(tmp_path / f'{number}.png', np.random.default_rng(number).integers(0, 255, (32, 32, 3), np.uint8))
     assert wait(fork(infer, trained, tmp_path, count), 3600) == 0

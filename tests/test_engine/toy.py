@@ -37,17 +37,21 @@ class Thing:
 class ToyModel(BaseModel):
     """Draws from every generator that RandomStateHook keeps: dropout, own noise, numpy, Python."""
 
+    tasks = ('first', 'second')
+
     def __init__(
         self,
         data_preprocessor: dict | None = None,
         poison: tuple = (),
         poison_one: tuple = (),
         poison_gradient: tuple = (),
+        poison_draws: tuple = (),
     ):
         super().__init__(data_preprocessor=BaseDataPreprocessor())
         self.body = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.Linear(16, 2))
         self.noise_source = Noise()
         self.poison, self.poison_one, self.poison_gradient = poison, poison_one, poison_gradient
+        self.poison_draws = poison_draws  # the first sample of a batch, which a resumed run meets at the same place
         self.consumed = []
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
@@ -60,7 +64,7 @@ class ToyModel(BaseModel):
         if self.consumed[-1:] != [draws]:  # a batch that is looked at again is the same batch
             self.consumed.append(draws)
         seen = len(self.consumed) - 1
-        if self.training and seen in self.poison:
+        if self.training and (seen in self.poison or draws[0] in self.poison_draws):
             x = x * float('nan')
         x = x + 0.1 * torch.randn(x.shape, generator=self.noise_source.generator)
         x = x + 0.01 * float(np.random.standard_normal()) + 0.01 * random.random()
@@ -78,6 +82,7 @@ class ToyDataset(Dataset):
     """Samples whose augmentation is seeded by the draw, as MTLDataset's is."""
 
     metainfo = dict(tasks=dict(thing=Thing()), palette=np.zeros((2, 3), np.uint8))
+    tasks = ('first', 'second')
 
     def __init__(self, size: int = 10):
         self.size = size
@@ -170,10 +175,15 @@ def train_rank(cfg: Config) -> dict[str, torch.Tensor]:
 class SlowHook(Hook):
     """Makes iterations long enough to be interrupted."""
 
-    def __init__(self, seconds: float = 0.2):
-        self.seconds = seconds
+    def __init__(self, seconds: float = 0.2, validating: bool = False):
+        self.seconds, self.validating = seconds, validating
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        end = time.monotonic() + self.seconds
+        if self.seconds > 10:
+            runner.logger.warning('stuck')
+        end = time.monotonic() + self.seconds * (not self.validating)
         while time.monotonic() < end:
             time.sleep(0.01)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        time.sleep(self.seconds * self.validating)

@@ -58,11 +58,20 @@ def catch_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _over_ranks(number: int, operation: str) -> int:
+    """The largest or smallest of every rank's number."""
+    if get_world_size() == 1:
+        return number
+    agreed = torch.tensor(number, device=get_device())
+    all_reduce(agreed, operation)
+    return int(agreed)
+
+
 @HOOKS.register_module()
 class InterruptHook(Hook):
     """Ends training after the iteration, or the batch of validation, in which a signal came (:func:`catch_signals`).
 
-    The ranks agree after every iteration; one that got a signal stops them all. A checkpoint is saved as the schedule would
+    The ranks agree after every one; one that got a signal stops them all. A checkpoint is saved as the schedule would
     have saved it, so that a resumed run is the unbroken one; a validation that was cut off is made up for by the resumed
     run.
     """
@@ -70,37 +79,30 @@ class InterruptHook(Hook):
     priority = 'LOWEST'  # after everything that belongs to the iteration
 
     def __init__(self) -> None:
-        self._validating = False
+        self._common = 0
 
     def before_val_epoch(self, runner: Any) -> None:
-        """Note that iterations are those of a validation."""
-        self._validating = True
-
-    def after_val_epoch(self, runner: Any, metrics: dict | None = None) -> None:
-        """Note that they no longer are."""
-        self._validating = False
+        """Count the batches that every rank has, after each of which they can agree."""
+        self._common = _over_ranks(len(runner.val_dataloader), 'min')
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Stop if a rank was asked to."""
         self._stop_if_asked(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Stop if this rank was asked to and ranks need not agree, because they may have different numbers of batches."""
-        if get_world_size() == 1 and _received and getattr(runner, '_train_loop', None) is not None:
+        """Stop if a rank was asked to; the validation is due again."""
+        if batch_idx < self._common and getattr(runner, '_train_loop', None) is not None:
+            self._stop_if_asked(runner, runner.iter, validating=True)
+
+    def _stop_if_asked(self, runner: Any, step: int, validating: bool = False) -> None:
+        number = _over_ranks(_received[0][0] if _received else 0, 'max')
+        if not number:
+            return
+        if validating:
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):  # the averaged weights are in the network's place
                     hook._swap_ema_parameters()
             runner.message_hub.update_info(VALIDATION_DUE, True)
-            self._stop_if_asked(runner, runner.iter)
-
-    def _stop_if_asked(self, runner: Any, step: int) -> None:
-        number = _received[0][0] if _received else 0
-        if get_world_size() > 1:
-            agreed = torch.tensor(number, device=get_device())
-            all_reduce(agreed, 'max')
-            number = int(agreed)
-        if not number:
-            return
         name = signal.Signals(number).name
         hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if hook is None or not hasattr(hook, 'save_now'):
