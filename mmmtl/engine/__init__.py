@@ -6,6 +6,7 @@ from mmmtl.engine.hooks import AtomicCheckpointHook, NonFiniteLossError, NonFini
 from mmmtl.engine.loops import ResumableTrainLoop
 from mmmtl.engine.optim_wrappers import AutocastOptimWrapper
 from mmmtl.engine.samplers import ExactSampler, ResumableSampler, SampleIndex
+from mmmtl.engine.separate_optimizers import SeparateOptimizersConstructor
 from mmmtl.engine.sharding import ShardedOptimWrapper, ShardingStrategy
 from mmmtl.engine.task_cycle import TaskCycleBatchSampler, TaskIndex
 from mmmtl.engine.warmup_exponential import WarmupExponentialLR
@@ -23,6 +24,7 @@ __all__ = [
     'ResumableSampler',
     'ResumableTrainLoop',
     'SampleIndex',
+    'SeparateOptimizersConstructor',
     'ShardedOptimWrapper',
     'ShardingStrategy',
     'TaskCycleBatchSampler',

@@ -3,5 +3,6 @@
 from .converter import ATRCConverter
 from .decoder import ATRCDecoder
 from .regions import ClassRegions, DirectionRegions, IntervalRegions
+from .search import ATRCSearchDecoder
 
-__all__ = ['ATRCConverter', 'ATRCDecoder', 'ClassRegions', 'DirectionRegions', 'IntervalRegions']
+__all__ = ['ATRCConverter', 'ATRCDecoder', 'ATRCSearchDecoder', 'ClassRegions', 'DirectionRegions', 'IntervalRegions']

@@ -113,13 +113,17 @@ class ATRCDecoder(FeedForwardDecoder):
             own = features[target]
             y = own
             if len(row):
-                read = []
-                for source, context in row.items():
-                    pooled = {TARGET_LABEL: target, SOURCE_LABEL: source}.get(context.kind)
-                    read.append(context(own, features[source], None if pooled is None else shares[pooled]))
+                read = [self._read(context, target, source, features, shares) for source, context in row.items()]
                 y = torch.cat([own, self.contexts_out[target](torch.cat(read, 1))], 1)
             raw[target] = self.heads[target](self.dropout[target](self.fuse[target](y)))
         return raw, labels
+
+    def _read(
+        self, context: nn.Module, target: str, source: str, features: Mapping[str, Tensor], shares: Mapping[str, Tensor]
+    ) -> Tensor:
+        """What a target reads of a source: (B, a, h, w)."""
+        pooled = {TARGET_LABEL: target, SOURCE_LABEL: source}.get(context.kind)
+        return context(features[target], features[source], None if pooled is None else shares[pooled])
 
     def loss_and_maps(
         self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
