@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.parity import diffusionmtl, replay, taskdiffusion
-from tests.parity.common import CAP, LOSS, judged, quantity, relative
+from tests.parity.common import CAP, LOSS, judged, quantity, relative, single_norm
 
 DATA = Path(__file__).parent / 'data'
 SMALL = DATA / 'taskdiffusion_small.pt'
@@ -107,3 +107,12 @@ def test_a_missing_sibling_is_one_line(shared_dir, tmp_path, capsys):
 def test_recorded_parts_of_diffusionmtl(shared_dir, name):
     _, results = replay.replay_file(shared_dir / 'golden' / f'diffusionmtl_{name}.pt')
     assert len(results) > 10 and not wrong(results)
+
+
+def test_a_norm_loses_what_single_precision_loses():
+    """Of nine million numbers the recorded sum is off by more than the gradients' bound; an error of 1e-3 still shows."""
+    x = torch.randn(9 * 2**20, generator=torch.Generator().manual_seed(0))
+    exact, found = x.double().norm(), single_norm(x)
+    assert 2e-4 < abs(found / exact - 1) < 1e-3
+    assert single_norm(x[:1000]) == pytest.approx(float(x[:1000].double().norm()), rel=1e-6)
+    assert single_norm(1.001 * x) / found == pytest.approx(1.001, rel=2e-5)

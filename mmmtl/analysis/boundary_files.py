@@ -196,16 +196,27 @@ class BoundaryCounts:
         return cls(settings, images)
 
     @classmethod
-    def read_folder(cls, folder: str | Path, settings: BoundarySettings) -> BoundaryCounts:
+    def read_folder(
+        cls, folder: str | Path, settings: BoundarySettings, image_list: Sequence[str] | None = None
+    ) -> BoundaryCounts:
         """Counts that a published program left: ``ID_ev1.txt`` (Berkeley) or ``ID.txt`` (SEISM), see :func:`read_counts`.
 
+        Args:
+            folder: Where they are.
+            settings: What they were counted with.
+            image_list: Ids to read; default: all.
+
         Raises:
-            ConfigError: A file holds something else, or there is none.
+            ConfigError: A file holds something else, there is none, or an image of the list has none.
         """
         files = sorted(Path(folder).glob('*_ev1.txt')) or sorted(Path(folder).glob('*.txt'))
         if not files:
             raise ConfigError(f'{folder}: holds no ID_ev1.txt or ID.txt with counts')
-        return cls(settings, {f.stem.removesuffix('_ev1'): read_counts(f, settings.thresholds) for f in files})
+        named = {f.stem.removesuffix('_ev1'): f for f in files}
+        missing = [name for name in image_list or () if name not in named]
+        if missing:
+            raise ConfigError(f'{folder}: holds no counts of {len(missing)} images: {_some(missing)}')
+        return cls(settings, {n: read_counts(named[n], settings.thresholds) for n in image_list or named})
 
     def merge(self, other: BoundaryCounts) -> BoundaryCounts:
         """Counts of both sets of images.
@@ -223,15 +234,15 @@ class BoundaryCounts:
             raise ConfigError(f'the counts disagree about {len(wrong)} images, for example {wrong[0]!r}')
         return BoundaryCounts(self.settings, {**self.images, **other.images})
 
-    def figures(self) -> dict[str, Any]:
-        """Figures of the set.
+    def metrics(self) -> dict[str, Any]:
+        """Metrics of the set.
 
         Returns:
             ``ODS`` and ``OIS`` (each threshold or None, R, P, F), ``AP``, ``images`` (their number),
             ``thresholds`` (threshold, R, P, F of each) and ``per_image`` (best threshold, recall, precision, F by id).
         """
         if not self.images:
-            raise ConfigError('there are no images to compute boundary figures of')
+            raise ConfigError('there are no images to compute boundary metrics of')
         levels = self.settings.thresholds
         total = np.sum(list(self.images.values()), axis=0)
         best = {name: best_f(counts)[0] for name, counts in self.images.items()}
@@ -276,7 +287,7 @@ def paired_files(
     """``{image id: (prediction, label)}`` by file name; the images of the list, or all that have a label.
 
     Raises:
-        FileNotFoundError: When an image has no prediction or no label: a set with gaps has other figures.
+        FileNotFoundError: When an image has no prediction or no label: a set with gaps has other numbers.
     """
     predictions, labels = _index(pred_dir, _PREDICTIONS, 'predictions'), _index(gt_dir, _LABELS, 'labels')
     wanted = list(dict.fromkeys(image_list)) if image_list is not None else sorted(labels)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,6 +72,17 @@ def relative(found: Tensor, expected: Tensor, floor: float = 1e-30) -> float:
         return 0.0
     difference = (found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(floor)
     return math.inf if torch.isnan(difference) else difference.item()
+
+
+def single_norm(x: Tensor) -> Tensor:
+    """The norm of a tensor as torch sums it in single precision: eight running sums, each one square after the other.
+
+    Of a few million numbers it loses four digits, which recordings in single precision have lost too.
+    """
+    numbers = x.detach().float().flatten().numpy()
+    squares = np.pad(numbers * numbers, (0, -len(numbers) % 8)).reshape(-1, 8)
+    sums = np.add.accumulate(squares, axis=0)[-1]
+    return torch.tensor(math.sqrt(sums.sum(dtype=np.float64)), dtype=torch.float64)
 
 
 def ratio(found: Any, expected: Any) -> float:

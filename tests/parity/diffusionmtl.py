@@ -16,6 +16,7 @@ from .common import (
     GRADIENT,
     LOSS,
     OUTPUT,
+    ROUNDING,
     Quantity,
     Result,
     at_recorded_maps,
@@ -26,6 +27,7 @@ from .common import (
     published_form,
     published_task,
     quantity,
+    single_norm,
     watched,
 )
 
@@ -63,7 +65,7 @@ def state_of(data: dict) -> dict[str, Tensor]:
         return data['state_dict']
     state = {k: fill(k, tuple(shape)) for k, shape in data['keys'].items()}
     for key, (total, size) in data.get('sd_checksum', {}).items():
-        if not _is_schedule(key) and abs(state[key].double().sum().item() - total) > 1e-12 * max(size, 1):
+        if not _is_schedule(key) and abs(state[key].double().sum().item() - total) > ROUNDING * max(size, 1):
             raise ValueError(f"'{key}' was not rebuilt as recorded")
     return state
 
@@ -188,7 +190,7 @@ def _gradients(model: MultiTaskModel, tasks: dict, record: dict) -> dict[str, Qu
     found = {'gradients of what no label reaches': Quantity(max(unreached, default=zero), zero, 0.0)}
     squares = zero
     for key, expected in known.items():
-        norm = gradients[key].double().norm()
+        norm = single_norm(gradients[key])
         squares = squares + norm.square()
         found[f'gradient norm of {key}'] = quantity(norm, expected, GRADIENT, 1e-6 * largest)
     found['gradient norm, total'] = quantity(squares.sqrt(), record['total_grad_norm'], GRADIENT)

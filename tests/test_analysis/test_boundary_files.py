@@ -133,7 +133,18 @@ def test_counts_that_published_programs_wrote(tmp_path, name, with_threshold):
         rows = [[t, *c] if with_threshold else list(c) for t, c in zip(settings.thresholds, counts.T)]
         (tmp_path / name.format(image)).write_text('\n'.join(' '.join(f'{v:10g}' for v in row) for row in rows))
     read = BoundaryCounts.read_folder(tmp_path, settings)
-    assert read.figures() == BoundaryCounts(settings, ours).figures()
+    assert read.metrics() == BoundaryCounts(settings, ours).metrics()
+    options = dict(protocol='bsds', thresholds=5, published_counts=str(tmp_path))
+    table = evaluate_command(**options)
+    assert '2 images' in table and f'{read.metrics()["ODS"]["F"]:8.6f}' in table
+    (tmp_path / 'one.list').write_text('im1\n')
+    assert '1 images' in evaluate_command(image_list=str(tmp_path / 'one.list'), **options)
+    (tmp_path / 'one.list').write_text('im7\n')
+    with pytest.raises(ConfigError, match='no counts of 1 images: im7'):
+        evaluate_command(image_list=str(tmp_path / 'one.list'), **options)
+    for wrong in (dict(options, pred_dir='a'), dict(options, pred_dir='a', gt_dir='b'), dict(pred_dir='a'), {}):
+        with pytest.raises(ConfigError, match='give PRED_DIR and GT_DIR, or --published-counts'):
+            evaluate_command(**wrong)
     with pytest.raises(ConfigError, match='expected 2 lines'):
         BoundaryCounts.read_folder(tmp_path, protocol_settings('bsds', thresholds=(0.3, 0.4)))
     (tmp_path / name.format('im0')).write_text('\n'.join(['9 1 2 3 4'] * 5 if with_threshold else ['3 1 2 3'] * 5))
@@ -180,7 +191,7 @@ def test_a_folder_is_the_sum_of_its_images(folders, processes):
     for i in range(5):
         value, label = make_pair(i)
         np.testing.assert_array_equal(counts.images[f'im{i}'], image_counts(value, [label], SETTINGS))
-    figures = counts.figures()
+    figures = counts.metrics()
     total = sum(counts.images.values())
     assert figures['images'] == 5 and len(figures['thresholds']) == 3
     assert figures['thresholds'][1]['R'] == total[0, 1] / total[1, 1]
@@ -206,7 +217,7 @@ def test_the_metric_gives_the_same_figures(folders):
         value, label = make_pair(i)
         pred = value[None] / np.float32(255) + np.float32(1e-4)
         metric.process({}, [dict(sample_id=f'im{i}', gt={'boundary': label * 1}, pred={'boundary': pred})])
-    figures = evaluate_folder(*folders, SETTINGS, progress=False).figures()
+    figures = evaluate_folder(*folders, SETTINGS, progress=False).metrics()
     assert metric.evaluate(5) == {
         'boundary/odsF_mti': figures['ODS']['F'],
         'boundary/oisF_mti': figures['OIS']['F'],
@@ -270,7 +281,7 @@ def test_counts_are_kept_and_merged(folders, tmp_path):
     for i, part in enumerate(parts):
         part.save(tmp_path / f'{i}.json')
     merged = BoundaryCounts.load(tmp_path / '0.json').merge(BoundaryCounts.load(tmp_path / '1.json'))
-    assert merged.settings == SETTINGS and merged.figures() == whole.figures()
+    assert merged.settings == SETTINGS and merged.metrics() == whole.metrics()
     assert not list(tmp_path.glob('*.part'))
     # what is known is not computed again
     marked = {'im0': np.full((4, 3), 7)}
@@ -283,7 +294,7 @@ def test_counts_are_kept_and_merged(folders, tmp_path):
     with pytest.raises(ValueError, match='does not hold boundary counts'):
         BoundaryCounts.load(tmp_path / 'other.json')
     with pytest.raises(ValueError, match='there are no images'):
-        BoundaryCounts(SETTINGS).figures()
+        BoundaryCounts(SETTINGS).metrics()
 
 
 def test_gaps_and_sizes_are_errors(folders):

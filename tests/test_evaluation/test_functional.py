@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import nnls
+from scipy.optimize import minimize, nnls
 
+from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional import alignment, depth, flow, images, saliency, segmentation, vectors
+from mmmtl.evaluation.metrics import DepthError, NormalsError
 
 
 @pytest.fixture
@@ -129,6 +131,27 @@ def test_angles_by_hand():
     assert vectors.angular_error(tiny, gt[:, :1])[0] == pytest.approx(np.degrees(1e-9), rel=1e-6)
 
 
+def test_shares_of_small_angles_are_counted_one_by_one(rng):
+    gt = rng.normal(size=(3, 400))
+    pred = gt / np.linalg.norm(gt, axis=0) + rng.normal(0, 0.1, gt.shape)
+    metric = NormalsError()
+    found = metric.compute(metric.measure(pred[:, None], gt[:, None]))
+    angles = []
+    for p, g in zip(pred.T, gt.T):
+        cosine = math.fsum(a * b for a, b in zip(p, g)) / math.hypot(*p) / math.hypot(*g)
+        angles.append(math.degrees(math.acos(min(cosine, 1.0))))
+    for name, limit in (
+        ('within5', 5.0),
+        ('within7', 7.5),
+        ('within11', 11.25),
+        ('within22', 22.5),
+        ('within30', 30.0),
+    ):
+        assert found[name] == sum(angle < limit for angle in angles) / 400
+        assert 0 < found['within5'] < found['within7'] < found['within11']
+    assert set(found) == set(metric.reported)
+
+
 def test_histogram_quantile_is_the_median_to_a_bin(rng):
     angle = rng.gamma(2.0, 9.0, 5001).clip(0, 180)
     counts = vectors.angle_histogram(angle)
@@ -165,6 +188,56 @@ def test_depth_sums_pool(rng):
     parts = [depth.depth_sums(pred[s], gt[s]) for s in (slice(0, 100), slice(100, 500))]
     pooled = {key: parts[0][key] + parts[1][key] for key in parts[0]}
     assert depth.depth_metrics(pooled) == pytest.approx(depth.depth_metrics(depth.depth_sums(pred, gt)), rel=1e-12)
+
+
+def searched(error, *start):
+    """The place of the least of a smooth function of one or two numbers."""
+    options = dict(xatol=1e-12, fatol=1e-18, maxiter=20_000, maxfev=20_000)
+    return minimize(lambda x: error(*x), start, method='Nelder-Mead', options=options).x
+
+
+@pytest.mark.parametrize('protocol', ['disparity', 'scale', 'median'])
+def test_depth_after_alignment_by_a_search(rng, protocol):
+    """The fits by their least-squares sums, minimised by a search; the errors of what they align by their formulas."""
+    images = []
+    for _ in range(2):
+        gt = rng.uniform(1.0, 9.0, (1, 12, 15))
+        pred = 3.0 / (1.5 / gt + 0.2 + rng.normal(0, 0.02, gt.shape))
+        gt[0, :2], gt[0, 2, 0] = np.nan, 30.0  # unknown, too far
+        images.append((pred, gt))
+    metric = DepthError(0.0, 10.0, protocol=protocol)
+    states = [metric.measure(p.astype(np.float32), g.astype(np.float32)) for p, g in images]
+    found = metric.compute({k: states[0][k] + states[1][k] for k in states[0]})
+    wanted = []
+    for pred, gt in images:
+        known = np.isfinite(gt) & (gt < 10.0)
+        p, g = pred[known], gt[known]
+        if protocol == 'scale':
+            aligned = searched(lambda s, p=p, g=g: ((s * p - g) ** 2).sum(), 1.0)[0] * p
+        elif protocol == 'median':
+            middle = [sum(sorted(v)[(len(v) - 1) // 2 : len(v) // 2 + 1]) / (2 - len(v) % 2) for v in (g, p)]
+            aligned = middle[0] / middle[1] * p
+        else:
+            s, t = searched(lambda s, t, p=p, g=g: ((s / p + t - 1 / g) ** 2).sum(), 1.0, 0.0)
+            aligned = 1 / np.maximum(s / p + t, 1 / 10.0)
+        aligned = aligned.clip(0, 10.0)
+        ratio = np.maximum(aligned / g, g / aligned)
+        wanted.append(((np.abs(aligned - g) / g).mean(), np.sqrt(((aligned - g) ** 2).mean()), (ratio < 1.25).mean()))
+    for i, name in enumerate(('relErr', 'RMSE', 'delta1')):
+        assert found[f'{name}_{protocol}'] == pytest.approx(np.mean([w[i] for w in wanted]), abs=1e-6)
+    # what the alignment leaves open does not change the result
+    other = [(1 / (2.5 / p + (0.3 if protocol == 'disparity' else 0.0)), g) for p, g in images]
+    again = [metric.measure(p.astype(np.float32), g.astype(np.float32)) for p, g in other]
+    result = metric.compute({k: again[0][k] + again[1][k] for k in again[0]})
+    assert result == pytest.approx(found, rel=1e-4, abs=1e-5)
+
+
+def test_alignment_in_disparity_has_a_largest_depth():
+    with pytest.raises(ConfigError, match='needs a finite max_depth'):
+        DepthError(protocol='disparity')
+    metric = DepthError(0.0, 10.0, protocol='disparity')
+    blind = metric.measure(np.full((1, 4, 4), -1.0, np.float32), np.full((1, 4, 4), 4.0, np.float32))
+    assert metric.compute(blind)['absErr_disparity'] == pytest.approx(0.0, abs=1e-9), 'a constant fits a constant'
 
 
 # ---- flow ------------------------------------------------------------------------------------------------------------

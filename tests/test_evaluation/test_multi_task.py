@@ -237,7 +237,7 @@ def test_wrong_configs():
         metric_of(depth([dict(type='DepthError'), dict(type='DepthError', max_depth=10.0)]))
     with pytest.raises(ConfigError, match='expected 0 <= min_depth < max_depth'):
         metric_of(depth(dict(type='DepthError', min_depth=3.0, max_depth=2.0)))
-    with pytest.raises(ConfigError, match='MultiTaskMetric is not a TaskMetric'):
+    with pytest.raises(ConfigError, match="'depth': MultiTaskMetric is neither a TaskMetric nor"):
         metric_of(depth(dict(type='MultiTaskMetric')))
 
 

@@ -14,7 +14,8 @@ from mmmtl.models.losses import CosineDistance
 from mmmtl.models.xtc.mapping import MappingNetwork, joint_label, joint_prediction, pair_index
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import build_tasks
-from tests.parity import xtc
+from tests.parity import xtc, xtc_derived
+from tests.parity.common import compared
 
 NARROW = (4, 4, 6, 8, 8)
 TASKS = dict(
@@ -52,6 +53,25 @@ def test_recorded_runs_of_the_published_program(shared_dir):
     assert not [r for r in results if not r[1] <= r[2]]
 
 
+def test_every_gradient_of_a_step_by_a_second_derivation(shared_dir, monkeypatch):
+    """All agree to 1e-6 of their tensor; a factor of 1.001 in one term is seen in gradients of host and mapping network."""
+    case = torch.load(shared_dir / 'golden' / 'xtc.pt', weights_only=True)['narrow']
+    results = compared(xtc.derived(case, case['onelabel']))
+    assert len(results) > 150
+    assert not [r for r in results if not r[1] <= r[2]]
+    build = xtc.build
+
+    def changed(case):
+        model = build(case)
+        consistency = model.decoder.consistency
+        model.decoder.consistency = lambda *args: 1.001 * consistency(*args)
+        return model
+
+    monkeypatch.setattr(xtc, 'build', changed)
+    seen = {name for name, difference, bound in compared(xtc.derived(case, case['onelabel'])) if difference > 5e-4}
+    assert sum('decoder.mapping' in name for name in seen) > 50
+
+
 @pytest.mark.parametrize(('classes', 'tasks', 'count'), [(13, 3, 14_819_328), (7, 2, 14_780_160)])
 def test_parameters_of_the_published_mapping_network(classes, tasks, count):
     all_tasks = build_tasks(dict(TASKS, semseg=dict(type='SemanticSegmentation', classes=classes)))
@@ -85,48 +105,6 @@ def test_parameters_of_the_published_hosts():
 
 
 # ---- second derivation -----------------------------------------------------------------------------------------------
-def one_by_one(decoder, maps, targets, anchors, draws):
-    """The consistency term as it is published: pair by pair, batches of one, batch norm and scale apart."""
-    names, total = list(decoder.tasks), 0.0
-
-    def unit(part, x, pair):
-        norm = part.norm
-        z = F.batch_norm(part.conv(x), norm.running_mean, norm.running_var, norm.weight, norm.bias, True, 0.1)
-        if part.pairs:
-            one_hot = torch.zeros(part.pairs, dtype=x.dtype)
-            one_hot[pair] = 1
-            z = z * (part.gamma @ one_hot)[:, None, None] + (part.beta @ one_hot)[:, None, None]
-        return F.relu(z)
-
-    def mapped(name, x, pair):
-        x = unit(decoder.mapping.inputs[name], x, pair)
-        for level in decoder.mapping.levels:
-            for part in level:
-                x = unit(part, x, pair)
-            x = F.max_pool2d(x, 2)
-        return x
-
-    def distance(a, b):
-        return 1 - F.cosine_similarity(a, b, dim=1, eps=1e-12).mean()
-
-    for b in range(len(anchors)):
-        rows = {n: i.tolist().index(b) for n, (i, _) in targets.items() if b in i.tolist()}
-        for s in names:
-            for t in names:
-                if s == t or t not in rows or (s in rows and len(rows) < len(names)):
-                    continue
-                raw = F.interpolate(maps[s][b : b + 1], SIZE, mode='bilinear', align_corners=False)
-                draw = draws.get(f'gumbel.{s}.{t}')
-                pair = pair_index(names.index(s), names.index(t), len(names))
-                draw = None if draw is None else draw[b : b + 1]
-                source = mapped(s, joint_prediction(decoder.tasks[s], raw, draw), pair)
-                target = mapped(t, joint_label(decoder.tasks[t], targets[t][1][rows[t] : rows[t] + 1]).double(), pair)
-                f = anchors[b : b + 1]
-                total = total + distance(source, target)
-                total = total + decoder.feature_weight * (distance(source, f) + distance(target, f))
-    return total
-
-
 @pytest.mark.parametrize('recompute', [False, True])
 @pytest.mark.parametrize('rows', [{'depth': [0], 'semseg': [1]}, {'depth': [0, 1], 'semseg': [1], 'normals': [1]}])
 def test_one_batch_equals_one_by_one(rows, recompute):
@@ -150,7 +128,7 @@ def test_one_batch_equals_one_by_one(rows, recompute):
         loss = (
             decoder.consistency(maps, exact, anchors, RecordedNoise(draws), SIZE)
             if fast
-            else one_by_one(decoder, maps, exact, anchors, draws)
+            else xtc_derived.consistency(decoder, maps, exact, anchors, draws)
         )
         loss.backward()
         gradients = {n: p.grad for n, p in decoder.mapping.named_parameters()}

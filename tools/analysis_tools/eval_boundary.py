@@ -1,4 +1,4 @@
-"""Boundary figures of files: ``python tools/analysis_tools/eval_boundary.py PRED_DIR GT_DIR --protocol bsds``."""
+"""Boundary metrics of files: ``python tools/analysis_tools/eval_boundary.py PRED_DIR GT_DIR --protocol bsds``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def parse_args() -> argparse.Namespace:
         epilog='protocols: atrc (InvPT, TaskPrompter, DiffusionMTL, TaskDiffusion), mti (MTI-Net), bsds (Berkeley)',
         config=False,
     )
-    parser.add_argument('pred_dir', help='ID.png (8 or 16 bit) or ID.npy per image')
-    parser.add_argument('gt_dir', help='ID.mat (BSDS, SBD, PASCAL-Context), ID.png or ID.npy per image')
+    parser.add_argument('pred_dir', nargs='?', help='ID.png (8 or 16 bit) or ID.npy per image')
+    parser.add_argument('gt_dir', nargs='?', help='ID.mat (BSDS, SBD, PASCAL-Context), ID.png or ID.npy per image')
     parser.add_argument('--protocol', default='atrc', help='atrc, mti or bsds (default: atrc)')
     parser.add_argument(
         '--max-dist',
@@ -38,7 +38,12 @@ def parse_args() -> argparse.Namespace:
         '--counts', metavar='FILE', help='JSON file of counts: used where it has an image, then written'
     )
     parser.add_argument('--merge', nargs='+', metavar='FILE', help='further files of counts to add')
-    parser.add_argument('--out', metavar='FILE', help='write all figures as JSON')
+    parser.add_argument(
+        '--published-counts',
+        metavar='DIR',
+        help="read what another program counted instead of two folders: ID_ev1.txt (Berkeley's) or ID.txt (SEISM)",
+    )
+    parser.add_argument('--out', metavar='FILE', help='write all metrics as JSON')
     parser.add_argument('--processes', type=int, metavar='N', help='worker processes (default: one per core)')
     return parser.parse_args()
 

@@ -107,25 +107,36 @@ def stretch(probability: np.ndarray) -> np.ndarray:
     return (value - low) / (high - low) if high > low else value
 
 
-def toolkit_f_curve(value: np.ndarray, salient: np.ndarray, beta_squared: float = BETA_SQUARED) -> np.ndarray:
-    """F-measure of one image at the 256 integer thresholds 255, 254, .. 0 of its 8-bit map.
+def level_counts(value: np.ndarray, salient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted pixels of one image at the 256 integer thresholds 255, 254, .. 0 of its 8-bit map.
 
     Args:
         value: Map in [0, 1], already stretched (:func:`stretch`); made 8-bit by truncating 255 × value.
         salient: Boolean map.
 
     Returns:
-        float64 (256,), index k = threshold 255 - k, positive where 8-bit value >= threshold.
+        Pixels that are predicted and salient, and that are predicted: int64 (256,) each, index k = threshold 255 - k,
+        predicted where 8-bit value >= threshold.
     """
     level = (np.asarray(value, np.float64) * 255).astype(np.uint8)
-    inside = np.bincount(level[salient], minlength=256)[::-1].cumsum()
-    positive = np.bincount(level.ravel(), minlength=256)[::-1].cumsum()
+    inside, all_levels = np.bincount(level[salient], minlength=256), np.bincount(level.ravel(), minlength=256)
+    return inside[::-1].cumsum(), all_levels[::-1].cumsum()
+
+
+def toolkit_f_curve(value: np.ndarray, salient: np.ndarray, beta_squared: float = BETA_SQUARED) -> np.ndarray:
+    """F-measure of one image at the thresholds of :func:`level_counts`, float64 (256,)."""
+    inside, positive = level_counts(value, salient)
     return f_measure(inside / np.maximum(positive, 1), inside / max(int(salient.sum()), 1), beta_squared)
+
+
+def adaptive_map(value: np.ndarray) -> np.ndarray:
+    """Pixels that reach twice the mean of the map (at most 1)."""
+    return value >= min(2 * float(np.mean(value)), 1.0)
 
 
 def adaptive_f(value: np.ndarray, salient: np.ndarray, beta_squared: float = BETA_SQUARED) -> float:
     """F-measure of one image at twice its mean value (at most 1), of the stretched map."""
-    positive = value >= min(2 * float(np.mean(value)), 1.0)
+    positive = adaptive_map(value)
     hit = int((positive & salient).sum())
     if hit == 0:
         return 0.0

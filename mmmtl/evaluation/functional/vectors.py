@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 CHUNK = 16384
-LIMITS = (11.25, 22.5, 30.0)
+LIMITS = (5.0, 7.5, 11.25, 22.5, 30.0)
 """Degrees below which pixels are counted."""
 ANGLE_BINS = 18000
 """Bins of the histogram from which medians are read: 0.01 degree each."""
@@ -41,7 +41,7 @@ def angle_sums(pred: np.ndarray, gt: np.ndarray) -> dict[str, np.ndarray]:
         pred, gt: (C, n).
 
     Returns:
-        ``count``; ``sums`` float64 (2,): angle, its square; ``within`` int64 (3,): angles below :data:`LIMITS`;
+        ``count``; ``sums`` float64 (2,): angle, its square; ``within`` int64 (5,): angles below :data:`LIMITS`;
         ``histogram`` int64 of :func:`angle_histogram`.
     """
     sums, within = np.zeros(2), np.zeros(len(LIMITS), np.int64)

@@ -292,7 +292,7 @@ def build_metrics(name: str, configs: Sequence[Mapping[str, Any]]) -> list[TaskM
             metric = METRICS.build(dict(config))
         except ValueError as error:
             raise ConfigError(f"metric of task '{name}': {error}") from error
-        if isinstance(metric, BaseMetric):
+        if isinstance(metric, BaseMetric) and not isinstance(metric, MultiTaskMetric):
             metric = ExternalMetric(metric)
         if not isinstance(metric, TaskMetric):
             raise ConfigError(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmmtl.evaluation.functional.vectors import ANGLE_BINS, angle_sums, histogram_quantile
+from mmmtl.evaluation.functional.vectors import ANGLE_BINS, LIMITS, angle_sums, histogram_quantile
 from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric, image_mean, image_state, valid_pixels
+
+WITHIN = tuple(f'within{int(limit)}' for limit in LIMITS)
 
 
 @METRICS.register_module()
 class NormalsError(TaskMetric):
     """Angle between predicted and true normals in degrees: mean (mErr), median (to 0.01°), root mean square
-    (rmsErr) and the share of pixels under 11.25°, 22.5° and 30°.
+    (rmsErr) and the share of pixels under 5°, 7.5°, 11.25°, 22.5° and 30°.
 
     Protocols:
         ``clean``: over all valid pixels of the dataset (TaskDiffusion, DiffusionMTL).
@@ -26,14 +28,7 @@ class NormalsError(TaskMetric):
 
     protocols = ('clean', 'upstream')
     bulky = ('histogram',)
-    greater_is_better = {
-        'mErr': False,
-        'median': False,
-        'rmsErr': False,
-        'within11': True,
-        'within22': True,
-        'within30': True,
-    }
+    greater_is_better = {'mErr': False, 'median': False, 'rmsErr': False, **dict.fromkeys(WITHIN, True)}
 
     @classmethod
     def plain_metrics(cls, protocol: str) -> dict[str, bool]:
@@ -54,8 +49,8 @@ class NormalsError(TaskMetric):
         if not count:
             return {}
         mean, square = total['sums'] / count
-        figures = {'mErr': mean}
+        found = {'mErr': mean}
         if 'histogram' in total:
-            figures['median'] = histogram_quantile(total['histogram'], 0.5, 180.0 / ANGLE_BINS)
-        figures['rmsErr'] = np.sqrt(square)
-        return self.named({**figures, **dict(zip(('within11', 'within22', 'within30'), total['within'] / count))})
+            found['median'] = histogram_quantile(total['histogram'], 0.5, 180.0 / ANGLE_BINS)
+        found['rmsErr'] = np.sqrt(square)
+        return self.named({**found, **dict(zip(WITHIN, total['within'] / count))})
