@@ -48,6 +48,7 @@ class MLoREDecoder(Decoder):
             )
         width, levels = self.in_channels[0], len(self.in_channels)
         self.conditions = MODELS.build({'tasks': list(self.tasks), 'levels': levels, 'width': width, **conditions})
+        self.fixed_size = tuple(n * self.strides[0] for n in self.conditions.grid)
         self.level_mask = nn.ModuleDict(
             {
                 n: nn.Sequential(

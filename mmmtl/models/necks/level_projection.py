@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmmtl.errors import ConfigError
 from mmmtl.ops.convolution import conv1x1
 from mmmtl.registry import MODELS
 
@@ -20,8 +21,11 @@ class LevelProjection(BaseModule):
         in_channels: Channels of the backbone's levels.
         strides: Strides of the backbone's levels.
         channels: Channels of every level afterwards.
-        stride: Grid all levels are brought to, bilinearly; default: 16 if a level has it, else that of the level
-            nearest to it.
+        stride: Grid the levels are brought to, bilinearly, one for all or one for each (a pyramid out of a plain ViT);
+            default: 16 if a level has it, else that of the level nearest to it.
+
+    Raises:
+        ConfigError: Another number of strides than levels.
     """
 
     def __init__(
@@ -29,22 +33,28 @@ class LevelProjection(BaseModule):
         in_channels: Sequence[int],
         strides: Sequence[int],
         channels: int,
-        stride: int | None = None,
+        stride: int | Sequence[int] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.stride = stride or min(strides, key=lambda s: abs(s - 16))
+        stride = stride or min(strides, key=lambda s: abs(s - 16))
+        self.strides = [stride] * len(in_channels) if isinstance(stride, int) else list(stride)
+        if len(self.strides) != len(in_channels):
+            raise ConfigError(
+                f'LevelProjection: stride={stride} names {len(self.strides)} strides of {len(in_channels)} levels'
+            )
         self.projections = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
-        self.reference = min(range(len(strides)), key=lambda i: abs(strides[i] - self.stride))
+        self.reference = min(range(len(strides)), key=lambda i: abs(strides[i] - self.strides[i]))
         self.reference_stride = strides[self.reference]
         self.out_channels = [channels] * len(in_channels)
-        self.strides = [self.stride] * len(in_channels)
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels (B, C_l, h_l, w_l) → levels (B, ``channels``, h, w)."""
-        size = [n * self.reference_stride // self.stride for n in feats[self.reference].shape[-2:]]
-        maps = (conv1x1(x, projection.weight, projection.bias) for projection, x in zip(self.projections, feats))
-        return tuple(
-            m if list(m.shape[-2:]) == size else F.interpolate(m, size, mode='bilinear', align_corners=False)
-            for m in maps
-        )
+        grid = feats[self.reference].shape[-2:]
+        maps = []
+        for x, projection, stride in zip(feats, self.projections, self.strides):
+            size = [n * self.reference_stride // stride for n in grid]
+            x = conv1x1(x, projection.weight, projection.bias)
+            same = list(x.shape[-2:]) == size
+            maps.append(x if same else F.interpolate(x, size, mode='bilinear', align_corners=False))
+        return tuple(maps)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmmtl.errors import ConfigError
+from mmmtl.errors import ConfigError, InputError
 from mmmtl.models.layers.film import FilmNorm
 from mmmtl.ops.convolution import Conv1x1, conv3x3
 from mmmtl.ops.low_rank import LowRankConv2d, collapsed_sum, collapsing_pays, gated_sum
@@ -181,9 +181,10 @@ class MLoREConditions(BaseModule):
     def forward(self, levels: Sequence[Tensor], noise: Any = None) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
         """Levels (B, E, h, w) → per level a condition (B, E, h, w) for every task; in training also ``loss_balance``."""
         if tuple(levels[0].shape[-2:]) != self.grid:
-            raise ValueError(
+            raise InputError(
                 f'MLoREConditions was built for maps of {self.grid[0]}x{self.grid[1]} positions, got '
-                f'{levels[0].shape[-2]}x{levels[0].shape[-1]}: its router is tied to one image size'
+                f'{levels[0].shape[-2]}x{levels[0].shape[-1]}: its router is tied to one image size, {self.grid[0]} and '
+                f'{self.grid[1]} times the stride of the levels. Give images of it, or model ... conditions.grid another'
             )
         conditions, balance = [], levels[0].new_zeros((), dtype=torch.float32)
         draws = self._draw(levels[0], noise)

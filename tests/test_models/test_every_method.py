@@ -1,0 +1,141 @@
+"""Every method, small: each balancing method and one label per image, one or two tasks, and hosts that do not fit."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmmtl.config import load_config
+from mmmtl.engine.balancing import BalancingOptimWrapper
+from mmmtl.errors import UserError
+from mmmtl.models.sizes import sizes_of
+from mmmtl.registry import MODELS
+from tests.test_configs import example
+
+ROOT = Path(__file__).parents[2] / 'configs'
+PATH = str(ROOT / 'methods' / 'vitt_diorama.py')
+METHODS = tuple(load_config(PATH).networks)
+SIZE = (64, 128)
+BALANCERS = ('FixedWeights', 'Uncertainty', 'DWA', 'GLS', 'RLW', 'GradNorm')
+PAIRED = ('xtc', 'jtr')  # compare tasks, and need two
+
+
+@cache
+def config_of(method: str, tasks: tuple[str, ...] | None = None) -> dict:
+    options = {'method': method, 'size': SIZE, **({'only_tasks': list(tasks)} if tasks else {})}
+    cfg = load_config(PATH, options)
+    return cfg.model.to_dict()
+
+
+def network(method: str, tasks: tuple[str, ...] | None = None, **backbone):
+    torch.manual_seed(0)
+    cfg = dict(config_of(method, tasks))
+    small = dict(embed_dim=32, depth=4, num_heads=2)
+    if 'prompt_layers' in cfg['backbone']:
+        small['prompt_layers'] = 2
+    cfg['backbone'] = {**cfg['backbone'], **small, **backbone}
+    return MODELS.build(cfg)
+
+
+def batch(model, seed=0) -> tuple[torch.Tensor, dict]:
+    """Two images, of which every task has one label at most."""
+    inputs, targets = example(model.tasks)
+    return inputs, {n: (i[:1] * 0 + k % 2, y[:1]) for k, (n, (i, y)) in enumerate(targets.items())}
+
+
+def test_the_methods_are_all_of_the_toolbox():
+    folders = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith('_')}
+    assert folders - {'baselines', 'methods', 'stablemtl', 'studies'} <= set(METHODS)
+    assert {'plain', 'xtc'} <= set(METHODS)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_one_label_per_image_with_every_balancing_method(method):
+    model = network(method).train()
+    start = {n: p.detach().clone() for n, p in model.named_parameters()}
+    for name in BALANCERS:
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        wrapper = BalancingOptimWrapper(
+            balancer=dict(
+                type=name, **({'weights': dict.fromkeys(model.tasks, 2.0)} if name == 'FixedWeights' else {})
+            ),
+            optimizer=optimizer,
+        )
+        inputs, targets = batch(model)
+        with wrapper.optim_context(model):
+            losses = model(inputs, mode='loss', targets=targets)
+        total, _ = model.parse_losses(losses)
+        wrapper.update_params(total)
+        assert torch.isfinite(total), name
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert sum(not torch.equal(p, start[n]) for n, p in model.named_parameters()) > len(start) // 2
+
+
+@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('tasks', [('depth',), ('semseg', 'boundary')])
+def test_one_and_two_tasks(method, tasks):
+    if method in PAIRED and len(tasks) == 1:
+        with pytest.raises(UserError, match='at least two'):
+            network(method, tasks)
+        return
+    model = network(method, tasks).train()
+    inputs, targets = example(model.tasks)
+    losses = model(inputs, mode='loss', targets=targets)
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    with torch.no_grad():
+        raw = model.eval()(inputs[:1])
+    assert set(raw) == set(tasks) and all(torch.isfinite(x).all() for x in raw.values())
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_size_that_does_not_fit_is_told(method):
+    """Sizes a network declares are taken, others are refused with the size it needs, or taken as they are."""
+    model = network(method).eval()
+    sizes = sizes_of(model)
+    with torch.no_grad():
+        if sizes.fixed is not None:
+            assert sizes.fixed == SIZE
+            wrong, told = (SIZE[0], SIZE[1] + sizes.multiple), f'({SIZE[0]}x{SIZE[1]}|{SIZE[0] // 8}x{SIZE[1] // 8})'
+        else:
+            good = (sizes.multiple * 2, sizes.multiple * 4)
+            assert next(iter(model(torch.randn(1, 3, *good)).values())).shape[-2:] == good
+            wrong, told = (good[0], good[1] + sizes.multiple // 2), rf'\b{sizes.multiple}\b'
+            if method in PAIRED:  # the decoder takes any multiple of the patches, the losses do not
+                model.train()
+        with pytest.raises((UserError, ValueError), match=told):
+            if method in PAIRED:
+                model(torch.randn(2, 3, *wrong), mode='loss', targets={})
+            model(torch.randn(1, 3, *wrong))
+
+
+HRNET_LEVELS = dict(type='TimmBackbone', model_name='resnet18', channels=(8, 8, 8, 16))
+
+
+@pytest.mark.parametrize(
+    ('method', 'changes', 'message'),
+    [
+        ('taskprompter', dict(backbone=HRNET_LEVELS), 'PromptedViT'),
+        ('tsp', dict(backbone=HRNET_LEVELS), 'TaskPromptViT'),
+        ('mlore', dict(backbone=HRNET_LEVELS, neck=None), 'one width and stride.*LevelProjection'),
+        ('taskexpert', dict(backbone=HRNET_LEVELS), r'one stride.*\[4, 8, 16, 32\].*LevelProjection'),
+        ('mtinet', dict(neck=None), r'four levels, each of twice the stride.*\[8, 8, 8, 8\]'),
+        ('mtinet', dict(neck=dict(type='LevelProjection', channels=8, stride=(4, 8, 16, 32))), 'at least 16 channels'),
+        ('mtinet', dict(neck=dict(type='LevelProjection', channels=16, stride=(4, 8))), '2 strides of 4 levels'),
+        ('invpt', dict(neck=dict(type='ConcatFusion', channels=16)), 'four backbone levels, got 1'),
+        (
+            'invpt',
+            dict(neck=dict(type='LevelProjection', channels=16, stride=(64, 4, 8, 16))),
+            'stage of stride 2; its stride is 64, not 2 or 4',
+        ),
+        ('demt', dict(decoder=dict(type='DeMTDecoder', width=30)), 'multiple of num_heads=4'),
+        ('mqtransformer', dict(decoder=dict(type='MQTransformerDecoder', width=30)), 'multiple of num_heads=4'),
+        ('atrc', dict(decoder=dict(type='ATRCDecoder', genotypes='34')), 'genotypes'),
+    ],
+)
+def test_a_host_that_does_not_fit(method, changes, message):
+    with pytest.raises(UserError, match=message):
+        MODELS.build({**config_of(method), **changes})
