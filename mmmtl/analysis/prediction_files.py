@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os.path as osp
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 
 from mmmtl.datasets.io.arrays import read_flo, read_npy
 from mmmtl.datasets.io.pictures import decode
+from mmmtl.datasets.io.values import full_scale_mask, spread
 from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.tasks import Task
 from mmmtl.utils.files import safe_name
@@ -114,6 +117,7 @@ class PredictionFolder:
                 if key not in ('scale', 'offset'):
                     raise ConfigError(f"formats.{name}: unknown entry '{key}'.{suggest(key, ('scale', 'offset'))}")
         self.places = {name: self._place(task) for name, task in self.tasks.items()}
+        self.white = {name: self._white(name) for name in self.tasks}
 
     def _place(self, task: Task) -> str:
         names = (task.name, *task.aliases)
@@ -124,6 +128,19 @@ class PredictionFolder:
             f"{self.folder} has no folder {' or '.join(names)} with predictions of task '{task.name}'; evaluate the "
             'tasks that are there with --tasks'
         )
+
+    def _white(self, name: str) -> int | None:
+        """The number of the second of two classes in pictures that hold 0 and 255 (65535) alone, as in labels."""
+        task = self.tasks[name]
+        if not task.categorical or len(task.classes) != 2 or is_probability(task):
+            return None
+        pictures = spread(sorted(Path(self.places[name]).glob('*.png')), 16)
+        white = full_scale_mask(_stored(str(path), True) for path in pictures)
+        if white is not None:
+            print_log(
+                f'{self.places[name]}: the pictures hold 0 and {white} alone: {white} is read as class 1', 'current'
+            )
+        return white
 
     def read(self, sample_id: str, name: str) -> np.ndarray:
         """One sample's prediction of one task.
@@ -136,7 +153,8 @@ class PredictionFolder:
             for suffix in SUFFIXES:
                 path = osp.join(self.places[name], stem + suffix)
                 if osp.isfile(path):
-                    return read_prediction(path, self.tasks[name], **self.formats.get(name, {}))
+                    value = read_prediction(path, self.tasks[name], **self.formats.get(name, {}))
+                    return value if self.white[name] is None else np.where(value == self.white[name], 1, value)
         raise FileError(
             f"{osp.join(self.places[name], safe_name(sample_id))}: expected the prediction of task '{name}' for sample "
             f"'{sample_id}' ({', '.join(SUFFIXES)}), found no such file"

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmmtl.analysis.offline import evaluate_predictions
@@ -21,6 +22,9 @@ from mmmtl.config import load_config
 from mmmtl.errors import ConfigError, FileError
 from mmmtl.evaluation import Records
 from mmmtl.evaluation.functional.flow import flow_metrics, flow_sums
+from mmmtl.registry import METRICS
+from mmmtl.tasks import build_tasks
+from mmmtl.visualization import write_raw
 from tests.test_evaluation.cases import make_tasks
 
 CONFIG = """
@@ -279,3 +283,31 @@ def test_folders_by_alias_and_ids_with_slashes(tasks, tmp_path):
     cv2.imwrite(str(tmp_path / 'sal' / 'b.png'), value * 2)
     folder = PredictionFolder(str(tmp_path), {'saliency': tasks['saliency']})
     assert folder.read('town/a', 'saliency').max() == 0.2 and folder.read('other/b', 'saliency').max() == 0.4
+
+
+@pytest.mark.parametrize('kind', ['classes', 'probabilities'])
+@pytest.mark.parametrize('count', [2, 3, 255])
+def test_every_categorical_task_reads_what_it_wrote(tmp_path, kind, count):
+    """255 is unknown in labels and never a class; two classes that others wrote as 0 and 255 are two classes."""
+    if kind == 'probabilities':
+        tasks = build_tasks({n: dict(type=t) for n, t in (('saliency', 'Saliency'), ('boundary', 'Boundary'))})
+    else:
+        tasks = build_tasks({'things': dict(type='SemanticSegmentation', classes=count)})
+    rng = np.random.default_rng(count)
+    for name, task in tasks.items():
+        gt = rng.integers(0, len(task.classes), (24, 32))
+        gt[:3] = 255
+        pred = task.predict(torch.from_numpy(rng.normal(size=(1, task.out_channels, 24, 32)).astype(np.float32)))[
+            0
+        ].numpy()
+        write_raw(str(tmp_path), 'a', {name: pred})
+        again = PredictionFolder(str(tmp_path), {name: task}).read('a', name)
+        metric = METRICS.build(task.default_metric())
+        measured = [metric.measure(p.reshape(gt.shape) if p.dtype.kind == 'i' else p, gt) for p in (pred, again)]
+        for key, value in measured[0].items():
+            np.testing.assert_array_equal(measured[1][key], value, err_msg=f'{name} {key}')
+        if kind == 'classes' and count == 2:
+            (tmp_path / 'white' / name).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / 'white' / name / 'a.png'), pred[0].astype(np.uint8) * 255)
+            white = PredictionFolder(str(tmp_path / 'white'), {name: task}).read('a', name)
+            np.testing.assert_array_equal(white, pred[0])
