@@ -54,7 +54,7 @@ def delta_m_of_runs(
         reference: What to compare with.
         figures: Use only these of the reference's figures; default: all.
     """
-    chosen = {name: reference.figures[name] for name in figures} if figures else reference.figures
+    chosen = {name: reference.metrics[name] for name in figures} if figures else reference.metrics
     greater_is_better = greater_is_better_of(list(chosen))
     metrics = [read_metrics(run) for run in runs]
     gains = [delta_m(values, chosen, greater_is_better) for values in metrics]
@@ -112,7 +112,7 @@ def bootstrap(
         progress: Wraps the loop.
 
     Returns:
-        ``{'TASK/FIGURE': (2.5 %, 97.5 %, p)}`` of mean(a) - mean(b).
+        ``{'TASK/METRIC': (2.5 %, 97.5 %, p)}`` of mean(a) - mean(b).
 
     Raises:
         ConfigError: When the runs were not evaluated on the same images.

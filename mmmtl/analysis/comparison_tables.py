@@ -27,10 +27,10 @@ def delta_m_table(runs: Sequence[str], reference: str, figures: Sequence[str] | 
         rows: Add the further rows of the reference, recomputed.
     """
     against = read_reference(reference)
-    unknown = sorted(set(figures or ()) - set(against.figures))
+    unknown = sorted(set(figures or ()) - set(against.metrics))
     if unknown:
-        raise ConfigError(f'the reference has no {unknown}; it has {sorted(against.figures)}')
-    chosen = {name: against.figures[name] for name in figures or against.figures}
+        raise ConfigError(f'the reference has no {unknown}; it has {sorted(against.metrics)}')
+    chosen = {name: against.metrics[name] for name in figures or against.metrics}
     text = [f'reference: {against.name}' + (f' ({against.source})' if against.source != against.name else '')]
     if runs:
         gains, values = delta_m_of_runs(runs, against, list(chosen))

@@ -18,10 +18,10 @@ def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> d
 
     Args:
         dataset: Data set whose items hold data samples; its ``metainfo['tasks']`` are asked for their candidates.
-        figures: ``{'TASK/FIGURE': is higher better}`` to keep; default: each task's primary metric.
+        figures: ``{'TASK/METRIC': is higher better}`` to keep; default: each task's primary metric.
 
     Returns:
-        ``{'TASK/FIGURE': value}``.
+        ``{'TASK/METRIC': value}``.
     """
     tasks = dataset.metainfo['tasks']
     labels = [dataset[i]['data_samples'] for i in range(len(dataset))]

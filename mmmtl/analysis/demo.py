@@ -53,8 +53,8 @@ def comparison_table(columns: Mapping[str, Mapping[str, float]], better: Mapping
     """Figures of several runs side by side.
 
     Args:
-        columns: ``{heading: {'TASK/FIGURE': value}}``; the first column's best values are marked.
-        better: ``{'TASK/FIGURE': is higher better}``: the rows.
+        columns: ``{heading: {'TASK/METRIC': value}}``; the first column's best values are marked.
+        better: ``{'TASK/METRIC': is higher better}``: the rows.
     """
     rows = []
     for key, higher in better.items():

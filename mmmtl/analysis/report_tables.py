@@ -79,7 +79,7 @@ class ReportData:
 
     Attributes:
         tasks: In the order of the evaluation.
-        images: ``{sample id: {'TASK/FIGURE': value}}``.
+        images: ``{sample id: {'TASK/METRIC': value}}``.
         others: Figures that belong to no task.
     """
 
@@ -103,7 +103,7 @@ def collect_report(work_dir: str) -> ReportData:
             )
     metrics = read_metrics(paths['metrics.json'])
     records = Records.load(paths[RECORDS_FILE])
-    images, better = records.image_figures(), records.greater_is_better()
+    images, better = records.image_metrics(), records.greater_is_better()
     # the order of the evaluation, which the first image's labels need not show
     order = [key.split('/')[0] for key in metrics] + [name for name, _ in records.tables]
     evaluated = {name for name, _ in records.tables}

@@ -52,7 +52,7 @@ def test(
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the test set of a config.
 
-    Prints a table by task and writes ``metrics.json`` (``{'TASK/FIGURE': number}``, every digit) into the
+    Prints a table by task and writes ``metrics.json`` (``{'TASK/METRIC': number}``, every digit) into the
     work dir, and ``records.npz``: what every image contributed, from which runs are compared.
 
     The figures are the same to the last digit for any batch size and number of processes: images go through

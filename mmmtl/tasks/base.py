@@ -83,7 +83,7 @@ class Task(ABC):
     out_channels: int
     """Channels of the raw network output (logits)."""
     primary_metric: str = ''
-    """The figure by which papers compare the task."""
+    """The metric by which papers compare the task."""
     greater_is_better: bool = False
     """Of the primary metric."""
 

@@ -56,7 +56,7 @@ def depth_runs(tmp_path_factory):
 def test_the_interval_is_that_of_the_mean_difference(depth_runs):
     """Every image has as many pixels, so the pooled error is a mean over images and its interval is known."""
     records = [Records.load(os.path.join(run, RECORDS_FILE)) for run in depth_runs]
-    values = [np.array([f['depth/absErr'] for f in r.image_figures().values()]) for r in records]
+    values = [np.array([f['depth/absErr'] for f in r.image_metrics().values()]) for r in records]
     difference = values[0] - values[1]
     standard_error = difference.std(ddof=1) / math.sqrt(len(difference))
     found = compare_runs([depth_runs[0]], [depth_runs[1]], resamples=2000, seed=3)['depth/absErr']
@@ -118,7 +118,7 @@ def test_every_metric_can_be_resampled(many_tasks):
 
 def test_images_alone(many_tasks):
     root, tasks, samples, _ = many_tasks
-    table = Records.load(str(root / 'a' / RECORDS_FILE)).image_figures()
+    table = Records.load(str(root / 'a' / RECORDS_FILE)).image_metrics()
     assert list(table) == [s.sample_id for s in samples]
     for sample in samples[:3]:
         metric = MultiTaskMetric()

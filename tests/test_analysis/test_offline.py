@@ -73,7 +73,7 @@ def test_files_give_the_same_digits_for_all_ten_tasks(written):
     again = evaluate_predictions(load_config(str(root / 'ten.py')), str(root / 'out'))
     assert json.dumps(again, sort_keys=True) == json.dumps(metrics, sort_keys=True)
     assert json.loads((root / 'out' / 'metrics.json').read_text()) == again
-    recorded = Records.load(str(root / 'out' / 'records.npz')).figures()
+    recorded = Records.load(str(root / 'out' / 'records.npz')).metrics()
     assert recorded == {name: value for name, value in metrics.items() if 'median' not in name}
 
 

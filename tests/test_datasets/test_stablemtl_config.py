@@ -103,7 +103,7 @@ def test_a_part_of_the_benchmarks(cfg, benchmarks):
     assert figures['delta_m'] == pytest.approx((1 / 0.4817 - 1) * 100)
     with pytest.raises(ConfigError, match="'kiti' is not a benchmark.*Did you mean 'kitti'.*PrefixSampleId"):
         metric.process({}, [dict(sample_id='kiti/1', gt={}, pred={})])
-    with pytest.raises(ConfigError, match="reference: 'mid/albedo/RMS' is no figure.*Did you mean 'mid/albedo/RMSE"):
+    with pytest.raises(ConfigError, match="reference: 'mid/albedo/RMS' is no metric.*Did you mean 'mid/albedo/RMSE"):
         METRICS.build(dict(cfg.test_evaluator, reference={'mid/albedo/RMS': 1.0}))
 
 

@@ -39,7 +39,7 @@ def test_delta_m_by_hand():
 @pytest.mark.parametrize(
     'figures, reference, better, text',
     [
-        ({}, {}, {}, 'holds no figure'),
+        ({}, {}, {}, 'holds no metric'),
         (
             {'a/x': 1.0},
             {'a/y': 1.0},
@@ -74,18 +74,18 @@ def test_the_papers_rows_recompute(path):
     """Each printed Δm follows from the printed figures, as far as their digits go."""
     content = Config.fromfile(path).single_task_reference
     reference = read_reference(str(path))
-    greater_is_better = greater_is_better_of(list(reference.figures))
-    assert set(greater_is_better) == set(reference.figures) == set(content['columns'])
+    greater_is_better = greater_is_better_of(list(reference.metrics))
+    assert set(greater_is_better) == set(reference.metrics) == set(content['columns'])
     assert reference.source and reference.name and reference.rows
     for name, (figures, printed) in reference.rows.items():
-        value = delta_m(figures, reference.figures, greater_is_better).value
+        value = delta_m(figures, reference.metrics, greater_is_better).value
         if printed is None:
             assert path.stem == 'stablemtl'
             continue
         slack = 0.005 + rounding(content, content['rows'][name])
         assert (abs(value - printed) <= slack + 1e-9) == ((path.stem, name) not in OFF), (name, value, printed)
         assert abs(value - printed) < 0.25
-    for name, value in reference.figures.items():  # in the units of the metrics
+    for name, value in reference.metrics.items():  # in the units of the metrics
         assert 0 < value < 1 or name.endswith(('mErr', 'mErr_upstream')) or 'EPE' in name
 
 
@@ -94,8 +94,8 @@ def test_most_rows_agree_to_the_printed_digits():
     off = []
     for path in FILES:
         reference = read_reference(str(path))
-        greater_is_better = greater_is_better_of(list(reference.figures))
-        rows = {n: (delta_m(f, reference.figures, greater_is_better).value, p) for n, (f, p) in reference.rows.items()}
+        greater_is_better = greater_is_better_of(list(reference.metrics))
+        rows = {n: (delta_m(f, reference.metrics, greater_is_better).value, p) for n, (f, p) in reference.rows.items()}
         off += [abs(value - printed) for value, printed in rows.values() if printed is not None]
     assert len(off) > 45 and sum(o < 0.0151 for o in off) >= len(off) - 6
 
@@ -120,9 +120,9 @@ def test_references_from_ones_own_runs(tmp_path):
     a = write_run(tmp_path / 'a', semseg__mIoU=0.5, semseg__aAcc=0.8, delta_m=1.0)
     b = write_run(tmp_path / 'b', depth__delta1=0.7, depth__RMSE=0.6, depth__absErr=0.4)
     reference = read_reference(f'{a},{b}/metrics.json')
-    assert reference.figures == {'semseg/mIoU': 0.5, 'depth/RMSE': 0.6}
-    assert read_reference(b, {'depth': 'absErr'}).figures == {'depth/absErr': 0.4}
-    assert read_reference({'semseg/mIoU': 1}).figures == {'semseg/mIoU': 1.0}
+    assert reference.metrics == {'semseg/mIoU': 0.5, 'depth/RMSE': 0.6}
+    assert read_reference(b, {'depth': 'absErr'}).metrics == {'depth/absErr': 0.4}
+    assert read_reference({'semseg/mIoU': 1}).metrics == {'semseg/mIoU': 1.0}
     assert read_metrics(a)['semseg/aAcc'] == 0.8
     c = write_run(tmp_path / 'c', semseg__mIoU=0.6)
     with pytest.raises(ConfigError, match='semseg/mIoU differs between the references'):
@@ -130,7 +130,7 @@ def test_references_from_ones_own_runs(tmp_path):
     with pytest.raises(FileNotFoundError, match='evaluate the run with tools/test.py first'):
         read_metrics(str(tmp_path))
     (tmp_path / 'metrics.json').write_text('[1, 2]')
-    with pytest.raises(ValueError, match='does not hold figures'):
+    with pytest.raises(ValueError, match='does not hold metrics'):
         read_metrics(str(tmp_path))
     (tmp_path / 'r.py').write_text('single_task_refrence = dict()\n')
     with pytest.raises(ConfigError, match="no 'single_task_reference'. Did you mean 'single_task_refrence'"):

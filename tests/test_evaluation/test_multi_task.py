@@ -125,7 +125,7 @@ def test_ranks_do_not_matter(tmp_path, reference, world, batch):
             assert figures == as_text(reference), (rank, kind)
     # the states that were gathered give the same figures once more, but for the medians
     for kind in found:
-        again = Records.load(str(tmp_path / f'{kind}.npz')).figures()
+        again = Records.load(str(tmp_path / f'{kind}.npz')).metrics()
         wanted = {name: value for name, value in reference.items() if 'median' not in name}
         assert as_text(again) == as_text(wanted)
 

@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         help="a paper's rows (configs/_base_/references/*.py), or metrics.json of single-task runs, comma-separated",
     )
     parser.add_argument(
-        '--figures', nargs='+', metavar='TASK/FIGURE', help='use these figures only (default: all of the reference)'
+        '--figures', nargs='+', metavar='TASK/METRIC', help='use these figures only (default: all of the reference)'
     )
     parser.add_argument('--rows', action='store_true', help="recompute the paper's own rows too")
     return parser.parse_args()

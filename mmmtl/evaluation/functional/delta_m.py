@@ -13,8 +13,8 @@ class DeltaM:
     """Δm and what it is made of.
 
     Attributes:
-        value: The mean over figures, in percent; positive is better than the reference.
-        gains: ``{'TASK/FIGURE': gain in percent}``.
+        value: The mean over metrics, in percent; positive is better than the reference.
+        gains: ``{'TASK/METRIC': gain in percent}``.
     """
 
     value: float
@@ -22,23 +22,23 @@ class DeltaM:
 
 
 def delta_m(
-    figures: Mapping[str, float], reference: Mapping[str, float], greater_is_better: Mapping[str, bool]
+    metrics: Mapping[str, float], reference: Mapping[str, float], greater_is_better: Mapping[str, bool]
 ) -> DeltaM:
-    """Δm = 100 / T · Σ (-1)^l (M - S) / S over the figures of the reference; l = 1 where lower is better.
+    """Δm = 100 / T · Σ (-1)^l (M - S) / S over the metrics of the reference; l = 1 where lower is better.
 
     Args:
-        figures: M, ``{'TASK/FIGURE': number}``; may hold more than the reference.
-        reference: S, one figure per task as a rule; every figure counts once.
-        greater_is_better: Direction of each of the reference's figures.
+        metrics: M, ``{'TASK/METRIC': number}``; may hold more than the reference.
+        reference: S, usually one metric per task; each counts once.
+        greater_is_better: Direction of each of the reference's metrics.
 
     Raises:
-        ValueError: When a figure of the reference is missing, has no direction, or is zero.
+        ValueError: When a metric of the reference is missing, has no direction, or is zero.
     """
     if not reference:
-        raise ValueError('the reference holds no figure')
-    missing = sorted(set(reference) - set(figures))
+        raise ValueError('the reference holds no metric')
+    missing = sorted(set(reference) - set(metrics))
     if missing:
-        raise ValueError(f'Δm needs {missing}, which were not evaluated; there are {sorted(figures)}')
+        raise ValueError(f'Δm needs {missing}, which were not evaluated; there are {sorted(metrics)}')
     unknown = sorted(set(reference) - set(greater_is_better))
     if unknown:
         raise ValueError(f'whether {unknown} should be high or low is not known')
@@ -46,7 +46,7 @@ def delta_m(
     if zero:
         raise ValueError(f'the reference of {zero} is zero, so there is no relative gain')
     gains = {
-        name: (100.0 if greater_is_better[name] else -100.0) * (figures[name] - value) / value
+        name: (100.0 if greater_is_better[name] else -100.0) * (metrics[name] - value) / value
         for name, value in reference.items()
     }
     return DeltaM(float(np.mean(list(gains.values()))), gains)

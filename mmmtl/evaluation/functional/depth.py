@@ -1,4 +1,4 @@
-"""Depth: errors of one image, as sums that pool over a dataset or as the image's own figures."""
+"""Depth: errors of one image, as sums that pool over a dataset or as the image's own metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEPTH_FLOOR = 1e-9
 def depth_sums(
     pred: np.ndarray, gt: np.ndarray, valid: np.ndarray | None = None, floor: float = DEPTH_FLOOR
 ) -> dict[str, np.ndarray]:
-    """Sums over the valid pixels of one image from which all figures follow.
+    """Sums over the valid pixels of one image from which all metrics follow.
 
     Args:
         pred: (n,) predicted depth in metres; values below ``floor`` are raised to it.
@@ -46,7 +46,7 @@ def _chunk_sums(pred: np.ndarray, gt: np.ndarray, floor: float) -> tuple[list[fl
     error = pred - gt
     size = np.abs(error)
     relative = size * inverse
-    log = np.log(pred * inverse)  # one logarithm serves four figures
+    log = np.log(pred * inverse)  # one logarithm serves four metrics
     far = np.abs(log)
     squares = [size * size, size * relative, log * log]
     size_sum, relative_sum, far_sum = float(size.sum()), float(relative.sum()), float(far.sum())
@@ -60,7 +60,7 @@ def _chunk_sums(pred: np.ndarray, gt: np.ndarray, floor: float) -> tuple[list[fl
 
 
 def depth_metrics(state: dict[str, np.ndarray]) -> dict[str, float]:
-    """Figures from the sums of :func:`depth_sums`, of one image or added over many; empty without a valid
+    """Metrics from the sums of :func:`depth_sums`, of one image or added over many; empty without a valid
     pixel.
 
     Returns:

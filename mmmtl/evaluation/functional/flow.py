@@ -37,7 +37,7 @@ def flow_sums(pred: np.ndarray, gt: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def flow_metrics(state: dict[str, np.ndarray], channels: int) -> dict[str, float]:
-    """Figures from the sums of :func:`flow_sums`; empty without a valid pixel.
+    """Metrics from the sums of :func:`flow_sums`; empty without a valid pixel.
 
     Returns:
         EPE; for two channels Fl (share of outliers) and angle (degrees); for three accStrict, accRelax and

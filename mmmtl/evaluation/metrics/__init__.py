@@ -1,4 +1,4 @@
-"""Registered metrics: one class per kind of figure, and the one metric of a multi-task evaluation."""
+"""Registered metrics: one class per kind of map, and the one that evaluates all tasks together."""
 
 from .base import TaskMetric
 from .benchmarks import BenchmarkMetric

@@ -1,4 +1,4 @@
-"""What a task's metric is: it measures one image, and turns the sum of all images into figures."""
+"""What a task's metric is: it measures one image, and computes named numbers from the sum of all images."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ State = dict[str, np.ndarray]
 
 
 class TaskMetric(ABC):
-    """The figures of one kind of map.
+    """Measures one kind of map, and reports one number or several under names (mIoU, RMSE, ...).
 
     A subclass measures an image (:meth:`measure`), independently of all others; the states are added exactly,
-    so any order, batch size or number of ranks gives the same digits; :meth:`compute` turns the sum into
-    figures.
+    so any order, batch size or number of ranks gives the same digits; :meth:`compute` takes the sum.
 
     Args:
-        protocol: One of :attr:`protocols`. The names of figures carry it unless it is the first one.
-        image_list: Sample ids to measure, or a file with one per line; default: all. (The published boundary figures
+        protocol: One of :attr:`protocols`. Its name follows that of every number unless it is the first one.
+        image_list: Sample ids to measure, or a file with one per line; default: all. (The published boundary metrics
             of PASCAL-Context rest on 2498 of its 5105 validation images, for example.)
 
     Raises:
@@ -32,9 +31,9 @@ class TaskMetric(ABC):
     """
 
     protocols: ClassVar[tuple[str, ...]] = ('clean',)
-    """First the default, whose figures have plain names; ``upstream`` = the published code where it differs."""
+    """First the default, whose numbers have plain names; ``upstream`` = the published code where it differs."""
     greater_is_better: ClassVar[Mapping[str, bool]] = {}
-    """``{figure: is a higher value better}``, the one papers compare first."""
+    """``{name: is a higher value better}``, the one papers compare first."""
     slow: ClassVar[bool] = False
     """Worth measuring in another process."""
     ordered: bool = False
@@ -55,23 +54,23 @@ class TaskMetric(ABC):
 
     @classmethod
     def plain_metrics(cls, protocol: str) -> Mapping[str, bool]:
-        """``{figure: is a higher value better}`` that a protocol gives, without its name."""
+        """``{name: is a higher value better}`` that a protocol gives, without its name."""
         return cls.greater_is_better
 
     @classmethod
     def metrics_of(cls, protocol: str) -> dict[str, bool]:
-        """``{figure: is a higher value better}`` under the names that :meth:`compute` gives."""
+        """``{name: is a higher value better}`` under the names that :meth:`compute` gives."""
         suffix = '' if protocol == cls.protocols[0] else f'_{protocol}'
         return {name + suffix: higher for name, higher in cls.plain_metrics(protocol).items()}
 
     @property
     def reported(self) -> dict[str, bool]:
-        """``{figure: is a higher value better}`` under the names that :meth:`compute` gives."""
+        """``{name: is a higher value better}`` under the names that :meth:`compute` gives."""
         return self.metrics_of(self.protocol)
 
     @property
     def suffix(self) -> str:
-        """What the protocol adds to the names of figures."""
+        """What the protocol adds to every name."""
         return '' if self.protocol == self.protocols[0] else f'_{self.protocol}'
 
     def includes(self, sample_id: str) -> bool:
@@ -89,15 +88,15 @@ class TaskMetric(ABC):
 
     @abstractmethod
     def compute(self, total: State) -> dict[str, float]:
-        """Figures of the added states; empty when not a single pixel was valid."""
+        """Numbers by name from the added states; empty when not a single pixel was valid."""
 
     def accumulate(self, states: Iterable[State]) -> State:
         """Add states in the order given; only asked of a metric that is :attr:`ordered`."""
         raise TypeError(f'{type(self).__name__} says it is ordered, so it must say how its states are accumulated')
 
-    def named(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """The figures under their names with the protocol."""
-        return {name + self.suffix: float(value) for name, value in figures.items()}
+    def named(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """The numbers under their names with the protocol."""
+        return {name + self.suffix: float(value) for name, value in metrics.items()}
 
 
 def valid_pixels(gt: np.ndarray) -> np.ndarray:
@@ -105,13 +104,13 @@ def valid_pixels(gt: np.ndarray) -> np.ndarray:
     return np.isfinite(gt).all(0)
 
 
-def image_state(names: Sequence[str], figures: Mapping[str, float]) -> State:
-    """State of an image whose own figures are averaged over images; an image without figures has no weight."""
-    values = [figures[name] for name in names] if figures else [0.0] * len(names)
-    return dict(images=np.int64(bool(figures)), figures=np.array(values, np.float64))
+def image_state(names: Sequence[str], metrics: Mapping[str, float]) -> State:
+    """State of an image whose own numbers are averaged over images; an image without any has no weight."""
+    values = [metrics[name] for name in names] if metrics else [0.0] * len(names)
+    return dict(images=np.int64(bool(metrics)), metrics=np.array(values, np.float64))
 
 
 def image_mean(names: Sequence[str], total: State) -> dict[str, float]:
-    """Mean over images of the figures of :func:`image_state`; empty without an image."""
+    """Mean over images of the numbers of :func:`image_state`; empty without an image."""
     images = int(total['images'])
-    return dict(zip(names, (total['figures'] / images).tolist())) if images else {}
+    return dict(zip(names, (total['metrics'] / images).tolist())) if images else {}

@@ -17,7 +17,7 @@ from .multi_task import MultiTaskMetric, _field
 
 @METRICS.register_module()
 class BenchmarkMetric(BaseMetric):
-    """Figures of data sets that are evaluated together: ``{'BENCHMARK/TASK/FIGURE': number}``.
+    """Metrics of data sets that are evaluated together: ``{'BENCHMARK/TASK/METRIC': number}``.
 
     Which data set a sample belongs to stands before the first slash of its id (the transform ``PrefixSampleId``
     puts it there). Every data set has its own tasks and metrics, each a :class:`MultiTaskMetric`. Data sets that
@@ -25,8 +25,8 @@ class BenchmarkMetric(BaseMetric):
 
     Args:
         benchmarks: ``{name: dict(tasks={task: config})}``: the tasks as the data set compares them.
-        reference: ``{'BENCHMARK/TASK/FIGURE': number}`` of single-task models, for the figure ``delta_m``: the
-            mean gain in percent over those figures that were measured. Default: none.
+        reference: ``{'BENCHMARK/TASK/METRIC': number}`` of single-task models, for the metric ``delta_m``: the
+            mean gain in percent over those metrics that were measured. Default: none.
     """
 
     default_prefix = ''
@@ -49,19 +49,19 @@ class BenchmarkMetric(BaseMetric):
             self.parts[name] = MultiTaskMetric()
             self.parts[name].dataset_meta = dict(tasks=built)
         self.reference = dict(reference or {})
-        for figure in self.reference:
-            if figure not in self.greater_is_better:
-                near = suggest(figure, self.greater_is_better)
-                raise ConfigError(f"BenchmarkMetric.reference: '{figure}' is no figure of the benchmarks.{near}")
+        for metric in self.reference:
+            if metric not in self.greater_is_better:
+                near = suggest(metric, self.greater_is_better)
+                raise ConfigError(f"BenchmarkMetric.reference: '{metric}' is no metric of the benchmarks.{near}")
         self._ids: dict[str, set[str]] = {name: set() for name in self.parts}
 
     @property
     def greater_is_better(self) -> dict[str, bool]:
-        """``{'BENCHMARK/TASK/FIGURE': is a higher value better}``."""
+        """``{'BENCHMARK/TASK/METRIC': is a higher value better}``."""
         found = {
-            f'{name}/{figure}': higher
+            f'{name}/{metric}': higher
             for name, part in self.parts.items()
-            for figure, higher in part.greater_is_better.items()
+            for metric, higher in part.greater_is_better.items()
         }
         return dict(found, delta_m=True) if self.reference else found
 
@@ -79,17 +79,17 @@ class BenchmarkMetric(BaseMetric):
             self.parts[name].process(data_batch, [sample])
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Add up all ranks and compute the figures of every data set, and the gain over the reference."""
-        figures: dict[str, float] = {}
+        """Add up all ranks and compute the metrics of every data set, and the gain over the reference."""
+        metrics: dict[str, float] = {}
         for name, part in self.parts.items():
             own, self._ids[name] = self._ids[name], set()
             seen = set().union(*all_gather_object(own))
             if seen:
-                figures.update({f'{name}/{key}': value for key, value in part.evaluate(len(seen)).items()})
-        measured = {name: base for name, base in self.reference.items() if name in figures}
+                metrics.update({f'{name}/{key}': value for key, value in part.evaluate(len(seen)).items()})
+        measured = {name: base for name, base in self.reference.items() if name in metrics}
         if measured:
-            figures['delta_m'] = delta_m(figures, measured, self.greater_is_better).value
-        return figures
+            metrics['delta_m'] = delta_m(metrics, measured, self.greater_is_better).value
+        return metrics
 
     def compute_metrics(self, results: list) -> dict:
         """Unused: :meth:`evaluate` asks every data set's metric."""

@@ -30,7 +30,7 @@ Key = tuple[str, int]  # a task's name and the index of its metric
 
 @METRICS.register_module()
 class MultiTaskMetric(BaseMetric):
-    """Every task's metrics over a dataset: ``{'TASK/FIGURE': number}``.
+    """Every task's metrics over a dataset: ``{'TASK/METRIC': number}``.
 
     The tasks come with the dataset (``dataset_meta['tasks']``), each with the configs of its metrics. A task
     without a label in an image is not measured there; a task without a single valid pixel in the whole evaluation
@@ -42,10 +42,10 @@ class MultiTaskMetric(BaseMetric):
             some where there is a GPU, none otherwise.
         records: File (``.npz``) for what every image contributed, from which runs are compared and reports made
             (:class:`~mmmtl.evaluation.metrics.records.Records`). Default: not written.
-        reference: Single-task figures from which Δm is reported as ``delta_m``, in percent: a ``metrics.json``, a file
-            of ``configs/_base_/references``, or ``{'TASK/FIGURE': number}``. Default: no Δm.
+        reference: Single-task metrics from which Δm is reported as ``delta_m``, in percent: a ``metrics.json``, a file
+            of ``configs/_base_/references``, or ``{'TASK/METRIC': number}``. Default: no Δm.
         collect_device: As for every mmengine metric; states are exchanged as objects either way.
-        prefix: Put before the names of figures.
+        prefix: Put before all names.
     """
 
     default_prefix = ''
@@ -91,7 +91,7 @@ class MultiTaskMetric(BaseMetric):
 
     @property
     def greater_is_better(self) -> dict[str, bool]:
-        """``{'TASK/FIGURE': is a higher value better}`` of everything that may be reported."""
+        """``{'TASK/METRIC': is a higher value better}`` of everything that may be reported."""
         found = self._of_tasks()
         if self.reference:
             found['delta_m'] = True
@@ -99,10 +99,10 @@ class MultiTaskMetric(BaseMetric):
 
     def _of_tasks(self) -> dict[str, bool]:
         return {
-            f'{name}/{figure}': higher
+            f'{name}/{key}': higher
             for name, metrics in self.metrics.items()
             for metric in metrics
-            for figure, higher in metric.reported.items()
+            for key, higher in metric.reported.items()
         }
 
     def keep_progress(self, folder: str) -> set[str]:
@@ -168,7 +168,7 @@ class MultiTaskMetric(BaseMetric):
             self._states.write(sample_id, states)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Add up all ranks and compute the figures.
+        """Add up all ranks and compute the metrics.
 
         Args:
             size: Number of samples in the dataset; a different number of distinct sample ids is reported.
@@ -213,8 +213,8 @@ class MultiTaskMetric(BaseMetric):
         return sums
 
     def compute_metrics(self, results: Sequence[Mapping[Key, Any]]) -> dict[str, float]:
-        """Figures from the sums of all ranks."""
-        figures: dict[str, float] = {}
+        """Metrics from the sums of all ranks."""
+        found: dict[str, float] = {}
         for name, metrics in self.metrics.items():
             for index, metric in enumerate(metrics):
                 parts = [sums[name, index] for sums in results if (name, index) in sums]
@@ -222,15 +222,15 @@ class MultiTaskMetric(BaseMetric):
                 self._check_list(name, metric, count)
                 if not parts:
                     continue
-                for figure, value in metric.compute(total).items():
-                    figures[f'{name}/{figure}'] = value
-        if self._reference and figures:
-            figures.update(self._delta_m(self._reference, figures))
-        return {f'{self.prefix}/{name}': value for name, value in figures.items()} if self.prefix else figures
+                for key, value in metric.compute(total).items():
+                    found[f'{name}/{key}'] = value
+        if self._reference and found:
+            found.update(self._delta_m(self._reference, found))
+        return {f'{self.prefix}/{name}': value for name, value in found.items()} if self.prefix else found
 
-    def _delta_m(self, reference: Reference, figures: Mapping[str, float]) -> dict[str, float]:
+    def _delta_m(self, reference: Reference, metrics: Mapping[str, float]) -> dict[str, float]:
         try:
-            return {'delta_m': delta_m(figures, reference.figures, self._of_tasks()).value}
+            return {'delta_m': delta_m(metrics, reference.metrics, self._of_tasks()).value}
         except ValueError as error:
             print_log(f'no Δm against {reference.name}: {error}', logger='current', level=logging.WARNING)
             return {}
@@ -283,7 +283,7 @@ def build_metrics(name: str, configs: Sequence[Mapping[str, Any]]) -> list[TaskM
     """Metrics of a task from their configs.
 
     Raises:
-        ConfigError: When a config is wrong or two metrics of the task give figures of the same name.
+        ConfigError: When a config is wrong or two metrics of the task report the same name.
     """
     metrics: list[TaskMetric] = []
     seen: set[str] = set()

@@ -153,8 +153,8 @@ class Records:
         """Ids of all samples with a label of any task, sorted."""
         return sorted(set().union(*(table.ids for table in self.tables.values())))
 
-    def figures(self) -> dict[str, float]:
-        """The figures of the whole evaluation, with its digits, except those that need a histogram."""
+    def metrics(self) -> dict[str, float]:
+        """The numbers of the whole evaluation, to the last digit, except those that need a histogram."""
         found = {}
         for key, table in self.tables.items():
             metric = self.metric(key)
@@ -169,11 +169,11 @@ class Records:
         return found
 
     def greater_is_better(self) -> dict[str, bool]:
-        """``{'TASK/FIGURE': is a higher value better}``."""
+        """``{'TASK/METRIC': is a higher value better}``."""
         return {f'{key[0]}/{name}': higher for key in self.tables for name, higher in self.metric(key).reported.items()}
 
-    def image_figures(self) -> dict[str, dict[str, float]]:
-        """``{sample id: {'TASK/FIGURE': value of this image alone}}``."""
+    def image_metrics(self) -> dict[str, dict[str, float]]:
+        """``{sample id: {'TASK/METRIC': value of this image alone}}``."""
         found: dict[str, dict[str, float]] = {}
         for key, table in self.tables.items():
             metric = self.metric(key)

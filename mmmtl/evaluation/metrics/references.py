@@ -1,4 +1,4 @@
-"""Single-task figures that a multi-task network is compared with: of a paper, or of one's own runs."""
+"""Single-task metrics that a multi-task network is compared with: of a paper, or of one's own runs."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from mmmtl.utils.files import read_json
 
 @dataclass
 class Reference:
-    """Figures to compare with.
+    """Metrics to compare with.
 
     Attributes:
         name: What they are.
         source: Where they are printed.
-        figures: ``{'TASK/FIGURE': number}`` in the units of the metrics (fractions, degrees, metres, ...).
-        rows: Further rows of the same table, ``{name: (figures, printed Δm or None)}``.
+        metrics: ``{'TASK/METRIC': number}`` in the units of the metrics (fractions, degrees, metres, ...).
+        rows: Further rows of the same table, ``{name: (metrics, printed Δm or None)}``.
     """
 
     name: str
     source: str
-    figures: dict[str, float]
+    metrics: dict[str, float]
     rows: dict[str, tuple[dict[str, float], float | None]] = field(default_factory=dict)
 
 
 def read_metrics(path: str) -> dict[str, float]:
-    """Figures of a run.
+    """Metrics of a run.
 
     Args:
         path: A ``metrics.json``, or a folder that holds one.
 
     Raises:
         FileNotFoundError: When there is none.
-        ConfigError: When it does not hold figures.
+        ConfigError: When it does not hold metrics.
     """
     file = os.path.join(path, 'metrics.json') if os.path.isdir(path) else path
     if not os.path.isfile(file):
@@ -46,7 +46,7 @@ def read_metrics(path: str) -> dict[str, float]:
         content = read_json(file)
         return {str(name): float('nan') if value is None else float(value) for name, value in content.items()}
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(f'{file} does not hold figures, {{"TASK/FIGURE": number}} ({error})') from error
+        raise ConfigError(f'{file} does not hold metrics, {{"TASK/METRIC": number}} ({error})') from error
 
 
 def read_reference(reference: str | Mapping[str, Any], primary_metrics: Mapping[str, str] | None = None) -> Reference:
@@ -55,8 +55,8 @@ def read_reference(reference: str | Mapping[str, Any], primary_metrics: Mapping[
     Args:
         reference: A ``metrics.json`` (or run folder) of one's own single-task network; several separated by commas
             are joined, so that each task can have its own run. Or a ``.py`` file as in
-            ``configs/_base_/references``, its ``single_task_reference``, or just ``{'TASK/FIGURE': number}``.
-        primary_metrics: ``{task: figure}`` to take from a ``metrics.json``; default: the first that each metric declares.
+            ``configs/_base_/references``, its ``single_task_reference``, or just ``{'TASK/METRIC': number}``.
+        primary_metrics: ``{task: metric}`` to take from a ``metrics.json``; default: the first that each metric declares.
 
     Raises:
         ConfigError: When a config is not one of a reference.
@@ -83,7 +83,7 @@ def read_reference(reference: str | Mapping[str, Any], primary_metrics: Mapping[
         return Reference('given', 'config', {name: float(value) for name, value in reference.items()})
     columns, units = reference['columns'], reference.get('units') or [1.0] * len(reference['columns'])
 
-    def as_figures(values: Sequence[float], where: str) -> dict[str, float]:
+    def as_metrics(values: Sequence[float], where: str) -> dict[str, float]:
         if len(values) < len(columns):
             raise ConfigError(f'{where} of the reference holds {len(values)} numbers for {len(columns)} columns')
         return {name: float(value) * unit for name, value, unit in zip(columns, values, units)}
@@ -91,30 +91,30 @@ def read_reference(reference: str | Mapping[str, Any], primary_metrics: Mapping[
     rows = {}
     for name, values in reference.get('rows', {}).items():
         printed = float(values[len(columns)]) if len(values) > len(columns) else None
-        rows[name] = (as_figures(values, f'row {name!r}'), printed)
-    figures = as_figures(reference['single_task'], 'single_task')
-    return Reference(reference.get('name', ''), reference.get('source', ''), figures, rows)
+        rows[name] = (as_metrics(values, f'row {name!r}'), printed)
+    metrics = as_metrics(reference['single_task'], 'single_task')
+    return Reference(reference.get('name', ''), reference.get('source', ''), metrics, rows)
 
 
-def _primary_metrics(figures: Mapping[str, float], wanted: Mapping[str, str]) -> dict[str, float]:
-    """One figure per task: the one wanted, or the first of those that its metric declares (papers compare by it)."""
+def _primary_metrics(metrics: Mapping[str, float], wanted: Mapping[str, str]) -> dict[str, float]:
+    """One metric per task: the one wanted, or the first of those that its metric declares (papers compare by it)."""
     order = list(known_greater_is_better())
     chosen: dict[str, str] = {}
-    for name in figures:
-        task, _, figure = name.rpartition('/')
+    for name in metrics:
+        task, _, metric = name.rpartition('/')
         if task in wanted:
-            if figure == wanted[task]:
-                chosen[task] = figure
-        elif figure in order and (task not in chosen or order.index(figure) < order.index(chosen[task])):
-            chosen[task] = figure
-    return {f'{task}/{figure}': figures[f'{task}/{figure}'] for task, figure in chosen.items()}
+            if metric == wanted[task]:
+                chosen[task] = metric
+        elif metric in order and (task not in chosen or order.index(metric) < order.index(chosen[task])):
+            chosen[task] = metric
+    return {f'{task}/{metric}': metrics[f'{task}/{metric}'] for task, metric in chosen.items()}
 
 
 def known_greater_is_better() -> dict[str, bool]:
-    """``{figure: is a higher value better}`` of every registered metric, in every protocol.
+    """``{name: is a higher value better}`` of every registered metric, in every protocol.
 
     Raises:
-        ConfigError: When two metrics disagree about a figure's name.
+        ConfigError: When two metrics use one name with opposite directions.
     """
     from .base import TaskMetric
 
@@ -131,13 +131,13 @@ def known_greater_is_better() -> dict[str, bool]:
 
 
 def greater_is_better_of(names: Sequence[str]) -> dict[str, bool]:
-    """Directions of ``'TASK/FIGURE'`` names, as far as a registered metric declares the figure."""
+    """Directions of ``'TASK/METRIC'`` names, as far as a registered metric declares them."""
     known = known_greater_is_better()
     return {name: known[name.rpartition('/')[2]] for name in names if name.rpartition('/')[2] in known}
 
 
 def primary_metric_of(task: Any) -> str:
-    """The figure by which a task is compared, with the protocol that its metric measures by: ``RMSE_upstream``."""
+    """The name by which a task is compared, with the protocol that its metric measures by: ``RMSE_upstream``."""
     METRICS.import_from_location()
     for config in task.metrics:
         metric = METRICS.get(config['type'])

@@ -1,1 +1,1 @@
-"""Boundary evaluation: suppression, thinning, matching, counts and the figures of their sums."""
+"""Boundary evaluation: suppression, thinning, matching, counts and the metrics of their sums."""

@@ -1,4 +1,4 @@
-"""Figures of boundary evaluation from counts of matched and unmatched pixels."""
+"""Metrics of boundary evaluation from counts of matched and unmatched pixels."""
 
 from __future__ import annotations
 
