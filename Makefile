@@ -49,11 +49,13 @@ lint: install
 test: lint
 	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
-# What compares numbers that an instruction set or a number of threads could change.
+# What compares numbers that an instruction set or a number of threads could change, without what takes long for others.
 NUMERICS := tests/test_parity.py tests/test_models/test_taskdiffusion_parity.py tests/test_models/test_diffusionmtl.py \
-    tests/test_models/test_latent_model.py tests/test_models/test_latent_parts.py tests/test_ops tests/test_diffusion \
-    tests/test_evaluation/test_functional.py
-NUMERICAL_TESTS = -m pytest -q -n $(JOBS) -m 'not slow' $(NUMERICS)
+    tests/test_models/test_latent_model.py tests/test_models/test_latent_parts.py tests/test_models/test_xtc.py \
+    tests/test_ops tests/test_diffusion tests/test_evaluation/test_functional.py \
+    tests/test_evaluation/test_saliency_structure.py
+NUMERICAL_TESTS = -m pytest -q -n $(JOBS) -m 'not slow' -k 'not meta_device and not is_imported' \
+    --deselect tests/test_ops/test_allocator.py $(NUMERICS)
 
 numerics: install
 	$(ONE_THREAD) ONEDNN_MAX_CPU_ISA=AVX2 MMMTL_TEST_THREADS=2 $(PY) $(NUMERICAL_TESTS)

@@ -313,7 +313,7 @@ def test_explanations_are_the_maps_of_the_prediction(mode):
     assert denoising.rows == predictions.rows == list(TASKS)
     assert len(denoising.columns) == 2 + 3 + 2 and predictions.columns == ['initial', 'step 1', 'step 2', 'step 3']
     with torch.no_grad():
-        raw = model.decoder.predict(model.extract(inputs), model._prediction_noise(inputs, samples, None), (64, 64))
+        raw = model.decoder.predict(model.extract(inputs), model._sample_noise(inputs, samples), (64, 64))
         features, initial = model.decoder.initial(model.extract(inputs))
     for name, row, task in zip(TASKS, predictions.cells, model.tasks.values()):
         torch.testing.assert_close(torch.from_numpy(row[-1]), task.predict(raw[name])[0])
