@@ -12,7 +12,7 @@ from benchmarks.reference.stablemtl import TASKS as PUBLISHED
 from mmmtl.apis.convert import published_names
 from mmmtl.errors import CheckpointError
 from mmmtl.models.stablemtl import converter as stablemtl
-from tests.test_models.latent_toy import EXCHANGE, NAMES, UNET, make
+from tests.test_models.latent_toy import TASK_ATTENTION, NAMES, UNET, make
 from tests.test_models.test_latent_model import frames
 
 
@@ -23,7 +23,7 @@ def model(tmp_path_factory):
     torch.save(
         {p.replace('_', ' '): torch.randn(3 + k % 2, 12, generator=generator) for k, p in enumerate(PUBLISHED)}, path
     )
-    return make(EXCHANGE, vae=True, tokens=dict(type='TokenFile', path=str(path)))
+    return make(TASK_ATTENTION, vae=True, tokens=dict(type='TokenFile', path=str(path)))
 
 
 def test_there_and_back_through_a_folder(model, tmp_path):
