@@ -12,7 +12,7 @@ from benchmarks.reference.stablemtl import TASKS as PUBLISHED
 from mmmtl.apis.convert import published_names
 from mmmtl.errors import CheckpointError
 from mmmtl.models.stablemtl import converter as stablemtl
-from tests.test_models.latent_toy import TASK_ATTENTION, NAMES, UNET, make
+from tests.test_models.latent_toy import NAMES, TASK_ATTENTION, UNET, make
 from tests.test_models.test_latent_model import frames
 
 
