@@ -18,6 +18,7 @@ from torch.utils.flop_counter import flop_registry
 from mmmtl.apis.checkpoint import auxiliary_prefixes
 from mmmtl.apis.model import build_model, forget_pretrained, quiet
 from mmmtl.models.sizes import input_size
+from mmmtl.ops.allocator import without_memory
 from mmmtl.utils.tables import format_table
 
 from .published import published_line
@@ -120,7 +121,7 @@ def count_complexity(cfg: Config, size: Sequence[int] | None = None) -> Complexi
     """
     size = (size[0], size[-1]) if size is not None else input_size(cfg)
     forget_pretrained(cfg.model)
-    with quiet(), torch.device('meta'):  # weights without memory
+    with quiet(), without_memory():  # weights without memory
         model = build_model(cfg, initialize=False).eval()
     counts = Complexity(size, _parameters(model))
     try:

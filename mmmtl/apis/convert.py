@@ -8,13 +8,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from torch import Tensor
 
 from mmmtl.config.load import load_config
 from mmmtl.errors import CheckpointError, ConfigError, suggest
 from mmmtl.models.converter import Converter
+from mmmtl.ops.allocator import without_memory
 from mmmtl.registry import CONVERTERS, TASKS
 from mmmtl.utils.shipped import configs_folder
 
@@ -53,7 +53,7 @@ def empty_network(config: str | Config, cfg_options: Mapping[str, Any] | None = 
     cfg = load_config(config, cfg_options)
     forget_pretrained(cfg.get('model'))
     try:
-        with torch.device('meta'):
+        with without_memory():
             return build_model(cfg, initialize=False)
     except RuntimeError:  # a backbone of another library that reads numbers off tensors while it is built
         return build_model(cfg, initialize=False).to('meta')

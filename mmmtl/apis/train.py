@@ -18,6 +18,7 @@ from mmmtl.engine.checkpoint_files import newest_first
 from mmmtl.engine.hooks import catch_signals
 from mmmtl.engine.work_dir import locked, settle
 from mmmtl.errors import CheckpointError, ConfigError
+from mmmtl.ops.allocator import without_memory
 from mmmtl.utils.models import unwrap_model
 
 from .checkpoint import compare_state, read_checkpoint
@@ -95,7 +96,7 @@ def _train(cfg: Config, overwrite: bool) -> Runner:
                 cfg.resume = cfg.load_from is not None
     model = runner.model
     if not isinstance(model, nn.Module):  # a runner that shards the network builds it later
-        with torch.device('meta'):
+        with without_memory():
             model = build_model(cfg, initialize=False)
     check_start(model, cfg)
     tell_batch(cfg, runner.world_size)

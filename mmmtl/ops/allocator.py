@@ -1,11 +1,11 @@
-"""How glibc's allocator treats the memory of freed tensors: kept for the next ones, or given back for a measurement."""
+"""Memory of tensors: what glibc's allocator does with that of freed ones, and modules that take none."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -55,3 +55,8 @@ def live_memory() -> Iterator[None]:
     finally:  # what glibc's own rule arrives at in a process that has used large tensors
         libc.mallopt(_MMAP_THRESHOLD, _LARGE)
         libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
+
+
+def without_memory() -> AbstractContextManager:
+    """Context in which modules are built of shapes alone: their weights are neither allocated nor drawn."""
+    return torch.device('meta')

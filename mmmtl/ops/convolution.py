@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dispatch import predicting
+from .dispatch import predicting, served
 from .gemm import batched_matmul, linear, matmul
 
 
@@ -26,12 +26,16 @@ def as_channels_last(x: Tensor) -> Tensor:
 
 
 def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """1x1 convolution of a channels-last map, as a matrix product. ``weight``: (O, C) or (O, C, 1, 1)."""
+    """``F.conv2d(x, weight, bias)`` of a channels-last map, as a matrix product. ``weight``: (O, C) or (O, C, 1, 1)."""
+    if not served('conv1x1', x):
+        return F.conv2d(x, weight.reshape(*weight.shape[:2], 1, 1), bias)
     return linear(x.permute(0, 2, 3, 1), weight.reshape(weight.shape[:2]), bias).permute(0, 3, 1, 2)
 
 
 def conv1x1_of_concat(maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``conv1x1(torch.cat(maps, 1), weight, bias)`` of maps of one width, without the concatenated map."""
+    if not served('merged_convolution', maps[0]):
+        return conv1x1(torch.cat(list(maps), 1), weight, bias)
     first, *others = weight.flatten(1).chunk(len(maps), 1)
     y = conv1x1(maps[0], first, bias)
     for x, part in zip(maps[1:], others):
@@ -41,7 +45,7 @@ def conv1x1_of_concat(maps: Sequence[Tensor], weight: Tensor, bias: Tensor | Non
 
 def conv1x1_affine(x: Tensor, weight: Tensor, bias: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     """``conv1x1(x, weight, bias) * gain + offset`` with rows (1 or B, O); one row is folded into the weight."""
-    if len(gain) > 1:
+    if len(gain) > 1 or not served('merged_convolution', x):
         gain, offset = (row[:, :, None, None].to(x.dtype) for row in (gain, offset))
         return torch.addcmul(offset, conv1x1(x, weight, bias), gain)
     weight = weight.flatten(1) * gain[0][:, None].to(weight.dtype)
@@ -77,8 +81,11 @@ def conv1x1_conv3x3(x: Tensor, inner: nn.Conv2d, outer: nn.Conv2d) -> Tensor:
         outer: 3x3 with zero padding 1.
     """
     positions = x.shape[0] * x.shape[2] * x.shape[3]
-    if positions <= 9 * len(outer.weight):  # merging costs 9 O multiplications where it saves one per position
-        return outer(conv1x1(x, inner.weight, inner.bias))
+    cheaper = positions > 9 * len(outer.weight)
+    if not cheaper or not served(
+        'merged_convolution', x
+    ):  # merging costs 9 O multiplications where it saves one per position
+        return outer(inner(x))
     # what the inner bias adds at every position: through the zero padding it reaches fewer taps at the border
     reached = torch.einsum('omkl,m->okl', outer.weight, inner.bias)[:, None]
     field = F.conv2d(reached.new_ones(1, 1, *x.shape[-2:]), reached, outer.bias, padding=1)
@@ -188,6 +195,9 @@ def conv3x3_after_upsample(x: Tensor, weight: Tensor, bias: Tensor | None = None
     Returns:
         (B, O, scale·h, scale·w), channels-last.
     """
+    if not served('upsampled_convolution', x):
+        enlarged = F.interpolate(x, scale_factor=scale, mode='bilinear', align_corners=False)
+        return F.conv2d(enlarged, weight, bias, padding=1)
     return interpolate_taps(tap_products(x, weight, bias), tuple(x.shape[-2:]), scale)
 
 
@@ -212,7 +222,7 @@ def conv3x3_after_doubling(x: Tensor, weight: Tensor, bias: Tensor | None = None
         (B, O, 2·h, 2·w).
     """
     (batch, into, height, width), out = x.shape, len(weight)
-    if batch * height * width < SMALLEST_DOUBLED:
+    if batch * height * width < SMALLEST_DOUBLED or not served('upsampled_convolution', x):
         return F.conv2d(F.interpolate(x, scale_factor=2, mode='nearest'), weight, bias, padding=1)
     taps, line = weight.permute(0, 2, 3, 1).reshape(out, 9, into), weight.new_tensor(_LINE)
     doubled = torch.einsum('ayk,bxl->abyxkl', line, line).reshape(2, 2, 4, 9)

@@ -1,8 +1,7 @@
 """Which kernel serves which tensors: the one table of devices and precisions.
 
 A kernel asks :func:`served` before it runs; where the answer is no, its plain PyTorch expression runs instead. The
-environment variable ``MMMTL_OPS=plain`` (or :func:`plain_operations` in a program) answers no everywhere; rearrangements that are
-exact on every device (:mod:`~mmmtl.ops.convolution`, :mod:`~mmmtl.ops.low_rank`) ask nothing and stay.
+environment variable ``MMMTL_OPS=plain`` (or :func:`plain_operations` in a program) answers no everywhere.
 """
 
 from __future__ import annotations
@@ -24,14 +23,30 @@ KERNELS: dict[str, dict[str, frozenset[torch.dtype]]] = {
     'winograd': {'cpu': frozenset({torch.float32, torch.bfloat16})},
     'winograd_gradients': {'cpu': frozenset({torch.float32})},
     'group_norm': {'cpu': frozenset({torch.float32})},
-    'upsampled_convolution': {'any': _FLOATS},
-    'norm_act': {'any': _FLOATS},
+    'bands': {'cpu': _FLOATS},
+    'mixing': {'cpu': _FLOATS},
     'residual_branch': {'any': _FLOATS},
-    'in_place': {'any': _FLOATS},
+    'conv1x1': {'any': _FLOATS},
+    'merged_convolution': {'any': _FLOATS},
+    'upsampled_convolution': {'any': _FLOATS},
+    'residual_head': {'any': _FLOATS},
+    'low_rank': {'any': _FLOATS},
+    'norm_act': {'any': _FLOATS},
 }
 """``{kernel: {type of device, or 'any': precisions}}``: where a kernel is faster than PyTorch's own operations."""
+_TRACEABLE = frozenset(KERNELS) - {
+    'attention',
+    'matmul',
+    'winograd',
+    'winograd_gradients',
+    'group_norm',
+    'bands',
+    'residual_branch',
+}
+"""Rearrangements of PyTorch's own operations, which graphs of ``torch.compile`` and subclasses of tensors may hold."""
 
 VARIABLE, CHOICES = 'MMMTL_OPS', ('fast', 'plain')
+_at_start = os.environ.get(VARIABLE)
 _forced_plain = 0
 
 
@@ -41,7 +56,8 @@ def plain_everywhere() -> bool:
     Raises:
         ConfigError: ``MMMTL_OPS`` holds another word.
     """
-    value = os.environ.get(VARIABLE) or 'fast'
+    # a traced graph cannot hang on the environment
+    value = (_at_start if torch.compiler.is_compiling() else os.environ.get(VARIABLE)) or 'fast'
     if value not in CHOICES:
         raise ConfigError(f"{VARIABLE} must be one of {CHOICES}, got '{value}'.{suggest(value, CHOICES)}")
     return _forced_plain > 0 or value == 'plain'
@@ -67,10 +83,15 @@ def precision(x: Tensor) -> torch.dtype:
 
 
 def served(kernel: str, x: Tensor) -> bool:
-    """Whether ``kernel`` computes with ``x`` here: its device and precision are in the table, and nothing is traced."""
-    if torch.compiler.is_compiling() or type(x) not in (Tensor, nn.Parameter) or plain_everywhere():
+    """Whether ``kernel`` computes with ``x`` here: its device and precision are in the table, and nothing is traced that it
+    would not survive."""
+    if plain_everywhere():
         return False
     places = KERNELS[kernel]
+    if kernel in _TRACEABLE:
+        return 'any' in places or x.device.type in places
+    if torch.compiler.is_compiling() or type(x) not in (Tensor, nn.Parameter):
+        return False
     return precision(x) in places.get(x.device.type, places.get('any', frozenset()))
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .convolution import conv1x1, conv3x3_after_upsample, interpolate_taps, merge_pointwise, tap_products
-from .dispatch import predicting
+from .dispatch import predicting, served
 
 BAND_BYTES = 8 * 2**20
 """Size of one band of an enlarged map on a CPU: it stays in the cache, and its memory is reused instead of faulted in."""
@@ -44,6 +44,10 @@ def residual_head(
     Returns:
         (B, C, scale·h, scale·w).
     """
+    if not served('residual_head', x):
+        if scale > 1:
+            x, skip = (F.interpolate(m, scale_factor=scale, mode='bilinear', align_corners=False) for m in (x, skip))
+        return head(skip + conv1(act(conv3(x))))
     # enlarging leaves a constant alone, so conv1's bias may join the small skip map
     skip = skip + conv1.bias[:, None, None].to(skip) if conv1.bias is not None else skip
     if scale == 1:
@@ -54,7 +58,7 @@ def residual_head(
     base = conv3x3_after_upsample(skip, head.weight, head.bias, scale)
     kernel = merge_pointwise(head.weight, conv1.weight)
     products, grid = tap_products(x, conv3.weight, conv3.bias), (x.shape[2], x.shape[3])
-    height, in_bands = grid[0] * scale, positionwise and predicting() and x.device.type == 'cpu'
+    height, in_bands = grid[0] * scale, positionwise and predicting() and served('bands', x)
     rows = height
     if in_bands:
         row_bytes = grid[1] * scale * len(x) * conv3.out_channels * x.element_size()

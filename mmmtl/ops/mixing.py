@@ -8,7 +8,7 @@ from typing import Union
 import torch
 from torch import Tensor
 
-from .dispatch import predicting
+from .dispatch import predicting, served
 
 Maps = Union[Tensor, Sequence[Tensor]]
 """Maps (B, C, h, w) in a list, or stacked (n, B, C, h, w)."""
@@ -30,7 +30,7 @@ def weighted_sum(maps: Sequence[Tensor], weights: Tensor) -> Tensor:
 
 def mixable(maps: Sequence[Tensor]) -> Maps:
     """The maps in the form in which :func:`mix_maps` is fastest; worth it where they are mixed several times."""
-    if maps[0].device.type == 'cpu':
+    if served('mixing', maps[0]):
         return maps
     return torch.stack([x.permute(0, 2, 3, 1) for x in maps]).permute(0, 1, 4, 2, 3)
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dispatch import predicting, served
 from .precision import to_float32
 
 _frozen = False
@@ -32,6 +33,11 @@ def frozen_statistics() -> Iterator[None]:
         _frozen = before
 
 
+def statistics_are_frozen() -> bool:
+    """Whether running statistics are to stay as they are (:func:`frozen_statistics`)."""
+    return _frozen
+
+
 def _per_channel(rows: Tensor, like: Tensor) -> Tensor:
     return rows[:, :, None, None].to(like.dtype)
 
@@ -39,7 +45,7 @@ def _per_channel(rows: Tensor, like: Tensor) -> Tensor:
 def modulate(x: Tensor, gain: Tensor, offset: Tensor, act: bool) -> Tensor:
     """``act(x · gain + offset)`` with rows (1 or B, C); overwrites ``x`` where no gradient is recorded."""
     gain, offset = _per_channel(gain, x), _per_channel(offset, x)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if not predicting():
         y = torch.addcmul(offset, x, gain)
         return F.gelu(y) if act else y
     x.mul_(gain).add_(offset)
@@ -135,11 +141,19 @@ def batch_norm_modulate(x: Tensor, norm: nn.Module, gain: Tensor, offset: Tensor
         and dist.get_world_size() > 1
     ):
         group = _Group(norm.process_group)
-    y, mean, inverse, count = _BatchNormModulate.apply(x, gain, offset, norm.eps, act, group)
-    if norm.track_running_stats and not _frozen:
+    momentum, tracked = 0.0, norm.track_running_stats and not _frozen
+    if tracked:
         with torch.no_grad():
             norm.num_batches_tracked.add_(1)
             momentum = norm.momentum if norm.momentum is not None else 1.0 / float(norm.num_batches_tracked)
+    if group is None and not served('norm_act', x):
+        statistics = (norm.running_mean, norm.running_var) if tracked else (None, None)
+        y = F.batch_norm(x, *statistics, training=True, momentum=momentum, eps=norm.eps)
+        y = torch.addcmul(_per_channel(offset, x), y, _per_channel(gain, x))
+        return F.gelu(y) if act else y
+    y, mean, inverse, count = _BatchNormModulate.apply(x, gain, offset, norm.eps, act, group)
+    if tracked:
+        with torch.no_grad():
             variance = (inverse.square().reciprocal() - norm.eps) * (count / (count - 1))
             norm.running_mean.lerp_(mean.to(norm.running_mean), momentum)
             norm.running_var.lerp_(variance.to(norm.running_var), momentum)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from .dispatch import plain_everywhere
 from .norm_act import frozen_statistics
 
 
@@ -53,6 +54,6 @@ def recomputed(module: nn.Module, *args: Any, function: Callable | None = None) 
         function: What is called instead of ``module``, for example one of its methods.
     """
     call = function or module
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or plain_everywhere():
         return call(*args)
     return checkpoint(call, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _AtEveryEntry(module)))

@@ -199,7 +199,7 @@ def test_which_pairs_are_compared(pairs, count):
         'depth': (torch.tensor([0]), None),
         'normals': (torch.tensor([0]), None),
     }
-    found = decoder.find_pairs(given, 3, torch.device('cpu'))
+    found = decoder.find_pairs(given, 3)
     assert len(found) == count and all(s != t for _, s, t in found)
     assert {(s, t) for b, s, t in found if b == 1} == {('depth', 'semseg'), ('normals', 'semseg')}
     assert not [b for b, _, _ in found if b == 2], 'an image without a label has no pair'

@@ -13,6 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.ops.allocator import without_memory
 from mmmtl.ops.attention import faster_attention
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
@@ -97,7 +98,7 @@ class TimmBackbone(BaseModule):
         name = self.model_name
         if name.split('.')[0] not in timm.list_models():
             raise ConfigError(f"timm has no model '{name}'.{suggest(name, timm.list_models())}")
-        with torch.device('meta'):
+        with without_memory():
             probe = timm.create_model(name, num_classes=0)
         registers = getattr(probe, 'reg_token', None) is not None
         self.plain_vit = name.startswith('vit_') and type(probe).__name__ == 'VisionTransformer' and not registers

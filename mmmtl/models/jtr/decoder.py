@@ -27,8 +27,8 @@ from torch.func import functional_call
 
 from mmmtl.errors import ConfigError, InputError, suggest
 from mmmtl.models.decoder import Targets
-from mmmtl.models.layers.row_norm import frozen_statistics
 from mmmtl.models.regularizer import LabelRegularizer, targets_of_view
+from mmmtl.ops.norm_act import frozen_statistics
 from mmmtl.ops.precision import to_float32
 from mmmtl.registry import MODELS
 
@@ -196,7 +196,7 @@ class JTR(LabelRegularizer):
         )
         rows = torch.cat((self._truth(view, noise, 'truth1'), guess))
         constant = {name: p.detach() for name, p in self.network.named_parameters()}
-        with frozen_statistics(self.network):
+        with frozen_statistics():
             joint, _ = functional_call(self.network, constant, (rows, False))
         return 1 - mean_cosine(*joint.chunk(2))
 

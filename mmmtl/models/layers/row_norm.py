@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mmmtl.ops.norm_act import statistics_are_frozen
 
 
 class RowNorm(nn.Module):
@@ -23,7 +22,6 @@ class RowNorm(nn.Module):
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         self.eps, self.momentum = eps, momentum
-        self.frozen = False  # leaves the running statistics alone: a forward pass computed again
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
         self.register_buffer('running_mean', torch.zeros(channels))
         self.register_buffer('running_var', torch.ones(channels))
@@ -42,7 +40,7 @@ class RowNorm(nn.Module):
         out = F.batch_norm(
             x.reshape(1, -1, *x.shape[2:]), mean, variance, weight.reshape(-1), bias.reshape(-1), True, 1.0, self.eps
         )
-        if not self.frozen:
+        if not statistics_are_frozen():
             self._remember(mean.view(rows, -1), variance.view(rows, -1))
         return out.view(x.shape)
 
@@ -53,16 +51,3 @@ class RowNorm(nn.Module):
         for running, seen in ((self.running_mean, mean), (self.running_var, variance)):
             running.mul_((1 - momentum) ** rows).add_(shares @ seen)
         self.num_batches_tracked += rows
-
-
-@contextmanager
-def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Rows that pass through a module here are not counted in its running statistics."""
-    norms = [m for m in module.modules() if isinstance(m, RowNorm)]
-    for norm in norms:
-        norm.frozen = True
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.frozen = False

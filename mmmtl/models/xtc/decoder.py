@@ -110,14 +110,13 @@ class XTC(LabelRegularizer):
         return losses
 
     # ---- consistency -------------------------------------------------------------------------------------------------
-    def find_pairs(self, targets: Targets, count: int, device: torch.device) -> list[tuple[int, str, str]]:
+    def find_pairs(self, targets: Targets, count: int) -> list[tuple[int, str, str]]:
         """``(image, source, target)`` of every term, images first, then sources, then targets."""
         names = list(self.tasks)
-        given = torch.zeros(count, len(names), dtype=torch.bool, device=device)
-        for name, (index, _) in targets.items():
-            given[index, names.index(name)] = True
+        given = {name: set(index.tolist()) for name, (index, _) in targets.items()}
         found = []
-        for image, labelled in enumerate(given.tolist()):
+        for image in range(count):
+            labelled = [image in given.get(name, ()) for name in names]
             every = self.pairs == 'all' or (self.pairs == 'auto' and all(labelled))
             for s, source in enumerate(names):
                 if labelled[s] and not every:
@@ -137,13 +136,13 @@ class XTC(LabelRegularizer):
             noise: Noise source.
             size: (H, W), the labels' grid.
         """
-        found = self.find_pairs(targets, len(anchors), anchors.device)
+        found = self.find_pairs(targets, len(anchors))
         if not found:
             return zero_loss(self.mapping, self.adapt) + sum(x.flatten()[:0].sum() for x in maps.values())
-        rows, places = self._rows(found, maps, targets, noise, size)
+        rows, positions = self._rows(found, maps, targets, noise, size)
         names = list(self.tasks)
         columns = [pair_index(names.index(s), names.index(t), len(names)) for _, s, t in found]
-        order = torch.tensor([p for ps in places.values() for p in ps], device=anchors.device)
+        order = torch.tensor([p for ps in positions.values() for p in ps], device=anchors.device)
         pair = torch.tensor(columns, device=anchors.device).repeat_interleave(2)
         joint = F.normalize(_single(self.mapping(rows, order, pair)), dim=1, eps=1e-12)
         image = torch.tensor([image for image, _, _ in found], device=anchors.device)
@@ -162,10 +161,10 @@ class XTC(LabelRegularizer):
         noise: Any,
         size: tuple[int, int],
     ) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
-        """Inputs of the mapping network per task, and their places: source and target of each pair in turn."""
+        """Inputs of the mapping network per task, and their positions: source and target of each pair in turn."""
         like = _single(next(iter(maps.values())))
         rows: dict[str, list[Tensor]] = {n: [] for n in self.tasks}
-        places: dict[str, list[int]] = {n: [] for n in self.tasks}
+        positions: dict[str, list[int]] = {n: [] for n in self.tasks}
         for name, task in self.tasks.items():
             as_source = [k for k, (_, s, _) in enumerate(found) if s == name]
             if as_source:
@@ -177,16 +176,16 @@ class XTC(LabelRegularizer):
                 if task.categorical and task.out_channels > 1:
                     draws = self._draws(name, found, as_source, logits, noise)
                 rows[name].append(joint_prediction(task, logits, draws))
-                places[name] += [2 * k for k in as_source]
+                positions[name] += [2 * k for k in as_source]
             as_target = [k for k, (_, _, t) in enumerate(found) if t == name]
             if as_target:
                 index, label = targets[name]
                 where = {image: row for row, image in enumerate(index.tolist())}
                 rows[name].append(joint_label(task, label).to(like)[[where[found[k][0]] for k in as_target]])
-                places[name] += [2 * k + 1 for k in as_target]
-        # in the order of their places, in which the published program would take them one by one
-        ordered = {n: sorted(range(len(p)), key=p.__getitem__) for n, p in places.items() if p}
-        return {n: torch.cat(rows[n])[i] for n, i in ordered.items()}, {n: sorted(places[n]) for n in ordered}
+                positions[name] += [2 * k + 1 for k in as_target]
+        # in the order of their positions, in which the published program would take them one by one
+        ordered = {n: sorted(range(len(p)), key=p.__getitem__) for n, p in positions.items() if p}
+        return {n: torch.cat(rows[n])[i] for n, i in ordered.items()}, {n: sorted(positions[n]) for n in ordered}
 
     def _draws(
         self, source: str, found: list[tuple[int, str, str]], chosen: list[int], logits: Tensor, noise: Any

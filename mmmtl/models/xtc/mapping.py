@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from typing import Any
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mmmtl.models.layers.label_samples import one_hot, sample_classes
-from mmmtl.models.layers.row_norm import RowNorm, frozen_statistics
+from mmmtl.models.layers.row_norm import RowNorm
 from mmmtl.models.layers.segnet import ENCODER_UNITS, xavier_
+from mmmtl.ops.recompute import recomputed
 from mmmtl.ops.take_rows import take_rows
 from mmmtl.tasks import Task
 
@@ -133,13 +132,9 @@ class MappingNetwork(nn.Module):
         )
         x = encoded[torch.argsort(order)]
         for level in self.levels:
-            x = self._recomputed(level, x, pair) if self.recompute and x.requires_grad else _level(level, x, pair)
+            again = self.recompute and x.requires_grad
+            x = recomputed(level, x, pair, function=partial(_level, level)) if again else _level(level, x, pair)
         return x
-
-    def _recomputed(self, level: nn.ModuleList, x: Tensor, pair: Tensor) -> Any:
-        return checkpoint(
-            _level, level, x, pair, use_reentrant=False, context_fn=lambda: (nullcontext(), frozen_statistics(level))
-        )
 
 
 def _level(units: nn.ModuleList, x: Tensor, pair: Tensor) -> Tensor:
