@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.fileio import load
+from mmengine.optim import build_optim_wrapper
 
 from mmmtl.config import load_config
 from mmmtl.registry import MODELS
@@ -93,6 +94,21 @@ def test_the_catalogue_is_not_empty():
     assert len(CONFIGS) >= 12
     assert {p.parent.name for p in CONFIGS} == set(METHODS)
     assert (ROOT / 'taskdiffusion' / 'vitl_pascal.py') in CONFIGS
+
+
+def test_the_balanced_config_learns_its_weights():
+    cfg = load_config(ROOT / 'baselines' / 'vitt_diorama_gradnorm.py')
+    torch.manual_seed(0)
+    model = MODELS.build(shrink(cfg.model.to_dict())).train()
+    wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper.to_dict(), type='mmmtl.BalancingOptimWrapper'))
+    inputs, targets = example(build_tasks(cfg.tasks))
+    for _ in range(2):
+        with wrapper.optim_context(model):
+            loss, _ = model.parse_losses(model(inputs, mode='loss', targets=targets))
+        wrapper.update_params(loss)
+    weights = wrapper.balancer.weights
+    assert len(weights) == len(cfg.tasks) and float(weights.sum()) == pytest.approx(len(weights), rel=1e-5)
+    assert len(set(weights.tolist())) > 1, 'the weights have moved'
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import Runner
 
@@ -74,8 +74,8 @@ def test(
             image and its mirror image.
         optimize: Predict with faster forms of the network's modules
             (:func:`~mmmtl.ops.inference.optimize_for_inference`; on a CPU).
-        resume: Measure only what an interrupted evaluation of the same config and checkpoint in the same work dir has
-            not measured yet.
+        resume: Predict only what an interrupted evaluation of the same config and checkpoint in the same work dir has
+            not measured, or not written into ``out`` or ``show_dir``, yet; also with another number of processes.
         explain: Draw beside every panel how the prediction came about, and what the network makes of the labels.
 
     Returns:
@@ -251,7 +251,11 @@ def continue_evaluation(runner: Runner, cfg: Config, checkpoint: str | None, res
     loader = runner.test_dataloader
     if not known or not hasattr(loader.sampler, 'leave_out') or not hasattr(loader.dataset, 'get_data_info'):
         return
-    done = set.intersection(*known)
+    written = [hook.has_written for hook in runner.hooks if hasattr(hook, 'has_written')]
+    done = {name for name in set.intersection(*known) if all(there(runner, name) for there in written)}
+    agreed = [done]  # other processes may be writing by the time they would look
+    broadcast_object_list(agreed)
+    done = agreed[0]
     infos = (
         loader.dataset.get_data_info(index).get('sample_id') for index in range(len(loader.dataset) if done else 0)
     )

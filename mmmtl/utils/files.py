@@ -37,8 +37,8 @@ def write_atomically(path: str | os.PathLike, content: Content, durable: bool = 
 
     Args:
         path: Destination.
-        content: Bytes, text (written as UTF-8), pieces of bytes, or a function that is called with the open binary
-            file.
+        content: Bytes, text (written as UTF-8; bytes of a name that were none are written as ``\\udcff``), pieces of
+            bytes, or a function that is called with the open binary file.
         durable: Wait until the file and its folder have reached the disk, so that it also outlives a power cut.
 
     Returns:
@@ -53,7 +53,11 @@ def write_atomically(path: str | os.PathLike, content: Content, durable: bool = 
     pieces: Sequence[bytes | memoryview] = ()
     if not callable(content):
         pieces = (
-            [content.encode()] if isinstance(content, str) else [content] if isinstance(content, bytes) else content
+            [content.encode('utf-8', 'backslashreplace')]
+            if isinstance(content, str)
+            else [content]
+            if isinstance(content, bytes)
+            else content
         )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +169,8 @@ def safe_name(sample_id: str) -> str:
     A leading dot is encoded too: no name hides its file or leads out of its folder. A name beyond 180 bytes, which a file
     system may refuse, keeps its beginning and ends in a hash.
     """
-    name = quote(str(sample_id), safe=" ()[]+,=@!'&;#$")
+    data = str(sample_id).encode('utf-8', 'surrogatepass')  # file names need not be UTF-8
+    name = quote(data, safe=" ()[]+,=@!'&;#$")
     name = '%2E' + name[1:] if name.startswith('.') else name or '%'
     if len(name) > 180:
         name = name[:150] + '~' + hashlib.blake2b(name.encode(), digest_size=12).hexdigest()

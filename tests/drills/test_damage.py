@@ -31,7 +31,7 @@ def test_flipped_bits(tmp_path, drill):
         state_dict={'w': torch.arange(300.0), 'running_mean': torch.ones(7)},
         optimizer=dict(state={0: dict(step=3)}),
         meta=dict(iter=3, epoch=0, cfg='{}'),
-        message_hub=dict(log_scalars={}, runtime_info=dict(iter=3)),
+        message_hub=dict(log_scalars={}, runtime_info=dict(iter=3), resumed_keys={}),
     )
     buffer = io.BytesIO()
     torch.save(content, buffer)

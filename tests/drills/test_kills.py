@@ -24,7 +24,8 @@ RNG = np.random.default_rng(0)
 def write_for_ever(folder: Path) -> None:
     """As runners and most strategies save."""
     for step in itertools.count(1):
-        content = dict(state_dict={'w': torch.full((1 << 18,), float(step))}, message_hub={'a': step})
+        hub = dict(log_scalars={}, runtime_info=dict(iter=step), resumed_keys={})
+        content = dict(state_dict={'w': torch.full((1 << 18,), float(step))}, message_hub=hub)
         save_checkpoint(dict(content, meta=dict(iter=step, epoch=0)), str(folder / f'iter_{step}.pth'))
         (folder / f'iter_{step - 2}.pth').unlink(missing_ok=True)
 

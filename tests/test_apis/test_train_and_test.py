@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from mmmtl.errors import CheckpointError, ConfigError, InputError, StorageError
 from mmmtl.evaluation.metrics import MultiTaskMetric, Records
 from mmmtl.evaluation.table import metrics_table
 from mmmtl.visualization import read_raw
+from tests.distributed import run_ranks
 
 
 def config_of(trained, options=None):
@@ -280,6 +282,48 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
     assert apis.test(config_of(trained), checkpoint, work, resume=True) == whole
     assert set(seen) == {3}, 'two of three images were measured before'
     assert not (tmp_path / 'work' / 'measured').exists()
+
+
+@pytest.mark.parametrize('kept', ['nothing', 'all but one'])
+def test_a_resumed_evaluation_writes_every_prediction_and_panel(trained, tmp_path, kept, monkeypatch):
+    """Also those of images that were measured before: the run may have ended before they were written, or gone elsewhere."""
+    checkpoint, work = str(trained / 'iter_4.pth'), str(tmp_path / 'work')
+    out, show = tmp_path / 'out', tmp_path / 'show'
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, 'rmtree', lambda *a, **k: None)  # as if it had been interrupted at the very end
+        whole = apis.test(config_of(trained), checkpoint, work, str(out), str(show))
+    names = {path.relative_to(tmp_path) for folder in (out, show) for path in folder.rglob('*.*')}
+    first = sorted(show.iterdir())[0].stem
+    for path in [path for folder in (out, show) for path in folder.rglob('*.*')]:
+        if kept == 'nothing' or path.stem == first:
+            path.unlink()
+    assert apis.test(config_of(trained), checkpoint, work, str(out), str(show), resume=True) == whole
+    assert {path.relative_to(tmp_path) for folder in (out, show) for path in folder.rglob('*.*')} == names
+
+
+def evaluate_on_ranks(config, checkpoint: str, work: str) -> None:
+    """Every rank measures one image and is interrupted."""
+    keep = MultiTaskMetric._keep
+
+    def interrupted(self, complete):
+        keep(self, complete)
+        raise RuntimeError('interrupted')
+
+    MultiTaskMetric._keep = interrupted
+    apis.test(config, checkpoint, work, launcher='pytorch')
+
+
+def test_an_evaluation_goes_on_with_another_number_of_processes(trained, tmp_path, monkeypatch):
+    checkpoint, work = str(trained / 'iter_4.pth'), str(tmp_path / 'work')
+    whole = apis.test(config_of(trained), checkpoint, str(tmp_path / 'whole'))
+    results = run_ranks(evaluate_on_ranks, 2, config_of(trained), checkpoint, work)
+    assert [(ok, 'interrupted' in text) for ok, text in results] == [(False, True)] * 2
+    seen, keep = [], MultiTaskMetric._keep
+    monkeypatch.setattr(
+        MultiTaskMetric, '_keep', lambda self, complete: (keep(self, complete), seen.append(len(self._states)))
+    )
+    assert apis.test(config_of(trained), checkpoint, work, resume=True) == whole
+    assert set(seen) == {3}, 'two of three images were measured before, by two processes'
 
 
 def test_figures_outlive_records_that_cannot_be_written(trained, tmp_path, monkeypatch, capsys):

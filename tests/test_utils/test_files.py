@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
@@ -42,10 +43,32 @@ def test_json_keeps_every_digit(tmp_path):
 
 
 def test_names_are_safe_and_do_not_collide():
-    ids = ['a/b', 'a_b', 'a%2Fb', 'a b', 'ä', '../x', 'a\\b', 'a:b']
+    ids = [
+        'a/b',
+        'a_b',
+        'a%2Fb',
+        'a b',
+        'ä',
+        '../x',
+        'a\\b',
+        'a:b',
+        '',
+        '..',
+        '.',
+        'a\0b',
+        '\udcff',
+        '\ud800',
+        'x' * 400,
+        'x' * 401,
+    ]
     names = [safe_name(i) for i in ids]
     assert len(set(names)) == len(ids) and not any(c in n for n in names for c in '/\\:')
+    assert not any('\0' in n or n.startswith('.') or len(os.fsencode(n)) > 200 for n in names)
     assert safe_name('0001TP_008580') == '0001TP_008580'
+
+
+def test_text_with_names_that_are_not_utf8_is_written(tmp_path):
+    assert open(write_atomically(tmp_path / 'a.txt', 'a\udcff')).read() == 'a\\udcff'
 
 
 def test_an_array_that_is_no_picture(tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import build_tasks
 from mmmtl.tasks.base import task_title
-from mmmtl.visualization import PanelVisualizer, draw_panel, draw_rows, panel_of_sample
+from mmmtl.visualization import PanelVisualizer, draw_panel, draw_rows, panel_of_sample, panel_visualizer
 from mmmtl.visualization.canvas import PAPER, load_font, wrap_words
 from mmmtl.visualization.legends import LegendBlock, format_value
 from mmmtl.visualization.panel import choose_columns, split_bands
@@ -223,3 +225,23 @@ def test_the_visualizer_writes_panels_and_feeds_its_backends(tasks, maps, tmp_pa
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'panel.png'))[..., ::-1], expected)
     visualizer.add_datasample('a', photograph(), sample_of(maps), step=3)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'vis_data/vis_image/a_3.png'))[..., ::-1], expected)
+
+
+def test_a_line_of_the_log_that_cannot_be_written_does_not_end_the_run(tmp_path, caplog):
+    """``/dev/full`` is a disk without room."""
+    if not os.path.exists('/dev/full'):
+        pytest.skip('no /dev/full')
+    visualizer = PanelVisualizer(vis_backends=[dict(type='LocalVisBackend')], save_dir=str(tmp_path))
+    visualizer.add_scalars(dict(loss=1.0), step=1)
+    (scalars,) = tmp_path.rglob('scalars.json')
+    before = scalars.read_text()
+    scalars.unlink()
+    scalars.symlink_to('/dev/full')
+    lines = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(panel_visualizer, 'print_log', lambda line, **_: lines.append(line))
+        visualizer.add_scalars(dict(loss=2.0), step=2)
+    assert lines == ['not written into the log: [Errno 28] No space left on device']
+    scalars.unlink()
+    visualizer.add_scalars(dict(loss=3.0), step=3)
+    assert '1.0' in before and '3.0' in scalars.read_text()

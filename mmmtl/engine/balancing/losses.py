@@ -9,20 +9,15 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """The network inside a wrapper for several processes."""
-    return getattr(model, 'module', model)
-
-
 def task_names(model: nn.Module) -> list[str]:
-    """Names of the model's tasks, in order.
+    """Names of the tasks of a network (not of its wrapper), in order.
 
     Raises:
         TypeError: A model without tasks.
     """
-    tasks = getattr(unwrap(model), 'tasks', None)
+    tasks = getattr(model, 'tasks', None)
     if not tasks:
-        raise TypeError(f'{type(unwrap(model)).__name__} has no tasks: there is nothing to balance')
+        raise TypeError(f'{type(model).__name__} has no tasks: there is nothing to balance')
     return list(tasks)
 
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from mmmtl.engine.optim_wrappers import AutocastOptimWrapper
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import BALANCERS, OPTIM_WRAPPERS
+from mmmtl.utils.models import unwrap_model
 
 from .base import Balancer
-from .losses import group_losses, shared_parameters, task_names, unwrap
+from .losses import group_losses, shared_parameters, task_names
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -50,7 +51,7 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
         super().__init__(dtype=dtype, **kwargs)
         self.balancer: Balancer = BALANCERS.build(balancer) if isinstance(balancer, Mapping) else balancer
         self.shared = shared
-        self._model: nn.Module | None = None
+        self._model: Any = None
         self._named: Mapping[str, Any] | None = None
         self._loaded: dict | None = None
         self._gathered: dict[str, Tensor] = {}
@@ -59,8 +60,8 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
     # ---- losses one by one -------------------------------------------------------------------------------------------
     def _attach(self, model: nn.Module) -> None:
         """Listen to the losses of ``model``, which the training step hands on as one sum alone."""
-        self._model = network = unwrap(model)
-        names = task_names(model)
+        self._model = network = unwrap_model(model)
+        names = task_names(network)
         parse = network.parse_losses
 
         def parse_and_keep(losses: Mapping[str, Any]) -> Any:
@@ -96,7 +97,7 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """As the base; single gradients are averaged over processes here and not by the model's wrapper."""
-        if self._model is not unwrap(model):
+        if self._model is not unwrap_model(model):
             self._attach(model)
         with ExitStack() as stack:
             if self._by_gradients and hasattr(model, 'no_sync'):
@@ -145,6 +146,9 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
         total = sum(w * x for w, x in zip(weights, losses))
         return total if rest is None else total + rest
 
+    def _trainable(self) -> dict[str, nn.Parameter]:
+        return {n: p for n, p in self._model.named_parameters() if p.requires_grad}
+
     def _keep(self, name: str, value: Tensor) -> None:
         self._gathered[name] = self._gathered[name] + value if name in self._gathered else value
 
@@ -153,8 +157,7 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
 
         Where weights are still to come (no aggregation), all parameters have a gradient per task.
         """
-        parameters = dict(unwrap(self._model).named_parameters())
-        parameters = {n: p for n, p in parameters.items() if p.requires_grad}
+        parameters = self._trainable()
         rows = self._shared if self.balancer.aggregates else parameters
         tail = [p for n, p in parameters.items() if n not in rows]
         matrix = []
@@ -196,7 +199,7 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
             )
 
     def _set_gradients(self, matrix: Tensor, losses: Tensor, present: Tensor) -> None:
-        parameters = {n: p for n, p in unwrap(self._model).named_parameters() if p.requires_grad}
+        parameters = self._trainable()
         for parameter in parameters.values():
             if parameter.grad is not None:
                 _mean_over_ranks(parameter.grad)
@@ -237,7 +240,7 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
             raise ConfigError(
                 f'the checkpoint was trained with another balancing method than {type(self.balancer).__name__}: {error}'
             ) from error
-        device = next(unwrap(self._model).parameters()).device
+        device = next(self._model.parameters()).device
         self._gathered = {k: v.to(device) for k, v in loaded.get('gathered', {}).items()}
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.dist import broadcast, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner.base_loop import BaseLoop
 
 from mmmtl.engine.checkpoint_files import newest_first, plain, remove_partial, why_not_resumable
-from mmmtl.errors import CheckpointError
+from mmmtl.errors import CheckpointError, UserError
 from mmmtl.registry import HOOKS
 from mmmtl.utils.files import write_atomically
 from mmmtl.utils.stored_config import config_to_json
@@ -51,6 +53,30 @@ class _LateRemovals:
 def _remove_file(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.remove(path)
+
+
+def _same(own: Any, saved: Any) -> bool:
+    """Whether two nests of containers hold the same; as much of the saved one is looked at as there is of our own."""
+    if type(own) is not type(saved):
+        return False
+    if isinstance(own, dict):
+        return own.keys() == saved.keys() and all(_same(value, saved[key]) for key, value in own.items())
+    if isinstance(own, (list, tuple)):
+        return len(own) == len(saved) and all(map(_same, own, saved))
+    return np.array_equal(own, saved) if isinstance(own, np.ndarray) else bool(own == saved)
+
+
+def _resume(load_or_resume: Callable[[], None], path: str) -> None:
+    """Resume; what a file of another form raises (a state of another optimiser, text for a number) is told with its path."""
+    try:
+        load_or_resume()
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f'cannot resume from {path}: what it holds is not the state of a run of this config '
+            f'({type(error).__name__}: {str(error)[:300]}). To start anew from its weights, give load_from instead of --resume.'
+        ) from error
 
 
 @HOOKS.register_module()
@@ -110,6 +136,8 @@ class AtomicCheckpointHook(CheckpointHook):
         if isinstance(found[0], CheckpointError):
             raise found[0]
         runner._resume, runner._load_from, self._chosen = found[0] is not None, found[0], True
+        if found[0] is not None:
+            runner.load_or_resume = functools.partial(_resume, runner.load_or_resume, found[0])
         return found[0]
 
     def _newest_whole(self, runner: Any) -> str | None:
@@ -258,5 +286,5 @@ class AtomicCheckpointHook(CheckpointHook):
         loop = getattr(runner, '_train_loop', None)
         if isinstance(loop, BaseLoop) and isinstance(checkpoint.get('meta'), dict):
             own = getattr(loop.dataloader.dataset, 'metainfo', None)
-            if repr(plain(own)) == repr(checkpoint['meta'].get('dataset_meta')):
+            if _same(plain(own), checkpoint['meta'].get('dataset_meta')):
                 checkpoint['meta']['dataset_meta'] = own

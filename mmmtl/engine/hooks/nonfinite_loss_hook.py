@@ -44,7 +44,7 @@ class NonFiniteLossHook(Hook):
         check_gradients: Whether to look at the gradients too: an infinite derivative of a finite loss (a square root
             at 0, say) poisons the weights just as well. Costs one pass over the gradients per step.
         max_consecutive: In mode ``'skip'``, so many drops in a row, of losses and gradients together, mean that training
-            has diverged: raise.
+            has diverged: raise. A training that has made no step at all is one, too, however short it was.
 
     Raises:
         ValueError: The mode is unknown, or ``'skip'`` with loss scaling.
@@ -63,7 +63,7 @@ class NonFiniteLossHook(Hook):
         self._before_update: list[Tensor] = []
         self._last: dict[str, float] = {}
         self._batches: list[tuple[tuple, dict]] = []  # those that the next step learns from
-        self._consecutive, self._dropped = 0, False
+        self._consecutive, self._dropped, self._learned = 0, False, False
 
     def before_train(self, runner: Any) -> None:
         """Attach to the model's forward pass, to the optimiser's step, and to averages of weights."""
@@ -101,6 +101,12 @@ class NonFiniteLossHook(Hook):
             undo()
         self._undo, self._runner, self._batches = [], None, []
         self._before_batch = self._before_update = []
+        if self._consecutive and not self._learned:
+            raise NonFiniteLossError(
+                f'The training ends after {self._consecutive} batches without having learned from one: all were dropped, '
+                f'because their losses or gradients were not finite (see the log). Check the labels '
+                f'(tools/misc/verify_dataset.py) and lower the learning rate.'
+            )
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """A new batch, which has not been dropped."""
@@ -164,7 +170,7 @@ class NonFiniteLossHook(Hook):
                 bad = [names.get(id(p), '?') for p, ok in zip(parameters, finite.tolist()) if not ok]
         device = parameters[0].device if parameters else next(self._model.parameters()).device
         if not self._anywhere(bool(bad), device):
-            self._consecutive = 0
+            self._consecutive, self._learned = 0, True
             return True
         samples = [name for batch in batches for name in _sample_ids(*batch)]
         reason = (

@@ -75,11 +75,17 @@ class PanelHook(Hook):
         for index, sample in enumerate(outputs):
             if self.max_test is not None and self._drawn >= self.max_test:
                 return
-            panel = self._draw(dataset, data_batch, index, sample)
-            write_png(osp.join(self.test_dir, safe_name(sample.sample_id) + '.png'), panel)
             if self.explain and data_batch is not None:
                 self._explain(unwrap_model(runner.model), data_batch['inputs'][index], sample, self.test_dir)
+            panel = self._draw(dataset, data_batch, index, sample)
+            write_png(osp.join(self.test_dir, safe_name(sample.sample_id) + '.png'), panel)
             self._drawn += 1
+
+    def has_written(self, runner: Any, sample_id: str) -> bool:
+        """Whether the panel of a sample is there, from an earlier, interrupted test; of some samples, any will do."""
+        if self.test_dir is None or self.max_test is not None:
+            return True
+        return osp.isfile(osp.join(self.test_dir, safe_name(sample_id) + '.png'))
 
     def _explain(self, model: Any, inputs: Tensor, sample: Any, folder: str) -> None:
         """Draw how the prediction of one sample came about, and what the network makes of its labels."""

@@ -37,8 +37,14 @@ class PredictionHook(Hook):
         tasks = runner.test_dataloader.dataset.metainfo.get('tasks', {})
         for sample in outputs or ():
             maps = {name: value.detach().cpu().numpy() for name, value in sample.pred.items()}
-            write_raw(self.out_dir, sample.sample_id, maps)
             for name, value in maps.items():
                 if name in tasks and tasks[name].categorical and value.dtype.kind == 'f':
                     path = osp.join(self.out_dir, 'uint8', safe_name(name), safe_name(sample.sample_id) + '.png')
                     write_png(path, quantised(value)[0])
+            write_raw(self.out_dir, sample.sample_id, maps)  # last: it shows that all is there
+
+    def has_written(self, runner: Any, sample_id: str) -> bool:
+        """Whether all predictions of a sample are there, from an earlier, interrupted test."""
+        names = runner.test_dataloader.dataset.metainfo.get('tasks', {})
+        stem = osp.join(self.out_dir, '{}', safe_name(sample_id))
+        return all(any(osp.isfile(stem.format(safe_name(name)) + end) for end in ('.png', '.npy')) for name in names)

@@ -91,3 +91,5 @@ class RandomStateHook(Hook):
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Keep the states until training starts."""
         self._loaded = checkpoint.get(KEY)
+        if self._loaded is not None and not all('torch' in state for state in self._loaded['ranks']):
+            raise KeyError('torch')

@@ -167,6 +167,39 @@ class TestResuming:
         assert self.resume(run).model.consumed[0] == [12, 13, 14]
         assert 'it holds no run' in log(run)
 
+    @pytest.mark.parametrize(
+        ('place', 'value'),
+        [
+            (('meta', 'seed'), 'import os'),
+            (('message_hub',), 'import os'),
+            (('message_hub', 'log_scalars'), None),
+            (('message_hub', 'resumed_keys', 'iter'), 'import os'),
+            (('message_hub', 'runtime_info', 'train_stream'), 'import os'),
+            (('message_hub', 'runtime_info', 'train_stream', 'consumed'), 'import os'),
+            (('message_hub', 'runtime_info', 'train_stream', 'seed'), [1, {}]),
+            (('optimizer',), 3),
+            (('optimizer', 'state'), 'import os'),
+            (('optimizer', 'state', 0), 'import os'),
+            (('optimizer', 'param_groups'), None),
+            (('param_schedulers',), 'import os'),
+            (('random_state',), 'import os'),
+            (('message_hub', 'runtime_info', 'note'), 'folded'),
+        ],
+    )
+    def test_a_state_of_another_form_is_told_with_its_path(self, run, place, value):
+        content = torch.load(run / 'iter_6.pth', weights_only=True)
+        inner = content
+        for key in place[:-1]:
+            inner = inner[key]
+        if value == 'folded':  # a few hundred bytes that name 2^40 entries
+            value = []
+            for _ in range(40):
+                value = [value, value]
+        inner[place[-1]] = value
+        torch.save(content, run / 'strange.pth')
+        with pytest.raises(CheckpointError, match=r'cannot resume from .*strange\.pth: '):
+            self.resume(run, load_from=str(run / 'strange.pth'))
+
     def test_one_flipped_bit_anywhere(self, run):
         """In the data, in names, in the archive's directory: the digest sees it."""
         path, data = run / 'iter_6.pth', (run / 'iter_6.pth').read_bytes()

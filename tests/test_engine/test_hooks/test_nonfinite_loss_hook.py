@@ -116,6 +116,11 @@ class TestSkip:
         with pytest.raises(NonFiniteLossError, match=r'Iteration 6: .* 4 batches in a row were dropped'):
             train(config(tmp_path, custom_hooks=hooks(mode='skip', max_consecutive=3), model__poison=(2, 3, 4, 5, 6)))
 
+    @pytest.mark.parametrize('poison', ['poison', 'poison_gradient'])
+    def test_a_training_that_learns_nothing_does_not_end_well(self, tmp_path, poison):
+        with pytest.raises(NonFiniteLossError, match='after 3 batches without having learned from one'):
+            train(config(tmp_path, 3, custom_hooks=hooks(mode='skip'), **{f'model__{poison}': (0, 1, 2)}))
+
     def test_not_with_loss_scaling(self, tmp_path):
         class Runner:
             model = torch.nn.Linear(1, 1)
