@@ -13,7 +13,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('diffusion', 'text', 'tensorboard', 'balancing', 'datasets', 'tests', 'docs')
+EXTRAS = ('diffusion', 'text', 'tensorboard', 'balancing', 'datasets', 'completion', 'tests', 'docs')
 MIM_FOLDERS = ('configs', 'tools')
 MIM_FILES = ('model-index.yml',)
 
@@ -81,8 +81,9 @@ if __name__ == '__main__':
         license_files=['LICENSE'],
         keywords='computer vision, multi-task learning, dense prediction, diffusion, partial labels',
         packages=find_packages(include=['mmmtl', 'mmmtl.*']),
-        package_data={'mmmtl': ['py.typed', 'analysis/report.html']},
+        package_data={'mmmtl': ['py.typed', 'analysis/report.html', 'commands/templates/*.in']},
         include_package_data=True,
+        entry_points={'console_scripts': ['mmmtl = mmmtl.commands:main']},
         python_requires='>=3.9',
         install_requires=read_requirements('runtime'),
         extras_require=extras,

@@ -32,6 +32,8 @@ FLOORS = {
     'third': ('engine', 'config'),
     'fourth': ('apis',),
     'fifth': ('analysis',),
+    'sixth': ('commands',),
+    'seventh': ('__main__',),
 }
 """Rooms by floor, from the ground up; of two names that fit, the longer one counts."""
 

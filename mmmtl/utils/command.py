@@ -45,6 +45,9 @@ def run_command(command: Callable[[], Any]) -> Any:
         result = command()
         wait_for_all_processes()
         return result
+    except BrokenPipeError:  # whoever read the output has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         message = mistake_in(error)
         if message is None or os.environ.get('MMMTL_TRACEBACK') == '1':

@@ -107,32 +107,41 @@ def _outside(text: str, sign: str) -> Iterator[int]:
         yield len(text)
 
 
-def make_parser(
-    description: str, *, config: bool = True, checkpoint: bool = False, **more: Any
-) -> argparse.ArgumentParser:
-    """A parser with the arguments ``CONFIG``, ``CHECKPOINT`` and ``--cfg-options``, as a tool needs them.
+def describe(
+    parser: argparse.ArgumentParser,
+    description: str,
+    *,
+    config: bool = True,
+    checkpoint: bool = False,
+    epilog: str | None = None,
+) -> None:
+    """Say what a command does, and add its arguments ``CONFIG``, ``CHECKPOINT`` and ``--cfg-options``.
 
     Args:
-        description: What the tool does.
+        parser: The command's parser.
+        description: What the command does.
         config: Whether it takes a config, and with it ``--cfg-options``.
         checkpoint: Whether it takes a checkpoint.
-        more: For :class:`argparse.ArgumentParser`.
+        epilog: Told below the arguments.
     """
-    accept_any_console()
-    parser = argparse.ArgumentParser(description=description, **more)
+    parser.description, parser.epilog = description, epilog
     if config:
-        parser.add_argument('config', help='config file')
+        parser.add_argument('config', help='config file, or mmmtl::FOLDER/NAME of one that is shipped')
     if checkpoint:
         parser.add_argument('checkpoint', help='.pth or .safetensors')
     if config:
-        parser.add_argument(
-            '--cfg-options',
-            nargs='+',
-            action=OptionAction,
-            metavar='KEY=VALUE',
-            help='change the config: data_root=DIR only_tasks="[depth]" model.decoder.steps=1',
-        )
-    return parser
+        add_cfg_options(parser)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options KEY=VALUE ...``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionAction,
+        metavar='KEY=VALUE',
+        help='change the config: data_root=DIR only_tasks="[depth]" model.decoder.steps=1',
+    )
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
@@ -141,18 +150,31 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def add_shape(parser: argparse.ArgumentParser) -> None:
-    """Add ``--shape HEIGHT [WIDTH]``, which :func:`shape_of` reads."""
+class ShapeAction(argparse.Action):
+    """Stores ``HEIGHT [WIDTH]`` or ``HxW`` as (H, W); one number makes a square."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Read the words."""
+        try:
+            numbers = [positive(part) for word in values for part in word.lower().split('x')]
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            parser.error(f'{option_string}: {error}')
+        if len(numbers) > 2:
+            parser.error(f'{option_string} takes HEIGHT [WIDTH]')
+        setattr(namespace, self.dest, (numbers[0], numbers[-1]))
+
+
+def add_shape(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add ``--shape HEIGHT [WIDTH]``, under other names where ``names`` are given."""
     parser.add_argument(
-        '--shape', nargs='+', type=positive, metavar='N', help="HEIGHT [WIDTH] of the input (default: the config's)"
+        *(names or ('--shape',)),
+        nargs='+',
+        action=ShapeAction,
+        metavar='N',
+        help="HEIGHT [WIDTH] of the input (default: the config's)",
     )
-
-
-def shape_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[int, int] | None:
-    """(H, W) of ``--shape``; None where it was not given."""
-    if args.shape and len(args.shape) > 2:
-        parser.error('--shape takes HEIGHT [WIDTH]')
-    return (args.shape[0], args.shape[-1]) if args.shape else None
 
 
 def positive(text: str) -> int:

@@ -1,39 +1,6 @@
-"""Δm against single-task networks: ``python tools/analysis_tools/delta_m.py RUN... --reference FILE``."""
+"""Δm against single-task networks: the same as ``mmmtl delta-m``."""
 
-from __future__ import annotations
-
-import argparse
-
-from mmmtl.utils.command_line import make_parser
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = make_parser(
-        'Mean relative gain over single-task networks, by figure; several runs give mean and deviation.', config=False
-    )
-    parser.add_argument('runs', nargs='*', help='work dirs or metrics.json files, the seeds of one experiment')
-    parser.add_argument(
-        '--reference',
-        required=True,
-        metavar='FILE',
-        help="a paper's rows (configs/_base_/references/*.py), or metrics.json of single-task runs, comma-separated",
-    )
-    parser.add_argument(
-        '--figures', nargs='+', metavar='TASK/METRIC', help='use these figures only (default: all of the reference)'
-    )
-    parser.add_argument('--rows', action='store_true', help="recompute the paper's own rows too")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Compute and print."""
-    args = parse_args()
-    from mmmtl.analysis.comparison_tables import delta_m_table
-    from mmmtl.apis import run_command
-
-    run_command(lambda: print(delta_m_table(args.runs, args.reference, args.figures, args.rows)))
-
+from mmmtl.commands import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('delta-m')

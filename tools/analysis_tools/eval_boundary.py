@@ -1,61 +1,6 @@
-"""Boundary metrics of files: ``python tools/analysis_tools/eval_boundary.py PRED_DIR GT_DIR --protocol bsds``."""
+"""Boundary metrics of files: the same as ``mmmtl eval-boundary``."""
 
-from __future__ import annotations
-
-import argparse
-
-from mmmtl.utils.command_line import make_parser
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = make_parser(
-        'ODS, OIS and AP of boundary maps in a folder, without MATLAB.',
-        epilog='protocols: atrc (InvPT, TaskPrompter, DiffusionMTL, TaskDiffusion), mti (MTI-Net), bsds (Berkeley)',
-        config=False,
-    )
-    parser.add_argument('pred_dir', nargs='?', help='ID.png (8 or 16 bit) or ID.npy per image')
-    parser.add_argument('gt_dir', nargs='?', help='ID.mat (BSDS, SBD, PASCAL-Context), ID.png or ID.npy per image')
-    parser.add_argument('--protocol', default='atrc', help='atrc, mti or bsds (default: atrc)')
-    parser.add_argument(
-        '--max-dist',
-        type=float,
-        default=0.0075,
-        help='largest distance as a share of the diagonal (default: 0.0075; the NYUDv2 protocol has 0.011)',
-    )
-    parser.add_argument(
-        '--thresholds', type=int, metavar='N', help="k / (N + 1), k = 1..N (default: the protocol's own)"
-    )
-    parser.add_argument('--nms', action=argparse.BooleanOptionalAction, help='suppress non-maxima first')
-    parser.add_argument(
-        '--labels',
-        default='contours',
-        choices=['contours', 'regions'],
-        help='what label pictures are; the published NYUDv2 protocol reads its edge pictures as segmentations',
-    )
-    parser.add_argument('--image-list', metavar='FILE', help='evaluate these ids only, one per line')
-    parser.add_argument(
-        '--counts', metavar='FILE', help='JSON file of counts: used where it has an image, then written'
-    )
-    parser.add_argument('--merge', nargs='+', metavar='FILE', help='further files of counts to add')
-    parser.add_argument(
-        '--published-counts',
-        metavar='DIR',
-        help="read what another program counted instead of two folders: ID_ev1.txt (Berkeley's) or ID.txt (SEISM)",
-    )
-    parser.add_argument('--out', metavar='FILE', help='write all metrics as JSON')
-    parser.add_argument('--processes', type=int, metavar='N', help='worker processes (default: one per core)')
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Evaluate and print."""
-    args = parse_args()
-    from mmmtl.analysis.boundary_report import evaluate_command
-    from mmmtl.apis import run_command
-
-    run_command(lambda: print(evaluate_command(**vars(args))))
-
+from mmmtl.commands import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('eval-boundary')

@@ -1,59 +1,6 @@
-"""Train, evaluate and tabulate several networks alike: ``python tools/analysis_tools/study.py STUDY``."""
+"""Train, evaluate and tabulate several networks alike: the same as ``mmmtl study``."""
 
-from __future__ import annotations
-
-import argparse
-import sys
-
-from mmmtl.utils.command_line import make_parser
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = make_parser(
-        'Do the runs of a study and write its table, mean ± standard deviation over seeds with Δm.',
-        epilog='Runs whose figures are there already are skipped, one that was cut off goes on from its last checkpoint.',
-        config=False,
-    )
-    parser.add_argument('study', help='file with study = dict(...), see configs/studies/')
-    parser.add_argument('--work-dir', help='a folder per run (default: work_dirs/studies/ + name of the study)')
-    parser.add_argument('--out', metavar='FILE', help='write the table here (.md), and the numbers beside it (.json)')
-    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time (default: 1)')
-    parser.add_argument('--table-only', action='store_true', help='tabulate what is there')
-    parser.add_argument('--run', metavar='NAME', help='execute this run alone, in this process')
-    args = parser.parse_args()
-    if args.jobs < 1:
-        parser.error('--jobs must be at least 1')
-    return args
-
-
-def do(args: argparse.Namespace) -> None:
-    """Run and tabulate."""
-    from pathlib import Path
-
-    from mmmtl.analysis.study import main_of_run, run_study, study_table
-
-    work_dir = args.work_dir or str(Path('work_dirs', 'studies', Path(args.study).stem))
-    if args.run:
-        main_of_run(args.study, work_dir, args.run)
-        return
-    failed = []
-    if not args.table_only:
-        command = [sys.executable, __file__, args.study, '--work-dir', work_dir, '--run']
-        failed = run_study(args.study, work_dir, args.jobs, command)
-    print(study_table(args.study, work_dir, args.out))
-    if failed:
-        print(f'failed, see run.log in their folders below {work_dir}: {", ".join(failed)}', file=sys.stderr)
-        sys.exit(1)
-
-
-def main() -> None:
-    """Do a study; a mistake is told in a line."""
-    args = parse_args()
-    from mmmtl.apis import run_command
-
-    run_command(lambda: do(args))
-
+from mmmtl.commands import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('study')

@@ -1,35 +1,6 @@
-"""Prepare MID Intrinsics: ``python tools/dataset_converters/mid.py SOURCE OUT``."""
+"""Prepare MID Intrinsics: the same as ``mmmtl prepare-mid``."""
 
-from __future__ import annotations
-
-import argparse
-
-from mmmtl.utils.command_line import make_parser
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = make_parser(
-        'SOURCE/SPLIT/SCENE/{dir_K_mip2,albedo}.exr -> photographs, albedo, shading; start again to resume.',
-        config=False,
-    )
-    parser.add_argument('source', help='folder of the splits')
-    parser.add_argument('target', help='output folder')
-    parser.add_argument('--split', default='test', help='split to prepare (default: test)')
-    parser.add_argument('--jpeg', action='store_true', help='JPEG of quality 75 instead of PNG, as published')
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Convert."""
-    args = parse_args()
-    from mmmtl.apis import run_command
-    from mmmtl.datasets.preparation.mid import prepare_mid
-
-    made, before = run_command(lambda: prepare_mid(args.source, args.target, args.split, args.jpeg, args.workers))
-    print(f'{made} photographs made, {before} were there')
-
+from mmmtl.commands import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('prepare-mid')

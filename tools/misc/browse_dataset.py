@@ -1,39 +1,6 @@
-"""Draw what the network is shown: ``python tools/misc/browse_dataset.py CONFIG --out DIR``."""
+"""Draw what the network is shown: the same as ``mmmtl browse``."""
 
-from __future__ import annotations
-
-import argparse
-
-from mmmtl.utils.command_line import make_parser
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = make_parser('Write a panel per sample, after augmentation.')
-    parser.add_argument('--out', default='browse', metavar='DIR', help='where panels go (default: browse)')
-    parser.add_argument(
-        '--split', choices=['train', 'val', 'test'], default='train', help='which dataset (default: train)'
-    )
-    parser.add_argument('--number', type=int, default=16, metavar='N', help='how many samples (default: 16; 0: all)')
-    parser.add_argument('--start', type=int, default=0, metavar='I', help='index of the first one')
-    parser.add_argument('--draws', type=int, default=1, metavar='N', help='augment and draw each sample N times')
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Draw."""
-    args = parse_args()
-    from mmmtl.analysis import browse_dataset
-    from mmmtl.apis import run_command
-    from mmmtl.config import load_config
-
-    def draw() -> None:
-        cfg = load_config(args.config, args.cfg_options)
-        paths = browse_dataset(cfg, args.out, args.split, args.number or None, args.start, args.draws)
-        print(f'{len(paths)} panels in {args.out}')
-
-    run_command(draw)
-
+from mmmtl.commands import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('browse')

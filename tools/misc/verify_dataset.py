@@ -1,48 +1,6 @@
-"""Decode every image and label of a config's data sets: ``python tools/misc/verify_dataset.py CONFIG``."""
+"""Decode every image and label of a config's data sets: the same as ``mmmtl verify``."""
 
-from __future__ import annotations
-
-import argparse
-
-from mmmtl.utils.command_line import make_parser
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = make_parser('Report every bad file with task, expected and found.')
-    parser.add_argument(
-        '--splits',
-        nargs='+',
-        default=['train', 'val', 'test'],
-        choices=['train', 'val', 'test'],
-        help="which of the config's data loaders",
-    )
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
-    parser.add_argument('--out', help='write the faults to this JSON file')
-    parser.add_argument(
-        '--statistics',
-        nargs='?',
-        const='statistics',
-        metavar='DIR',
-        help='also draw what the labels hold into DIR (default: statistics)',
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Verify; the exit status is 1 when a fault was found."""
-    args = parse_args()
-    from mmmtl.apis import run_command
-    from mmmtl.config import load_config
-    from mmmtl.datasets.verify import verify_command
-
-    faults = run_command(
-        lambda: verify_command(
-            load_config(args.config, args.cfg_options), args.splits, args.workers, args.out, args.statistics
-        )
-    )
-    raise SystemExit(1 if faults else 0)
-
+from mmmtl.commands import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('verify')

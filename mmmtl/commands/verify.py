@@ -1,0 +1,39 @@
+"""Decode every image and label of a config's data sets: ``mmmtl verify CONFIG``."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmmtl.utils.command_line import describe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    describe(parser, 'Report every bad file with task, expected and found.')
+    parser.add_argument(
+        '--splits',
+        nargs='+',
+        default=['train', 'val', 'test'],
+        choices=['train', 'val', 'test'],
+        help="which of the config's data loaders",
+    )
+    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    parser.add_argument('--out', help='write the faults to this JSON file')
+    parser.add_argument(
+        '--statistics',
+        nargs='?',
+        const='statistics',
+        metavar='DIR',
+        help='also draw what the labels hold into DIR (default: statistics)',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Verify; the exit status is 1 when a fault was found."""
+    from mmmtl.config import load_config
+    from mmmtl.datasets.verify import verify_command
+
+    faults = verify_command(
+        load_config(args.config, args.cfg_options), args.splits, args.workers, args.out, args.statistics
+    )
+    raise SystemExit(1 if faults else 0)
