@@ -13,7 +13,20 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('diffusion', 'text', 'tensorboard', 'balancing', 'datasets', 'completion', 'tests', 'docs')
+NOT_IN_ALL = ('balancing-gpl', 'heif', 'tests', 'docs')
+EXTRAS = (
+    'mmseg',
+    'diffusion',
+    'text',
+    'tensorboard',
+    'balancing',
+    'balancing-gpl',
+    'datasets',
+    'heif',
+    'completion',
+    'tests',
+    'docs',
+)
 MIM_FOLDERS = ('configs', 'tools')
 MIM_FILES = ('model-index.yml',)
 
@@ -70,7 +83,7 @@ def add_mim_folder(argv: list[str]) -> None:
 if __name__ == '__main__':
     add_mim_folder(sys.argv[1:])
     extras = {name: read_requirements(name) for name in EXTRAS}
-    extras['all'] = sorted({line for name in EXTRAS if name not in ('tests', 'docs') for line in extras[name]})
+    extras['all'] = sorted({line for name in EXTRAS if name not in NOT_IN_ALL for line in extras[name]})
     setup(
         name='mmmtl',
         version=read_version(),
@@ -84,7 +97,7 @@ if __name__ == '__main__':
         package_data={'mmmtl': ['py.typed', 'analysis/report.html', 'commands/templates/*.in']},
         include_package_data=True,
         entry_points={'console_scripts': ['mmmtl = mmmtl.commands:main']},
-        python_requires='>=3.9',
+        python_requires='>=3.10',
         install_requires=read_requirements('runtime'),
         extras_require=extras,
         zip_safe=False,
@@ -92,7 +105,8 @@ if __name__ == '__main__':
             'Development Status :: 4 - Beta',
             'Intended Audience :: Science/Research',
             'Operating System :: OS Independent',
-            'Programming Language :: Python :: 3',
+            'License :: OSI Approved :: Apache Software License',
+            *(f'Programming Language :: Python :: 3.{minor}' for minor in range(10, 15)),
             'Topic :: Scientific/Engineering :: Artificial Intelligence',
         ],
     )

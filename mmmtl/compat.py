@@ -6,9 +6,10 @@ S2   :func:`replace_pkg_resources`     mmengine's package look-ups where setupto
 S3   :func:`init_cpu_dist`             distributed runs without an accelerator, on gloo
 S4   :func:`read_as_data`              mmengine's checkpoint files go through the package's restricted reader
 S5   :func:`stub_mmcv_ops`             mmsegmentation on mmcv-lite, which has no compiled operators
+S6   :func:`replace_find_loader`       mmengine's look for mmcv on Python 3.14, which has no ``pkgutil.find_loader``
 ===  ================================  ==================================================================
 
-S1, S2 and S4 run when ``mmmtl`` is imported; S3 is for whoever starts a run, S5 for whoever is about to import
+S1, S2, S4 and S6 run when ``mmmtl`` is imported; S3 is for whoever starts a run, S5 for whoever is about to import
 mmsegmentation.
 """
 
@@ -18,6 +19,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import pkgutil
 import subprocess
 import sys
 import types
@@ -53,10 +55,11 @@ _DTYPES = (
 
 
 def apply_shims() -> None:
-    """Run the shims that every use of mmengine needs (S1, S2, S4); cheap, and safe to repeat."""
+    """Run the shims that every use of mmengine needs (S1, S2, S4, S6); cheap, and safe to repeat."""
     register_safe_globals()
     replace_pkg_resources()
     read_as_data()
+    replace_find_loader()
 
 
 # S1 ---------------------------------------------------------------------------------------------------------------
@@ -189,6 +192,28 @@ def read_as_data() -> bool:
     return True
 
 
+# S6 ---------------------------------------------------------------------------------------------------------------
+def replace_find_loader() -> bool:
+    """Give mmengine ``pkgutil.find_loader``, which Python 3.14 removed, and without which no runner starts (S6).
+
+    Returns:
+        Whether it was put there; False where Python has it.
+    """
+    if hasattr(pkgutil, 'find_loader'):
+        return False
+
+    def find_loader(name: str) -> Any:
+        """The loader of a module, or None where there is none."""
+        try:
+            spec = importlib.util.find_spec(name)
+        except ModuleNotFoundError:  # of the package that it would be in
+            return None
+        return None if spec is None else spec.loader
+
+    pkgutil.find_loader = find_loader  # type: ignore[attr-defined]
+    return True
+
+
 # S3 ---------------------------------------------------------------------------------------------------------------
 def _rank_from_launcher(launcher: str) -> None:
     """Set the environment variables of ``env://`` from those of slurm or Open MPI; torchrun sets them itself."""
@@ -311,6 +336,6 @@ def enable_mmseg() -> None:
     if missing:
         raise ImportError(
             f'{" and ".join(missing)} not found. Install them with '
-            f"`pip install 'mmsegmentation>=1.2.2,<1.3' 'mmcv-lite>=2.1.0,<2.2.0' ftfy regex`."
+            f"`pip install 'mmmtl[mmseg]'`, or 'mmsegmentation>=1.2.2,<1.3' 'mmcv-lite>=2.1.0,<2.2.0' ftfy regex."
         )
     stub_mmcv_ops()

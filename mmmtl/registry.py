@@ -252,9 +252,8 @@ _loaded: set[str] = set()
 
 
 def _plugins() -> list[EntryPoint]:
-    """Entry points of :data:`PLUGIN_GROUP`; Python 3.9 has no selection by group."""
-    found = entry_points()
-    return list(found.select(group=PLUGIN_GROUP) if hasattr(found, 'select') else found.get(PLUGIN_GROUP, ()))
+    """Entry points of :data:`PLUGIN_GROUP`."""
+    return list(entry_points(group=PLUGIN_GROUP))
 
 
 def register_all_modules(set_scope: bool = True) -> list[str]:

@@ -51,11 +51,12 @@ def test_its_own_tests_pass_and_it_is_well_formed(package):
         text=True,
     )
     assert done.returncode == 0 and '3 passed' in done.stdout, done.stdout[-3000:]
-    ruff = [sys.executable, '-m', 'ruff', '--config', str(ROOT / 'ruff.toml')]
-    for what in (['check', '--extend-ignore', 'D,F821'], ['format', '--check']):
-        done = subprocess.run([*ruff[:3], *what, *ruff[3:], '--no-cache', package], capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert not [path for path in package.rglob('*.*') if path.suffix != '.pyc' and '@' in path.read_text()]
+    check = [sys.executable, '-m', 'ruff', 'check', '--config', str(ROOT / 'ruff.toml'), '--extend-ignore', 'D']
+    done = subprocess.run([*check, '--no-cache', package], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not [
+        path for path in package.rglob('*.*') if path.suffix in ('.py', '.md', '.toml') and '@' in path.read_text()
+    ]
 
 
 def test_its_config_trains_as_it_stands(package, tmp_path):

@@ -81,7 +81,12 @@ def write_package(kind: str, name: str, package: str, folder: str | Path) -> lis
     for path, template in new.items():
         write_atomically(path, _filled((TEMPLATES / template).read_text(encoding='utf-8'), words))
     lines = init.read_text(encoding='utf-8') if init.is_file() else f'"""Components of {package} for mmmtl."""\n'
-    write_atomically(init, f'{lines.rstrip()}\n\nfrom .{name} import {title}  # noqa: F401\n')
+    parts = lines.rstrip().split('\n')
+    imports = sorted(
+        [*(part for part in parts if part.startswith('from .')), f'from .{name} import {title}  # noqa: F401']
+    )
+    rest = '\n'.join(part for part in parts if not part.startswith('from .')).rstrip()
+    write_atomically(init, '\n'.join([rest, '', *imports, '']))
     return [*new, init]
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Union
 
 import torch
 from torch import Tensor
 
 from .dispatch import predicting, served
 
-Maps = Union[Tensor, Sequence[Tensor]]
+Maps = Tensor | Sequence[Tensor]
 """Maps (B, C, h, w) in a list, or stacked (n, B, C, h, w)."""
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,9 +141,25 @@ def test_known_optimum(name):
 
 
 AGGREGATORS = ['PCGrad', 'CAGrad', 'MGDA', 'NashMTL', 'UPGrad', 'IMTLG', 'AlignedMTL']
+SOLVERS = {'nashmtl': ('ecos',), 'upgrad': ('qpsolvers', 'quadprog')}
+"""Solvers of copyleft licences, which nothing installs by itself."""
 
 
-@pytest.mark.parametrize('name', AGGREGATORS)
+def lacks(method: str) -> tuple[str, ...]:
+    """Solvers that a method needs and that are not installed."""
+    return tuple(name for name in SOLVERS.get(method.lower(), ()) if importlib.util.find_spec(name) is None)
+
+
+def with_solvers(methods) -> list:
+    """Methods as parameters; those whose solver is not installed are skipped, and say so."""
+    why = "{} needs {} (GPL or LGPL): pip install 'mmmtl[balancing-gpl]'"
+    return [
+        pytest.param(m, marks=pytest.mark.skipif(bool(lacks(m)), reason=why.format(m, ', '.join(lacks(m)))))
+        for m in methods
+    ]
+
+
+@pytest.mark.parametrize('name', with_solvers(AGGREGATORS))
 def test_aggregated_gradients_reach_the_front(name):
     pytest.importorskip('torchjd')
     # IMTL-G and Nash-MTL take steps of full length however near the front is: the step size has to shrink
@@ -195,7 +214,7 @@ def state_after(method: str, **options):
 def _all_methods_on_this_rank(accumulate: int):
     rank = int(os.environ['RANK'])
     torch.distributed.init_process_group('gloo')
-    return {m: state_after(m, rank=rank, world=2, accumulate=accumulate) for m in METHODS}
+    return {m: state_after(m, rank=rank, world=2, accumulate=accumulate) for m in METHODS if not lacks(m)}
 
 
 def same(found: dict, expected: dict, tolerance: float) -> None:
@@ -212,18 +231,18 @@ def test_two_ranks_agree_with_one_process(accumulate):
     ranks = run_ranks(_all_methods_on_this_rank, 2, accumulate)
     for ok, result in ranks:
         assert ok, result
-    for method in METHODS:
+    for method in ranks[0][1]:
         same(ranks[1][1][method], ranks[0][1][method], 0)
         same(ranks[0][1][method], state_after(method), 2e-4)
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', with_solvers(METHODS))
 def test_accumulated_batches_agree_with_one(method):
     pytest.importorskip('torchjd')
     same(state_after(method, accumulate=4), state_after(method), 2e-4)
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', with_solvers(METHODS))
 def test_bfloat16_is_near_float32(method):
     """A network whose forward pass is in bfloat16; weights and gradients stay single precision."""
     pytest.importorskip('torchjd')
@@ -243,7 +262,7 @@ def test_bfloat16_is_near_float32(method):
 
 
 # ---- absent tasks, checkpoints ---------------------------------------------------------------------------------------
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', with_solvers(METHODS))
 def test_a_task_nobody_has_labelled_sways_nothing(method):
     pytest.importorskip('torchjd')
     model = Toy()
@@ -260,7 +279,7 @@ def test_a_task_nobody_has_labelled_sways_nothing(method):
         assert wrapper.balancer.first_losses[1] == 0
 
 
-@pytest.mark.parametrize('method', ['uncertainty', 'dwa', 'gls', 'gradnorm', 'upgrad'])
+@pytest.mark.parametrize('method', with_solvers(['uncertainty', 'dwa', 'gls', 'gradnorm', 'upgrad', 'cagrad']))
 @pytest.mark.parametrize('accumulate', [1, 2])
 def test_a_resumed_run_is_the_unbroken_one(method, accumulate):
     pytest.importorskip('torchjd')
@@ -380,3 +399,25 @@ def test_other_mistakes():
     wrapper.load_state_dict(state)
     with pytest.raises(ConfigError, match='another balancing method than GradNorm'):
         other.train_step(dict(inputs=batch(0)), wrapper)
+
+
+@pytest.mark.parametrize(('name', 'solver'), [('NashMTL', 'ecos'), ('UPGrad', 'qpsolvers')])
+def test_a_solver_that_is_missing_is_named_with_its_licence(monkeypatch, name, solver):
+    pytest.importorskip('torchjd')
+    for module in [m for m in sys.modules if m.partition('.')[0] in ('ecos', 'qpsolvers', 'quadprog')]:
+        monkeypatch.delitem(sys.modules, module)
+    for module in ('ecos', 'qpsolvers', 'quadprog'):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf'{name} needs a solver.*balancing-gpl.*GPL'):
+        wrapper_of(Toy(), dict(type='TorchJD', aggregator=name))
+
+
+def test_what_is_installed_by_default_has_no_copyleft_solver():
+    root = Path(__file__).resolve().parents[2]
+    listed = {p.stem: p.read_text() for p in (root / 'requirements').glob('*.txt')}
+    copyleft = [
+        name for name, text in listed.items() if any(s in text for s in ('ecos', 'quadprog', 'qpsolvers', 'nash_mtl'))
+    ]
+    assert copyleft == ['balancing-gpl']
+    extras = (root / 'Makefile').read_text().partition('EXTRAS ?= ')[2].partition('\n')[0]
+    assert 'gpl' not in extras and "'balancing-gpl'" in (root / 'setup.py').read_text()

@@ -265,6 +265,13 @@ def test_image_errors_by_hand(rng):
     assert images.image_rmse(gt + error, gt, valid) == pytest.approx(0.1)
     assert images.image_rmse(gt + error, gt, valid, per_pixel=True) == pytest.approx(0.1 * math.sqrt(3))
     assert images.structural_similarity(gt, gt) == pytest.approx(1.0)
+    similarity = pytest.importorskip('skimage.metrics').structural_similarity
+    rng = np.random.default_rng(3)
+    a, b = rng.random((2, 3, 21, 34), np.float32)
+    theirs = float(np.mean([similarity(g, p, data_range=1.0) for p, g in zip(a, b)]))
+    assert images.structural_similarity(a, b) == theirs
+    with pytest.raises(ValueError, match='at least 7'):
+        images.structural_similarity(a[:, :6], b[:, :6])
     assert images.local_mse(0.5 * gt, gt, valid) == pytest.approx(0.0, abs=1e-15)  # every window finds its scale
     assert images.local_mse(np.zeros_like(gt), gt, valid) == pytest.approx(1.0)
 

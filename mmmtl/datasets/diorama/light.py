@@ -5,15 +5,13 @@ Shading is a grey factor: albedo times shading is the linear image, exactly.
 
 from __future__ import annotations
 
-from typing import Union
-
 import numpy as np
 
 from .figure import HEAD, LOWER_ARM, UPPER_ARM
 from .scene import SURFACES, Scene
 from .trace import Frame, local_from_world, pixel_rectangles
 
-Triple = Union[np.ndarray, list[np.ndarray]]
+Triple = np.ndarray | list[np.ndarray]
 
 _LAMP_RADIUS = 0.16  # metres; the softness of shadows
 _REACH = 0.3  # metres; how far contacts darken their surroundings

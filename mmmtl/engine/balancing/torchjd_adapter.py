@@ -14,7 +14,8 @@ from mmmtl.utils.signatures import unknown_arguments
 
 from .base import Balancer
 
-_INSTALL = 'pip install "torchjd[quadprog_projector,cagrad,nash_mtl]"'
+_INSTALL = "pip install 'mmmtl[balancing]'"
+_SOLVERS = "pip install 'mmmtl[balancing-gpl]' (ecos, quadprog, qpsolvers: under the GPL and the LGPL)"
 _DEFAULTS: dict[str, dict[str, Any]] = {'CAGrad': {'c': 0.4}}
 
 
@@ -55,7 +56,7 @@ class TorchJD(Balancer):
             try:
                 self._aggregators[count] = self.factory(**self.options, **({'n_tasks': count} if sized else {}))
             except ImportError as error:
-                raise ImportError(f'{self.factory.__name__} needs a solver: {_INSTALL}') from error
+                raise ImportError(f'{self.factory.__name__} needs a solver: {_SOLVERS}') from error
             except TypeError as error:
                 raise ConfigError(f'TorchJD: {error}') from error
         return self._aggregators[count]
