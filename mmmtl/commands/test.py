@@ -57,6 +57,6 @@ def run(args: argparse.Namespace) -> None:
         tta=args.tta,
         resume=args.resume,
         launcher=args.launcher,
-            explain=args.explain,
+        explain=args.explain,
         optimize=not args.no_optimize,
     )
