@@ -15,7 +15,7 @@ from mmmtl.datasets.io.arrays import read_flo, read_npy
 from mmmtl.datasets.io.pictures import decode
 from mmmtl.datasets.io.values import full_scale_mask, spread
 from mmmtl.errors import ConfigError, FileError, suggest
-from mmmtl.tasks import Task
+from mmmtl.tasks import CategoricalTask, Task
 from mmmtl.utils.files import safe_name
 
 SUFFIXES = ('.npy', '.png', '.flo', '.tif', '.tiff')
@@ -132,7 +132,7 @@ class PredictionFolder:
     def _white(self, name: str) -> int | None:
         """The number of the second of two classes in pictures that hold 0 and 255 (65535) alone, as in labels."""
         task = self.tasks[name]
-        if not task.categorical or len(task.classes) != 2 or is_probability(task):
+        if not isinstance(task, CategoricalTask) or task.num_classes != 2 or is_probability(task):
             return None
         pictures = spread(sorted(Path(self.places[name]).glob('*.png')), 16)
         white = full_scale_mask(_stored(str(path), True) for path in pictures)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt
 
 _EPS = float(np.spacing(1))  # as in the published programs
@@ -64,7 +65,7 @@ def _similarity(value: np.ndarray, label: np.ndarray) -> float:
     return 1.0 if below == 0 else 0.0
 
 
-def e_measure(hits: np.ndarray, positives: np.ndarray, salient: int, total: int) -> np.ndarray:
+def e_measure(hits: ArrayLike, positives: ArrayLike, salient: int, total: int) -> np.ndarray:
     """E-measure of binary maps, Σ ((1 + 2 f g / (f² + g²)) / 2)² / (n - 1) (Fan et al., IJCAI 2018).
 
     f and g are prediction and label minus their means, which have four pairs of values: counts are enough.
@@ -78,18 +79,18 @@ def e_measure(hits: np.ndarray, positives: np.ndarray, salient: int, total: int)
     Returns:
         float64, of each map. Without a salient pixel the share that is not predicted; with nothing else the share that is.
     """
-    hits, positives = np.asarray(hits, np.float64), np.asarray(positives, np.float64)
+    hit, positive = np.asarray(hits, np.float64), np.asarray(positives, np.float64)
     if salient == 0:
-        aligned = total - positives
+        aligned = total - positive
     elif salient == total:
-        aligned = positives
+        aligned = positive
     else:
-        mean_f, mean_g, aligned = positives / total, salient / total, np.zeros_like(positives)
+        mean_f, mean_g, aligned = positive / total, salient / total, np.zeros_like(positive)
         parts = (
-            (1 - mean_f, 1 - mean_g, hits),
-            (1 - mean_f, -mean_g, positives - hits),
-            (-mean_f, 1 - mean_g, salient - hits),
-            (-mean_f, -mean_g, total - positives - salient + hits),
+            (1 - mean_f, 1 - mean_g, hit),
+            (1 - mean_f, -mean_g, positive - hit),
+            (-mean_f, 1 - mean_g, salient - hit),
+            (-mean_f, -mean_g, total - positive - salient + hit),
         )
         for f, g, count in parts:
             aligned += count * (2 * f * g / (f * f + g * g + _EPS) + 1) ** 2 / 4

@@ -83,7 +83,7 @@ class SaliencyMeasure(TaskMetric):
         stretched = np.zeros(gt.shape)
         stretched[known] = value
         chosen, count = adaptive_map(value), (int(label.sum()), label.size)
-        sums = [
+        measured = [
             adaptive_f(value, label),
             weighted_f(stretched, salient, known),
             s_measure(stretched, salient, known),
@@ -94,7 +94,7 @@ class SaliencyMeasure(TaskMetric):
             images=np.int64(1),
             curve=toolkit_f_curve(value, label),
             e_curve=e_measure(*level_counts(value, label), *count),
-            sums=np.array(sums),
+            sums=np.array(measured),
         )
 
     def accumulate(self, states: Iterable[State]) -> State:
