@@ -20,9 +20,10 @@ from .winograd_gradients import WinogradGradientConv2d, conv3x3_gradients, direc
 
 def keeps_fewer_maps(blocks: nn.Sequential, x: Tensor) -> bool:
     """Whether :func:`residual_branch` takes its own way: in training, without autocast and shared statistics."""
-    if not blocks.training or not torch.is_grad_enabled() or precision(x) is not x.dtype:
+    if not len(blocks) or not blocks.training or not torch.is_grad_enabled() or not served('residual_branch', x):
         return False
-    if not len(blocks) or not served('residual_branch', x):
+    # under autocast a map may have the product's precision already, while the weights still have their own
+    if not precision(x) == x.dtype == next(blocks.parameters()).dtype:
         return False
     norms = [n for block in blocks for n in (block.bn1, block.bn2)]
     if any(type(n) not in (nn.BatchNorm2d, nn.SyncBatchNorm) or not n.track_running_stats for n in norms):

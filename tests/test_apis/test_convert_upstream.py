@@ -85,7 +85,7 @@ def test_another_network_is_refused_with_what_differs(published, tmp_path):
     _, source = published
     other = tmp_path / 'other.py'
     other.write_text(SMALL.format(classes=7))
-    with pytest.raises(CheckpointError, match=r'(?s)other\.py.*of another shape.*decoder\.heads\.semseg'):
+    with pytest.raises(CheckpointError, match=r'(?s)other\.py.*of another shape.*decoder\.branches\.semseg\.head'):
         upstream.convert_checkpoint('taskdiffusion', str(source), str(tmp_path / 'x.pth'), str(other))
     assert not (tmp_path / 'x.pth').exists()
 

@@ -210,8 +210,8 @@ def test_views_are_asked_for_by_a_flag(trained, tmp_path):
     assert plain.keys() == views.keys() and plain['depth/RMSE'] != views['depth/RMSE']
     alone = load_config(str(trained.parent / 'tiny.py'), {'model.tta': dict(flips=['none'])})
     assert apis.test(alone, str(trained / 'iter_4.pth'), str(tmp_path / 'alone'), tta=True) == plain
-    with pytest.raises(ConfigError, match="model.type='LatentMultiTaskModel': this model has no test-time"):
-        enable_tta(dict(type='LatentMultiTaskModel'))
+    with pytest.raises(ConfigError, match="model.type='TwoViews': this model has no test-time"):
+        enable_tta(dict(type='TwoViews'))
 
 
 def test_hooks_learn_from_the_metrics_what_is_better(tiny_config):

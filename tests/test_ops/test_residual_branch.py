@@ -87,6 +87,7 @@ def test_other_modes_take_the_ordinary_way():
     with torch.autocast('cpu', torch.bfloat16):
         assert not keeps_fewer_maps(branch, x)
         assert branch(x).shape == x.shape
+        assert not keeps_fewer_maps(branch, x.bfloat16()), 'a map in the precision of the product, weights in their own'
     branch[0].bn1 = nn.InstanceNorm2d(6)
     assert not keeps_fewer_maps(branch, x)
     assert ResidualBranch(6, 0)(x) is x
