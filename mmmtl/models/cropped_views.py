@@ -71,10 +71,10 @@ class CroppedViews(MTLDataPreprocessor):
         if not training:
             return batch
         inputs, targets = batch['inputs'], batch.get('targets', {})
-        count, size = len(inputs), tuple(inputs.shape[-2:])
+        count, (height, width) = len(inputs), inputs.shape[-2:]
         images, labels = [inputs], {name: ([index], [label]) for name, (index, label) in targets.items()}
         for view, flip in enumerate(self.flips, 1):
-            boxes = [self._draw(*size, flip) for _ in range(count)]
+            boxes = [self._draw(height, width, flip) for _ in range(count)]
             images.append(torch.stack([self._image(image, box) for image, box in zip(inputs, boxes)]))
             for name, (index, label) in targets.items():
                 labels[name][0].append(index + view * count)

@@ -147,8 +147,8 @@ def batch_norm_modulate(x: Tensor, norm: nn.Module, gain: Tensor, offset: Tensor
             norm.num_batches_tracked.add_(1)
             momentum = norm.momentum if norm.momentum is not None else 1.0 / float(norm.num_batches_tracked)
     if group is None and not served('norm_act', x):
-        statistics = (norm.running_mean, norm.running_var) if tracked else (None, None)
-        y = F.batch_norm(x, *statistics, training=True, momentum=momentum, eps=norm.eps)
+        mean, variance = (norm.running_mean, norm.running_var) if tracked else (None, None)
+        y = F.batch_norm(x, mean, variance, training=True, momentum=momentum, eps=norm.eps)
         y = torch.addcmul(_per_channel(offset, x), y, _per_channel(gain, x))
         return F.gelu(y) if act else y
     y, mean, inverse, count = _BatchNormModulate.apply(x, gain, offset, norm.eps, act, group)

@@ -77,8 +77,8 @@ class SaliencyMeasure(TaskMetric):
             return dict(nothing, images=np.int64(0))
         whole, salient = pred.reshape(gt.shape), gt == 1
         if np.isnan(whole[known]).any():  # a diverged network finds nothing, and has no error or likeness
-            sums = np.array([0.0, 0.0, np.nan, np.nan, np.nan])
-            return dict(nothing, images=np.int64(1), e_curve=np.full(256, np.nan), sums=sums)
+            lost = np.array([0.0, 0.0, np.nan, np.nan, np.nan])
+            return dict(nothing, images=np.int64(1), e_curve=np.full(256, np.nan), sums=lost)
         value, label = stretch(whole[known]), salient[known]
         stretched = np.zeros(gt.shape)
         stretched[known] = value

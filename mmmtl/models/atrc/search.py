@@ -62,6 +62,8 @@ class ATRCSearchDecoder(ATRCDecoder):
         **kwargs: ``channels``, ``regions`` and ``aux_weight`` of :class:`ATRCDecoder`.
     """
 
+    chosen: Tensor
+
     def __init__(
         self,
         tasks: Mapping[str, Any],

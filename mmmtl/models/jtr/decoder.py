@@ -153,7 +153,8 @@ class JTR(LabelRegularizer):
                 full[index] = label
                 found.labels[name] = full
                 value = torch.where(labelled, value.detach(), value)
-                known = task.valid(full).view(count, 1, *size) | ~labelled
+                valid: Any = task.valid(full)
+                known = valid.view(count, 1, *size) | ~labelled
                 found.mask = found.mask * known
             found.values[name], found.labelled[name] = value, labelled
         return found
