@@ -20,7 +20,7 @@ from mmengine.registry import build_from_cfg, init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmmtl.errors import ConfigError, FileError, suggest
+from mmmtl.errors import ConfigError, FileError, UserError, suggest
 from mmmtl.utils.signatures import accepted_arguments, built_arguments, owner_of_argument, unknown_arguments
 
 
@@ -45,6 +45,15 @@ def _build(cfg: Any, registry: _root.Registry, default_args: Any = None) -> Any:
                 f"unknown argument '{name}' (= {merged[name]!r:.80}).{near}" for name, near in wrong.items()
             )
             raise ConfigError(f'{getattr(factory, "__name__", factory)}: {listed}')
+        try:
+            return build_from_cfg(cfg, registry, default_args)
+        except UserError:
+            raise
+        except (ValueError, TypeError, AssertionError) as error:  # a constructor of any package refuses its arguments
+            name = getattr(factory, '__name__', factory)
+            given = ', '.join(f'{key}={value!r:.60}' for key, value in merged.items() if key != '_scope_')
+            kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
+            raise ConfigError(f'{name}({given:.600}): {kind}{error}') from error
     return build_from_cfg(cfg, registry, default_args)
 
 

@@ -296,7 +296,7 @@ def paired_files(
         if missing:
             raise FileNotFoundError(
                 f'{len(missing)} of {len(wanted)} images have no {what} in {folder}: {_some(missing)}. '
-                'Restrict the evaluation with a list of images if that is meant.'
+                'Restrict the evaluation with a list of images (--image-list FILE) if that is meant.'
             )
     return {name: (predictions[name], labels[name]) for name in wanted}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os.path as osp
 import random
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -97,6 +99,7 @@ class Inferencer:
         fit: How an image comes to a size that the network takes: ``pad`` adds a frame, ``resize`` stretches it a little,
             ``tile`` cuts it into overlapping tiles of the training's size, whose predictions are blended.
         overlap: Share of a tile that its neighbours cover, too.
+        white_point: The number that is white in photographs of more than 8 bits; default: the largest of their type.
 
     Example:
         >>> inferencer = Inferencer('configs/baselines/vitt_camvid.py', 'iter_2000.pth')
@@ -115,7 +118,11 @@ class Inferencer:
         max_side: int | None = None,
         fit: str = 'pad',
         overlap: float = 0.25,
+        white_point: float | None = None,
     ) -> None:
+        if white_point is not None and not white_point > 0:
+            raise ConfigError(f'white_point: expected a number above 0, got {white_point}')
+        self.white_point = white_point
         if fit not in FITS:
             raise ConfigError(f"fit must be one of {FITS}, got '{fit}'.{suggest(fit, FITS)}")
         if not 0 <= overlap < 1 or (max_side is not None and max_side < 0):
@@ -180,11 +187,18 @@ class Inferencer:
         if batch_size < 1:
             raise ConfigError(f'batch_size must be at least 1, got {batch_size}')
         items = gather_inputs(inputs, self.frames, lone=getattr(self.model, 'second_frame', None) is not None)
+        if len(items[0].frames) < self.frames:
+            moving = [name for name, task in self.tasks.items() if task.frames > 1]
+            print_log(
+                f'One image: it stands in for the second frame of the tasks {moving}, whose predictions then tell nothing',
+                logger='current',
+                level=logging.WARNING,
+            )
         batch: list[tuple[ImageInput, list[np.ndarray], dict]] = []
         with tqdm(total=len(items), desc='predicting', unit='image', delay=5, disable=not progress) as bar:
             for item in items:
                 try:
-                    images = item.load()
+                    images = item.load(self.white_point)
                     packed = {} if self.fit == 'tile' else self.preprocess(item, images)
                 except (ValueError, OSError) as error:
                     if failures is None:

@@ -23,7 +23,7 @@ from mmmtl.utils.models import unwrap_model
 
 from .checkpoint import compare_state, read_checkpoint
 from .model import build_model, forget_pretrained
-from .runs import is_first_process, make_runner, prepare
+from .runs import check_surroundings, is_first_process, make_runner, prepare
 
 _AMP_WRAPPERS = ('AutocastOptimWrapper', 'AmpOptimWrapper')
 
@@ -62,6 +62,7 @@ def train(
     cfg = prepare(cfg, work_dir, launcher)
     if seed is not None:
         set_seed(cfg, seed)
+        check_surroundings(cfg)
     if amp:
         use_amp(cfg)
     if resume:

@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'overlapping tiles of the size of the training, at full resolution',
     )
     parser.add_argument('--overlap', type=float, default=0.25, metavar='SHARE', help='of tiles (default: 0.25)')
+    parser.add_argument(
+        '--white-point',
+        type=float,
+        metavar='X',
+        help='the number that is white in photographs of more than 8 bits (default: the largest of their type)',
+    )
     parser.add_argument('--no-panels', action='store_true', help='draw no panels')
     parser.add_argument('--no-raw', action='store_true', help='write no raw predictions')
     parser.add_argument(
@@ -71,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
         max_side=args.max_side,
         fit=args.fit,
         overlap=args.overlap,
+        white_point=args.white_point,
     )
     kept = dict(panels=not args.no_panels, raw=not args.no_raw, explain=args.explain)
     kept.update(video=args.video, fps=args.fps, batch_size=args.batch_size)

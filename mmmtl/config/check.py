@@ -90,12 +90,12 @@ def _file_problems(component: Component) -> Iterator[str]:
     """Folders and files a component names that do not exist."""
     config, registry = component.config, component.registry
     root = str(config.get('data_root') or '')
-    if registry is DATASETS and root and not osp.isdir(root):
+    if registry is DATASETS and root and not osp.isdir(osp.expanduser(root)):
         remedy = 'Say where the data is with --cfg-options data_root=DIR, or put a link there.'
         yield f".data_root='{root}' does not exist. {remedy}"
     elif registry is DATASETS:
         for name in [n for n in ('ann_file', 'split_file') if config.get(n)]:
-            if not osp.exists(osp.join(root, str(config[name]))):
+            if not osp.exists(osp.join(osp.expanduser(root), str(config[name]))):
                 yield f".{name}='{config[name]}' does not exist in '{root or '.'}'."
     name = {LABEL_SAMPLERS: 'path', MODELS: 'checkpoint'}.get(registry, '')
     file = config.get(name)
@@ -112,6 +112,11 @@ def _section_problems(cfg: Mapping, used: Mapping) -> Iterator[str]:
         section: Any = at(used, path)
         for name in [n for n in section if n not in accepted] if isinstance(section, Mapping) else ():
             yield f'{path}.{name}={section[name]!r:.60}: there is no such key.{suggest(name, accepted)}'
+    for part in ('val', 'test'):
+        names = [f'{part}_{name}' for name in ('dataloader', 'cfg', 'evaluator')]
+        lacking = [name for name in names if not cfg.get(name)]
+        if cfg.get(f'{part}_cfg') and f'{part}_cfg' in used and lacking:
+            yield f'{part}_cfg needs {" and ".join(lacking)}: give all three of {", ".join(names)}, or set all to None.'
     schedulers = used.get('param_scheduler')
     for index, scheduler in enumerate(schedulers if isinstance(schedulers, (list, tuple)) else []):
         begin, end = scheduler.get('begin', 0), scheduler.get('end')

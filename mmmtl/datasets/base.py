@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os.path as osp
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,22 @@ from mmmtl.utils.seeding import stable_hash
 
 from .label_samplers import LabelSampler, save_label_map
 from .transforms.base import new_results
+
+
+class TaskTable(dict):
+    """``{name: task}`` of a data set.
+
+    mmengine's ``ConcatDataset`` compares what data sets say of themselves; where it would call the tasks of two data sets
+    different, the message says what to use.
+    """
+
+    def __ne__(self, other: object) -> bool:
+        if isinstance(other, TaskTable) and other is not self:
+            raise ConfigError(
+                "mmengine's ConcatDataset cannot join data sets of tasks, whose samples may be called alike: use "
+                "mmmtl.datasets.MixedDataset (in a config dict(type='ConcatDataset') is it)"
+            )
+        return super().__ne__(other)
 
 
 class MTLDataset(BaseDataset):
@@ -78,7 +95,7 @@ class MTLDataset(BaseDataset):
         metainfo: Mapping | None = None,
         lazy_init: bool = False,
     ) -> None:
-        self.tasks: dict[str, Task] = build_tasks(tasks)
+        self.tasks: dict[str, Task] = TaskTable(build_tasks(tasks))
         if frames not in (None, 1, 2):
             raise ConfigError(f'{type(self).__name__}: frames must be 1, 2 or None, got {frames!r}')
         self.split, self.seed, self.frames = split, int(seed), frames
@@ -99,7 +116,7 @@ class MTLDataset(BaseDataset):
         super().__init__(
             ann_file='',
             metainfo=metainfo,
-            data_root=data_root,
+            data_root=osp.expanduser(data_root or ''),
             data_prefix={},
             indices=indices,
             pipeline=built,
@@ -196,6 +213,9 @@ class MTLDataset(BaseDataset):
         for name, task in self.tasks.items():
             if name in allowed or any(name in kept for kept in labels.values()):
                 continue
+            noted = ''.join(
+                f' ({remark.rstrip(".")})' for remark in self.remarks if remark.startswith(f"task '{name}'")
+            )
             if not exists[name]:
                 near = suggest(task.source, sources)
                 why = f"{type(self).__name__} has no label '{task.source}' (it has {sources}).{near}"
@@ -204,7 +224,7 @@ class MTLDataset(BaseDataset):
             else:
                 why = f"no sample of split '{self.split}' under {self.data_root!r} has a label file for it."
             raise ConfigError(
-                f"tasks['{name}']: not one of {len(samples)} samples is labelled: {why} Remove the task, or "
+                f"tasks['{name}']: not one of {len(samples)} samples is labelled: {why}{noted} Remove the task, or "
                 f"say allow_unlabelled=('{name}',) if that is meant."
             )
         if self.label_map_out:
@@ -239,7 +259,8 @@ class MTLDataset(BaseDataset):
             )
             raise LabelError(
                 f"{where}: task '{name}' expects the size of its image, {size[0]}x{size[1]} (height x width), "
-                f'found {label.shape[-2]}x{label.shape[-1]}{turned if turn != 1 else ""}'
+                f'found {label.shape[-2]}x{label.shape[-1]}'
+                + (turned if turn != 1 else ': save it at the size of its image (class ids by nearest pixel)')
             )
         return label
 

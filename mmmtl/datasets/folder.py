@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, index_files, read_id_list, walk
-from mmmtl.datasets.io.pictures import read_image
+from mmmtl.datasets.io.pictures import exif_orientation, image_size, read_image
 from mmmtl.datasets.io.stored_labels import LABEL_SUFFIXES, StoredLabels
+from mmmtl.datasets.io.values import spread
 from mmmtl.errors import ConfigError, NotFoundError, suggest
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import Task
@@ -43,7 +44,8 @@ class FolderDataset(MTLDataset):
         tasks: ``{task name: config or Task}``; the folder of a task is its ``source``, by default its name.
         images: Folder of the photographs.
         next_images: Folder of the second frames, for tasks that need a pair.
-        split_file: File with one id a line; default: every image. (``split`` only names the split.)
+        split_file: File with one id a line, or a ``.csv`` with ids in its first column; default: every image.
+            (``split`` only names the split.)
         formats: ``{task name: dict(scale=..., offset=..., unknown=[...], values={...}, ...)}``, the fields of
             :class:`~mmmtl.datasets.io.stored_labels.LabelFormat`.
         white_point: The number that is white in photographs of more than 8 bits; default: the largest of their type.
@@ -66,6 +68,8 @@ class FolderDataset(MTLDataset):
         self.white_point, self.upright = white_point, bool(upright)
         if white_point is not None and not white_point > 0:
             raise ConfigError(f'FolderDataset.white_point: expected a number above 0, got {white_point}')
+        if not isinstance(formats or {}, Mapping) or not all(isinstance(v, Mapping) for v in (formats or {}).values()):
+            raise ConfigError(f'FolderDataset.formats: expected {{task name: dict(...)}}, found {formats!r:.80}')
         self.formats = {k: dict(v) for k, v in (formats or {}).items()}
         for name in self.formats:
             if name not in tasks:
@@ -82,13 +86,22 @@ class FolderDataset(MTLDataset):
             )
         root = Path(self.path(self.images))
         if not root.is_dir():
-            raise NotFoundError(f'FolderDataset: no folder of images at {root}')
+            beside = (
+                sorted(p.name for p in Path(self.data_root or '.').iterdir() if p.is_dir()) if self._has_root else []
+            )
+            raise NotFoundError(
+                f'FolderDataset: no folder of images at {root}: say images=NAME where it is called otherwise (folders '
+                f'there: {beside})'
+            )
         found = index_files(root, IMAGE_SUFFIXES)
+        if not found:
+            raise NotFoundError(f'FolderDataset: no images in {root}; an image ends in {", ".join(IMAGE_SUFFIXES)}')
+        self._look_at_orientation([found[i] for i in found])
         ids = self._chosen(root, found) if self.split_file else list(found)
         labels = {name: index_files(self.path(task.source), LABEL_SUFFIXES) for name, task in self.tasks.items()}
         for name, files in labels.items():
             self._look_at_folder(name, files, found)
-            self.stored[name].infer([files[i] for i in ids if i in files])
+            self.stored[name].infer([files[i] for i in files if i in found])  # alike for every split
         seconds = index_files(self.path(self.next_images), IMAGE_SUFFIXES) if self.next_images else {}
         samples = []
         for i in ids:
@@ -113,6 +126,23 @@ class FolderDataset(MTLDataset):
                 f"{where}: {len(lost)} ids have no image in {root}, for example '{lost[0]}'.{suggest(lost[0], found)}"
             )
         return ids  # type: ignore[return-value]
+
+    @property
+    def _has_root(self) -> bool:
+        return Path(self.data_root or '.').is_dir()
+
+    def _look_at_orientation(self, images: Sequence[Path]) -> None:
+        """Note photographs that are turned where the size of a label could not show that it is not."""
+        turned = []
+        for path in spread(images, 16) if self.upright else ():
+            turn = exif_orientation(path)
+            if turn in (2, 3, 4) or (turn > 4 and len(set(image_size(path))) == 1):
+                turned.append((path.name, turn))
+        if turned:
+            self.remarks.append(
+                f'photographs are turned by their EXIF orientation ({turned[0][0]}: {turned[0][1]}), which keeps their '
+                'size: labels must be drawn upright too; where they lie on the stored pixels, say upright=False'
+            )
 
     def _look_at_folder(self, name: str, files: Mapping[str, Path], images: Mapping[str, Path]) -> None:
         """Note label files that nobody reads: without an image, or of a wrong kind."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from mmmtl.errors import suggest
+from mmmtl.errors import ConfigError, suggest
 
 BETA_RULES = ('sqrt_linear', 'linear')
 
@@ -28,14 +28,14 @@ def make_betas(steps: int, low: float = 1e-3, high: float = 1e-2, rule: str = 's
             ``linear``: beta itself does (the paper's word). The two are the same up to two steps.
 
     Raises:
-        ValueError: For an unknown rule or values out of range.
+        ConfigError: For an unknown rule or values out of range.
     """
     if rule not in BETA_RULES:
-        raise ValueError(f"beta rule must be one of {BETA_RULES}, got '{rule}'.{suggest(rule, BETA_RULES)}")
+        raise ConfigError(f"beta rule must be one of {BETA_RULES}, got '{rule}'.{suggest(rule, BETA_RULES)}")
     if steps < 1:
-        raise ValueError(f'a diffusion needs at least 1 step, got {steps}')
+        raise ConfigError(f'a diffusion needs at least 1 step, got {steps}')
     if not 0 < low <= high < 1:
-        raise ValueError(f'betas need 0 < low <= high < 1, got {low} and {high}')
+        raise ConfigError(f'betas need 0 < low <= high < 1, got {low} and {high}')
     # numpy, because a default device (torch.device('meta') while a model is measured) must not reach these numbers
     if rule == 'linear':
         return np.linspace(low, high, steps).tolist()
@@ -57,7 +57,7 @@ class DenoisingChain:
 
     def __init__(self, betas: Sequence[float]) -> None:
         if not len(betas) or not all(0 < b < 1 for b in betas):
-            raise ValueError(f'betas must be numbers between 0 and 1, at least one, got {list(betas)}')
+            raise ConfigError(f'betas must be numbers between 0 and 1, at least one, got {list(betas)}')
         self.betas, self.steps = [float(b) for b in betas], len(betas)
         kept: list[float] = []
         before: list[float] = []
@@ -79,8 +79,8 @@ class DenoisingChain:
         """Draw x_{``step`` - 1} given x_``step`` = ``current`` and the network's prediction of the clean signal.
 
         Raises:
-            ValueError: At step 0, whose result is the prediction itself.
+            ConfigError: At step 0, whose result is the prediction itself.
         """
         if not 0 < step < self.steps:
-            raise ValueError(f'a step back starts from 1 .. {self.steps - 1}, got {step}')
+            raise ConfigError(f'a step back starts from 1 .. {self.steps - 1}, got {step}')
         return self.clean_part[step] * clean + self.noisy_part[step] * current + self.deviation[step] * noise

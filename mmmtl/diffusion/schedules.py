@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from mmmtl.errors import ConfigError
+
 
 def cosine_log_snr(time: Tensor) -> Tensor:
     """Log signal-to-noise ratio of the cosine schedule (TaskDiffusion, after Nichol & Dhariwal 2021).
@@ -43,10 +45,10 @@ def ddim_times(steps: int, time_difference: int = 1) -> list[tuple[float, float]
     TaskDiffusion. Three steps: (1, 1/3), (2/3, 0), (1/3, 0).
 
     Raises:
-        ValueError: For fewer than one step or a negative difference.
+        ConfigError: For fewer than one step or a negative difference.
     """
     if steps < 1 or time_difference < 0:
-        raise ValueError(f'ddim_times needs steps >= 1 and time_difference >= 0, got {steps} and {time_difference}')
+        raise ConfigError(f'ddim_times needs steps >= 1 and time_difference >= 0, got {steps} and {time_difference}')
     return [(1 - k / steps, max(1 - (k + 1 + time_difference) / steps, 0.0)) for k in range(steps)]
 
 

@@ -62,6 +62,11 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             max_iters, val_interval = max_epochs * epoch_length, val_interval * epoch_length
         if not isinstance(max_iters, (int, float)) or int(max_iters) != max_iters or max_iters < 1:
             raise ConfigError(f'train_cfg.max_iters must be a whole number > 0, got {max_iters!r}')
+        if not isinstance(val_interval, int) or val_interval < 1:
+            raise ConfigError(
+                f'train_cfg.val_interval must be a whole number > 0, got {val_interval!r}; a run without validation has '
+                f'val_cfg=None, val_dataloader=None, val_evaluator=None'
+            )
         self._max_iters, self._max_epochs = int(max_iters), 1
         self._epoch = self._iter = 0
         self.val_begin, self.val_interval = val_begin, val_interval
@@ -101,7 +106,16 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         """Yield batches without end; a data loader that has one is started again for the next pass."""
         passes = 0
         while True:
-            yield from started
+            none = True
+            for batch in started:
+                none = False
+                yield batch
+            if none:
+                raise ConfigError(
+                    f'train_dataloader gives no batch: {len(self.dataloader.dataset)} samples do not fill one of '
+                    f'{self.dataloader.batch_sampler.batch_size} in each of {self.runner.world_size} processes, and '
+                    f'drop_last leaves out the rest: make batch_size smaller, or set drop_last=False'
+                )
             passes += 1
             if hasattr(self.stream, 'set_epoch'):
                 self.stream.set_epoch(passes)
@@ -115,6 +129,11 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self._replay(batches)
+        if self._iter >= self._max_iters:
+            self.runner.logger.info(
+                f'The run is complete: {self._iter} of {self._max_iters} iterations are done, nothing is left to train. A '
+                f'larger max_iters trains on.'
+            )
         if self.runner.message_hub.runtime_info.pop(VALIDATION_DUE, False) and self.runner.val_loop is not None:
             self.runner.val_loop.run()  # a signal had cut it off
         while self._iter < self._max_iters and not self.stop_training:

@@ -10,6 +10,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import OPTIM_WRAPPERS
 
 
@@ -26,13 +27,13 @@ class AutocastOptimWrapper(OptimWrapper):
         **kwargs: ``optimizer``, ``accumulative_counts`` and ``clip_grad`` of ``OptimWrapper``.
 
     Raises:
-        ValueError: Another dtype.
+        ConfigError: Another dtype.
     """
 
     def __init__(self, dtype: str | torch.dtype = 'bfloat16', **kwargs: Any):
         resolved = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
         if resolved not in (torch.bfloat16, torch.float32):
-            raise ValueError(
+            raise ConfigError(
                 f"AutocastOptimWrapper: dtype must be 'bfloat16' or 'float32', got {dtype!r}. float16 "
                 f"needs loss scaling: use dict(type='AmpOptimWrapper', dtype='float16') on a GPU."
             )

@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import DATA_SAMPLERS
 
 
@@ -57,12 +58,12 @@ class ResumableSampler(Sampler):
         seed: Of the permutations, the same on all ranks; None draws one and agrees on it.
 
     Raises:
-        ValueError: The dataset is empty.
+        ConfigError: The dataset is empty.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None):
         if len(dataset) == 0:
-            raise ValueError(f'{type(dataset).__name__} has no samples: check its data_root, split and filters')
+            raise ConfigError(f'{type(dataset).__name__} has no samples: check its data_root, split and filters')
         self.rank, self.world_size = get_dist_info()
         self.dataset = dataset  # batch samplers are given nothing but this sampler
         self.size = len(dataset)
@@ -73,7 +74,7 @@ class ResumableSampler(Sampler):
     def set_start(self, position: int) -> None:
         """Let the next iteration begin at this position (all ranks together), >= 0."""
         if position < 0:
-            raise ValueError(f'the start of a ResumableSampler must be >= 0, got {position}')
+            raise ConfigError(f'the start of a ResumableSampler must be >= 0, got {position}')
         self.start = int(position)
 
     def order(self, passes: int) -> np.ndarray:

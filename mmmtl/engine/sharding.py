@@ -14,6 +14,7 @@ from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import OPTIM_WRAPPERS
 
 
@@ -88,14 +89,14 @@ class ShardedOptimWrapper(OptimWrapper):
         **kwargs: Those of ``OptimWrapper``; of ``clip_grad`` ``max_norm``, with the norm of order 2.
 
     Raises:
-        ValueError: Another kind of clipping.
+        ConfigError: Another kind of clipping.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         clip = self.clip_grad_kwargs or {}
         if set(clip) - {'max_norm', 'norm_type'} or clip.get('norm_type', 2) != 2:
-            raise ValueError(f'ShardedOptimWrapper clips by max_norm of order 2 alone, got clip_grad={clip}')
+            raise ConfigError(f'ShardedOptimWrapper clips by max_norm of order 2 alone, got clip_grad={clip}')
 
     def _clip_grad(self) -> None:
         held = [p.grad for g in self.optimizer.param_groups for p in g['params'] if p.grad is not None]

@@ -214,7 +214,7 @@ class BaseMultiTaskModel(BaseModel):
 
 def build_data_preprocessor(config: dict | None, wanted: Mapping[str, Any]) -> Any:
     """The data preprocessor of a config, with what the model wants where the config does not say otherwise."""
-    config = dict(config or dict(type='MTLDataPreprocessor'))
+    config = {'type': 'MTLDataPreprocessor', **(config or {})}
     kind = config.get('type')
     kind = MODELS.get(kind) if isinstance(kind, str) else kind
     if isinstance(kind, type) and issubclass(kind, MTLDataPreprocessor):

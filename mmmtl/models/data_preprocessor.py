@@ -80,6 +80,10 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
         Raises:
             InputError: An image that is not what the model expects; names the sample and what to change.
         """
+        if not isinstance(data, Mapping) or 'inputs' not in data:
+            raise ConfigError(
+                "a batch without 'inputs': the pipeline of a data set ends with dict(type='PackMTLInputs')"
+            )
         samples = data.get('data_samples')
         names = [f"sample '{s.metainfo.get('sample_id')}'" for s in samples] if samples else None
         inputs = list(data['inputs'])
@@ -238,7 +242,7 @@ def stack_targets(samples: Sequence[MTLDataSample], size: tuple[int, int]) -> di
             categorical = not label.is_floating_point()
             down, across = size[0] - label.shape[-2], size[1] - label.shape[-1]
             if down < 0 or across < 0:
-                raise ValueError(
+                raise InputError(
                     f"sample '{sample.metainfo.get('sample_id')}', task '{name}': label {tuple(label.shape[-2:])} is "
                     f'larger than the images of the batch, {size}: labels must go through the same transforms '
                     f'as the image'

@@ -88,7 +88,7 @@ class Decoder(BaseModule):
             batch: Over how many samples losses are averaged, where ``feats`` holds more views than samples.
         """
         if batch not in (None, len(feats[0])) and self.loss_reduction != 'batch':
-            raise ValueError(f'{type(self).__name__} averages losses over the batch and cannot take several views')
+            raise ConfigError(f'{type(self).__name__} averages losses over the batch and cannot take several views')
         return self.loss(feats, targets, noise, size), self.predict(feats, noise, size)
 
     def task_losses(

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mmmtl.errors import ConfigError
+
 from .dispatch import predicting, served
 
 LARGEST = 2**21
@@ -67,7 +69,7 @@ class CrossAttention(nn.Module):
     def __init__(self, channels: int, context_channels: int | None = None, heads: int = 8, bias: bool = True) -> None:
         super().__init__()
         if channels % heads:
-            raise ValueError(f'CrossAttention: channels {channels} is not a multiple of heads {heads}')
+            raise ConfigError(f'CrossAttention: channels {channels} is not a multiple of heads {heads}')
         self.heads = heads
         self.query = nn.Linear(channels, channels, bias=bias)
         self.key_value = nn.Linear(context_channels or channels, 2 * channels, bias=bias)

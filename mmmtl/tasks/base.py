@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmmtl.errors import suggest
+from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import MODELS, TASKS
 
 Array = np.ndarray | Tensor
@@ -98,9 +98,11 @@ class Task(ABC):
     ) -> None:
         self.name = name or self.default_name
         if not self.name:
-            raise ValueError(f'{type(self).__name__} needs a name')
+            raise ConfigError(f'{type(self).__name__} needs a name')
         self.prompt = self.prompt or (self.default_name or self.name).replace('_', ' ')
         self.loss_weight = float(loss_weight)
+        if not 0 <= self.loss_weight < float('inf'):
+            raise ConfigError(f"task '{self.name}': loss_weight must be a number of at least 0, got {loss_weight}")
         self.source = source or self.name
         self._loss_config = dict(loss) if loss else None
         self._metric_config = metric
@@ -295,20 +297,20 @@ def build_tasks(tasks: Mapping[str, Any]) -> dict[str, Task]:
     """Build ``{name: config or Task}`` into ``{name: Task}``, in the same order.
 
     Raises:
-        ValueError: When there is no task, or a key and its task's name differ.
+        ConfigError: When there is no task, or a key and its task's name differ.
     """
     if not tasks:
-        raise ValueError('tasks is empty: name at least one, for example tasks=dict(depth=dict(type="Depth"))')
+        raise ConfigError('tasks is empty: name at least one, for example tasks=dict(depth=dict(type="Depth"))')
     built = {}
     for name, task in tasks.items():
         if not isinstance(task, Task):
             if not isinstance(task, Mapping) or 'type' not in task:
-                raise ValueError(
+                raise ConfigError(
                     f"tasks['{name}'] must be a config with a type, got {task!r:.80}.{suggest(name, TASKS.module_dict)}"
                 )
             task = TASKS.build(dict(task, name=name))
         if task.name != name:
-            raise ValueError(f"tasks['{name}'] holds a task that calls itself '{task.name}'")
+            raise ConfigError(f"tasks['{name}'] holds a task that calls itself '{task.name}'")
         built[name] = task
     return built
 

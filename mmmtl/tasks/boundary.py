@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from mmmtl.errors import LabelError
+from mmmtl.errors import ConfigError, LabelError
 from mmmtl.registry import TASKS
 from mmmtl.utils.labels import IGNORE
 
@@ -39,7 +39,7 @@ class Boundary(CategoricalTask):
     ) -> None:
         super().__init__(name, classes=('no boundary', 'boundary'), palette=((16, 18, 24), (255, 255, 255)), **kwargs)
         if not 0 < positive_weight < 1:
-            raise ValueError(f"task '{self.name}': positive_weight must lie between 0 and 1, got {positive_weight}")
+            raise ConfigError(f"task '{self.name}': positive_weight must lie between 0 and 1, got {positive_weight}")
         self.positive_weight, self.max_dist = positive_weight, max_dist
         self.out_channels = self.code_channels = 1
         self.code_classes = None

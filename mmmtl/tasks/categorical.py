@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmmtl.errors import LabelError
+from mmmtl.errors import ConfigError, LabelError
 from mmmtl.utils.labels import IGNORE
 
 from .base import Legend, Task, stripe_unknown
@@ -56,14 +56,19 @@ class CategoricalTask(Task):
     ) -> None:
         super().__init__(name, **kwargs)
         if classes is None:
-            raise ValueError(f"task '{self.name}': give classes, a list of names or their number")
+            raise ConfigError(f"task '{self.name}': give classes, a list of names or their number")
         self.classes = [f'class {i}' for i in range(classes)] if isinstance(classes, int) else list(classes)
         if not 1 < len(self.classes) <= IGNORE:
-            raise ValueError(f"task '{self.name}': classes must be 2 to {IGNORE}, got {len(self.classes)}")
+            raise ConfigError(
+                f"task '{self.name}': classes must be 2 to {IGNORE}, the background being one of them, got "
+                f'{len(self.classes)}'
+            )
         colours = palette or default_palette(len(self.classes))
         self.palette: list[tuple[int, int, int]] = [(int(r), int(g), int(b)) for r, g, b in colours]
         if len(self.palette) != len(self.classes):
-            raise ValueError(f"task '{self.name}': {len(self.classes)} classes but {len(self.palette)} palette colours")
+            raise ConfigError(
+                f"task '{self.name}': {len(self.classes)} classes but {len(self.palette)} palette colours"
+            )
         self.num_classes = self.out_channels = self.code_classes = len(self.classes)
 
     def check_label(self, label: np.ndarray, where: str) -> None:
@@ -119,12 +124,12 @@ class CategoricalTask(Task):
         """(``num_classes``, 3) colours of the classes in [-1, 1].
 
         Raises:
-            ValueError: Two classes share a colour.
+            ConfigError: Two classes share a colour.
         """
         if len(set(self.palette)) < len(self.palette):
             twice = next(c for i, c in enumerate(self.palette) if c in self.palette[:i])
             names = [n for n, c in zip(self.classes, self.palette) if c == twice]
-            raise ValueError(
+            raise ConfigError(
                 f"task '{self.name}': the classes {names} share the colour {twice}; a picture cannot tell "
                 f'them apart. Give them different colours in palette'
             )

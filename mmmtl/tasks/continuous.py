@@ -49,6 +49,8 @@ class ContinuousTask(Task):
     """Whether labels are vectors of length 1."""
     usual_median: tuple[float, float] = (-np.inf, np.inf)
     """Where the median of a data set's labels lies when scale and unit are right."""
+    zero_is_unknown = False
+    """Whether a stored 0 is no value, in any kind of file."""
     colormap = cv2.COLORMAP_VIRIDIS
     code_fill = 255.0
     """What an unknown pixel holds in the code of a diffusion decoder."""
@@ -60,7 +62,10 @@ class ContinuousTask(Task):
 
     def __init__(self, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
-        self.label_channels = self.out_channels = self.code_channels = self.channels
+        own = type(self).__mro__[: type(self).__mro__.index(ContinuousTask)]
+        for number in ('label_channels', 'out_channels', 'code_channels'):
+            if not any(number in vars(kind) for kind in own):  # what a class says itself stays
+                setattr(self, number, self.channels)
 
     def default_regions(self) -> dict:
         if self.channels > 1:

@@ -29,6 +29,7 @@ class Depth(ContinuousTask):
     unit = 'm'
     value_range = (0.0, np.inf)
     usual_median = (1e-3, 1e3)
+    zero_is_unknown = True
     colormap = cv2.COLORMAP_TURBO
     code_fill = 0.0
     image_fill = 1.0  # what no sensor and no renderer reaches mostly is far away

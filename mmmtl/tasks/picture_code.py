@@ -29,7 +29,7 @@ def channels_to_image(values: Tensor) -> Tensor:
     """(n, C, H, W) → (n, 3, H, W): one channel three times, two as (u, v, u), three as they are.
 
     Raises:
-        ValueError: More than three channels.
+        ConfigError: More than three channels.
     """
     channels = values.shape[1]
     if channels == 1:
@@ -38,7 +38,7 @@ def channels_to_image(values: Tensor) -> Tensor:
         return torch.cat([values, values[:, :1]], 1)
     if channels == 3:
         return values
-    raise ValueError(
+    raise ConfigError(
         f'an image holds at most three channels, the label has {channels}: the task needs its own '
         f'to_image and from_image'
     )

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmmtl.errors import LabelError
+from mmmtl.errors import ConfigError, LabelError
 from mmmtl.registry import TASKS
 
 from .base import Legend, stripe_unknown
@@ -41,7 +41,7 @@ class SurfaceNormals(VectorTask):
     def __init__(self, name: str | None = None, *, image_signs: Sequence[float] = (1, 1, 1), **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         if len(image_signs) != 3 or any(abs(s) != 1 for s in image_signs):
-            raise ValueError(f"task '{self.name}': image_signs must be three numbers of 1 or -1, got {image_signs}")
+            raise ConfigError(f"task '{self.name}': image_signs must be three numbers of 1 or -1, got {image_signs}")
         self.image_signs = tuple(float(s) for s in image_signs)
 
     def check_label(self, label: np.ndarray, where: str) -> None:

@@ -22,6 +22,12 @@ _FOREIGN = (
     (r'invalid device ordinal', 'device: there is no GPU of that number: {}'),
     (r'Unknown model \(', 'timm: {} timm.list_models() has the names'),
     (r'is not in the .* registry', '{}'),
+    (r'^Invalid (learning rate|beta|epsilon|weight_decay|momentum|dampening)', 'optim_wrapper.optimizer: {}'),
+    (
+        r'should be either all None or not None',
+        'of train, val and test, each needs all of its sections (dataloader, cfg, and evaluator or optim_wrapper), or none: '
+        'set the others to None, too',
+    ),
     (r'CUDA out of memory', '{} Smaller batches, a smaller --max-side or model.predict_one_by_one=True need less.'),
 )
 """Texts of torch's, timm's and mmengine's errors that come from a person's mistake, and how they are told."""

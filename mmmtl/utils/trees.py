@@ -60,12 +60,27 @@ def plain(node: Any) -> Any:
 def without_tasks(node: Any, dropped: set[str]) -> Any:
     """A config without references to tasks that are gone.
 
-    Arguments equal to such a name become None; lists lose it, and mappings its key. Task configs themselves
-    (below a key ``tasks``) and what describes data (``metainfo``) are left alone.
+    Arguments equal to such a name become None; lists lose it, and mappings its key (``BENCHMARK/TASK/FIGURE``, too).
+    Data sets all of whose tasks are gone are left out. Configs of the tasks that stay (below a key ``tasks``) and what
+    describes data (``metainfo``) are left alone.
     """
     if isinstance(node, Mapping):
-        kept = {k: v for k, v in node.items() if k not in dropped}
-        return {k: v if k in ('tasks', 'metainfo') else without_tasks(v, dropped) for k, v in kept.items()}
+        kept = {k: v for k, v in node.items() if not {*str(k).split('/')} & dropped and not _emptied(v, dropped)}
+        return {
+            k: v if k == 'metainfo' else _tasks_left(v, dropped) if k == 'tasks' else without_tasks(v, dropped)
+            for k, v in kept.items()
+        }
     if isinstance(node, (list, tuple)):
-        return type(node)(without_tasks(v, dropped) for v in node if not (isinstance(v, str) and v in dropped))
+        kept_items = [v for v in node if not (isinstance(v, str) and v in dropped) and not _emptied(v, dropped)]
+        return type(node)(without_tasks(v, dropped) for v in kept_items)
     return None if isinstance(node, str) and node in dropped else node
+
+
+def _tasks_left(tasks: Any, dropped: set[str]) -> Any:
+    return {k: v for k, v in tasks.items() if k not in dropped} if isinstance(tasks, Mapping) else tasks
+
+
+def _emptied(node: Any, dropped: set[str]) -> bool:
+    """Whether a mapping has tasks, and none that stays."""
+    tasks = node.get('tasks') if isinstance(node, Mapping) else None
+    return isinstance(tasks, Mapping) and bool(tasks) and not _tasks_left(tasks, dropped)

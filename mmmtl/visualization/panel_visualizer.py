@@ -11,6 +11,7 @@ from mmengine.dist import master_only
 from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import VISUALIZERS
 from mmmtl.structures import MTLDataSample, plain_map
 from mmmtl.utils.files import write_png
@@ -123,7 +124,7 @@ class PanelVisualizer(Visualizer):
         """
         tasks = (self.dataset_meta or {}).get('tasks')
         if not tasks:
-            raise ValueError(
+            raise ConfigError(
                 "PanelVisualizer needs dataset_meta['tasks'] (name -> Task); the runner sets it from the "
                 'dataset, elsewhere set visualizer.dataset_meta = dict(tasks=model.tasks)'
             )

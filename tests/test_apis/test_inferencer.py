@@ -326,3 +326,18 @@ def test_a_model_of_frame_pairs_takes_neighbours(tiny_config, tmp_path):
         cv2.imwrite(str(tmp_path / f'{i}.png'), picture(seed=i))
     results = Inferencer(tiny_config, cfg_options=options)(str(tmp_path / '*.png'))
     assert [(r.sample_id, r.pred['motion'].shape) for r in results] == [('0', (2, 32, 32)), ('1', (2, 32, 32))]
+
+
+def test_photographs_of_floats_take_a_white_point(trained, tmp_path):
+    import tifffile
+
+    path = str(tmp_path / 'f.tif')
+    tifffile.imwrite(path, picture().astype(np.float32))
+    config, checkpoint = str(trained.parent / 'tiny.py'), str(trained / 'iter_4.pth')
+    with pytest.raises(FileError, match='--white-point'):
+        Inferencer(config, checkpoint)(path)
+    found = Inferencer(config, checkpoint, white_point=255)(path)[0].pred['depth']
+    expected = Inferencer(config, checkpoint)(Image.fromarray(picture()))[0].pred['depth']
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ConfigError, match='white_point'):
+        Inferencer(config, checkpoint, white_point=0)

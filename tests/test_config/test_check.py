@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mmmtl.config import check_config, load_config
@@ -131,3 +133,14 @@ def test_files_of_datasets_and_label_maps_must_exist(tiny_config, tmp_path):
     assert "train_dataloader.dataset.label_sampler.path='/no/such.json' does not exist" in text
     (tmp_path / 'train.txt').write_text('a')
     assert 'split_file' not in problems_of(cfg)
+
+
+@pytest.mark.parametrize(
+    'path, words',
+    [
+        ('val_evaluator', r'val_cfg needs val_evaluator: give all three'),
+        ('val_dataloader', r'val_cfg needs val_dataloader: give all three'),
+    ],
+)
+def test_sections_that_need_each_other(tiny_config, path, words):
+    assert re.search(words, problems_of(load_config(tiny_config, {path: None})))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmmtl.config import load_config
+from mmmtl.config import check_config, load_config
 from mmmtl.errors import ConfigError
 
 
@@ -175,3 +175,21 @@ def test_a_file_that_cannot_be_run_is_named(tmp_path):
     for name, words in (('both', 'Duplicate key'), ('wrong', 'no_such_name')):
         with pytest.raises(ConfigError, match=rf"{name}\.py' can't be read.*{words}"):
             load_config(tmp_path / f'{name}.py')
+
+
+def test_no_tasks_are_no_choice(tiny_config):
+    with pytest.raises(ConfigError, match=r'only_tasks=\[\]: name some of the tasks'):
+        load_config(tiny_config, dict(only_tasks=[]))
+
+
+@pytest.mark.parametrize(
+    'only, kinds', [(['depth'], ['Hypersim', 'VKITTI2']), (['optical_flow'], ['VKITTI2', 'FlyingThings3D'])]
+)
+def test_data_sets_of_dropped_tasks_go_with_them(root_dir, only, kinds):
+    cfg = load_config(root_dir / 'configs/stablemtl/benchmarks.py', dict(only_tasks=only))
+    sets = cfg.train_dataloader.dataset.datasets
+    assert [s.type for s in sets] == kinds and all(list(s.tasks) == only for s in sets)
+    left = [(name, list(b.tasks)) for name, b in cfg.test_evaluator.benchmarks.items()]
+    assert left and all(tasks == only for _, tasks in left)
+    assert all(name.split('/')[1] in only for name in cfg.test_evaluator.reference)
+    check_config(cfg, files=False)

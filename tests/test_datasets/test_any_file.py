@@ -376,10 +376,10 @@ def test_split_files_with_suffixes_and_backslashes(tmp_path):
 
 
 def test_label_files_that_nobody_reads_are_told(tmp_path, said):
-    root = folder(tmp_path, {'saliency/a.png': MASK, 'saliency/b_mask.png': MASK, 'saliency/b.jpg': MASK})
+    root = folder(tmp_path, {'saliency/a.png': MASK, 'saliency/b_mask.png': MASK, 'saliency/b.gif': MASK})
     data = FolderDataset(SALIENCY, root)
     assert any('1 of 2 files' in line and 'b_mask.png' in line for line in said)
-    assert any('1 .jpg' in line and 'b.jpg' in line for line in said)
+    assert any('1 .gif' in line and 'b.gif' in line for line in said)
     assert len(data.remarks) == 2
 
 

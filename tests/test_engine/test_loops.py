@@ -155,6 +155,19 @@ def test_early_stopping(tmp_path):
     assert runner.iter < 5
 
 
+def test_a_set_smaller_than_a_batch_is_told_and_does_not_hang(tmp_path):
+    cfg = config(tmp_path, 2)
+    cfg['train_dataloader'].update(batch_size=1000, drop_last=True, sampler=dict(type='DefaultSampler'))
+    with pytest.raises(ConfigError, match='gives no batch.*drop_last=False'):
+        train(cfg)
+
+
+@pytest.mark.parametrize('value', [0, -2])
+def test_bad_val_interval(tmp_path, value):
+    with pytest.raises(ConfigError, match=f'val_interval must be a whole number > 0, got {value}'):
+        train(config(tmp_path, 2, train_cfg__val_interval=value))
+
+
 @pytest.mark.parametrize('value', [0, 2.5])
 def test_bad_max_iters(tmp_path, value):
     with pytest.raises(ConfigError, match=f'max_iters must be a whole number > 0, got {value}'):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmmtl.errors import UserError
+from mmmtl.errors import ConfigError, UserError
 from mmmtl.models import MTLDataPreprocessor
 from mmmtl.models.data_preprocessor import labels_on_input
 from mmmtl.structures import MTLDataSample
@@ -172,3 +172,8 @@ def test_labels_of_a_test_sample_come_to_the_grid_of_the_input():
     assert torch.equal(inner, torch.arange(12.0).reshape(3, 4).repeat_interleave(2, 0).repeat_interleave(2, 1))
     assert label.isnan().sum() == 8 * 12 - 6 * 8
     assert (found['semseg'][1] == 255).sum() == 8 * 12 - 6 * 8 and found['semseg'][1].shape == (1, 8, 12)
+
+
+def test_a_batch_that_nobody_packed_is_named():
+    with pytest.raises(ConfigError, match='PackMTLInputs'):
+        MTLDataPreprocessor()(dict(img=[]))

@@ -209,3 +209,15 @@ def test_bfloat16_prediction_of_a_vit_is_near_that_in_single_precision(monkeypat
             found = vit(image)[-1].float()
     assert len(calls) == len(vit.body.blocks)
     assert ((found - expected).norm() / expected.norm()) < 0.03
+
+
+def test_mixed_precision_trains_residual_branches():
+    """A branch whose input autocast has made bfloat16 while its weights are float32."""
+    from mmmtl.models.layers.basic_block import ResidualBranch
+
+    torch.manual_seed(0)
+    branch, x = ResidualBranch(12, 2), torch.rand(2, 12, 4, 4)
+    expected = torch.autograd.grad(branch(x).sum(), list(branch.parameters()))
+    with torch.autocast('cpu', torch.bfloat16):
+        found = torch.autograd.grad(branch(x.bfloat16()).float().sum(), list(branch.parameters()))
+    assert all(torch.isfinite(g).all() for g in found) and len(found) == len(expected)

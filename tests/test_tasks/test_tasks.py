@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mmmtl.tasks as rooms
-from mmmtl.errors import ConfigError, LabelError
+from mmmtl.errors import ConfigError, LabelError, UserError
 from mmmtl.registry import TASKS
 from mmmtl.tasks import IGNORE, CategoricalTask, ContinuousTask, Task, VectorTask, build_tasks
 
@@ -232,3 +232,28 @@ def test_every_continuous_task_declares_channels():
     for task in TEN.values():
         if isinstance(task, ContinuousTask):
             assert task.out_channels == task.channels == task.label_channels
+
+
+def test_a_class_may_say_its_own_channels():
+    class Quantiles(ContinuousTask):
+        default_name, out_channels = 'quantiles', 3
+
+        def default_metric(self):
+            return dict(type='DepthError')
+
+    task = Quantiles()
+    assert (task.out_channels, task.label_channels, task.code_channels) == (3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    'kind, options, words',
+    [
+        ('SemanticSegmentation', dict(classes=1), 'classes must be 2 to 255.*got 1'),
+        ('SemanticSegmentation', dict(classes=300), 'classes must be 2 to 255.*got 300'),
+        ('SemanticSegmentation', dict(), 'give classes'),
+        ('Depth', dict(loss_weight=-1), 'loss_weight must be a number of at least 0, got -1'),
+    ],
+)
+def test_mistakes_are_a_persons_to_mend(kind, options, words):
+    with pytest.raises(UserError, match=words):
+        TASKS.build(dict(type=kind, name='x', **options))

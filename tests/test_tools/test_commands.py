@@ -369,6 +369,16 @@ def test_a_launcher_without_its_environment_is_explained(monkeypatch, capsys, ti
             ['--cfg-options', 'train_dataloader.batch_size=0'],
             r'train_dataloader.batch_size must be .* at least 1, got 0',
         ),
+        (['--cfg-options', 'train_dataloader.num_workers=-1'], 'num_workers must be .* at least 0, got -1'),
+        (['--cfg-options', 'optim_wrapper.accumulative_counts=0'], 'accumulative_counts must be .* at least 1, got 0'),
+        (['--cfg-options', 'log_level=VERBOSE'], "log_level must be one of .*got 'VERBOSE'"),
+        (['--seed', '-1'], 'randomness.seed must be .*got -1'),
+        (['--cfg-options', 'model.backbone.num_heads=5'], r'TimmBackbone\(.*num_heads=5.*divisible by num_heads'),
+        (['--cfg-options', 'size=32'], r'expected \(height, width\).*got 32|expects? .*32'),
+        (
+            ['--work-dir', '{tmp}/w', '--cfg-options', 'optim_wrapper.optimizer.lr=-1'],
+            r'optim_wrapper.optimizer: Invalid learning rate: -1',
+        ),
     ],
 )
 def test_what_torch_and_mmengine_would_tell_by_a_traceback(monkeypatch, capsys, tiny, tmp_path, arguments, words):

@@ -51,8 +51,9 @@ street_flow = [
 ]
 jitter = dict(type='ColorJitter', brightness=0.3, contrast=0.3, saturation=0.3, hue=0.159)
 
-albedo, shading, depth, normals = (_base_.tasks[k] for k in ('albedo', 'shading', 'depth', 'normals'))
-semseg, optical_flow, scene_flow = (_base_.tasks[k] for k in ('semseg', 'optical_flow', 'scene_flow'))
+# tasks that are left out (only_tasks) are None here, and their data sets go
+albedo, shading, depth, normals = (_base_.tasks.get(k) for k in ('albedo', 'shading', 'depth', 'normals'))
+semseg, optical_flow, scene_flow = (_base_.tasks.get(k) for k in ('semseg', 'optical_flow', 'scene_flow'))
 hypersim = dict(type='Hypersim', data_root=hypersim_root, pipeline=indoor, label_sampler=label_sampler)
 vkitti = dict(type='VKITTI2', data_root=vkitti_root, frames=frames, label_sampler=label_sampler)
 flying = dict(
@@ -112,13 +113,15 @@ benchmarks = dict(
     cityscapes=dict(tasks=dict(semseg=semseg)),
     diode=dict(
         tasks=dict(
-            depth=dict(depth, metric=dict(type='DepthError', min_depth=0.6, max_depth=350.0, protocol='upstream')),
+            depth=dict(
+                depth or {}, metric=dict(type='DepthError', min_depth=0.6, max_depth=350.0, protocol='upstream')
+            ),
             normals=normals,
         )
     ),
     kitti=dict(
         tasks=dict(
-            depth=dict(depth, metric=dict(type='DepthError', min_depth=1e-5, max_depth=80.0, protocol='upstream'))
+            depth=dict(depth or {}, metric=dict(type='DepthError', min_depth=1e-5, max_depth=80.0, protocol='upstream'))
         )
     ),
     kitti2015=dict(tasks=dict(optical_flow=optical_flow, scene_flow=scene_flow)),

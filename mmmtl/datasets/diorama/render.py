@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.errors import ConfigError
+
 from .furnish import CLASSES as CLASSES
 from .furnish import PARTS as PARTS
 from .light import shading as _shading
@@ -131,15 +133,15 @@ def check_arguments(seed: int, index: int, size: Sequence[int], frames: int) -> 
     """The size as (height, width); ValueError where :func:`render` would raise it."""
     for name, value in (('seed', seed), ('index', index)):
         if not isinstance(value, (int, np.integer)) or value < 0:
-            raise ValueError(f'{name} of a Diorama scene must be an integer of at least 0, got {value!r}')
+            raise ConfigError(f'{name} of a Diorama scene must be an integer of at least 0, got {value!r}')
     try:
         height, width = (int(s) for s in size)
     except (TypeError, ValueError):
-        raise ValueError(f'size of a Diorama scene must be (height, width), got {size!r}') from None
+        raise ConfigError(f'size of a Diorama scene must be (height, width), got {size!r}') from None
     if min(height, width) < MIN_SIZE:
-        raise ValueError(f'size of a Diorama scene must be at least {MIN_SIZE} x {MIN_SIZE} pixels, got {size!r}')
+        raise ConfigError(f'size of a Diorama scene must be at least {MIN_SIZE} x {MIN_SIZE} pixels, got {size!r}')
     if frames not in (1, 2):
-        raise ValueError(f'frames of a Diorama scene must be 1 or 2, got {frames!r}')
+        raise ConfigError(f'frames of a Diorama scene must be 1 or 2, got {frames!r}')
     return height, width
 
 
@@ -168,7 +170,7 @@ def render(seed: int, index: int, size: Sequence[int] = (128, 128), frames: int 
         ``visible`` bool (H, W), whether the point of a pixel is seen again.
 
     Raises:
-        ValueError: For a negative seed or index, a size below 8 pixels, or another number of frames.
+        ConfigError: For a negative seed or index, a size below 8 pixels, or another number of frames.
     """
     height, width = shape = check_arguments(seed, index, size, frames)
     scene = describe(seed, index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,26 @@ from mmmtl.errors import FileError, NotFoundError
 from mmmtl.utils.files import read_text
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.avif', '.tif', '.tiff', '.heic', '.heif')
-_LITTER = {'thumbs.db', 'desktop.ini', '__macosx'}
+_LITTER = {'thumbs.db', 'desktop.ini', '__macosx', '@eadir', '$recycle.bin', 'lost+found'}
+
+_HEADINGS = {
+    'id',
+    'name',
+    'image',
+    'img',
+    'file',
+    'filename',
+    'path',
+    'image_id',
+    'sample_id',
+    'file_name',
+    'image_path',
+}
 
 
 def walk(root: str | Path, suffixes: Sequence[str] | None = None) -> list[Path]:
-    """Files below a folder, sorted; symbolic links count, hidden files and what systems leave behind do not.
+    """Files below a folder, sorted; links count, those that lead nowhere too (reading them names them); hidden files and
+    what systems leave behind do not.
 
     Args:
         root: The folder; one that does not exist has no files.
@@ -37,7 +53,7 @@ def _walk(folder: Path, above: set[tuple[int, int]]) -> Iterator[Path]:
                 continue
             if entry.is_dir():
                 yield from _walk(folder / entry.name, above | {(state.st_dev, state.st_ino)})
-            elif entry.is_file():
+            elif entry.is_file() or entry.is_symlink():
                 yield folder / entry.name
 
 
@@ -64,15 +80,24 @@ def index_files(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path]:
 def read_id_list(path: str | Path) -> list[str]:
     """Sample ids of a split file: one a line; blank lines and trailing carriage returns are dropped.
 
+    Of a ``.csv`` the first column counts, and a first row that is called as a column of names is dropped.
+
     Raises:
         NotFoundError: No such file; lists the split files beside it.
         FileError: An empty file or an id that occurs twice.
     """
     path = Path(path)
     if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob('*.txt')) if path.parent.is_dir() else 'no such folder'
+        beside = (
+            sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in ('.txt', '.csv', '.lst'))
+            if path.parent.is_dir()
+            else 'no such folder'
+        )
         raise NotFoundError(f'split file {path}: no such file (beside it: {beside})')
     lines = read_text(path, 'a list of sample ids').splitlines()
+    if path.suffix.lower() == '.csv':
+        lines = [row[0] for row in csv.reader(lines) if row]
+        lines = lines[1:] if lines and lines[0].strip().lower() in _HEADINGS else lines
     ids = [plain_name(line.strip()) for line in lines if line.strip()]
     if not ids:
         raise FileError(f'split file {path}: no sample ids in it')

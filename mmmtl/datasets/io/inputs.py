@@ -41,16 +41,25 @@ class ImageInput:
         """Path of the first frame, or '' for a picture in memory."""
         return str(self.frames[0]) if isinstance(self.frames[0], (str, Path)) else ''
 
-    def load(self) -> list[np.ndarray]:
+    def load(self, white_point: float | None = None) -> list[np.ndarray]:
         """The frames as uint8 RGB (H, W, 3).
+
+        Args:
+            white_point: The number that is white in files of more than 8 bits; default: the largest of their type.
 
         Raises:
             FileError: A file that is missing or no image.
             InputError: An array that is no image, or frames of different sizes.
         """
-        images = [read_image(f) if isinstance(f, (str, Path)) else to_rgb(f, self.sample_id) for f in self.frames]
+        images = [
+            read_image(f, white=white_point) if isinstance(f, (str, Path)) else to_rgb(f, self.sample_id)
+            for f in self.frames
+        ]
         if len({i.shape for i in images}) > 1:
-            raise InputError(f"'{self.sample_id}': the two frames differ in size: {[i.shape[:2] for i in images]}")
+            raise InputError(
+                f"'{self.sample_id}': the two frames differ in size: {[i.shape[:2] for i in images]}: give the frames of one "
+                'video, or single photographs one at a time'
+            )
         return images
 
 
@@ -75,7 +84,10 @@ def gather_inputs(inputs: Any, frames: int = 1, lone: bool = False) -> list[Imag
         raise InputError('no images given')
     if frames == 2 and not (lone and len(sources) == 1):
         if len(sources) < 2:
-            raise InputError('the model needs two frames: give two images, or a folder with several')
+            raise InputError(
+                'the model needs two frames: give two images or a folder with several, or say '
+                "model.second_frame='duplicate', and the image stands in for the second"
+            )
         names = _ids(sources[:-1])
         return [ImageInput(n, pair) for n, pair in zip(names, zip(sources[:-1], sources[1:]))]
     return [ImageInput(n, (s,)) for n, s in zip(_ids(sources), sources)]

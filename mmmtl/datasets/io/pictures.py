@@ -36,6 +36,7 @@ class Picture:
         alpha: (H, W), or None.
         palette: uint8 (n, 3) RGB of the ids, or None.
         orientation: EXIF orientation, 1 for upright.
+        frames: Pictures of this size in the file; the pixels are those of the first.
     """
 
     pixels: np.ndarray
@@ -44,6 +45,7 @@ class Picture:
     alpha: np.ndarray | None = None
     palette: np.ndarray | None = None
     orientation: int = 1
+    frames: int = 1
 
     @property
     def white(self) -> float:
@@ -182,6 +184,8 @@ def _tiff(path: Path) -> Picture:
         picture = _split(_native(pixels), turn if turn in range(1, 9) else 1, bits=known)
         if page.photometric == 3:
             picture.palette, picture.mode = (page.colormap >> 8).astype(np.uint8).T, 'P'
+        if len(file.pages) > 1 and file.pages[1].shape == page.shape:
+            picture.frames = len(file.pages)
         return picture
 
 
@@ -207,6 +211,15 @@ def exif_orientation(path: str | Path) -> int:
         return _orientation(Path(path))
     except (OSError, ValueError):
         return 1
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of a photograph as stored, from its header; (0, 1) of what is no picture."""
+    try:
+        with _open(Path(path)) as image:
+            return image.size[1], image.size[0]
+    except (OSError, ValueError):
+        return 0, 1
 
 
 def read_image(path: str | Path, upright: bool = True, white: float | None = None) -> np.ndarray:
@@ -241,8 +254,8 @@ def _to_bytes(path: str | Path, pixels: np.ndarray, white: float, stated: bool) 
     if not stated and values.size and (values.min() < 0 or (pixels.dtype.kind == 'f' and values.max() > 1.001)):
         raise FileError(
             f'{path}: expected a photograph in [0, {white:g}], found numbers from {values.min():g} to '
-            f'{values.max():g}: say which one is white (white_point=... of FolderDataset), or convert the file to 8 or '
-            f'16 bits'
+            f'{values.max():g}: say which one is white (white_point of FolderDataset and Inferencer, --white-point of '
+            f'infer.py), or convert the file to 8 or 16 bits'
         )
     if not stated and pixels.dtype == np.uint16 and white == 65535 and 255 < values.max() < 4096:
         warnings.warn(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 
 from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.tasks import IGNORE, Task
@@ -18,8 +20,9 @@ from .matlab import read_mat_map
 from .pictures import Picture, decode
 from .values import colour_codes, full_scale_mask, map_values, read_table, spread, tell_mask
 
-LABEL_SUFFIXES = ('.png', '.npy', '.flo', '.tif', '.tiff', '.bmp', '.mat', '.pfm', '.exr')
+LABEL_SUFFIXES = ('.png', '.npy', '.flo', '.tif', '.tiff', '.bmp', '.mat', '.pfm', '.exr', '.jpg', '.jpeg')
 _ARRAYS = ('.npy', '.flo', '.pfm', '.exr', '.mat')
+_LOSSY = ('.jpg', '.jpeg')
 _FOR = dict(
     categorical=('offset', 'unknown', 'values', 'threshold', 'annotators', 'key', 'category', 'internal'),
     continuous=('scale', 'offset', 'unknown', 'code', 'key'),
@@ -80,6 +83,8 @@ class LabelFormat:
             if key not in allowed:
                 kind = 'class ids take offset and unknown, or values' if task.categorical else 'a continuous task'
                 raise ConfigError(f'{where}: {key} is for other tasks; {kind} ({", ".join(allowed)})')
+        for key in form:
+            _check_entry(f'{where}.{key}', key, form[key])
         made = cls(**form)
         if made.values is not None and (made.threshold is not None or made.offset):
             raise ConfigError(f'{where}: values says all; threshold and offset do not go with it')
@@ -91,6 +96,16 @@ class LabelFormat:
         if made.values is not None:
             read_table(made.values, _class_names(task), f'{where}.values')
         return made
+
+
+def _check_entry(place: str, key: str, value: Any) -> None:
+    """Refuse what is no number where a number is meant."""
+    numbers = [value] if key in ('scale', 'offset', 'threshold', 'category') and value is not None else []
+    if key == 'unknown' and not isinstance(value, str):
+        numbers = list(np.ravel(np.asarray([] if value is None else value, object)))
+    wrong = [n for n in numbers if isinstance(n, (str, bool)) or not np.isscalar(n)]
+    if wrong or (key == 'unknown' and isinstance(value, str)):
+        raise ConfigError(f'{place}: expected {"numbers" if key == "unknown" else "a number"}, found {value!r}')
 
 
 class StoredLabels:
@@ -116,20 +131,42 @@ class StoredLabels:
         """Look at some files of a task of two classes: masks of 0 and 255 are 0 and 1, and the log says so."""
         if not self.task.categorical or self._count != 2 or self.stated:
             return
-        pictures = [path for path in spread(sorted(files), 16) if path.suffix.lower() not in _ARRAYS]
+        some = [path for path in spread(sorted(files), 16) if path.suffix.lower() not in (*_ARRAYS[1:], *_LOSSY)]
         try:
-            white = full_scale_mask(_one_plane(decode(path)) for path in pictures)
+            maps = [read_npy(path) if path.suffix.lower() == '.npy' else _one_plane(decode(path)) for path in some]
         except FileError:
             return  # named when it is read
+        white = full_scale_mask(maps)
         if white is not None:
             self.table = {0: 0, white: 1}
             tell_mask(self.folder or self.where, white)
+            return
+        kinds = [set(np.unique(stored).tolist()) for stored in maps if stored.ndim == 2]
+        whole = [path for path, kind in zip(some, kinds) if kind == {0, IGNORE}]
+        if whole and any(1 in kind for kind in kinds):
+            print_log(
+                f'{self.folder or self.where}: masks of two kinds: {len(whole)} of {len(kinds)} looked at hold 0 and '
+                f'{IGNORE} and no 1, for example {whole[0].name}, others hold 1: {IGNORE} is read as unknown in all of '
+                f'them. If it is class 1, say formats=dict({self.task.name}=dict(values={{0: 0, 1: 1, {IGNORE}: 1}}))',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def read(self, path: Path) -> np.ndarray:
         """The label of a file, in the package's convention."""
         suffix, categorical = path.suffix.lower(), self.task.categorical
         if suffix not in _ARRAYS:
             picture = decode(path)
+            if picture.frames > 1:
+                raise FileError(
+                    f'{path}: expected one map, found {picture.frames} pages: save the one that is the label as a file '
+                    f'of its own'
+                )
+            if suffix in _LOSSY and categorical and self.form.threshold is None:
+                raise FileError(
+                    f'{path}: expected class ids, found JPEG, which changes numbers: say threshold=127 where it is a mask '
+                    f'of two levels (formats=dict({self.task.name}=dict(threshold=127))), else export it as PNG'
+                )
             if picture.alpha is not None and (picture.alpha != picture.alpha.max()).any():
                 raise FileError(
                     f'{path}: expected a label without transparency, found pixels that are transparent and others that '
@@ -156,7 +193,9 @@ class StoredLabels:
         if stored.dtype.kind not in 'biu' and self.form.threshold is None:
             whole = np.where(np.isfinite(stored), stored, IGNORE)
             if not path.suffix.lower() == '.mat' or (whole != np.rint(whole)).any():
-                raise FileError(f'{path}: expected integer class ids, found {stored.dtype}')
+                raise FileError(
+                    f'{path}: expected integer class ids, found {stored.dtype}: save it as integers, or say threshold=0.5'
+                )
             stored = whole.astype(np.int64)
         if self.form.threshold is not None:
             label = (stored > self.form.threshold).astype(np.int64)
@@ -174,7 +213,22 @@ class StoredLabels:
                     f'{path}: expected 0, 1 or {IGNORE} (unknown), found {np.unique(stored)[:8].tolist()}: say what '
                     f'they mean, formats=dict({self.task.name}=dict(threshold=127)) or dict(values={{0: 0, ...: 1}})'
                 )
+            wrong = (label != IGNORE) & ((label < 0) | (label >= self._count))
+            if wrong.any():
+                raise FileError(self._beyond(path, stored, label))
         return label
+
+    def _beyond(self, path: Path, stored: np.ndarray, label: np.ndarray) -> str:
+        """The message for numbers that are no classes, with what to say about them."""
+        seen = np.unique(label[label != IGNORE])
+        found = np.unique(stored[(label != IGNORE) & ((label < 0) | (label >= self._count))])[:8].tolist()
+        remedy = f'name more classes, or say what they mean: unknown={found}, or values={{{found[0]}: class, ...}}'
+        if seen[0] >= 0 and seen[-1] == self._count:
+            remedy = 'where ids begin at 1, say offset=-1, and unknown=[0] if 0 is unlabelled; else name one class more'
+        return (
+            f"{path}: expected classes 0..{self._count - 1} of task '{self.task.name}' or {IGNORE} (unknown), found "
+            f'{found}: {remedy} (formats=dict({self.task.name}=dict(...)))'
+        )
 
     @property
     def _count(self) -> int:
@@ -242,7 +296,7 @@ class StoredLabels:
             raise FileError(f'{path}: expected {channels} channels, found shape {stored.shape}')
         unknown = form.unknown
         if unknown is None:
-            unknown = (0,) if picture and channels == 1 else ()
+            unknown = (0,) if (picture or self.task.zero_is_unknown) and channels == 1 else ()
         values = planes.astype(np.float64 if planes.dtype.itemsize > 2 and planes.dtype != np.float32 else np.float32)
         hidden = np.isnan(values).any(0)
         if path.suffix.lower() in ('.pfm', '.exr'):  # where infinity is the usual mark

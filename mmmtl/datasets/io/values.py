@@ -56,7 +56,9 @@ def read_table(table: Any, classes: Sequence[str], where: str) -> tuple[dict[int
         if table not in NAMED:
             raise ConfigError(f"{where}: '{table}' is not one of {sorted(NAMED)}.{suggest(table, NAMED)}")
         table = NAMED[table]
-    pairs = list(table.items()) if isinstance(table, Mapping) else [tuple(pair) for pair in table]
+    pairs = list(table.items()) if isinstance(table, Mapping) else list(table) if isinstance(table, Iterable) else []
+    if not pairs or any(isinstance(pair, (str, int)) or len(pair) != 2 for pair in pairs):
+        raise ConfigError(f'{where}: expected {{stored number or colour: class, ...}}, found {table!r:.80}')
     keys = [_key(key, where) for key, _ in pairs]
     if len({len(key) for key in keys}) != 1 or len(set(keys)) != len(keys):
         raise ConfigError(f'{where}: expected numbers alone or colours alone, each once, found {dict(pairs)}')
@@ -105,7 +107,7 @@ def full_scale_mask(maps: Iterable[np.ndarray]) -> int | None:
     """
     seen: set[int] = set()
     for stored in maps:
-        if stored.dtype not in (np.uint8, np.uint16) or stored.ndim != 2:
+        if stored.dtype.kind not in 'iu' or stored.ndim != 2:
             return None
         seen |= set(np.unique(stored).tolist())
         if len(seen) > 2:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mmmtl.datasets.io.exr import read_exr
+from mmmtl.errors import FileError
 from mmmtl.utils.files import write_atomically, write_png
 
 from .jobs import Job, convert
@@ -19,7 +20,7 @@ def _light(outputs: dict[str, Path], radiance: str, albedo: str) -> None:
     light, reflectance = read_exr(radiance), read_exr(albedo)
     if light.shape != reflectance.shape:
         name = Path(radiance).name
-        raise ValueError(f'{albedo}: expected the size of {name}, {light.shape}, found {reflectance.shape}')
+        raise FileError(f'{albedo}: expected the size of {name}, {light.shape}, found {reflectance.shape}')
     scale = tone_scale(light)
     with np.errstate(divide='ignore', invalid='ignore'):
         shading = (scale * light).clip(0, 1) / reflectance

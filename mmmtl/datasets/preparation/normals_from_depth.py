@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmmtl.datasets.io.pictures import read_map
-from mmmtl.errors import FileError
+from mmmtl.errors import FileError, InputError
 from mmmtl.utils.files import write_npy
 
 from .jobs import Job, convert
@@ -68,10 +68,10 @@ def normals_from_depth(depth: np.ndarray, camera: tuple[float, float, float, flo
         float32 (3, H, W), unit length, x right, y up, z towards the viewer.
 
     Raises:
-        ValueError: A map of fewer than 3 pixels in a direction.
+        InputError: A map of fewer than 3 pixels in a direction.
     """
     if depth.ndim != 2 or min(depth.shape) < 3:
-        raise ValueError(f'normals_from_depth: expected (H, W) of at least 3x3 pixels, found {depth.shape}')
+        raise InputError(f'normals_from_depth: expected (H, W) of at least 3x3 pixels, found {depth.shape}')
     fx, fy, cx, cy = camera
     known = np.isfinite(depth) & (depth > 0)
     inverse = 1 / np.where(known, depth, np.inf).clip(1e-6, 1e6).astype(np.float64)

@@ -14,7 +14,7 @@ from mmengine.optim import AmpOptimWrapper
 from torch import Tensor, nn
 
 from mmmtl.engine import random_state
-from mmmtl.errors import UserError
+from mmmtl.errors import ConfigError, UserError
 from mmmtl.registry import HOOKS
 from mmmtl.utils.models import unwrap_model
 
@@ -47,14 +47,14 @@ class NonFiniteLossHook(Hook):
             has diverged: raise. A training that has made no step at all is one, too, however short it was.
 
     Raises:
-        ValueError: The mode is unknown, or ``'skip'`` with loss scaling.
+        ConfigError: The mode is unknown, or ``'skip'`` with loss scaling.
     """
 
     priority = 'HIGH'
 
     def __init__(self, mode: str = 'raise', check_gradients: bool = True, max_consecutive: int = 20):
         if mode not in ('raise', 'skip'):
-            raise ValueError(f"NonFiniteLossHook: mode must be 'raise' or 'skip', got {mode!r}")
+            raise ConfigError(f"NonFiniteLossHook: mode must be 'raise' or 'skip', got {mode!r}")
         self.mode, self.check_gradients, self.max_consecutive = mode, check_gradients, int(max_consecutive)
         self._undo: list[Callable[[], Any]] = []
         self._runner: Any = None
@@ -69,7 +69,7 @@ class NonFiniteLossHook(Hook):
         """Attach to the model's forward pass, to the optimiser's step, and to averages of weights."""
         scaled = isinstance(runner.optim_wrapper, AmpOptimWrapper)
         if self.mode == 'skip' and scaled:
-            raise ValueError(
+            raise ConfigError(
                 "NonFiniteLossHook: mode='skip' cannot drop a batch from AmpOptimWrapper, whose loss "
                 "scaling skips steps itself. Use mode='raise', or AutocastOptimWrapper (bfloat16)."
             )

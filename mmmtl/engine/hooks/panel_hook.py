@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from mmmtl.datasets.io.memory import original_photograph
+from mmmtl.errors import InputError
 from mmmtl.models.data_preprocessor import labels_on_input
 from mmmtl.registry import HOOKS
 from mmmtl.utils.files import safe_name, write_png
@@ -105,7 +106,7 @@ class PanelHook(Hook):
             image, *rest = input_photograph(inputs, sample.metainfo)
             image_next = rest[0] if rest else None
         if image is None:
-            raise ValueError(f"sample '{sample.sample_id}': neither a photograph on disk nor inputs to draw a panel on")
+            raise InputError(f"sample '{sample.sample_id}': neither a photograph on disk nor inputs to draw a panel on")
         return panel_of_sample(
             image,
             sample,

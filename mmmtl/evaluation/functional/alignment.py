@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmmtl.errors import InputError
+
 
 def fit_scale_shift(pred: np.ndarray, gt: np.ndarray) -> tuple[float, float]:
     """Scale s and shift t minimising Σ (s·pred + t - gt)²; (0, mean of gt) for a constant prediction.
@@ -17,7 +19,7 @@ def fit_scale_shift(pred: np.ndarray, gt: np.ndarray) -> tuple[float, float]:
     """
     pred, gt = np.asarray(pred, np.float64).ravel(), np.asarray(gt, np.float64).ravel()
     if not pred.size:
-        raise ValueError('a scale and shift cannot be fitted without a valid pixel')
+        raise InputError('a scale and shift cannot be fitted without a valid pixel')
     mean_pred, mean_gt = pred.mean(), gt.mean()
     centred = pred - mean_pred
     spread = float((centred * centred).sum())

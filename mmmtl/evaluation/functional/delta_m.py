@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmmtl.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class DeltaM:
@@ -32,19 +34,19 @@ def delta_m(
         greater_is_better: Direction of each of the reference's metrics.
 
     Raises:
-        ValueError: When a metric of the reference is missing, has no direction, or is zero.
+        ConfigError: When a metric of the reference is missing, has no direction, or is zero.
     """
     if not reference:
-        raise ValueError('the reference holds no metric')
+        raise ConfigError('the reference holds no metric')
     missing = sorted(set(reference) - set(metrics))
     if missing:
-        raise ValueError(f'Δm needs {missing}, which were not evaluated; there are {sorted(metrics)}')
+        raise ConfigError(f'Δm needs {missing}, which were not evaluated; there are {sorted(metrics)}')
     unknown = sorted(set(reference) - set(greater_is_better))
     if unknown:
-        raise ValueError(f'whether {unknown} should be high or low is not known')
+        raise ConfigError(f'whether {unknown} should be high or low is not known')
     zero = sorted(name for name, value in reference.items() if value == 0)
     if zero:
-        raise ValueError(f'the reference of {zero} is zero, so there is no relative gain')
+        raise ConfigError(f'the reference of {zero} is zero, so there is no relative gain')
     gains = {
         name: (100.0 if greater_is_better[name] else -100.0) * (metrics[name] - value) / value
         for name, value in reference.items()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmmtl.errors import InputError
+
 BETA_SQUARED = 0.3
 CHUNK = 16384
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
@@ -30,7 +32,7 @@ def threshold_counts(
     value = np.ascontiguousarray(probability, np.float32).ravel()
     label = np.ascontiguousarray(gt).ravel()
     if value.size != label.size:
-        raise ValueError(f'prediction has shape {probability.shape}, label {gt.shape}')
+        raise InputError(f'prediction has shape {probability.shape}, label {gt.shape}')
     levels = np.asarray(thresholds, np.float32)
     table = _LevelTable(levels)
     width = len(levels) + 1

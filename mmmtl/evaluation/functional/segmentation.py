@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmmtl.errors import InputError
 from mmmtl.utils.labels import IGNORE
 
 
@@ -20,12 +21,12 @@ def confusion_matrix(pred: np.ndarray, gt: np.ndarray, num_classes: int) -> np.n
         int64 (n, n + 1): row = true class, column = predicted class, last column = no prediction.
 
     Raises:
-        ValueError: When a map holds another value, or the shapes differ.
+        InputError: When a map holds another value, or the shapes differ.
     """
     if pred.shape != gt.shape:
-        raise ValueError(f'prediction has shape {pred.shape}, label {gt.shape}')
+        raise InputError(f'prediction has shape {pred.shape}, label {gt.shape}')
     if num_classes > IGNORE:
-        raise ValueError(f'num_classes must be at most {IGNORE}, got {num_classes}')
+        raise InputError(f'num_classes must be at most {IGNORE}, got {num_classes}')
     # one count over pairs of bytes, folded afterwards: no comparison per class and no second pass to find
     # wrong values
     pairs = _bytes(gt, 'label').astype(np.int64)
@@ -35,15 +36,15 @@ def confusion_matrix(pred: np.ndarray, gt: np.ndarray, num_classes: int) -> np.n
     for found, name in ((counts[:IGNORE].sum(1), 'label'), (counts[:IGNORE].sum(0), 'prediction')):
         wrong = np.flatnonzero(found[num_classes:IGNORE]) + num_classes
         if len(wrong):
-            raise ValueError(f'{name} holds {wrong[:8].tolist()}, expected 0..{num_classes - 1} or {IGNORE}')
+            raise InputError(f'{name} holds {wrong[:8].tolist()}, expected 0..{num_classes - 1} or {IGNORE}')
     return np.concatenate([counts[:num_classes, :num_classes], counts[:num_classes, IGNORE:]], axis=1)
 
 
 def _bytes(values: np.ndarray, name: str) -> np.ndarray:
     if values.dtype.kind not in 'iub':
-        raise ValueError(f'{name} must be an integer map, got {values.dtype}')
+        raise InputError(f'{name} must be an integer map, got {values.dtype}')
     if values.dtype != np.uint8 and values.size and (values.min() < 0 or values.max() > IGNORE):
-        raise ValueError(f'{name} holds values from {values.min()} to {values.max()}, expected 0..{IGNORE}')
+        raise InputError(f'{name} holds values from {values.min()} to {values.max()}, expected 0..{IGNORE}')
     return values.astype(np.uint8)
 
 
@@ -73,7 +74,7 @@ def mean_iou(confusion: np.ndarray, absent: str = 'skip') -> float:
     if absent == 'zero':
         return float(np.nan_to_num(iou).mean())
     if absent != 'skip':
-        raise ValueError(f"absent must be 'skip' or 'zero', got {absent!r}")
+        raise InputError(f"absent must be 'skip' or 'zero', got {absent!r}")
     present = iou[~np.isnan(iou)]
     return float(present.mean()) if len(present) else float('nan')
 

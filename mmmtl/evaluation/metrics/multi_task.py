@@ -13,7 +13,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_inf
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from mmmtl.errors import ConfigError
+from mmmtl.errors import ConfigError, InputError
 from mmmtl.evaluation.functional.delta_m import delta_m
 from mmmtl.evaluation.functional.exact import StateSum
 from mmmtl.registry import METRICS
@@ -143,7 +143,7 @@ class MultiTaskMetric(BaseMetric):
             if name not in gt:
                 continue
             if name not in pred:
-                raise ValueError(
+                raise InputError(
                     f"sample '{sample_id}': the label of task '{name}' is there but no prediction; the model "
                     f'predicts {sorted(pred)}. Leave the task out of the dataset or train a model for it.'
                 )
@@ -266,17 +266,17 @@ def measure(metric: TaskMetric, where: str, pred: np.ndarray, gt: np.ndarray) ->
     """Measure one map, with errors that say which.
 
     Raises:
-        ValueError: When the sizes differ or a map holds what it must not.
+        InputError: When the sizes differ or a map holds what it must not.
     """
     if pred.shape[-2:] != gt.shape[-2:]:
-        raise ValueError(
+        raise InputError(
             f'{where}: prediction is {pred.shape[-2:]} and label {gt.shape[-2:]} (height, width); '
             'both must have the original image size'
         )
     try:
         return metric.measure(pred, gt)
     except ValueError as error:
-        raise ValueError(f'{where}: {error}') from error
+        raise InputError(f'{where}: {error}') from error
 
 
 def build_metrics(name: str, configs: Sequence[Mapping[str, Any]]) -> list[TaskMetric]:
@@ -320,9 +320,9 @@ def _field(sample: Any, name: str) -> Any:
             return sample[name]
         if f'_{name}' in sample:  # to_dict of a data element keeps the private name
             return sample[f'_{name}']
-        raise ValueError(f"a data sample has no '{name}'; it has {sorted(sample)}")
+        raise InputError(f"a data sample has no '{name}'; it has {sorted(sample)}")
     if not hasattr(sample, name):
-        raise ValueError(f"a data sample has no '{name}'; it has {sorted(sample.keys())}")
+        raise InputError(f"a data sample has no '{name}'; it has {sorted(sample.keys())}")
     return getattr(sample, name)
 
 

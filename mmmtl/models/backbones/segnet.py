@@ -36,7 +36,7 @@ class SegNet(BaseModule):
         """Images (B, 3, H, W), H and W multiples of 32, → the two maps.
 
         Raises:
-            ValueError: For another size.
+            ConfigError: For another size.
         """
         if x.shape[-1] % 32 or x.shape[-2] % 32:
             raise ValueError(f'SegNet takes images whose sides are multiples of 32, got {x.shape[-2]}x{x.shape[-1]}')

@@ -104,6 +104,8 @@ class TimmBackbone(BaseModule):
         self.plain_vit = name.startswith('vit_') and type(probe).__name__ == 'VisionTransformer' and not registers
         bases = [kind for kind in type(probe).__mro__ if kind.__module__.startswith('timm.')]
         known = {argument for kind in bases for argument in inspect.signature(kind).parameters}
+        if img_size is not None and (not isinstance(img_size, Sequence) or len(img_size) != 2):
+            raise ConfigError(f'model.backbone.img_size: expected (height, width) in pixels, got {img_size!r}')
         options: dict[str, Any] = {}
         if img_size is not None and 'img_size' in known:
             options['img_size'] = tuple(img_size)
@@ -119,7 +121,9 @@ class TimmBackbone(BaseModule):
             if wrong is None:
                 raise
             raise ConfigError(
-                f"model.backbone: timm's {name} takes no argument '{wrong[1]}'.{suggest(wrong[1], known)}"
+                f"model.backbone: timm's {name} takes no argument '{wrong[1]}'.{suggest(wrong[1], known)} "
+                'What another model took is dropped by writing the backbone anew: '
+                f"model.backbone=\"dict(_delete_=True, type='TimmBackbone', model_name='{name}')\""
             ) from error
 
     def _levels(self, out_indices: Sequence[int] | None, reductions: Sequence[int]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmmtl.errors import ConfigError
+from mmmtl.errors import CheckpointError, ConfigError, FileError, NotFoundError
 from mmmtl.utils.tensor_files import read_state
 
 
@@ -78,17 +78,17 @@ def pretrained_state(model_name: str, checkpoint: str | None, plain_vit: bool) -
         try:
             return timm.create_model(model_name, pretrained=True, num_classes=0).state_dict()
         except Exception as error:  # the hub client raises many kinds
-            raise RuntimeError(
+            raise FileError(
                 f"timm's weights of '{model_name}' could not be fetched ({type(error).__name__}). Give "
                 f'a local file, model.backbone.checkpoint=PATH, or start from scratch, '
                 f'model.backbone.pretrained=False'
             ) from error
     path = Path(checkpoint)
     if not path.is_file():
-        raise FileNotFoundError(f"backbone checkpoint '{path}' does not exist")
+        raise NotFoundError(f"model.backbone.checkpoint: '{path}' does not exist")
     if path.suffix == '.npz':
         if not plain_vit:
-            raise ValueError(f"'{path}': .npz weights are those of a ViT, {model_name} is none")
+            raise CheckpointError(f"'{path}': .npz weights are those of a ViT, {model_name} is none")
         model = timm.create_model(model_name, num_classes=0)
         model.load_pretrained(str(path))
         return model.state_dict()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.errors import ConfigError
 from mmmtl.ops.attention import attend
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.ops.recompute import recomputed
@@ -55,7 +56,7 @@ class CrossBlock(nn.Module):
     def __init__(self, width: int, heads: int = 4, mlp_ratio: float = 4.0, conditioned: bool = True) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f'{width} channels cannot be split into {heads} heads')
+            raise ConfigError(f'{width} channels cannot be split into {heads} heads')
         self.heads, self.conditioned = heads, conditioned
         self.query_norm, self.source_norm, self.mlp_norm = (nn.LayerNorm(width) for _ in range(3))
         self.query, self.key_value = nn.Linear(width, width, bias=False), nn.Linear(width, 2 * width, bias=False)

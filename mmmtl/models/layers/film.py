@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.errors import ConfigError
 from mmmtl.ops.convolution import Conv1x1, conv1x1_affine, conv3x3
 from mmmtl.ops.norm_act import batch_norm_modulate, modulate
 from mmmtl.ops.precision import to_float32, without_autocast
@@ -62,10 +63,10 @@ class FilmNorm(nn.Module):
             time: Embeddings (N, ``time_width``); None for a norm without modulation.
 
         Raises:
-            ValueError: A norm that needs the time did not get it, or the other way round.
+            ConfigError: A norm that needs the time did not get it, or the other way round.
         """
         if (time is None) != (self.film is None):
-            raise ValueError(
+            raise ConfigError(
                 'FilmNorm: modulated by time (time_width is set), but called without a time embedding'
                 if time is None
                 else 'FilmNorm: called with a time embedding, but built without time_width; nothing would use it'

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.errors import ConfigError
 from mmmtl.ops import optimize_for_inference
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
@@ -107,7 +108,7 @@ class DCTAutoencoder(nn.Module):
     def __init__(self, block: int = 8, kept: int = 6, gain: float = 1.0) -> None:
         super().__init__()
         if not 1 <= kept <= block * block:
-            raise ValueError(f'DCTAutoencoder: kept must lie between 1 and block² = {block * block}, got {kept}')
+            raise ConfigError(f'DCTAutoencoder: kept must lie between 1 and block² = {block * block}, got {kept}')
         self.factor, self.latent_channels = block, 3 * kept
         self.scale = gain / block
         self.register_buffer('kernel', self._kernel(block, kept), persistent=False)

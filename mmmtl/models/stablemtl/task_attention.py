@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.errors import ConfigError
+
 
 class MLP(nn.Module):
     """Layer normalisation, then linear layers with GELU between them.
@@ -69,7 +71,7 @@ class TaskAttention(nn.Module):
     def __init__(self, tasks: Sequence[str], channels: int, heads: int = 4, query_width: int = 640) -> None:
         super().__init__()
         if channels % heads:
-            raise ValueError(f'task attention: {heads} heads do not divide the {channels} channels of the layer')
+            raise ConfigError(f'task attention: {heads} heads do not divide the {channels} channels of the layer')
         self.channels, self.heads = channels, heads
         self.key = nn.ModuleDict({t: MLP(channels, channels // 2, channels) for t in tasks})
         self.value = nn.ModuleDict({t: MLP(channels, channels // 2, channels) for t in tasks})

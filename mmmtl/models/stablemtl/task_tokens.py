@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmmtl.errors import suggest
+from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import MODELS
 from mmmtl.utils.tensor_files import read_state
 
@@ -78,7 +78,7 @@ class TaskTokens(nn.Module):
         prompts = dict(prompts or {})
         for name in prompts:
             if name not in tasks:
-                raise ValueError(f"prompts: '{name}' is not a task of the model.{suggest(name, tasks)}")
+                raise ConfigError(f"prompts: '{name}' is not a task of the model.{suggest(name, tasks)}")
         self.width, self.max_length = width, max_length
         self.prompts = {**tasks, **prompts}
         self._known: dict[str, int] = {}  # lengths on the host: a pass must not wait for the device
@@ -90,12 +90,12 @@ class TaskTokens(nn.Module):
         """Set the tokens of all tasks, each (L, D).
 
         Raises:
-            ValueError: Another number of channels, no token, or more than there is room for.
+            ConfigError: Another number of channels, no token, or more than there is room for.
         """
         for task in self.prompts:
             value = tokens[task]
             if value.ndim != 2 or value.shape[1] != self.width or not 1 <= len(value) <= self.max_length:
-                raise ValueError(
+                raise ConfigError(
                     f"tokens of task '{task}': expected (1 to {self.max_length}, {self.width}), found "
                     f'{tuple(value.shape)}'
                 )
@@ -179,7 +179,7 @@ class TokenFile(TaskTokens):
         for task, prompt in self.prompts.items():
             name = next((n for n in (task, prompt) if n in table), None)
             if name is None:
-                raise ValueError(
+                raise ConfigError(
                     f"token file {self.path}: no tokens for task '{task}' or prompt '{prompt}', only "
                     f'{sorted(table)}.{suggest(prompt, table)}'
                 )

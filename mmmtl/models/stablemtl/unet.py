@@ -132,11 +132,11 @@ def inflate_input(weight: Tensor, channels: int) -> Tensor:
     Repeated, and divided by the number of repeats, so that c channels given several times give the same output.
 
     Raises:
-        ValueError: ``channels`` is no multiple of c.
+        ConfigError: ``channels`` is no multiple of c.
     """
     have = weight.shape[1]
     if channels % have:
-        raise ValueError(f'a first convolution with {have} input channels cannot be inflated to {channels}')
+        raise ConfigError(f'a first convolution with {have} input channels cannot be inflated to {channels}')
     repeats = channels // have
     return weight.repeat(1, repeats, 1, 1) * (1.0 / repeats)
 
@@ -145,7 +145,7 @@ def load_unet(unet: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """Load weights strictly, inflating the first convolution where the file has fewer input channels.
 
     Raises:
-        ValueError: Names or shapes that do not fit; says which.
+        ConfigError: Names or shapes that do not fit; says which.
     """
     state = dict(state)
     if 'conv_in.weight' in state:
@@ -158,7 +158,7 @@ def load_unet(unet: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
         if n in state and state[n].shape != own[n].shape
     ]
     if missing or unexpected or misfit:
-        raise ValueError(
+        raise ConfigError(
             f'{where} does not hold the weights of this UNet: missing {missing[:3]} ({len(missing)}), '
             f'unexpected {unexpected[:3]} ({len(unexpected)}), of another shape {misfit[:3]}'
         )

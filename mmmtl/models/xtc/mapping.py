@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.errors import ConfigError
 from mmmtl.models.layers.label_samples import one_hot, sample_classes
 from mmmtl.models.layers.row_norm import RowNorm
 from mmmtl.models.layers.segnet import ENCODER_UNITS, xavier_
@@ -20,7 +21,7 @@ from mmmtl.tasks import Task
 def pair_index(source: int, target: int, count: int) -> int:
     """Column of the pair source → target among ``count`` tasks: row by row through the matrix without its diagonal."""
     if source == target:
-        raise ValueError(f'task {source} makes no pair with itself')
+        raise ConfigError(f'task {source} makes no pair with itself')
     return source * (count - 1) + (target if target < source else target - 1)
 
 
@@ -107,7 +108,7 @@ class MappingNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if len(filters) != len(ENCODER_UNITS):
-            raise ValueError(f'the mapping network has {len(ENCODER_UNITS)} levels, filters names {len(filters)}')
+            raise ConfigError(f'the mapping network has {len(ENCODER_UNITS)} levels, filters names {len(filters)}')
         self.recompute, pairs = recompute, len(tasks) * (len(tasks) - 1)
         self.inputs = nn.ModuleDict({n: PairUnit(t.out_channels, filters[0]) for n, t in tasks.items()})
         self.levels = nn.ModuleList()

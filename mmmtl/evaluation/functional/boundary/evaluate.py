@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmmtl.errors import ConfigError
+
 from .matching import PixelMatcher
 from .nms import suppress
 from .thinning import thin
@@ -35,7 +37,7 @@ def even_thresholds(count: int) -> tuple[float, ...]:
     pixels: the benchmark's second of five thresholds is a hair *above* 1/3.
     """
     if count < 1:
-        raise ValueError(f'there must be at least one threshold, got {count}')
+        raise ConfigError(f'there must be at least one threshold, got {count}')
     first, last = 1.0 / (count + 1), 1.0 - 1.0 / (count + 1)
     inner = [first + k * (last - first) / (count - 1) for k in range(count - 1)]
     return (*inner, last)
@@ -76,16 +78,16 @@ def protocol_settings(
     """The settings of ``protocol`` (``atrc``, ``mti`` or ``bsds``), with some of them replaced.
 
     Raises:
-        ValueError: When the protocol is unknown, ``max_dist`` is not in (0, 1), or a threshold is not in (0,
+        ConfigError: When the protocol is unknown, ``max_dist`` is not in (0, 1), or a threshold is not in (0,
             1].
     """
     if protocol not in _THRESHOLDS:
-        raise ValueError(f'protocol must be one of {", ".join(_THRESHOLDS)}, got {protocol!r}')
+        raise ConfigError(f'protocol must be one of {", ".join(_THRESHOLDS)}, got {protocol!r}')
     if not 0 < max_dist < 1:
-        raise ValueError(f'max_dist is a share of the diagonal between 0 and 1, for example 0.0075; got {max_dist}')
+        raise ConfigError(f'max_dist is a share of the diagonal between 0 and 1, for example 0.0075; got {max_dist}')
     chosen = tuple(sorted(float(t) for t in thresholds)) if thresholds is not None else _THRESHOLDS[protocol]
     if not chosen or not 0 < chosen[0] <= chosen[-1] <= 1:
-        raise ValueError(f'thresholds must lie in (0, 1] and there must be one; got {chosen[:3]}..')
+        raise ConfigError(f'thresholds must lie in (0, 1] and there must be one; got {chosen[:3]}..')
     return BoundarySettings(
         protocol=protocol,
         thresholds=chosen,
@@ -128,7 +130,7 @@ def image_counts(probability: np.ndarray, labels: Sequence[np.ndarray], settings
     labels = [np.asarray(label, bool) for label in labels]
     for label in labels:
         if label.shape != value.shape:
-            raise ValueError(f'prediction is {value.shape}, label {label.shape} (height, width)')
+            raise ConfigError(f'prediction is {value.shape}, label {label.shape} (height, width)')
     if settings.thin_label:
         labels = [thin(label) for label in labels]
     lowest = _positive(value, levels[0], settings)

@@ -12,6 +12,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
+from mmmtl.errors import InputError
+
 _PRED, _GT = 0, 1
 NEAREST_LIMIT = 400_000
 """Pairs up to which a matching with the smallest sum of distances is looked for."""
@@ -75,7 +77,7 @@ class PixelMatcher:
     def match(self, pred: np.ndarray) -> int:
         """Size of the largest matching of the boolean (H, W) map ``pred`` with the label."""
         if pred.shape != self.shape:
-            raise ValueError(f'prediction has shape {pred.shape}, label {self.shape}')
+            raise InputError(f'prediction has shape {pred.shape}, label {self.shape}')
         self._present = pred.ravel()
         self._forget()
         free = np.flatnonzero(self._present & (self._mate[_PRED] < 0))

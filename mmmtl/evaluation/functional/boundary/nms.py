@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import correlate1d
 
+from mmmtl.errors import InputError
+
 
 def triangle_filter(image: np.ndarray, radius: int) -> np.ndarray:
     """Smooth with the separable kernel 1, 2, .. radius + 1, .. 2, 1 over (radius + 1)², edges mirrored.
@@ -70,7 +72,7 @@ def suppress(
     edges = np.ascontiguousarray(edges, np.float32)
     height, width = edges.shape
     if min(height, width) < 2:
-        raise ValueError(f'non-maximum suppression needs an image of at least 2 x 2 pixels, got {height} x {width}')
+        raise InputError(f'non-maximum suppression needs an image of at least 2 x 2 pixels, got {height} x {width}')
     rows, columns = np.nonzero(edges)
     value = edges[rows, columns]
     angle = orientation(edges, smoothing)[rows, columns]
