@@ -59,8 +59,6 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
     early = {key: value for key, value in options.items() if key.partition('.')[0] in assigned}
     only = options.get('only_tasks', before.get('only_tasks'))
     tasks = file.values(_writes(early, None)).get('tasks') or {}
-    if only is not None and not only:
-        raise ConfigError(f'only_tasks={only}: name some of the tasks {list(tasks)}')
     for name in [only] if isinstance(only, str) else only or ():
         if name not in tasks:
             raise ConfigError(f'only_tasks={only}: name some of the tasks {list(tasks)}.{suggest(name, tasks)}')

@@ -177,11 +177,6 @@ def test_a_file_that_cannot_be_run_is_named(tmp_path):
             load_config(tmp_path / f'{name}.py')
 
 
-def test_no_tasks_are_no_choice(tiny_config):
-    with pytest.raises(ConfigError, match=r'only_tasks=\[\]: name some of the tasks'):
-        load_config(tiny_config, dict(only_tasks=[]))
-
-
 @pytest.mark.parametrize(
     'only, kinds', [(['depth'], ['Hypersim', 'VKITTI2']), (['optical_flow'], ['VKITTI2', 'FlyingThings3D'])]
 )

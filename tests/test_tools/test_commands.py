@@ -203,8 +203,8 @@ def write_map(path, array):
             ['semseg/a.png', "task 'semseg'", '0..2', '[7]'],
         ),
         (
-            lambda d: write_map(d / 'semseg/a.png', np.zeros((32, 32, 3), np.uint8)),
-            ['semseg/a.png', 'one-channel', 'RGB'],
+            lambda d: write_map(d / 'semseg/a.png', np.arange(32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)),
+            ['semseg/a.png', 'one channel', 'RGB'],
         ),
         (
             lambda d: np.save(d / 'depth/a.npy', -np.ones((32, 32), np.float32)),
