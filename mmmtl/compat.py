@@ -210,7 +210,7 @@ def replace_find_loader() -> bool:
             return None
         return None if spec is None else spec.loader
 
-    pkgutil.find_loader = find_loader  # type: ignore[attr-defined]
+    pkgutil.find_loader = find_loader  # type: ignore[assignment, attr-defined]
     return True
 
 

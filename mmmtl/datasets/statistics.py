@@ -44,7 +44,7 @@ class LabelValues:
     @classmethod
     def of(cls, task: Task, label: np.ndarray) -> LabelValues:
         """Of one label."""
-        known = np.asarray(task.valid(label))
+        known: np.ndarray = np.asarray(task.valid(label))
         made = cls(1, int(not known.any()), known.size, int(known.size - known.sum()))
         if task.categorical:
             counts = np.bincount(label.reshape(-1), minlength=IGNORE + 1)[:IGNORE]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from .dispatch import predicting, served
 
-Maps = Tensor | Sequence[Tensor]
+Maps: TypeAlias = Tensor | Sequence[Tensor]
 """Maps (B, C, h, w) in a list, or stacked (n, B, C, h, w)."""
 
 

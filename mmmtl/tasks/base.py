@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import MODELS, TASKS
 
-Array = np.ndarray | Tensor
+Array: TypeAlias = np.ndarray | Tensor
 
 
 @dataclass

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -21,7 +21,7 @@ from .folders import IMAGE_SUFFIXES, walk
 from .memory import to_rgb
 from .pictures import read_image
 
-Source = str | Path | np.ndarray | Tensor | Image.Image
+Source: TypeAlias = str | Path | np.ndarray | Tensor | Image.Image
 
 
 @dataclass
