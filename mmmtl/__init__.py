@@ -14,7 +14,7 @@ __all__ = ['__version__', 'get_model', 'list_backbones', 'list_datasets', 'list_
 def __getattr__(name: str) -> Any:
     """What the package gives by name is imported when it is first asked for: ``import mmmtl`` stays quick."""
     if name in __all__:
-        return getattr(importlib.import_module('mmmtl.apis.catalogue'), name)
+        return getattr(importlib.import_module('mmmtl.catalogue'), name)
     raise AttributeError(f"module 'mmmtl' has no attribute '{name}'")
 
 

@@ -31,7 +31,7 @@ FLOORS = {
     'second': ('datasets', 'models', 'visualization'),
     'third': ('engine', 'config'),
     'fourth': ('apis',),
-    'fifth': ('analysis',),
+    'fifth': ('analysis', 'catalogue'),
     'sixth': ('commands',),
     'seventh': ('__main__',),
 }

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the names."""
-    from mmmtl.apis import catalogue
+    from mmmtl import catalogue
     from mmmtl.errors import InputError
 
     names = getattr(catalogue, f'list_{args.kind}')(args.pattern)

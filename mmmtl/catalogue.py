@@ -8,11 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from mmmtl.apis.model import forget_pretrained, init_model
 from mmmtl.config.load import load_config
 from mmmtl.registry import DATASETS, MODELS, TASKS, Registry, register_all_modules
 from mmmtl.utils.shipped import configs_folder
-
-from .model import forget_pretrained, init_model
 
 
 def list_models(pattern: str = '*') -> list[str]:
