@@ -10,13 +10,15 @@ import torch
 
 from mmmtl.config import load_config
 from mmmtl.ops.allocator import live_memory
+from mmmtl.utils.files import write_json
 
 from .benchmark import Benchmark, Speed, parts_table, peak_memory
+from .costs import catalogue_table
 from .published import pair_class
 
 
 def measure(
-    config: str,
+    config: str | None,
     mode: str = 'predict',
     shape: tuple[int, int] | None = None,
     batch: int = 1,
@@ -29,10 +31,29 @@ def measure(
     reference: bool = False,
     no_optimize: bool = False,
     cfg_options: Mapping[str, Any] | None = None,
+    catalogue: bool = False,
+    out: str | None = None,
 ) -> None:
     """Build, measure, print; the arguments are those of ``tools/analysis_tools/benchmark.py``."""
     if threads:
         torch.set_num_threads(threads)
+    if catalogue:
+        table, found = catalogue_table(
+            [config] if config else [],
+            repeats,
+            cfg_options,
+            shape,
+            batch=batch,
+            device=device,
+            amp=amp,
+            compiled=compile,
+            optimize=not no_optimize,
+        )
+        print(table)
+        if out:
+            write_json(out, found)
+        return
+    assert config is not None
     options = dict(cfg_options or {})
     backbone = 'backbone' in load_config(config).get('model', {})
     if backbone and load_config(config, options).model.backbone.get('img_size'):

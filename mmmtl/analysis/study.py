@@ -29,6 +29,8 @@ from mmmtl.tasks import build_tasks
 from mmmtl.utils.files import write_atomically, write_json
 from mmmtl.version import __version__
 
+from .study_costs import costs_rows, delta_interval, plot_gains, row_costs
+
 
 @dataclass(frozen=True)
 class Run:
@@ -63,6 +65,7 @@ class Study:
         options: Changes of every config.
         label_sampler: Draws the labels, once for all runs; None: the configs say which there are.
         remarks: What is to be said about the outcome, below the first table.
+        costs: Also tell what the rows cost, and draw Δm against it.
         folder: Where the file lies.
     """
 
@@ -74,6 +77,7 @@ class Study:
     options: dict[str, Any] = field(default_factory=dict)
     label_sampler: dict[str, Any] | None = None
     remarks: str = ''
+    costs: bool = False
     folder: Path = Path()
 
     def config_of(self, row: str) -> str:
@@ -228,7 +232,7 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     Args:
         path: The study's file.
         work_dir: Where its runs are.
-        out: Markdown file to write; the numbers go beside it as JSON.
+        out: Markdown file to write; the numbers go beside it as JSON, and with ``costs`` a plot as SVG.
     """
     study, root = read_study(path), Path(work_dir)
     tasks = study.tasks()
@@ -241,23 +245,27 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
         if (study.reference in rows)
         else {}
     )
-    gains = {}
+    gains, intervals = {}, {}
     if reference and all(reference.values()):
         gains = {row: [delta_m(run, reference, better).value for run in runs] for row, runs in rows.items()}
+        intervals = {row: delta_interval(runs, rows[study.reference], better) for row, runs in rows.items()}
     lines = [f'# {study.title}', '', study.about.strip(), '']
     marks = [f'{h} {"↑" if better[h] else "↓"}' for h in primary_metrics]
     lines += _markdown(
-        ['', *marks, 'Δm % ↑'],
+        ['', *marks, 'Δm % ↑', '95 % of Δm'],
         [
             [
                 row,
                 *(_cell([run[h] for run in runs]) for h in primary_metrics),
                 _cell(gains[row], 2, row != study.reference) if row in gains else '-',
+                '{:+.2f} .. {:+.2f}'.format(*intervals[row]) if row in gains and row != study.reference else '-',
             ]
             for row, runs in rows.items()
         ],
     )
     lines += ['', study.remarks.strip()] * bool(study.remarks)
+    if study.costs:
+        lines += ['', *_markdown(*costs_rows(study, root, list(rows)))]
     others = sorted({f for runs in rows.values() for run in runs for f in run} - set(primary_metrics) - {'delta_m'})
     order = [f for name in tasks for f in others if f.rpartition('/')[0] == name]
     greater_is_better, arrows = greater_is_better_of(order), {'True': '↑', 'False': '↓'}
@@ -277,7 +285,11 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, text)
-        write_json(str(Path(out).with_suffix('.json')), dict(figures=rows, delta_m=gains))
+        content: dict[str, Any] = dict(figures=rows, delta_m=gains, intervals=intervals)
+        if study.costs:
+            content['costs'] = {row: row_costs(study, root, row) for row in rows}
+            plot_gains(gains, intervals, content['costs'], Path(out).with_suffix('.svg'))
+        write_json(str(Path(out).with_suffix('.json')), content)
     return text
 
 
@@ -314,7 +326,8 @@ def _circumstances(study: Study, root: Path, rows: Mapping[str, Sequence[Any]]) 
     options = ', '.join(f'{k}={v}' for k, v in study.options.items())
     return (
         f'Mean ± standard deviation over seeds (number of seeds: {seeds}). Δm: mean relative gain over the row '
-        f'"{study.reference}" by the first table\'s figures. Options of all runs: {options or "none"}. '
+        f'"{study.reference}" by the first table\'s figures, with its bootstrap interval over seeds. '
+        f'Options of all runs: {options or "none"}. '
         f'mmmtl {__version__}, torch {torch.__version__}, {platform.machine()}, {len(seconds)} runs, '
         f'{sum(seconds) / 60:.0f} minutes of run time in all.'
     )

@@ -9,7 +9,11 @@ from mmmtl.utils.command_line import add_shape, describe, positive
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    describe(parser, 'Time, peak memory and attained share of the matrix-multiply peak of a model with random weights.')
+    describe(
+        parser,
+        'Time, peak memory and attained share of the matrix-multiply peak of a model with random weights.',
+        config='optional',
+    )
     parser.add_argument(
         '--mode', choices=['predict', 'train'], default='predict', help='one prediction, or one training step'
     )
@@ -32,10 +36,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='predict with the network as it trains, without the changes that speed prediction up on a CPU',
     )
+    parser.add_argument(
+        '--catalogue',
+        action='store_true',
+        help='one table of parameters, multiply-accumulates, time and memory of every method, small (without CONFIG), or of '
+        'the method options of CONFIG',
+    )
+    parser.add_argument('--out', metavar='FILE', help="the catalogue's numbers as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure; a mistake is told in a line."""
     from mmmtl.analysis.benchmark_report import measure
+    from mmmtl.errors import ConfigError
 
+    if args.config is None and not args.catalogue:
+        raise ConfigError('CONFIG is missing: only --catalogue has a default')
+    if args.out and not args.catalogue:
+        raise ConfigError('--out is for --catalogue')
     measure(**vars(args))

@@ -111,7 +111,7 @@ def describe(
     parser: argparse.ArgumentParser,
     description: str,
     *,
-    config: bool = True,
+    config: bool | str = True,
     checkpoint: bool = False,
     epilog: str | None = None,
 ) -> None:
@@ -120,13 +120,14 @@ def describe(
     Args:
         parser: The command's parser.
         description: What the command does.
-        config: Whether it takes a config, and with it ``--cfg-options``.
+        config: Whether it takes a config, and with it ``--cfg-options``; ``optional``: one that may be left out.
         checkpoint: Whether it takes a checkpoint.
         epilog: Told below the arguments.
     """
     parser.description, parser.epilog = description, epilog
     if config:
-        parser.add_argument('config', help='config file, or mmmtl::FOLDER/NAME of one that is shipped')
+        some = '?' if config == 'optional' else None
+        parser.add_argument('config', nargs=some, help='config file, or mmmtl::FOLDER/NAME of one that is shipped')
     if checkpoint:
         parser.add_argument('checkpoint', help='.pth or .safetensors')
     if config:

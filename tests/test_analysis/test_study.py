@@ -92,6 +92,30 @@ def test_table_of_means_deviations_and_gains(study, tmp_path):
     assert numbers['delta_m']['all tasks'][1] == pytest.approx(expected)
 
 
+def test_costs_and_intervals_beside_the_gains(study, tmp_path):
+    root = tmp_path / 'runs'
+    study.write_text(study.read_text().replace('study = dict(', 'study = dict(costs=True,'))
+    run_study(str(study), str(root), 1, stand_in(tmp_path, root))
+    out = tmp_path / 'results' / 'table.md'
+    text = study_table(str(study), str(root), str(out))
+    numbers = json.loads(out.with_suffix('.json').read_text())
+    costs = numbers['costs']
+    assert costs['alone']['parameters'] > 2 * costs['all tasks']['parameters'] > 0, 'three networks for three tasks'
+    assert costs['all tasks']['seconds'] > 0 and costs['all tasks']['layers'] > 0
+    assert f'| all tasks | {costs["all tasks"]["parameters"] / 1e6:.2f} |' in text
+    low, high = numbers['intervals']['all tasks']
+    assert low == pytest.approx(170 / 3) and high == pytest.approx(190 / 3), (
+        'two seeds: both once, or one of them twice'
+    )
+    assert numbers['intervals']['alone'] == [0, 0]
+    drawn = out.with_suffix('.svg').read_text()
+    assert drawn.startswith('<?xml') and '</svg>' in drawn
+    (root / 'costs.json').write_text(
+        json.dumps({row: dict(cost, parameters=77_000_000) for row, cost in costs.items()})
+    )
+    assert '| all tasks | 77.00 |' in study_table(str(study), str(root)), 'counted once'
+
+
 def test_a_row_without_all_its_runs_is_left_out(study, tmp_path):
     root = tmp_path / 'runs'
     run_study(str(study), str(root), 1, stand_in(tmp_path, root))
