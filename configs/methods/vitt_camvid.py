@@ -1,7 +1,7 @@
 """Every method of the toolbox on CamVid's photographs, small and from scratch: one backbone, schedule and data.
 
-method=plain|xtc|jtr|mtinet|atrc|invpt|taskprompter|mlore|tsp|demt|mqtransformer|taskexpert|diffusionmtl|taskdiffusion;
-label_setting=onelabel|random|full.
+method=plain|xtc|jtr|mtinet|atrc|invpt|taskprompter|mlore|tsp|demt|mqtransformer|taskexpert|diffusionmtl|
+diffusionmtl_prediction|taskdiffusion; label_setting=onelabel|random|full.
 """
 
 _base_ = [

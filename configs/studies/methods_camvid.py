@@ -33,9 +33,7 @@ study = dict(
         'DeMT': dict(config=config, options=dict(method='demt')),
         'MQTransformer': dict(config=config, options=dict(method='mqtransformer')),
         'TaskExpert, reconstruction': dict(config=config, options=dict(method='taskexpert')),
-        'DiffusionMTL, prediction': dict(
-            config=config, options={'method': 'diffusionmtl', 'model.decoder.mode': 'prediction'}
-        ),
+        'DiffusionMTL, prediction': dict(config=config, options=dict(method='diffusionmtl_prediction')),
         'DiffusionMTL, feature': dict(config=config, options=dict(method='diffusionmtl')),
         'TaskDiffusion': dict(config=config, options=dict(method='taskdiffusion')),
     },

@@ -4,8 +4,9 @@ config = '../methods/vitt_diorama.py'
 
 study = dict(
     title='All methods on Diorama, one label per image',
-    about='Generated scenes of 64x64 pixels with the label of one of six tasks, 3000 for training and 120 for the figures. One small '
-    'ViT from scratch, AdamW, 400 iterations of 8 images for every network, the single-task networks included.',
+    about='Generated scenes of 64x64 pixels with the label of one of six tasks, 3000 for training and 120 for the '
+    'figures. One small ViT from scratch, AdamW, 400 iterations of 8 images for every network, the single-task networks '
+    'included.',
     reference='single-task',
     seeds=[0, 1],
     costs=True,
@@ -32,9 +33,7 @@ study = dict(
         'DeMT': dict(config=config, options=dict(method='demt')),
         'MQTransformer': dict(config=config, options=dict(method='mqtransformer')),
         'TaskExpert, reconstruction': dict(config=config, options=dict(method='taskexpert')),
-        'DiffusionMTL, prediction': dict(
-            config=config, options={'method': 'diffusionmtl', 'model.decoder.mode': 'prediction'}
-        ),
+        'DiffusionMTL, prediction': dict(config=config, options=dict(method='diffusionmtl_prediction')),
         'DiffusionMTL, feature': dict(config=config, options=dict(method='diffusionmtl')),
         'TaskDiffusion': dict(config=config, options=dict(method='taskdiffusion')),
     },

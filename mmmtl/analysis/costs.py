@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mmmtl.config.load import load_config
+from mmmtl.utils.files import write_json
 from mmmtl.utils.shipped import configs_folder
 from mmmtl.utils.tables import format_table
 
@@ -109,3 +111,18 @@ def catalogue_table(
         found[name] = costs_of(path, options, repeats, size, **bench)
     table = format_table(['', *HEADER], [[n, *c.cells()] for n, c in found.items()], right=tuple(range(1, 6)))
     return table, {name: asdict(costs) for name, costs in found.items()}
+
+
+def count_configs(names: Sequence[str], path: Path) -> None:
+    """Count shipped configs and keep the numbers, one by one, in a JSON file ``{config: costs}``.
+
+    Args:
+        names: ``atrc/hrnet18_nyud`` and so on; none: every config that is not in the file.
+        path: The file; what it holds of other configs stays.
+    """
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    every = [p.relative_to(configs_folder()).with_suffix('').as_posix() for p in configs_folder().glob('[!_]*/*.py')]
+    missing = [n for n in sorted(every) if n not in known and not n.startswith('studies/')]
+    for name in tqdm(names or missing, desc='configs'):
+        known[name] = asdict(costs_of(str(configs_folder() / f'{name}.py')))
+        write_json(str(path), dict(sorted(known.items())))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmmtl.analysis.study import execute, read_study, run_study, study_table
+from mmmtl.config import load_config
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.delta_m import delta_m
 
@@ -168,3 +169,14 @@ def test_studies_of_the_project(root_dir, name, tmp_path):
     assert len(runs) == 3 * (len(study.tasks()) + 4)
     assert all(Path(run.config).is_file() for run in runs)
     assert all(run.options['label_map'].endswith('labels.json') for run in runs)
+
+
+@pytest.mark.parametrize('name', ['methods_diorama', 'methods_diorama_onelabel', 'methods_camvid'])
+def test_studies_of_all_methods(root_dir, name, tmp_path):
+    """Every method of the common config has a row, on the same backbone, schedule and data."""
+    study = read_study(str(root_dir / 'configs' / 'studies' / f'{name}.py'))
+    assert study.costs and len(study.seeds) >= 2 and study.rows[study.reference]['per_task']
+    methods = {study.options_of(row).get('method', 'plain') for row in study.rows}
+    assert methods == set(load_config(study.config_of(study.reference)).networks)
+    assert len({study.config_of(row) for row in study.rows}) == 1
+    assert len(study.runs(tmp_path)) == len(study.seeds) * (len(study.tasks()) + len(study.rows) - 1)

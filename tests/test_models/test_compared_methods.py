@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pytest
 import torch
@@ -50,12 +51,20 @@ def read_keys(path) -> dict[str, torch.Tensor]:
     return {k: torch.empty(tuple(map(int, re.findall(r'\d+', shape))), device='meta') for k, shape in lines}
 
 
+@pytest.fixture(scope='module')
+def networks():
+    """Empty networks by config, each built once: conversion and comparison look at the same one."""
+    built = cache(lambda config, options: empty_network(config, dict(options)))
+    return lambda config, options=None: built(config, tuple((options or {}).items()))
+
+
 @pytest.mark.parametrize('name', RELEASED)
-def test_key_list_converts_strictly(name, shared_dir, root_dir):
+def test_key_list_converts_strictly(name, shared_dir, root_dir, networks, monkeypatch):
+    monkeypatch.setattr('mmmtl.apis.convert.empty_network', networks)
     method, config, parameters = RELEASED[name]
     state = read_keys(shared_dir / 'golden' / 'keys' / f'{name}.txt')
     done = convert_state(method, state, str(root_dir / 'configs' / method / f'{config}.py'))
-    network = empty_network(str(root_dir / 'configs' / method / f'{config}.py'))
+    network = networks(str(root_dir / 'configs' / method / f'{config}.py'))
     part = converter_of(method).published_part(done.state)
     assert set(done.state) == {k for k in network.state_dict() if k.startswith(part)}
     if parameters is not None:

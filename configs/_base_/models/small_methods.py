@@ -5,6 +5,8 @@ vit = dict(model_name='vit_tiny_patch16_224', patch_size=8, embed_dim=128, depth
 plain_vit = dict(type='TimmBackbone')
 levels = dict(type='LevelProjection', channels=48)
 plain = dict(type='PlainDecoder', channels=64, num_blocks=3, block='mlp', upsample=4, head_kernel=3)
+fusion = dict(type='ConcatFusion', channels=64, stride=4)
+denoiser = dict(type='CrossDenoiser', hidden=64)
 small_segnet = (16, 32, 64, 64, 64)
 
 networks = dict(
@@ -36,9 +38,10 @@ networks = dict(
     ),
     taskexpert=dict(backbone=plain_vit, decoder=dict(type='TaskExpertDecoder', width=48, experts=4)),
     diffusionmtl=dict(
-        backbone=plain_vit,
-        neck=dict(type='ConcatFusion', channels=64, stride=4),
-        decoder=dict(type='DiffusionMTLDecoder', denoiser=dict(type='CrossDenoiser', hidden=64)),
+        backbone=plain_vit, neck=fusion, decoder=dict(type='DiffusionMTLDecoder', mode='feature', denoiser=denoiser)
+    ),
+    diffusionmtl_prediction=dict(
+        backbone=plain_vit, neck=fusion, decoder=dict(type='DiffusionMTLDecoder', mode='prediction', denoiser=denoiser)
     ),
     taskdiffusion=dict(
         backbone=plain_vit, neck=levels, decoder=dict(type='TaskDiffusionDecoder', steps=3, upsample=4, aux_weight=0.25)

@@ -1,0 +1,52 @@
+"""The catalogue of methods is complete, and is what the command writes."""
+
+from __future__ import annotations
+
+import json
+
+from mmengine.fileio import load
+
+from mmmtl.analysis.methods import collections, methods_page, published_figures
+from mmmtl.apis.convert import empty_network
+from mmmtl.models.decoder import Decoder
+from mmmtl.registry import CONVERTERS, MODELS
+
+
+def test_the_page_is_up_to_date(root_dir):
+    page = (root_dir / 'docs/methods.md').read_text()
+    assert page == methods_page(root_dir / 'docs/results/costs.json'), 'run python tools/misc/list_methods.py'
+
+
+def test_every_method_and_config_is_listed(root_dir):
+    page = methods_page(root_dir / 'docs/results/costs.json')
+    folders = {p.parent.name for p in (root_dir / 'configs').glob('[!_]*/*.py')} - {'studies'}
+    listed = {name: (about, models) for name, about, models in collections()}
+    assert set(listed) == folders
+    CONVERTERS.import_from_location()
+    assert {name for name in CONVERTERS.module_dict if name in folders} <= set(listed)
+    for name, (about, models) in listed.items():
+        assert all(about[key] for key in ('Title', 'Paper', 'Idea', 'State')), name
+        assert f'| `{name}` | {about["Title"]} |' in page
+        for model in models:
+            assert f'`{model["Name"]}`' in page
+    _, rows = published_figures()
+    assert {about.get('Row') for about, _ in listed.values()} - {None} <= set(rows)
+    assert set(rows) - {about.get('Row') for about, _ in listed.values()} == {'TaskDiffusion + MLoRE'}
+
+
+def test_every_decoder_is_in_a_config(root_dir):
+    MODELS.import_from_location()
+    used = ' '.join(path.read_text() for path in (root_dir / 'configs').rglob('*.py'))
+    decoders = [n for n, kind in MODELS.module_dict.items() if isinstance(kind, type) and issubclass(kind, Decoder)]
+    assert len(decoders) >= 14
+    assert [name for name in decoders if f"type='{name}'" not in used] == []
+
+
+def test_parameters_are_those_of_the_networks(root_dir):
+    costs = json.loads((root_dir / 'docs/results/costs.json').read_text())
+    index = load(root_dir / 'model-index.yml')['Import']
+    names = {model['Name'] for file in index for model in load(root_dir / file)['Models']}
+    assert set(costs) <= names
+    for name in ('atrc/hrnet18_nyud', 'jtr/segnet_cityscapes'):
+        network = empty_network(str(root_dir / 'configs' / f'{name}.py'))
+        assert costs[name]['parameters'] == sum(p.numel() for p in network.parameters())
