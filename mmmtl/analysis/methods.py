@@ -53,7 +53,7 @@ def methods_page(costs_file: Path) -> str:
     for folder, about, models in collections():
         figures = rows.get(about.get('Row', ''), [])
         shown = ' / '.join(f'{x:.2f}' for x in figures[:-1]) + f' ({figures[-1]:+.2f})' if figures else '-'
-        methods.append([f'`{folder}`', about['Title'], about['Paper'], about['Idea'], about['State'] or '-', shown])
+        methods.append([f'`{folder}`', about['Title'], about['Reference'], about['Idea'], about['State'] or '-', shown])
         for model in models:
             cost = costs.get(model['Name'])
             counts = ['-'] * 3

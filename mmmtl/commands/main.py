@@ -29,6 +29,7 @@ COMMANDS = {
     'new': 'start a package with a task, a data set or a decoder of your own',
     'demo': 'train, evaluate and draw on generated scenes',
     'benchmark': 'measure time and memory',
+    'methods': 'write the page of all methods',
     'flops': 'count parameters and multiply-accumulates',
     'compare': 'put two runs side by side',
     'delta-m': 'compute the gain over single-task networks',

@@ -25,7 +25,7 @@ def test_every_method_and_config_is_listed(root_dir):
     CONVERTERS.import_from_location()
     assert {name for name in CONVERTERS.module_dict if name in folders} <= set(listed)
     for name, (about, models) in listed.items():
-        assert all(about[key] for key in ('Title', 'Paper', 'Idea', 'State')), name
+        assert all(about[key] for key in ('Title', 'Reference', 'Idea', 'State')), name
         assert f'| `{name}` | {about["Title"]} |' in page
         for model in models:
             assert f'`{model["Name"]}`' in page
