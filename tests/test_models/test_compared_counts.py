@@ -13,6 +13,10 @@ PUBLISHED = {
     'taskprompter/vitl_pascal': (444.29, 496.58),
     'taskprompter/vitb_pascal': (1133.76, 1153.37),
     'taskprompter/vitl_nyud': (789.14, 839.67),
+    'atrc/hrnet18_nyud': (24.28, 25.05),
+    # every level meets its part of the heads' first layer before it is enlarged: 270 channels to as many
+    'mtinet/hrnet18_pascal': (30.31 - 5 * 270 * 128**2 * (270 - 33.75) / 1e9,) * 2,
+    'mtinet/hrnet18_nyud': (22.88 - 2 * 270 * 120 * 160 * (270 - 33.75) / 1e9,) * 2,
 }
 """Billions in convolutions and linear layers, and with attention."""
 
