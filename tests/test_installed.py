@@ -61,6 +61,9 @@ def test_every_command_of_an_installed_package(installed, tmp_path):
     assert run(installed, tmp_path, '-c', 'import mmmtl; print(mmmtl.__file__)').startswith(str(installed))
     seen = run(installed, tmp_path, '-c', f'FOLDER = {str(tools)!r}\n{HELP}', '-', *TOOLS)
     assert seen.count('usage:') == len(TOOLS)
+    assert 'taskdiffusion/vitl_pascal' in run(installed, tmp_path, '-m', 'mmmtl', 'list', 'models', '*pascal*').split()
+    run(installed, tmp_path, '-m', 'mmmtl', 'new', 'task', 'heat', '--package', 'thermal')
+    assert (tmp_path / 'thermal/thermal/heat.py').is_file()
     config = write_config(tmp_path)
     assert 'in a clone of the repository alone' in run(
         installed, tmp_path, tools / 'analysis_tools/get_flops.py', config
