@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mmmtl.config.load import load_config
+from mmmtl.ops.allocator import live_memory
 from mmmtl.utils.files import write_json
 from mmmtl.utils.shipped import configs_folder
 from mmmtl.utils.tables import format_table
@@ -72,7 +73,9 @@ def costs_of(
     costs = Costs(whole.parameters, whole.layers, whole.products)
     if repeats:
         network = Benchmark(load_config(config, dict(options or {})), size=size, **bench)
-        costs.memory = network.measure_memory()
+        network.run()  # what libraries set up once is not the network's
+        with live_memory():  # nor is what an earlier network has left behind
+            costs.memory = network.measure_memory()
         costs.seconds = statistics.median(interleaved({'': network.run}, repeats, device=network.device)[''])
     return costs
 

@@ -41,3 +41,10 @@ def test_catalogue_names_every_method(root_dir, monkeypatch):
 def test_attention_is_counted_apart(root_dir, method):
     costs = costs_of(str(root_dir / 'configs/methods/vitt_diorama.py'), {'method': method, 'size': (64, 64)})
     assert costs.layers > costs.products > 0
+
+
+def test_memory_is_that_of_each_network(root_dir):
+    """A network takes as much first and last in a process."""
+    path = str(root_dir / 'configs/methods/vitt_diorama.py')
+    first, second = (costs_of(path, {'method': 'plain', 'size': (64, 64)}, repeats=1).memory for _ in range(2))
+    assert first / 2 < second < 2 * first
