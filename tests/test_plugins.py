@@ -22,12 +22,25 @@ from mmmtl.registry import DATASETS, MODELS, TASKS
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / 'docs' / 'plugins.md'
 
-NECKS = {'DiffusionMTLDecoder': [dict(type='ConcatFusion', channels=12)]}
+NECKS = {
+    'DiffusionMTLDecoder': [dict(type='ConcatFusion', channels=12)],
+    **{name: [None] for name in ('InvPTDecoder', 'MTINetDecoder', 'TSPDecoder', 'TaskPrompterDecoder')},
+}
 """Decoders that want something else than projected levels of one width."""
+PAIRS = ('XTC', 'JTR', 'MTINetDecoder')
+"""What compares tasks, and needs two."""
 ARGUMENTS = {
     'DiffusionMTLDecoder': dict(denoiser=dict(type='CrossDenoiser', hidden=16, depth=1, heads=2, token_scale=1)),
     'XTC': dict(decoder=dict(type='PlainDecoder', channels=12, num_blocks=1), filters=(4, 4, 4, 4, 4)),
     'PlainDecoder': dict(channels=12, num_blocks=1),
+    'ATRCSearchDecoder': dict(steps=4),
+    'InvPTDecoder': dict(channels=8, extra_channels=8),
+    'JTR': dict(decoder=dict(type='PlainDecoder', channels=12, num_blocks=1), filters=(4, 4, 4, 4, 4), views=1),
+    'MLoREDecoder': dict(
+        conditions=dict(type='MLoREConditions', grid=(4, 4), ranks=(1, 2), topk=1, own_rank=2, balance_weight=0.0)
+    ),
+    'TSPDecoder': dict(channels=8, extra_channels=8),
+    'TaskPrompterDecoder': dict(channels=8, width=8),
 }
 VIT = dict(
     type='TimmBackbone',
@@ -39,6 +52,17 @@ VIT = dict(
     num_heads=2,
     out_indices=(0, 1),
 )
+FOUR_LEVELS = dict(VIT, depth=4, out_indices=(0, 1, 2, 3))
+
+
+def backbone_of(decoder, tasks):
+    """A backbone that the decoder can work with."""
+    return {
+        'InvPTDecoder': FOUR_LEVELS,
+        'MTINetDecoder': dict(type='TimmBackbone', model_name='resnet10t'),
+        'TSPDecoder': dict(FOUR_LEVELS, type='TaskPromptViT', prompt_layers=2, tasks=list(tasks)),
+        'TaskPrompterDecoder': dict(FOUR_LEVELS, type='PromptedViT', tasks=list(tasks)),
+    }.get(decoder, VIT)
 
 
 def files_of_recipe() -> dict[str, str]:
@@ -120,17 +144,17 @@ def test_the_package_is_found_by_its_entry_point_and_trains_as_written(plugin, t
 @pytest.mark.parametrize('decoder', decoders())
 def test_every_decoder_trains_on_the_new_task(plugin, tmp_path, decoder):
     cfg = load_config(plugin / 'heat' / 'config.py', quick())
-    if decoder == 'XTC':  # works on pairs of tasks
+    if decoder in PAIRS:
         twice = dict(temperature=dict(type='Temperature'), warmth=dict(type='Temperature', source='temperature'))
         cfg.model.tasks = twice
         for split in ('train', 'val', 'test'):
             cfg[f'{split}_dataloader'].dataset.tasks = twice
-    cfg.model.backbone = VIT
+    cfg.model.backbone = backbone_of(decoder, cfg.model.tasks)
     cfg.model.neck = NECKS.get(decoder, [dict(type='LevelProjection', channels=12)])[0]
     cfg.model.decoder = dict(type=decoder, **ARGUMENTS.get(decoder, {}))
     runner = apis.train(cfg, str(tmp_path))
     losses = [runner.message_hub.get_scalar(f'train/loss_{task}').current() for task in cfg.model.tasks]
-    assert all(loss > 0 for loss in losses)
+    assert all(loss > 0 for loss in losses), losses
     trained = runner.model.state_dict()
     start = apis.build_model(cfg).state_dict()
     assert any(not torch.equal(trained[k], start[k]) for k in start if k.startswith('decoder.'))
@@ -198,7 +222,9 @@ def test_a_task_of_two_classes_and_one_of_many_channels_train_with_a_decoder(dec
     torch.manual_seed(0)
     tasks = dict(occupied=Occupied('occupied'), keypoints=Keypoints('keypoints'))
     neck = NECKS.get(decoder, [dict(type='LevelProjection', channels=12)])[0]
-    model = MultiTaskModel(tasks, VIT, dict(type=decoder, **ARGUMENTS.get(decoder, {})), neck=neck).train()
+    model = MultiTaskModel(
+        tasks, backbone_of(decoder, tasks), dict(type=decoder, **ARGUMENTS.get(decoder, {})), neck=neck
+    ).train()
     index, generator = torch.tensor([0, 1]), torch.Generator().manual_seed(1)
     keypoints = torch.rand(2, 5, 32, 32, generator=generator)
     keypoints[0, :, :4] = float('nan')

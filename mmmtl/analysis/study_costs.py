@@ -43,7 +43,7 @@ def delta_interval(
     return float(low), float(high)
 
 
-def row_costs(study: Study, root: Path, row: str) -> dict[str, float]:
+def row_costs(study: Study, root: Path, row: str) -> dict[str, Any]:
     """Costs of a row, kept in ``costs.json`` of the work folder; those of a row of single-task networks are summed."""
     path = root / 'costs.json'
     known: dict[str, dict] = json.loads(path.read_text()) if path.is_file() else {}

@@ -82,6 +82,8 @@ class Task(ABC):
     label_channels: int
     out_channels: int
     """Channels of the raw network output (logits)."""
+    zero_is_unknown: bool = False
+    """Whether a stored 0 is no value, in any kind of file."""
     primary_metric: str = ''
     """The metric by which papers compare the task."""
     greater_is_better: bool = False

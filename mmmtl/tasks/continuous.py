@@ -49,8 +49,6 @@ class ContinuousTask(Task):
     """Whether labels are vectors of length 1."""
     usual_median: tuple[float, float] = (-np.inf, np.inf)
     """Where the median of a data set's labels lies when scale and unit are right."""
-    zero_is_unknown = False
-    """Whether a stored 0 is no value, in any kind of file."""
     colormap = cv2.COLORMAP_VIRIDIS
     code_fill = 255.0
     """What an unknown pixel holds in the code of a diffusion decoder."""

@@ -77,19 +77,14 @@ class DirectionRegions(LabelRegions):
     """Nearest of a set of vectors, by Euclidean distance (surface normals: 40 cluster centres).
 
     Args:
-        centroids: The vectors, (K, C); None: ``classes`` unit vectors spread evenly over the sphere or circle.
+        centroids: The vectors, (K, C); None: ``classes`` unit vectors spread over the sphere.
         classes: Number of vectors that are spread.
         channels: C of those.
-
-    Raises:
-        ConfigError: Neither vectors nor a sphere or circle.
     """
 
     def __init__(
         self, centroids: Sequence[Sequence[float]] | None = None, classes: int = 40, channels: int = 3
     ) -> None:
-        if centroids is None and channels not in (2, 3):
-            raise ConfigError(f'DirectionRegions spreads vectors of 2 or 3 components, not {channels}: give centroids')
         points = _spread(classes, channels) if centroids is None else torch.tensor(centroids, dtype=torch.float32)
         super().__init__(len(points), dict(type='CrossEntropy'))
         self.register_buffer('centroids', points, persistent=False)
@@ -109,7 +104,10 @@ class DirectionRegions(LabelRegions):
 
 
 def _spread(count: int, channels: int) -> Tensor:
-    """Unit vectors (count, channels) on a circle, or on a spiral around the sphere."""
+    """Unit vectors (count, channels): on a circle, on a spiral around the sphere, or else in random directions."""
+    if channels not in (2, 3):
+        draws = torch.randn(count, channels, generator=torch.Generator().manual_seed(0))
+        return draws / draws.norm(dim=1, keepdim=True)
     i = torch.arange(count, dtype=torch.float32) + 0.5
     if channels == 2:
         return torch.stack([(2 * math.pi * i / count).cos(), (2 * math.pi * i / count).sin()], 1)
