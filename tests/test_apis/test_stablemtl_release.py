@@ -80,8 +80,8 @@ def test_single_stream_weights_alone(model, tmp_path):
     renamed, _, unknown = stablemtl.convert(state, published_names(single.tasks))
     assert not unknown and renamed.keys() == single.state_dict().keys()
     single.load_state_dict(renamed)
-    free = model.auxiliary_features(model.encode_frames(frames()))[1]
-    for name, latent in single.main_latents(single.encode_frames(frames())).items():
+    free = model.auxiliary_stream(model.encode_frames(frames()))[1]
+    for name, latent in single.main_stream(single.encode_frames(frames())).items():
         torch.testing.assert_close(latent, free[name], atol=2e-6, rtol=0)
 
 

@@ -165,7 +165,7 @@ def test_amp_leaves_a_foreign_wrapper_alone(tiny_config):
 def test_a_config_without_a_needed_section(tiny_config, tmp_path):
     cfg = load_config(tiny_config)
     cfg.test_dataloader = None
-    with pytest.raises(ConfigError, match='no test_dataloader'):
+    with pytest.raises(ConfigError, match='needs test_dataloader'):
         apis.test(cfg, None, str(tmp_path))
     cfg.optim_wrapper = None
     with pytest.raises(ConfigError, match="no 'optim_wrapper'"):
