@@ -129,7 +129,7 @@ def _check_effect(file: ConfigFile, before: Mapping, values: Mapping, early: Map
 def _check_names(file: ConfigFile) -> None:
     """Refuse a top-level name that nothing reads and that is nearly one with a meaning; warn of the others."""
     chain = list(file.chain())
-    if len(chain) == 1 and not file.reads:
+    if len(chain) == 1 and not file.reads & set(file.names):
         return  # a config written out whole: what its parts were made of stands beside them, read by nobody
     read = {name for part in chain for name in part.reads}
     assigned = {name for part in chain for name in part.names}
