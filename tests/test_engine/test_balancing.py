@@ -338,17 +338,17 @@ def test_parameters_named_for_a_task_are_its_own():
     assert all(n.startswith('backbone.') for n in shared_parameters(model, ['depth'], ['backbone.']))
 
 
-def test_losses_of_no_task_are_added():
+@pytest.mark.parametrize('method', with_solvers(['fixed', 'upgrad']))
+def test_losses_of_no_task_are_added(method):
     class WithRest(Toy):
         def forward(self, inputs, **kwargs):
             return {**super().forward(inputs, **kwargs), 'loss_regular': (self.point**2).sum()}
 
-    for method in ('fixed', 'upgrad'):
-        plain, more = Toy(), WithRest()
-        for model in (plain, more):
-            train(METHODS[method], steps=1, lr=0.1, model=model)
-        pull = more.point - plain.point
-        torch.testing.assert_close(pull.detach()[:, 0], -0.1 * 2 * torch.tensor([3.0, 4.0]), rtol=1e-4, atol=1e-5)
+    plain, more = Toy(), WithRest()
+    for model in (plain, more):
+        train(METHODS[method], steps=1, lr=0.1, model=model)
+    pull = more.point - plain.point
+    torch.testing.assert_close(pull.detach()[:, 0], -0.1 * 2 * torch.tensor([3.0, 4.0]), rtol=1e-4, atol=1e-5)
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------
