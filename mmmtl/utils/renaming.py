@@ -23,12 +23,12 @@ def rename_state(
         Renamed state dict, dropped keys, keys that no rule knows.
     """
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
-    bare = {key[7:] if key.startswith('module.') else key: value for key, value in state.items()}
-    order = task_order(bare, names)
+    order = task_order(state, names)
     renamed: dict[str, Tensor] = {}
     dropped, unknown = [], []
-    for key, value in bare.items():
-        hit = next(((m, new) for pattern, new in compiled if (m := pattern.fullmatch(key))), None)
+    for key, value in state.items():
+        bare = key.removeprefix('module.')
+        hit = next(((m, new) for pattern, new in compiled if (m := pattern.fullmatch(bare))), None)
         if hit is None:
             unknown.append(key)
         elif hit[1] is None:
@@ -53,6 +53,17 @@ def _task_part(part: str, order: Sequence[str], names: Mapping[str, str]) -> str
     return order[int(part[1:])] if part.startswith('@') else names.get(part, part)
 
 
-def without_dead_position(renamed: dict[str, Tensor], key: str = 'backbone.body.pos_embed') -> dict[str, Tensor]:
-    """The same without slot 0 of a position embedding, that of a class token which the network never had."""
-    return {k: v[:, 1:] if k == key else v for k, v in renamed.items()}
+def drop_dead_position(
+    renamed: dict[str, Tensor], dropped: list[str], state: Mapping[str, Tensor], key: str = 'backbone.body.pos_embed'
+) -> None:
+    """Cut slot 0 off a position embedding, that of a class token which the network never had, and list it as dropped.
+
+    Args:
+        renamed: Renamed state dict; changed in place.
+        dropped: Dropped keys; extended in place.
+        state: The published state dict.
+        key: The position embedding in ``renamed``.
+    """
+    if key in renamed:
+        renamed[key] = renamed[key][:, 1:]
+        dropped += [f'{name}[:, 0]' for name in state if name.removeprefix('module.') == 'backbone.pos_embed']

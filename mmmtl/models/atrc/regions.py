@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -28,9 +29,9 @@ class LabelRegions(BaseModule):
         self.classes = classes
         self.loss = None if loss is None else MODELS.build(loss)
 
+    @abstractmethod
     def forward(self, label: Tensor) -> Tensor:
         """Label of the task, as a decoder gets it → class map."""
-        raise NotImplementedError
 
 
 @MODELS.register_module()

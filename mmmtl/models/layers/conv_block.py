@@ -29,29 +29,3 @@ def conv_head(width: int, out_channels: int) -> nn.Sequential:
     )
     nn.init.trunc_normal_(head[0].weight, std=0.02)
     return head
-
-
-class ResidualBlock(nn.Module):
-    """conv3x3-BN-ReLU-conv3x3-BN, plus the input (through a 1x1 convolution and BN where the width changes), ReLU.
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.shortcut = None
-        if in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, h, w) → (B, out_channels, h, w), not negative."""
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.decoder import FeedForwardDecoder, Targets
-from mmmtl.models.layers.conv_block import ResidualBlock, enlarge
+from mmmtl.models.layers.basic_block import BasicBlock
+from mmmtl.models.layers.conv_block import enlarge
 from mmmtl.registry import MODELS
 
 
@@ -40,9 +41,9 @@ class FeaturePropagation(nn.Module):
         super().__init__()
         total = len(names) * channels
         self.mask = nn.Sequential(
-            ResidualBlock(total, total // 4), ResidualBlock(total // 4, total // 4), nn.Conv2d(total // 4, total, 1)
+            BasicBlock(total, total // 4), BasicBlock(total // 4, total // 4), nn.Conv2d(total // 4, total, 1)
         )
-        self.shared = ResidualBlock(total, channels)
+        self.shared = BasicBlock(total, channels)
         hidden = channels // 16
         self.gates = nn.ModuleDict(
             {n: nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)) for n in names}
@@ -136,7 +137,7 @@ class MTINetDecoder(FeedForwardDecoder):
         self.inter_weight = inter_weight
         wide = [c[k] + c[k + 1] for k in range(3)] + [c[3]]
         self.refine = nn.ModuleList(
-            nn.ModuleDict({n: nn.Sequential(ResidualBlock(wide[k], c[k]), ResidualBlock(c[k], c[k])) for n in names})
+            nn.ModuleDict({n: nn.Sequential(BasicBlock(wide[k], c[k]), BasicBlock(c[k], c[k])) for n in names})
             for k in range(4)
         )
         self.initial = nn.ModuleList(

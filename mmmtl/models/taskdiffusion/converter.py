@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmmtl.models.converter import Converter
 from mmmtl.registry import CONVERTERS
+from mmmtl.utils.renaming import drop_dead_position, rename_state
 
 _TIMED = [('conv_1', 'conv3'), ('conv_2', 'conv1'), ('norm', 'norm.norm'), (r'time_mlp\.1', 'norm.film')]
 _POINTWISE = [('conv_1', 'conv1'), ('conv_2', 'conv3'), *_TIMED[2:]]
@@ -30,7 +31,7 @@ def _each(old: str, new: str, parts: list[tuple[str, str]]) -> list[tuple[str, s
     return [(rf'{old}\.{a}\.(\w+)', rf'{new}.{b}.\{re.compile(old).groups + 1}') for a, b in parts]
 
 
-RULES: list[tuple[str, str]] = [
+RULES: list[tuple[str, str | None]] = [
     (r'backbone\.fea_fuse\.(.+)', r'neck.projections.\1'),
     (r'backbone\.(.+)', r'backbone.body.\1'),
     (r'heads\.embedding_tables\.(.+)', r'decoder.label_encoder.tables.\1'),
@@ -87,17 +88,6 @@ RULES: list[tuple[str, str]] = [
 ]
 """``(pattern of the whole published key, replacement)``, tried in order; task names are translated afterwards."""
 
-_COMPILED = [(re.compile(pattern), replacement) for pattern, replacement in RULES]
-
-
-def _rename(key: str, names: Mapping[str, str]) -> str | None:
-    for pattern, replacement in _COMPILED:
-        match = pattern.fullmatch(key)
-        if match:
-            new = match.expand(replacement)
-            return '.'.join(names.get(part, part) for part in new.split('.')) if new.startswith('decoder.') else new
-    return None
-
 
 def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
     """Rename a published state dict (with or without the ``module.`` of distributed training).
@@ -112,24 +102,14 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
     Returns:
         Renamed state dict, dropped entries (the position of a class token that the network never had), unknown keys.
     """
-    renamed: dict[str, Tensor] = {}
-    dropped, unknown = [], []
-    for key, value in state.items():
-        bare = key[7:] if key.startswith('module.') else key
-        new = _rename(bare, names)
-        if new is None:
-            unknown.append(key)
-        elif bare == 'backbone.pos_embed':
-            renamed[new] = value[:, 1:]
-            dropped.append(f'{key}[:, 0]')
-        elif '.unknown.' in new:
-            renamed[new] = value.reshape(-1)
-        elif bare.startswith('heads.transforms.') and value.ndim == 4:
+    renamed, dropped, unknown = rename_state(state, RULES, names)
+    drop_dead_position(renamed, dropped, state)
+    for key, value in list(renamed.items()):
+        if '.unknown.' in key:
+            renamed[key] = value.reshape(-1)
+        elif '.denoiser.image.' in key and value.ndim == 4:
             width = value.shape[0]
-            renamed[new] = value[:, :width]
-            renamed[new.replace('.image.', '.noisy.')] = value[:, width:]
-        else:
-            renamed[new] = value
+            renamed[key], renamed[key.replace('.image.', '.noisy.')] = value[:, :width], value[:, width:]
     return renamed, dropped, unknown
 
 
