@@ -9,8 +9,9 @@ S5   :func:`stub_mmcv_ops`             mmsegmentation on mmcv-lite, which has no
 S6   :func:`replace_find_loader`       mmengine's look for mmcv on Python 3.14, which has no ``pkgutil.find_loader``
 ===  ================================  ==================================================================
 
-S1, S2, S4 and S6 run when ``mmmtl`` is imported; S3 is for whoever starts a run, S5 for whoever is about to import
-mmsegmentation.
+S1, S2 and S6 run when ``mmmtl`` is imported; S4 with ``mmmtl.registry``, which every part that builds or loads a model
+imports (mmengine's runner takes longer to import than the rest); S3 is for whoever starts a run, S5 for whoever is about
+to import mmsegmentation.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import package_utils
 
 _BUFFER_METHODS = ('min', 'max', 'current', 'mean', 'statistics', 'update')
@@ -55,10 +55,9 @@ _DTYPES = (
 
 
 def apply_shims() -> None:
-    """Run the shims that every use of mmengine needs (S1, S2, S4, S6); cheap, and safe to repeat."""
+    """Run the shims that every use of mmengine needs (S1, S2, S6); cheap, and safe to repeat."""
     register_safe_globals()
     replace_pkg_resources()
-    read_as_data()
     replace_find_loader()
 
 
@@ -177,6 +176,8 @@ def read_as_data() -> bool:
     Returns:
         Whether anything was replaced; False on a second call.
     """
+    from mmengine.runner.checkpoint import CheckpointLoader
+
     load = CheckpointLoader.load_checkpoint
     if getattr(load, 'as_data', False):
         return False

@@ -20,8 +20,11 @@ from mmengine.registry import build_from_cfg, init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from mmmtl.compat import read_as_data
 from mmmtl.errors import ConfigError, FileError, UserError, suggest
 from mmmtl.utils.signatures import accepted_arguments, built_arguments, owner_of_argument, unknown_arguments
+
+read_as_data()
 
 
 def _build(cfg: Any, registry: _root.Registry, default_args: Any = None) -> Any:
