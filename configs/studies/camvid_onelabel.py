@@ -6,7 +6,7 @@
 study = dict(
     title='CamVid, one label per image',
     about='Each of the 367 training photographs has either the segmentation (11 classes) or the boundaries between the '
-    'classes; figures on the 233 test photographs. MobileNetV2 pretrained on ImageNet, crops of 160x160 from 240x180 '
+    'classes; metrics on the 233 test photographs. MobileNetV2 pretrained on ImageNet, crops of 160x160 from 240x180 '
     'pixels, AdamW, 240 iterations of 4 images for every network, the single-task networks included, which see the '
     'photographs with their label alone.',
     remarks='As on Diorama, the order is that of the number of labels a task gets in an iteration and of how much has to be '

@@ -8,7 +8,7 @@ config = '../methods/vitt_camvid.py'
 study = dict(
     title='All methods on CamVid',
     about='Segmentation (11 classes) and the boundaries between the classes, both for each of the 367 training photographs; '
-    'figures on the 233 test photographs. One small ViT from scratch, 192x256 pixels, AdamW, 240 iterations of 4 images for '
+    'metrics on the 233 test photographs. One small ViT from scratch, 192x256 pixels, AdamW, 240 iterations of 4 images for '
     'every network, the single-task networks included.',
     reference='single-task',
     seeds=[0, 1],

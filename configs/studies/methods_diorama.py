@@ -8,7 +8,7 @@ config = '../methods/vitt_diorama.py'
 study = dict(
     title='All methods on Diorama',
     about='Generated scenes of 64x64 pixels with the labels of all six tasks, 3000 for training and 120 for the '
-    'figures. One small ViT from scratch, AdamW, 400 iterations of 8 images for every network, the single-task networks '
+    'metrics. One small ViT from scratch, AdamW, 400 iterations of 8 images for every network, the single-task networks '
     'included.',
     reference='single-task',
     seeds=[0, 1],

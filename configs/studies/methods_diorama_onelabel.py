@@ -5,7 +5,7 @@ config = '../methods/vitt_diorama.py'
 study = dict(
     title='All methods on Diorama, one label per image',
     about='Generated scenes of 64x64 pixels with the label of one of six tasks, 3000 for training and 120 for the '
-    'figures. One small ViT from scratch, AdamW, 400 iterations of 8 images for every network, the single-task networks '
+    'metrics. One small ViT from scratch, AdamW, 400 iterations of 8 images for every network, the single-task networks '
     'included.',
     reference='single-task',
     seeds=[0, 1],

@@ -75,8 +75,8 @@ def measure(
         compare = pair.compare_predictions if mode == 'predict' else pair.compare_steps
         with live_memory():
             expected = pair.run_reference()
-            figures = compare(bench.run(noise), expected)
-            print('this model: ' + ', '.join(f'{what} {value:.2e}' for what, value in figures.items()))
+            metrics = compare(bench.run(noise), expected)
+            print('this model: ' + ', '.join(f'{what} {value:.2e}' for what, value in metrics.items()))
             del expected
             memory = bench.measure_memory()
             reference_memory = peak_memory(pair.run_reference, parameters=pair.reference.parameters())

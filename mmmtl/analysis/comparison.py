@@ -1,4 +1,4 @@
-"""Two runs side by side: figures, Δm over seeds, and a paired bootstrap over images for their difference."""
+"""Two runs side by side: metrics, Δm over seeds, and a paired bootstrap over images for their difference."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CHUNK = 100  # resamples whose weights are held at once
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of two runs.
+    """One metric of two runs.
 
     Attributes:
         a, b: Mean over each side's runs.
         std_a, std_b: Standard deviation over runs (0 for one).
         low, high: 95 % interval of a - b over resampled images; NaN where a side has no records.
         p: Two-sided bootstrap p-value of "no difference"; NaN likewise.
-        greater_is_better: The figure's direction, None when no metric declares it.
+        greater_is_better: The metric's direction, None when no metric declares it.
     """
 
     a: float
@@ -45,20 +45,20 @@ class Difference:
 
 
 def delta_m_of_runs(
-    runs: Sequence[str], reference: Reference, figures: Sequence[str] | None = None
+    runs: Sequence[str], reference: Reference, metrics: Sequence[str] | None = None
 ) -> tuple[list[DeltaM], dict[str, tuple[float, float]]]:
-    """Δm of every run, and mean and standard deviation of each figure.
+    """Δm of every run, and mean and standard deviation of each metric.
 
     Args:
         runs: Folders with a ``metrics.json``, or such files: the seeds of one experiment.
         reference: What to compare with.
-        figures: Use only these of the reference's figures; default: all.
+        metrics: Use only these of the reference's metrics; default: all.
     """
-    chosen = {name: reference.metrics[name] for name in figures} if figures else reference.metrics
+    chosen = {name: reference.metrics[name] for name in metrics} if metrics else reference.metrics
     greater_is_better = greater_is_better_of(list(chosen))
-    metrics = [read_metrics(run) for run in runs]
-    gains = [delta_m(values, chosen, greater_is_better) for values in metrics]
-    return gains, {name: mean_and_std([values[name] for values in metrics]) for name in chosen}
+    measured = [read_metrics(run) for run in runs]
+    gains = [delta_m(values, chosen, greater_is_better) for values in measured]
+    return gains, {name: mean_and_std([values[name] for values in measured]) for name in chosen}
 
 
 def compare_runs(
@@ -68,7 +68,7 @@ def compare_runs(
     seed: int = 0,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> dict[str, Difference]:
-    """Every figure that both sides have.
+    """Every metric that both sides have.
 
     Args:
         a, b: The runs (seeds) of each side, folders with ``metrics.json`` and, for intervals, ``records.npz``.
@@ -79,7 +79,7 @@ def compare_runs(
     sides = [[read_metrics(run) for run in runs] for runs in (a, b)]
     shared = [name for name in sides[0][0] if all(name in values for side in sides for values in side)]
     if not shared:
-        raise ConfigError(f'{", ".join(a)} and {", ".join(b)} have no figure in common')
+        raise ConfigError(f'{", ".join(a)} and {", ".join(b)} have no metric in common')
     greater_is_better = greater_is_better_of(shared)
     intervals: dict[str, tuple[float, float, float]] = {}
     files = [[os.path.join(run, RECORDS_FILE) for run in runs] for runs in (a, b)]
@@ -128,7 +128,7 @@ def bootstrap(
         count = min(_CHUNK, resamples - start)
         weights = rng.multinomial(len(ids), np.full(len(ids), 1.0 / len(ids)), size=count)
         for key in keys:
-            means = [_mean_figures([run[key](weights) for run in side]) for side in sides]
+            means = [_mean_metrics([run[key](weights) for run in side]) for side in sides]
             for i in range(count):
                 for name in means[0][i].keys() & means[1][i].keys():
                     draws.setdefault(f'{key[0]}/{name}', []).append(means[0][i][name] - means[1][i][name])
@@ -141,8 +141,8 @@ def _interval(differences: np.ndarray) -> tuple[float, float, float]:
     return low, high, min(1.0, 2.0 * (tail + 1) / (len(differences) + 1))
 
 
-def _mean_figures(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
-    """Mean over runs of each resample's figures."""
+def _mean_metrics(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """Mean over runs of each resample's metrics."""
     return [{name: float(np.mean([s[name] for s in same])) for name in same[0]} for same in zip(*runs)]
 
 
@@ -158,7 +158,7 @@ def _same_images(first: Records, other: Records) -> None:
 
 
 class _Resampled:
-    """Figures of a table whose images count as often as they were drawn."""
+    """Metrics of a table whose images count as often as they were drawn."""
 
     def __init__(self, records: Records, key: Key, ids: Sequence[str]) -> None:
         place = {sample_id: i for i, sample_id in enumerate(ids)}
@@ -167,7 +167,7 @@ class _Resampled:
         self.columns = np.array([place[i] for i in self.table.ids], np.int64)
 
     def __call__(self, weights: np.ndarray) -> list[dict[str, float]]:
-        """Figures for each row of ``weights`` (resamples, images)."""
+        """Metrics for each row of ``weights`` (resamples, images)."""
         own = weights[:, self.columns].astype(np.float64)
         totals = {}
         for name, array in self.table.fields.items():

@@ -17,20 +17,20 @@ from mmmtl.utils.files import write_json
 from mmmtl.utils.tables import format_table
 
 
-def delta_m_table(runs: Sequence[str], reference: str, figures: Sequence[str] | None = None, rows: bool = False) -> str:
-    """Δm of runs (mean ± standard deviation over several), by figure.
+def delta_m_table(runs: Sequence[str], reference: str, metrics: Sequence[str] | None = None, rows: bool = False) -> str:
+    """Δm of runs (mean ± standard deviation over several), by metric.
 
     Args:
         runs: Work dirs or ``metrics.json`` files.
         reference: See :func:`~mmmtl.evaluation.metrics.references.read_reference`.
-        figures: Only these of the reference's figures.
+        metrics: Only these of the reference's metrics.
         rows: Add the further rows of the reference, recomputed.
     """
     against = read_reference(reference)
-    unknown = sorted(set(figures or ()) - set(against.metrics))
+    unknown = sorted(set(metrics or ()) - set(against.metrics))
     if unknown:
         raise ConfigError(f'the reference has no {unknown}; it has {sorted(against.metrics)}')
-    chosen = {name: against.metrics[name] for name in figures or against.metrics}
+    chosen = {name: against.metrics[name] for name in metrics or against.metrics}
     text = [f'reference: {against.name}' + (f' ({against.source})' if against.source != against.name else '')]
     if runs:
         gains, values = delta_m_of_runs(runs, against, list(chosen))
@@ -41,7 +41,7 @@ def delta_m_table(runs: Sequence[str], reference: str, figures: Sequence[str] | 
             table.append([name, _plus_minus(mean, deviation), f'{value:.4f}', _plus_minus(*gain, sign=True)])
         table.append(['delta_m', '', '', _plus_minus(*mean_and_std([g.value for g in gains]), sign=True)])
         title = 'value' if len(runs) == 1 else f'mean of {len(runs)} runs'
-        text.append(format_table(['figure', title, 'reference', 'gain %'], table, right=(1, 2, 3)))
+        text.append(format_table(['metric', title, 'reference', 'gain %'], table, right=(1, 2, 3)))
     if rows or not runs:
         table = []
         for name, (row, printed) in against.rows.items():
@@ -54,7 +54,7 @@ def delta_m_table(runs: Sequence[str], reference: str, figures: Sequence[str] | 
 
 
 def comparison_table(run_a: str, run_b: str, resamples: int = 1000, seed: int = 0, out: str | None = None) -> str:
-    """Every figure of two runs, or of two sets of seeds (comma-separated), with intervals of the difference.
+    """Every metric of two runs, or of two sets of seeds (comma-separated), with intervals of the difference.
 
     Args:
         run_a, run_b: Work dirs.
@@ -80,11 +80,11 @@ def comparison_table(run_a: str, run_b: str, resamples: int = 1000, seed: int = 
         ]
         for name, d in found.items()
     ]
-    table = format_table(['figure', 'A', 'B', 'A - B', '95 % interval', 'p', ''], rows, right=(1, 2, 3, 4, 5))
+    table = format_table(['metric', 'A', 'B', 'A - B', '95 % interval', 'p', ''], rows, right=(1, 2, 3, 4, 5))
     names = [', '.join(os.path.normpath(run) for run in side) for side in sides]
     notes = [f'A: {names[0]}', f'B: {names[1]}']
     if any(math.isnan(d.p) for d in found.values()):
-        notes.append('no interval: figures whose states are not recorded, or runs without records.npz')
+        notes.append('no interval: metrics whose states are not recorded, or runs without records.npz')
     return '\n'.join([*notes, '', table])
 
 

@@ -13,12 +13,12 @@ from mmmtl.evaluation.metrics.references import primary_metric_of
 from mmmtl.structures import MTLDataSample, plain_map
 
 
-def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> dict[str, float]:
-    """The best figures that one value everywhere reaches on a data set, value by value chosen with its labels in sight.
+def best_constants(dataset: Any, metrics: Mapping[str, bool] | None = None) -> dict[str, float]:
+    """The best metrics that one value everywhere reaches on a data set, value by value chosen with its labels in sight.
 
     Args:
         dataset: Data set whose items hold data samples; its ``metainfo['tasks']`` are asked for their candidates.
-        figures: ``{'TASK/METRIC': is higher better}`` to keep; default: each task's primary metric.
+        metrics: ``{'TASK/METRIC': is higher better}`` to keep; default: each task's primary metric.
 
     Returns:
         ``{'TASK/METRIC': value}``.
@@ -29,7 +29,7 @@ def best_constants(dataset: Any, figures: Mapping[str, bool] | None = None) -> d
         name: task.constant_predictions([plain_map(getattr(s.gt, name)) for s in labels if name in s.gt])
         for name, task in tasks.items()
     }
-    wanted = figures or {f'{name}/{primary_metric_of(task)}' for name, task in tasks.items()}
+    wanted = metrics or {f'{name}/{primary_metric_of(task)}' for name, task in tasks.items()}
     best: dict[str, float] = {}
     for k in range(max(map(len, candidates.values()))):
         chosen = {name: values[k] for name, values in candidates.items() if k < len(values)}

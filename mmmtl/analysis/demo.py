@@ -50,7 +50,7 @@ def run_demo(config: str, work_dir: str, cfg_options: Mapping[str, Any] | None =
 
 
 def comparison_table(columns: Mapping[str, Mapping[str, float]], better: Mapping[str, bool]) -> str:
-    """Figures of several runs side by side.
+    """Metrics of several runs side by side.
 
     Args:
         columns: ``{heading: {'TASK/METRIC': value}}``; the first column's best values are marked.
@@ -58,7 +58,7 @@ def comparison_table(columns: Mapping[str, Mapping[str, float]], better: Mapping
     """
     rows = []
     for key, higher in better.items():
-        values = [figures.get(key) for figures in columns.values()]
+        values = [metrics.get(key) for metrics in columns.values()]
         known = [v for v in values if v is not None]
         wins = values[0] is not None and values[0] == (max if higher else min)(known)
         cells = ['-' if v is None else f'{v:.4f}' for v in values]

@@ -33,7 +33,7 @@ class RunLog:
     Attributes:
         name: Shown in legends.
         train: Scalar (``loss_depth``, ``lr``, ``time``, ...) → {iteration: value}.
-        val: Figure (``depth/RMSE``, ...) → {iteration: value}.
+        val: Metric (``depth/RMSE``, ...) → {iteration: value}.
     """
 
     name: str
@@ -41,7 +41,7 @@ class RunLog:
     val: dict[str, Curve] = field(default_factory=lambda: defaultdict(dict))
 
     def tasks(self) -> list[str]:
-        """Tasks with a loss or a figure, in the order of the log."""
+        """Tasks with a loss or a metric, in the order of the log."""
         names = [k.split('loss_', 1)[1] for k in self.train if k.startswith('loss_')]
         return list(dict.fromkeys([*names, *(k.split('/')[0] for k in self.val if '/' in k)]))
 
@@ -96,7 +96,7 @@ def _add(log: RunLog, entry: Mapping[str, object]) -> None:
 
 
 def summarize_log(log: RunLog) -> str:
-    """Iterations, seconds per iteration, and first, last and best value of every figure."""
+    """Iterations, seconds per iteration, and first, last and best value of every metric."""
     loss, seconds = log.train.get('loss', {}), list(log.train.get('time', {}).values())
     lines = [f'{log.name}: {max(loss) if loss else 0} iterations']
     if seconds:
@@ -117,7 +117,7 @@ def summarize_log(log: RunLog) -> str:
     return '\n'.join([*lines, format_table(['', 'first', 'last', 'lowest', 'highest'], rows, right=(1, 2, 3, 4))])
 
 
-def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: int = 1) -> str:
+def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, metrics: int = 1) -> str:
     """Draw losses and metrics over the iterations, one column per task.
 
     Colours mean runs, also where there is one alone; line styles mean the losses of one task (auxiliary heads).
@@ -126,7 +126,7 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: in
         logs: The runs.
         out: ``.png``, ``.pdf`` or ``.svg`` to write.
         smooth: Weight of the past in an exponential mean over the loss, 0 (none) to 0.99.
-        figures: How many metrics of each task are drawn, in the order of the log.
+        metrics: How many metrics of each task are drawn, in the order of the log.
 
     Returns:
         ``out``.
@@ -140,7 +140,7 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, figures: in
 
     tasks = list(dict.fromkeys(t for log in logs for t in log.tasks()))
     shown = {
-        t: list(dict.fromkeys(k for log in logs for k in log.val if k.startswith(t + '/')))[:figures] for t in tasks
+        t: list(dict.fromkeys(k for log in logs for k in log.val if k.startswith(t + '/')))[:metrics] for t in tasks
     }
     if not tasks and not any('loss' in log.train for log in logs):
         raise ConfigError('the logs have neither losses nor metrics to draw')

@@ -17,7 +17,7 @@ INTRODUCTION = """# Methods
 One line a method, made by `python tools/misc/list_methods.py` out of the model index (`configs/*/metafile.yml`), the
 configs and `docs/results/costs.json`. *Replayed*: recorded runs of the authors' program give the same numbers here
 (`tests/parity`). *Reconstruction*: nothing public tells the details, the config is a proposal that meets the published
-counts as far as it can. Published figures: PASCAL-Context with ViT-L, as printed in TaskDiffusion's Table 1.
+counts as far as it can. Published metrics: PASCAL-Context with ViT-L, as printed in TaskDiffusion's Table 1.
 
 Any of them trains on any data set and label setting, and with every balancing method; small ones:
 `configs/methods/vitt_diorama.py method=NAME`, and `configs/studies/methods_diorama.py` compares them all.
@@ -31,7 +31,7 @@ def collections() -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
         yield path.parent.name, content['Collections'][0], content['Models']
 
 
-def published_figures() -> tuple[list[str], dict[str, list[float]]]:
+def published_metrics() -> tuple[list[str], dict[str, list[float]]]:
     """Columns and rows of the papers' common table."""
     reference = Config.fromfile(configs_folder() / '_base_' / 'references' / 'pascal_vitl.py').single_task_reference
     return list(reference.columns), {name: list(row) for name, row in reference.rows.items()}
@@ -48,11 +48,11 @@ def methods_page(costs_file: Path) -> str:
         costs_file: JSON ``{config: costs}`` of ``benchmark.py --catalogue``; configs it lacks have no counts.
     """
     costs = json.loads(costs_file.read_text()) if costs_file.is_file() else {}
-    columns, rows = published_figures()
+    columns, rows = published_metrics()
     methods, configs = [], []
     for folder, about, models in collections():
-        figures = rows.get(about.get('Row', ''), [])
-        shown = ' / '.join(f'{x:.2f}' for x in figures[:-1]) + f' ({figures[-1]:+.2f})' if figures else '-'
+        metrics = rows.get(about.get('Row', ''), [])
+        shown = ' / '.join(f'{x:.2f}' for x in metrics[:-1]) + f' ({metrics[-1]:+.2f})' if metrics else '-'
         methods.append([f'`{folder}`', about['Title'], about['Reference'], about['Idea'], about['State'] or '-', shown])
         for model in models:
             cost = costs.get(model['Name'])
@@ -61,7 +61,7 @@ def methods_page(costs_file: Path) -> str:
                 whole = cost['layers'] + cost['products']
                 counts = [f'{cost["parameters"] / 1e6:.2f}', f'{cost["layers"] / 1e9:.1f}', f'{whole / 1e9:.1f}']
             configs.append([f'`{model["Name"]}`', *counts])
-    figures_title = ' / '.join(columns) + ' (Δm %)'
-    lines = [INTRODUCTION, *_table(['folder', 'method', 'paper', 'idea', 'state', figures_title], methods), '']
+    metrics_title = ' / '.join(columns) + ' (Δm %)'
+    lines = [INTRODUCTION, *_table(['folder', 'method', 'paper', 'idea', 'state', metrics_title], methods), '']
     lines += ['## Configs', '', *_table(['config', 'parameters M', 'GMAC, conv + linear', 'with attention'], configs)]
     return '\n'.join(lines) + '\n'

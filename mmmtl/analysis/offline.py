@@ -35,12 +35,12 @@ def evaluate_predictions(
     Args:
         cfg: What :func:`~mmmtl.config.load_config` returned.
         folder: See :class:`~mmmtl.analysis.prediction_files.PredictionFolder`.
-        work_dir: Where the figures go; default: ``folder``.
+        work_dir: Where the metrics go; default: ``folder``.
         tasks: Evaluate only these tasks; default: all of the test set.
         formats: What the numbers of other code's pictures mean, ``{task: dict(scale=..., offset=...)}``.
 
     Returns:
-        The figures.
+        The metrics.
 
     Raises:
         ConfigError: Mistakes in the config or the arguments.

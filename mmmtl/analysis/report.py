@@ -39,7 +39,7 @@ def today() -> str:
 def make_report(work_dir: str, count: int = IMAGES) -> str:
     """Write ``WORK_DIR/report/index.html`` and its tables from what an evaluation left in the work dir.
 
-    The page shows ``metrics.json``, figures by class and by image (``records.npz``), the curves of the training if its
+    The page shows ``metrics.json``, metrics by class and by image (``records.npz``), the curves of the training if its
     log is there, and the panels in ``report/panels``; it needs no network and no script.
 
     Args:

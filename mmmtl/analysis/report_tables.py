@@ -1,4 +1,4 @@
-"""Numbers of a report: every figure by image, by class, and which class was taken for which."""
+"""Numbers of a report: every metric by image, by class, and which class was taken for which."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class TaskReport:
 
     Attributes:
         name: The task.
-        figures: ``{figure: (value, is a higher value better or None)}``.
-        primary_metric: The figure by which images are ranked, ``''`` without any.
+        metrics: ``{metric: (value, is a higher value better or None)}``.
+        primary_metric: The metric by which images are ranked, ``''`` without any.
         ranking: ``(sample id, value of the image alone)``, worst first.
         classes: By class, for class maps.
     """
 
     name: str
-    figures: dict[str, tuple[float, bool | None]]
+    metrics: dict[str, tuple[float, bool | None]]
     primary_metric: str = ''
     ranking: list[tuple[str, float]] = field(default_factory=list)
     classes: ClassTable | None = None
@@ -80,7 +80,7 @@ class ReportData:
     Attributes:
         tasks: In the order of the evaluation.
         images: ``{sample id: {'TASK/METRIC': value}}``.
-        others: Figures that belong to no task.
+        others: Metrics that belong to no task.
     """
 
     tasks: list[TaskReport]
@@ -109,7 +109,7 @@ def collect_report(work_dir: str) -> ReportData:
     evaluated = {name for name, _ in records.tables}
     names = [name for name in dict.fromkeys(order) if name in evaluated]
     tasks = [_task_report(name, records, metrics, images, better) for name in names]
-    known = {f'{task.name}/{figure}' for task in tasks for figure in task.figures}
+    known = {f'{task.name}/{metric}' for task in tasks for metric in task.metrics}
     return ReportData(tasks, images, {k: v for k, v in metrics.items() if k not in known})
 
 
@@ -120,8 +120,8 @@ def _task_report(
     images: Mapping[str, Mapping[str, float]],
     better: Mapping[str, bool],
 ) -> TaskReport:
-    figures = {k[len(name) + 1 :]: (v, better.get(k)) for k, v in metrics.items() if k.startswith(f'{name}/')}
-    report = TaskReport(name, figures)
+    own = {k[len(name) + 1 :]: (v, better.get(k)) for k, v in metrics.items() if k.startswith(f'{name}/')}
+    report = TaskReport(name, own)
     index = min(i for task, i in records.tables if task == name)
     first = next(iter(records.metric((name, index)).reported), '')
     ranked = [(i, v[f'{name}/{first}']) for i, v in images.items() if math.isfinite(v.get(f'{name}/{first}', math.nan))]
@@ -139,7 +139,7 @@ def _task_report(
 def write_tables(data: ReportData, folder: str) -> list[str]:
     """Write ``images.csv|json``, and per task with classes ``classes_TASK.csv|json`` and ``confusion_TASK.csv``.
 
-    A figure that an image does not have is empty in CSV and null in JSON.
+    A metric that an image does not have is empty in CSV and null in JSON.
     """
     columns = list(dict.fromkeys(k for values in data.images.values() for k in values))
     rows = [[i, *(_number(values.get(k, math.nan)) for k in columns)] for i, values in data.images.items()]

@@ -227,7 +227,7 @@ def _claim(run: Run, root: Path) -> None:
 
 
 def study_table(path: str, work_dir: str, out: str | None = None) -> str:
-    """The table of what is done: mean ± standard deviation over seeds of every figure, and Δm, as Markdown.
+    """The table of what is done: mean ± standard deviation over seeds of every metric, and Δm, as Markdown.
 
     Args:
         path: The study's file.
@@ -236,7 +236,7 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     """
     study, root = read_study(path), Path(work_dir)
     tasks = study.tasks()
-    found = _figures(study, root)
+    found = _metrics(study, root)
     rows = {row: runs for row, runs in found.items() if runs}
     primary_metrics = [f'{name}/{primary_metric_of(task)}' for name, task in tasks.items()]
     better = {h: t.greater_is_better for h, t in zip(primary_metrics, tasks.values())}
@@ -269,7 +269,7 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     others = sorted({f for runs in rows.values() for run in runs for f in run} - set(primary_metrics) - {'delta_m'})
     order = [f for name in tasks for f in others if f.rpartition('/')[0] == name]
     greater_is_better, arrows = greater_is_better_of(order), {'True': '↑', 'False': '↓'}
-    lines += ['', 'Every other figure:', '']
+    lines += ['', 'Every other metric:', '']
     lines += _markdown(
         ['', *rows],
         [
@@ -285,7 +285,7 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, text)
-        content: dict[str, Any] = dict(figures=rows, delta_m=gains, intervals=intervals)
+        content: dict[str, Any] = dict(metrics=rows, delta_m=gains, intervals=intervals)
         if study.costs:
             content['costs'] = {row: row_costs(study, root, row) for row in rows}
             plot_gains(gains, intervals, content['costs'], Path(out).with_suffix('.svg'))
@@ -293,8 +293,8 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     return text
 
 
-def _figures(study: Study, root: Path) -> dict[str, list[dict[str, float]]]:
-    """Per row the figures of every seed whose runs are all done."""
+def _metrics(study: Study, root: Path) -> dict[str, list[dict[str, float]]]:
+    """Per row the metrics of every seed whose runs are all done."""
     found: dict[str, list[dict[str, float]]] = {row: [] for row in study.rows}
     parts: dict[tuple[str, int], list[Run]] = {}
     for run in study.runs(root):
@@ -326,7 +326,7 @@ def _circumstances(study: Study, root: Path, rows: Mapping[str, Sequence[Any]]) 
     options = ', '.join(f'{k}={v}' for k, v in study.options.items())
     return (
         f'Mean ± standard deviation over seeds (number of seeds: {seeds}). Δm: mean relative gain over the row '
-        f'"{study.reference}" by the first table\'s figures, with its bootstrap interval over seeds. '
+        f'"{study.reference}" by the first table\'s metrics, with its bootstrap interval over seeds. '
         f'Options of all runs: {options or "none"}. '
         f'mmmtl {__version__}, torch {torch.__version__}, {platform.machine()}, {len(seconds)} runs, '
         f'{sum(seconds) / 60:.0f} minutes of run time in all.'

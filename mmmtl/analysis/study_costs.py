@@ -28,8 +28,8 @@ def delta_interval(
     """95 % bootstrap interval of the mean Δm: seeds of the row and of the reference are drawn with replacement.
 
     Args:
-        runs, reference: Figures of every seed.
-        better: The figures that count, and whether they should be high.
+        runs, reference: Metrics of every seed.
+        better: The metrics that count, and whether they should be high.
         resamples: Number of draws.
     """
     names = list(better)

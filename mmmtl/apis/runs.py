@@ -103,10 +103,10 @@ def check_surroundings(cfg: Config) -> None:
 
 
 def fill_in_rules(cfg: Config) -> None:
-    """Say whether higher is better of the figures that hooks watch (``save_best``, ``monitor``): their metric knows it.
+    """Say whether higher is better of the values that hooks watch (``save_best``, ``monitor``): their metric knows it.
 
     Raises:
-        ConfigError: A figure that no metric gives and whose direction nobody knows.
+        ConfigError: A value that no metric gives and whose direction nobody knows.
     """
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]
     for hook in (h for h in hooks if isinstance(h, dict) and h.get('rule') is None):
@@ -119,7 +119,7 @@ def fill_in_rules(cfg: Config) -> None:
         if unknown:
             near = suggest(unknown[0].rpartition('/')[2], known)
             raise ConfigError(
-                f"{hook.get('type')}: no metric gives '{unknown[0]}'.{near} Of a figure of your own, say rule."
+                f"{hook.get('type')}: no metric gives '{unknown[0]}'.{near} For a value of your own, say rule."
             )
         rules = ['greater' if known[name.rpartition('/')[2]] else 'less' for name in names]
         hook['rule'] = rules if isinstance(watched, (list, tuple)) else rules[0]

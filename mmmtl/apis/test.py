@@ -55,7 +55,7 @@ def test(
     Prints a table by task and writes ``metrics.json`` (``{'TASK/METRIC': number}``, every digit) into the
     work dir, and ``records.npz``: what every image contributed, from which runs are compared.
 
-    The figures are the same to the last digit for any batch size and number of processes: images go through
+    The metrics are the same to the last digit for any batch size and number of processes: images go through
     the network one by one, the noise of every image comes from its id, sums are exact, and on a CPU every
     process computes with one thread (convolution libraries add up in another order for another batch size
     or number of threads). One process per core (``tools/dist_test.sh``) makes up for that. ``--cfg-options
@@ -166,7 +166,7 @@ def keep_records(cfg: Config, required: bool) -> None:
                 evaluator['records'] = osp.join(cfg.work_dir, RECORDS_FILE)
             return
     if required:
-        raise ConfigError('test_evaluator: a report needs MultiTaskMetric, which keeps the figures of single images')
+        raise ConfigError('test_evaluator: a report needs MultiTaskMetric, which keeps the values of single images')
 
 
 def enable_tta(model_cfg: Any) -> None:

@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     describe(
         parser,
-        'Every figure of two runs and a paired bootstrap over images for the difference A - B.',
+        'Every metric of two runs and a paired bootstrap over images for the difference A - B.',
         epilog='A side may be several seeds, comma-separated: SEED_1,SEED_2,SEED_3. Intervals need the '
         'records.npz that tools/test.py writes beside metrics.json.',
         config=False,

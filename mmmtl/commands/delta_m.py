@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     describe(
         parser,
-        'Mean relative gain over single-task networks, by figure; several runs give mean and deviation.',
+        'Mean relative gain over single-task networks, by metric; several runs give mean and deviation.',
         config=False,
     )
     parser.add_argument('runs', nargs='*', help='work dirs or metrics.json files, the seeds of one experiment')
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a paper's rows (configs/_base_/references/*.py), or metrics.json of single-task runs, comma-separated",
     )
     parser.add_argument(
-        '--figures', nargs='+', metavar='TASK/METRIC', help='use these figures only (default: all of the reference)'
+        '--metrics', nargs='+', metavar='TASK/METRIC', help='use these metrics only (default: all of the reference)'
     )
     parser.add_argument('--rows', action='store_true', help="recompute the paper's own rows too")
 
@@ -31,4 +31,4 @@ def run(args: argparse.Namespace) -> None:
     """Compute and print."""
     from mmmtl.analysis.comparison_tables import delta_m_table
 
-    print(delta_m_table(args.runs, args.reference, args.figures, args.rows))
+    print(delta_m_table(args.runs, args.reference, args.metrics, args.rows))

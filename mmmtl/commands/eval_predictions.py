@@ -1,4 +1,4 @@
-"""Figures of predictions in files: ``mmmtl eval-predictions CONFIG DIR``."""
+"""Metrics of predictions in files: ``mmmtl eval-predictions CONFIG DIR``."""
 
 from __future__ import annotations
 

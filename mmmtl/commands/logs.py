@@ -9,14 +9,14 @@ from mmmtl.utils.command_line import describe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    describe(parser, 'Plot losses and figures by task; print first, last and best values.', config=False)
+    describe(parser, 'Plot losses and metrics by task; print first, last and best values.', config=False)
     parser.add_argument('runs', nargs='+', help='work dirs or scalars.json files; several are drawn over each other')
     parser.add_argument('--out', default='curves.png', metavar='FILE', help='.png, .pdf or .svg (default: curves.png)')
     parser.add_argument(
         '--smooth', type=float, default=0.0, metavar='W', help='exponential smoothing of losses, 0 to 0.99'
     )
     parser.add_argument(
-        '--figures', type=int, default=1, metavar='N', help='how many figures of each task (default: 1)'
+        '--metrics', type=int, default=1, metavar='N', help='how many metrics of each task (default: 1)'
     )
 
 
@@ -27,4 +27,4 @@ def run(args: argparse.Namespace) -> None:
     logs = [read_log(run) for run in args.runs]
     for log in logs:
         print(summarize_log(log), end='\n\n')
-    print(f'curves: {plot_logs(logs, args.out, args.smooth, args.figures)}')
+    print(f'curves: {plot_logs(logs, args.out, args.smooth, args.metrics)}')

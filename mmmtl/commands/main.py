@@ -39,7 +39,7 @@ COMMANDS = {
     'report': 'write an HTML report of an evaluation',
     'noise-seeds': 'evaluate under several noise seeds',
     'eval-predictions': 'evaluate predictions in files',
-    'eval-boundary': 'boundary figures of files',
+    'eval-boundary': 'boundary metrics of files',
     'prepare-labels': "fill a data set's cache of derived labels",
     'prepare-hypersim': 'prepare Hypersim',
     'prepare-flyingthings3d': 'prepare FlyingThings3D',

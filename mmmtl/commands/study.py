@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     describe(
         parser,
         'Do the runs of a study and write its table, mean ± standard deviation over seeds with Δm.',
-        epilog='Runs whose figures are there already are skipped, one that was cut off goes on from its last checkpoint.',
+        epilog='Runs whose metrics are there already are skipped, one that was cut off goes on from its last checkpoint.',
         config=False,
     )
     parser.add_argument('study', help='file with study = dict(...), see configs/studies/')

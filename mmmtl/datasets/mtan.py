@@ -89,7 +89,7 @@ class CityscapesMTAN(_MTAN):
 
     Layout: ``SPLIT/{image,label_7,label_19,depth}/NUMBER.npy``. Labels: ``semseg`` (-1 unknown); ``depth``,
     which is **inverse** depth (normalised disparity; 0 unknown). The published augmentation divides it by the
-    zoom as if it were depth, and so does this package: figures stay comparable.
+    zoom as if it were depth, and so does this package: metrics stay comparable.
 
     Args:
         classes: 7 (the benchmark of MTPSL and DiffusionMTL) or 19.

@@ -60,7 +60,7 @@ def plain(node: Any) -> Any:
 def without_tasks(node: Any, dropped: set[str]) -> Any:
     """A config without references to tasks that are gone.
 
-    Arguments equal to such a name become None; lists lose it, and mappings its key (``BENCHMARK/TASK/FIGURE``, too).
+    Arguments equal to such a name become None; lists lose it, and mappings its key (``BENCHMARK/TASK/METRIC``, too).
     Data sets all of whose tasks are gone are left out. Configs of the tasks that stay (below a key ``tasks``) and what
     describes data (``metainfo``) are left alone.
     """

@@ -150,7 +150,7 @@ def test_runs_that_cannot_be_compared(tmp_path, depth_runs):
     assert 'no interval: ' in comparison_table(depth_runs[0], str(tmp_path / 'few'))
     (tmp_path / 'other').mkdir()
     (tmp_path / 'other' / 'metrics.json').write_text('{"semseg/mIoU": 0.5}')
-    with pytest.raises(ValueError, match='have no figure in common'):
+    with pytest.raises(ValueError, match='have no metric in common'):
         compare_runs([depth_runs[0]], [str(tmp_path / 'other')])
 
 
@@ -172,7 +172,7 @@ def test_the_scripts(depth_runs, root_dir, monkeypatch, capsys):
         return capsys.readouterr().out
 
     assert 'depth/absErr' in call('compare.py', *depth_runs, '--resamples', '20')
-    text = call('delta_m.py', depth_runs[0], '--reference', depth_runs[1], '--figures', 'depth/RMSE')
+    text = call('delta_m.py', depth_runs[0], '--reference', depth_runs[1], '--metrics', 'depth/RMSE')
     assert 'delta_m' in text and 'depth/RMSE' in text
     paper = str(root_dir / 'configs' / '_base_' / 'references' / 'nyud_r18_one.py')
     assert 'Feature Diffusion' in call('delta_m.py', '--reference', paper)

@@ -63,7 +63,7 @@ def test_several_runs_are_drawn_over_each_other(tmp_path):
         )
     logs = [read_log(str(tmp_path / n)) for n in ('one', 'two')]
     single = cv2.imread(plot_logs(logs[:1], str(tmp_path / '1.png')))
-    both = cv2.imread(plot_logs(logs, str(tmp_path / '2.png'), smooth=0.5, figures=2))
+    both = cv2.imread(plot_logs(logs, str(tmp_path / '2.png'), smooth=0.5, metrics=2))
     assert both.shape[0] > single.shape[0]
     assert plot_logs(logs, str(tmp_path / 'c.svg')).endswith('.svg') and (tmp_path / 'c.svg').read_text().startswith(
         '<?xml'

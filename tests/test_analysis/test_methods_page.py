@@ -6,7 +6,7 @@ import json
 
 from mmengine.fileio import load
 
-from mmmtl.analysis.methods import collections, methods_page, published_figures
+from mmmtl.analysis.methods import collections, methods_page, published_metrics
 from mmmtl.apis.convert import empty_network
 from mmmtl.models.decoder import Decoder
 from mmmtl.registry import CONVERTERS, MODELS
@@ -29,7 +29,7 @@ def test_every_method_and_config_is_listed(root_dir):
         assert f'| `{name}` | {about["Title"]} |' in page
         for model in models:
             assert f'`{model["Name"]}`' in page
-    _, rows = published_figures()
+    _, rows = published_metrics()
     assert {about.get('Row') for about, _ in listed.values()} - {None} <= set(rows)
     assert set(rows) - {about.get('Row') for about, _ in listed.values()} == {'TaskDiffusion + MLoRE'}
 

@@ -114,7 +114,7 @@ def test_without_an_evaluation_the_way_to_one_is_told(tmp_path):
 def test_the_ranking_knows_what_is_worse(reported):
     for task in collect_report(str(reported)).tasks:
         values = [value for _, value in task.ranking]
-        higher = task.figures[task.primary_metric][1]
+        higher = task.metrics[task.primary_metric][1]
         assert values == sorted(values, reverse=not higher)
         worst, best = task.worst_and_best(2)
         assert len(worst) == 2 and len(best) == 1 and not set(worst) & set(best)  # three images in all

@@ -87,9 +87,9 @@ def test_table_of_means_deviations_and_gains(study, tmp_path):
     assert '0.6500 ± 0.0707' in row and '1.0000 ± 0.0000' in row and '+60.00 ± 4.71' in row
     assert '| depth/relErr ↓ | 0.1250 ± 0.0000 | 0.5000 ± 0.0000 |' in text
     numbers = json.loads(out.with_suffix('.json').read_text())
-    alone = numbers['figures']['alone'][0]
+    alone = numbers['metrics']['alone'][0]
     better = {'semseg/mIoU': True, 'depth/RMSE': False, 'boundary/odsF': True}
-    expected = delta_m(numbers['figures']['all tasks'][1], {k: alone[k] for k in better}, better).value
+    expected = delta_m(numbers['metrics']['all tasks'][1], {k: alone[k] for k in better}, better).value
     assert numbers['delta_m']['all tasks'][1] == pytest.approx(expected)
 
 

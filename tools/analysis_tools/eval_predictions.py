@@ -1,4 +1,4 @@
-"""Figures of predictions in files: the same as ``mmmtl eval-predictions``."""
+"""Metrics of predictions in files: the same as ``mmmtl eval-predictions``."""
 
 from mmmtl.commands import run_tool
 

@@ -2,7 +2,7 @@
 
 Four decimals of an error near 0.013 leave half a percent open, so printed and recomputed Δm differ.
 
-Rows: the figures as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
+Rows: the numbers as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
 """
 
 single_task_reference = dict(

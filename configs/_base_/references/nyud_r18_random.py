@@ -1,6 +1,6 @@
 """NYUDv2 (13 classes, 288 x 384) with ResNet-18, a random number of labels per image: DiffusionMTL.
 
-Rows: the figures as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
+Rows: the numbers as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
 """
 
 single_task_reference = dict(

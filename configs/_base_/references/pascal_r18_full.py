@@ -1,6 +1,6 @@
 """PASCAL-Context with ResNet-18, all labels: DiffusionMTL.
 
-Rows: the figures as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
+Rows: the numbers as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
 """
 
 single_task_reference = dict(

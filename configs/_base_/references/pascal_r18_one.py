@@ -1,8 +1,8 @@
 """PASCAL-Context with ResNet-18, one label per image: DiffusionMTL.
 
-The printed Δm of the row "without diffusion" does not follow from its figures (-0.03).
+The printed Δm of the row "without diffusion" does not follow from its numbers (-0.03).
 
-Rows: the figures as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
+Rows: the numbers as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
 """
 
 single_task_reference = dict(

@@ -3,7 +3,7 @@
 The single-task row is that of Table 7: the printed Δm follow from it (that of scale 0.04 to 0.05 only), and not
 from the "Single Task Learning" row of Table 3 (79.63 69.76 85.37 13.41 76.15).
 
-Rows: the figures as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
+Rows: the numbers as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
 """
 
 single_task_reference = dict(

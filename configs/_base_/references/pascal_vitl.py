@@ -1,6 +1,6 @@
 """PASCAL-Context with ViT-L, fully labelled: TaskDiffusion, Table 1.
 
-Rows: the figures as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
+Rows: the numbers as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
 """
 
 single_task_reference = dict(

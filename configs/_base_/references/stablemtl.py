@@ -1,7 +1,7 @@
 """StableMTL's benchmarks: the single-task network (Lotus-D) of its main table.
 
-Six of the eight figures are known (relative depth error on DIODE and the error of shading are not), so the
-printed Δm over eight cannot be recomputed. Every figure comes from a data set of its own.
+Six of the eight metrics are known (relative depth error on DIODE and the error of shading are not), so the
+printed Δm over eight cannot be recomputed. Every metric comes from a data set of its own.
 """
 
 single_task_reference = dict(

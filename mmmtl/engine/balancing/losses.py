@@ -24,7 +24,7 @@ def task_names(model: nn.Module) -> list[str]:
 def group_losses(losses: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Tensor], Tensor | None]:
     """Add up the losses of each task (``loss_depth``, ``aux.loss_depth``, ...), and those of none.
 
-    Entries whose name does not hold ``loss`` are figures for the log, as in mmengine.
+    Entries whose name does not hold ``loss`` are metrics for the log, as in mmengine.
     """
     grouped: dict[str, Tensor] = {}
     rest = None

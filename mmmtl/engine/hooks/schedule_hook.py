@@ -54,7 +54,7 @@ class ScheduleHook(ParamSchedulerHook):
     mmengine restores the schedulers with their settings: a run that is resumed with more iterations, or another initial
     learning rate, keeps the end and the rates of the old schedule, without a word. Here such a run goes on at the
     rates that its own config gives at that iteration, and the log says what has changed. With the same settings
-    nothing is touched. Schedules that count epochs or look at figures are left to mmengine.
+    nothing is touched. Schedules that count epochs or look at metrics are left to mmengine.
 
     A parameter group whose rate is 0 (``lr_mult=0``) keeps it, whatever a schedule's smallest rate is.
     """
