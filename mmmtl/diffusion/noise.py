@@ -1,8 +1,8 @@
 """Noise sources: every random number of a stochastic decoder has a name and can be replayed.
 
 A decoder asks its source for named draws. Predictions draw from a generator seeded by (seed, sample id, name), so
-they do not depend on batch size, order, rank or device; training draws from one generator whose state goes into
-checkpoints; recorded draws replay a run.
+they do not depend on batch size, order, rank or device; training draws by the sample's position in the training
+stream, or in order from one generator; recorded draws replay a run.
 """
 
 from __future__ import annotations
@@ -38,33 +38,62 @@ class NoiseSource(ABC):
         return self._draw(name, shape, 'uniform', index).mul_(high - low).add_(low).to(like)
 
 
+def _seeded(*parts: object) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_of(*parts))
+
+
 def _generate(generator: torch.Generator, shape: Sequence[int], kind: str) -> Tensor:
     draw = torch.randn if kind == 'normal' else torch.rand
     return draw(tuple(shape), generator=generator)
 
 
 class GeneratorNoise(NoiseSource):
-    """Draws in order from one CPU generator (training).
+    """Draws of training.
+
+    Told which samples come (:meth:`enter`), a sample's row depends on (seed, its position in the training stream, name)
+    alone, and what is drawn for a batch as a whole on its first position: training sees the same noise on any number of
+    processes. Otherwise draws come in order from one CPU generator.
 
     Args:
-        seed: Seed; give every rank its own.
+        seed: Seed of the generator; give every rank its own.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.generator = torch.Generator().manual_seed(seed)
+        self._positions: tuple[int, int, int] | None = None
+        self._drawn: dict[str, int] = {}
 
     def seed(self, seed: int) -> None:
-        """Start again from ``seed``."""
+        """Start again from ``seed``, in order."""
         self.generator.manual_seed(seed)
+        self._positions = None
+
+    def enter(self, seed: int, first: int, rows: int) -> None:
+        """Draw for the batch of samples ``first`` .. ``first`` + ``rows`` - 1 of the stream from now on.
+
+        Args:
+            seed: The run's, the same in every process.
+            first: Position of the first sample, >= 0.
+            rows: Samples in the batch.
+        """
+        self._positions, self._drawn = (seed, first, rows), {}
 
     def _draw(self, name: str, shape: Sequence[int], kind: str, index: Tensor | None) -> Tensor:
-        return _generate(self.generator, shape, kind)
+        if self._positions is None:
+            return _generate(self.generator, shape, kind)
+        seed, first, rows = self._positions
+        times = self._drawn[name] = self._drawn.get(name, 0) + 1
+        places = range(rows) if index is None else index.tolist()
+        if len(shape) == 0 or shape[0] != len(places):  # of the batch as a whole
+            return _generate(_seeded(seed, first, name, times), shape, kind)
+        draws = [_generate(_seeded(seed, first + row, name, times), shape[1:], kind) for row in places]
+        return torch.stack(draws) if draws else torch.empty(tuple(shape))
 
     def __getstate__(self) -> dict:
         return {'state': self.generator.get_state()}
 
     def __setstate__(self, state: dict) -> None:
-        self.generator = torch.Generator()
+        self.__init__()  # type: ignore[misc]
         self.generator.set_state(state['state'])
 
 
@@ -85,8 +114,7 @@ class SampleNoise(NoiseSource):
             raise ValueError(f"noise '{name}' has {shape[0]} rows for {len(rows)} samples")
         draws = []
         for row in rows:
-            generator = torch.Generator().manual_seed(seed_of(self.seed, self.sample_ids[row], name))
-            draws.append(_generate(generator, shape[1:], kind))
+            draws.append(_generate(_seeded(self.seed, self.sample_ids[row], name), shape[1:], kind))
         return torch.stack(draws)
 
 

@@ -34,6 +34,9 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     hub, thus in every checkpoint. A resumed run starts a sampler or batch sampler that has ``set_start``
     (:class:`ResumableSampler`) there; with any other, past batches are loaded and dropped as mmengine does.
 
+    Every batch is announced to the hooks with its place in the stream (``before_batch(runner, first, rows)``), from which
+    :class:`RandomStateHook` seeds what is random in it.
+
     Args:
         runner: The runner.
         dataloader: The training data loader or its config.
@@ -44,6 +47,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             processes; ``max_iters``, if given, has precedence.
         dynamic_intervals: [(iteration, interval), ...] changes of the interval.
     """
+
+    announces_batches = True
 
     def __init__(
         self,
@@ -88,6 +93,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     def _start_stream(self) -> int:
         """Point the sampler at the first batch to train on; return the samples consumed before it."""
         sampler = self.stream
+        if hasattr(sampler, 'deal'):
+            sampler.deal(self.dataloader.batch_sampler.batch_size)
         place = self.runner.message_hub.runtime_info.get(STREAM_KEY) if self._iter > 0 else None
         if place is None:  # a fresh run, or a checkpoint of another loop
             place = dict(consumed=self._iter * self.samples_per_iter, seed=getattr(sampler, 'seed', None))
@@ -142,6 +149,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             consumed += self.samples_per_iter
             place = dict(consumed=consumed, seed=getattr(self.stream, 'seed', None))
             self.runner.message_hub.update_info(STREAM_KEY, place)
+            self._announce(consumed - self.samples_per_iter)
             self.run_iter(batch)
             self._decide_current_val_interval()
             if (
@@ -156,6 +164,12 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         for loop in (self, self.runner.val_loop):
             stop_workers(getattr(loop, 'dataloader', None))
         return self.runner.model
+
+    def _announce(self, consumed: int, number: int = 0) -> None:
+        """Tell the hooks which samples come: batch ``number`` of this process, ``consumed`` before the iteration."""
+        rows = self.dataloader.batch_sampler.batch_size
+        first = consumed + (number * self.runner.world_size + self.runner.rank) * rows
+        self.runner.call_hook('before_batch', first=first, rows=rows)
 
     def _replay(self, batches: Iterator[Any]) -> None:
         """Load and drop past batches, for a sampler that cannot start at a position."""

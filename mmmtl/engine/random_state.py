@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from mmmtl.utils.seeding import seed_of
+
 _APART = 1_000_003  # between the seeds of a model's noise sources, so that no two of them agree
 
 
@@ -35,6 +37,26 @@ def seed_noise(model: nn.Module, seed: int) -> None:
     """Seed the model's noise generators from ``seed``, each differently."""
     for index, generator in enumerate(noise_generators(model).values()):
         generator.manual_seed(seed + index * _APART)
+
+
+def seed_batch(model: nn.Module, seed: int, first: int, rows: int) -> None:
+    """Seed every generator for one batch of training, by its place in the stream of samples.
+
+    Args:
+        model: Whose noise sources to seed; one that has ``enter(seed, first, rows)`` draws by the place of every sample.
+        seed: The run's, the same in every process.
+        first: Position of the batch's first sample, over all processes.
+        rows: Samples in the batch.
+    """
+    own = seed_of(seed, 'batch', first)
+    torch.manual_seed(own)
+    np.random.seed(own % 2**32)  # noqa: NPY002
+    random.seed(own)
+    seed_noise(model, own // 2)  # leaves room for what keeps the sources apart
+    for name, module in model.named_modules():
+        source = getattr(module, 'noise_source', None)
+        if hasattr(source, 'enter'):
+            source.enter(seed_of(seed, name), first, rows)
 
 
 def capture(model: nn.Module | None = None) -> dict[str, Any]:

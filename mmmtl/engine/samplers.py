@@ -48,9 +48,11 @@ class SampleIndex(int):
 class ResumableSampler(Sampler):
     """An endless stream of indices, fixed by (seed, position), that can be entered at any position at no cost.
 
-    Position p holds entry ``p % n`` of a permutation drawn from (seed, ``p // n``). Rank r of W takes the positions
-    p = start + r, start + r + W, ...: with the same total batch size, one step sees the same samples on any number
-    of ranks. :class:`ResumableTrainLoop` sets ``start`` when a run is resumed, so that nothing is loaded again.
+    Position p holds entry ``p % n`` of a permutation drawn from (seed, ``p // n``). Positions are dealt to the W ranks in
+    blocks of a batch: rank r takes block r, r + W, ... from ``start`` on. With the same total batch size, one step sees
+    the same samples on any number of ranks, and with the same ``batch_size`` per rank the same batches.
+    :class:`ResumableTrainLoop` says how large a batch is, and sets ``start`` when a run is resumed, so that nothing is
+    loaded again.
 
     Args:
         dataset: The dataset of n > 0 samples.
@@ -69,7 +71,11 @@ class ResumableSampler(Sampler):
         self.size = len(dataset)
         self.shuffle = shuffle
         self.seed = int(sync_random_seed() if seed is None else seed)
-        self.start = 0
+        self.start, self.block = 0, 1
+
+    def deal(self, batch_size: int, accumulation: int = 1) -> None:
+        """Deal the positions out in blocks of ``batch_size``; how many blocks make a step is all the same."""
+        self.block = batch_size
 
     def set_start(self, position: int) -> None:
         """Let the next iteration begin at this position (all ranks together), >= 0."""
@@ -84,13 +90,14 @@ class ResumableSampler(Sampler):
         return np.random.default_rng([self.seed, passes]).permutation(self.size)
 
     def __iter__(self) -> Iterator[SampleIndex]:
-        position, current, order = self.start + self.rank, -1, np.empty(0, dtype=np.int64)
+        first, current, order = self.start + self.rank * self.block, -1, np.empty(0, dtype=np.int64)
         while True:
-            passes, offset = divmod(position, self.size)
-            if passes != current:
-                current, order = passes, self.order(passes)
-            yield SampleIndex(order[offset], position)
-            position += self.world_size
+            for position in range(first, first + self.block):
+                passes, offset = divmod(position, self.size)
+                if passes != current:
+                    current, order = passes, self.order(passes)
+                yield SampleIndex(order[offset], position)
+            first += self.world_size * self.block
 
     def __len__(self) -> int:
         """Return the number of samples in one pass over all ranks; the stream itself has no end."""

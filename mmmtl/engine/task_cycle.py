@@ -78,8 +78,9 @@ class TaskCycleBatchSampler(Sampler):
     """An endless stream of batches of one task and one dataset each, that can be entered at any position.
 
     The task changes after ``accumulation`` batches. The dataset is drawn for every batch among those that label the
-    task. A batch's samples are the next ones of that (task, dataset)'s shuffled passes, dealt to the ranks in turn: all
-    ranks train the same task at the same time, and see different samples.
+    task. A batch's samples are the next ones of that (task, dataset)'s shuffled passes, dealt to the ranks in blocks: all
+    ranks train the same task at the same time, and see different samples. Where the training loop adds up several
+    batches of every rank in an iteration (:meth:`deal`), these are the blocks that more ranks would have had.
 
     The stream is fixed by the seed; :class:`~mmmtl.engine.loops.ResumableTrainLoop` sets where it starts.
 
@@ -129,7 +130,7 @@ class TaskCycleBatchSampler(Sampler):
         self.rank, self.world_size = get_dist_info()
         seed = getattr(sampler, 'seed', None) if seed is None else seed
         self.seed = int(sync_random_seed() if seed is None else seed)
-        self.start = 0
+        self.start, self.shares_of_rank = 0, 1
         dataset = getattr(sampler, 'dataset', None) if dataset is None else dataset
         if dataset is None:
             raise ConfigError(
@@ -166,6 +167,23 @@ class TaskCycleBatchSampler(Sampler):
             entries += [_Entry(task, n, own, float(w)) for (n, own), w in zip(found, weights)]
         return entries
 
+    def deal(self, batch_size: int, accumulation: int = 1) -> None:
+        """Give every rank ``accumulation`` blocks of each batch, one after the other.
+
+        Raises:
+            ConfigError: The published stream, which has one block for each rank.
+        """
+        if self.published and accumulation > 1:
+            raise ConfigError(
+                'TaskCycleBatchSampler: published=True draws one batch per rank and step; accumulation is 1'
+            )
+        self.shares_of_rank = accumulation
+
+    @property
+    def samples(self) -> int:
+        """int: Samples of a batch over all ranks."""
+        return self.batch_size * self.world_size * self.shares_of_rank
+
     def set_start(self, position: int) -> None:
         """Let the next iteration begin at this position (samples of all ranks together), >= 0."""
         if position < 0:
@@ -174,11 +192,11 @@ class TaskCycleBatchSampler(Sampler):
 
     def __len__(self) -> int:
         """Batches of one pass over every (task, dataset); the stream itself has no end."""
-        return sum(max(1, len(e.indices) // (self.batch_size * self.world_size)) for e in self.entries)
+        return sum(max(1, len(e.indices) // self.samples) for e in self.entries)
 
     def task_of(self, batch: int) -> str:
         """The task of a batch by its number since the start of training."""
-        step = batch // self.accumulation
+        step = batch // max(1, self.accumulation // self.shares_of_rank)
         if self.order == 'cycle':
             return self.tasks[step % len(self.tasks)]
         return self.tasks[int(np.random.default_rng([self.seed, 1, step]).integers(len(self.tasks)))]
@@ -191,7 +209,7 @@ class TaskCycleBatchSampler(Sampler):
 
     # ---- the stream ------------------------------------------------------------------------------------------------
     def __iter__(self) -> Iterator[list[TaskIndex]]:
-        first = self.start // (self.batch_size * self.world_size)
+        first = self.start // self.samples
         return itertools.islice(self._published(), first, None) if self.published else self._own(first)
 
     def _entry_of(self, batch: int, choices: Mapping[str, tuple[list[int], np.ndarray]]) -> int:
@@ -209,20 +227,20 @@ class TaskCycleBatchSampler(Sampler):
         orders: dict[int, tuple[int, np.ndarray]] = {}
         for batch in itertools.count():
             chosen = self._entry_of(batch, choices)
-            begin = taken[chosen] * self.batch_size * self.world_size
+            begin = taken[chosen] * self.samples
             taken[chosen] += 1
             if batch < first:
                 continue
-            entry, indices = self.entries[chosen], []
-            for i in range(self.batch_size):
-                place = i * self.world_size + self.rank
-                passes, offset = divmod(begin + place, len(entry.indices))
-                if orders.get(chosen, (-1,))[0] != passes:
-                    order = np.random.default_rng([self.seed, 3, chosen, passes]).permutation(entry.indices)
-                    orders[chosen] = (passes, order)
-                draw = batch * self.batch_size * self.world_size + place
-                indices.append(TaskIndex(orders[chosen][1][offset], draw, (entry.task,)))
-            yield indices
+            entry = self.entries[chosen]
+            for share in range(self.shares_of_rank):
+                block, indices = (share * self.world_size + self.rank) * self.batch_size, []
+                for place in range(block, block + self.batch_size):
+                    passes, offset = divmod(begin + place, len(entry.indices))
+                    if orders.get(chosen, (-1,))[0] != passes:
+                        order = np.random.default_rng([self.seed, 3, chosen, passes]).permutation(entry.indices)
+                        orders[chosen] = (passes, order)
+                    indices.append(TaskIndex(orders[chosen][1][offset], batch * self.samples + place, (entry.task,)))
+                yield indices
 
     def _published(self) -> Iterator[list[TaskIndex]]:
         """The stream of the released program, from its start."""
@@ -250,7 +268,5 @@ class TaskCycleBatchSampler(Sampler):
             chosen = own[int(drawn)]
             if not stacks[chosen]:
                 stacks[chosen] = batches(self.entries[chosen])
-            first = batch * self.batch_size * self.world_size + self.rank
-            yield [
-                TaskIndex(index, first + i * self.world_size, (task,)) for i, index in enumerate(stacks[chosen].pop())
-            ]
+            first = batch * self.samples + self.rank * self.batch_size
+            yield [TaskIndex(index, first + i, (task,)) for i, index in enumerate(stacks[chosen].pop())]

@@ -94,6 +94,19 @@ class TestResumableSampler:
             expected = one[start : start + 6 * world_size]
             assert [(int(i), i.draw) for i in interleaved] == [(int(i), i.draw) for i in expected]
 
+    @pytest.mark.parametrize('world_size', [1, 2, 4])
+    def test_batches_are_the_same_on_any_number_of_ranks(self, monkeypatch, world_size):
+        """Eight samples in batches of two: one after the other, or dealt out."""
+        batches = []
+        for rank in range(world_size):
+            on_rank(monkeypatch, rank, world_size)
+            sampler = ResumableSampler(range(7), seed=2)
+            sampler.deal(2, 4 // world_size)
+            sampler.set_start(8)
+            draws = [index.draw for index in take(sampler, 16 // world_size)]
+            batches += [tuple(draws[i : i + 2]) for i in range(0, len(draws), 2)]
+        assert sorted(batches) == [(p, p + 1) for p in range(8, 24, 2)]
+
     def test_workers_get_the_draws(self):
         class Draws:
             def __len__(self):

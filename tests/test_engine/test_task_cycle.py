@@ -276,15 +276,18 @@ def test_counts_must_agree(tmp_path):
         train(config(tmp_path, 3, optim_wrapper__accumulative_counts=2))
 
 
-def test_gradients_of_another_number_of_ranks_are_left_out(tmp_path):
-    train(config(tmp_path, 5, default_hooks__checkpoint__interval=4))
-    path = tmp_path / 'iter_4.pth'
+def test_gradients_of_another_number_of_ranks_are_averaged(tmp_path):
+    """Two ranks that had gathered 0.5 and 1.5 times a gradient: one goes on with the gradient itself, as without a break."""
+    unbroken = train(config(tmp_path / 'unbroken', 6, default_hooks__checkpoint__interval=4))
+    path = tmp_path / 'unbroken' / 'iter_4.pth'
     checkpoint = torch.load(path, weights_only=True)
-    checkpoint['gathered_gradients'] *= 2
-    torch.save(checkpoint, path)
-    train(config(tmp_path, 5, resume=True, load_from=str(path)))
-    log = ''.join(p.read_text() for p in tmp_path.glob('*/*.log'))
-    assert 'gathered gradients of 2 rank(s), this run has 1' in log
+    (own,) = checkpoint['gathered_gradients']
+    checkpoint['gathered_gradients'] = [{n: g * factor for n, g in own.items()} for factor in (0.5, 1.5)]
+    torch.save(checkpoint, tmp_path / 'iter_4.pth')
+    resumed = train(config(tmp_path / 'resumed', 6, resume=True, load_from=str(tmp_path / 'iter_4.pth')))
+    assert own
+    for name, value in unbroken.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value)
 
 
 def test_learning_rate():

@@ -21,7 +21,7 @@ class AccumulationHook(Hook):
 
     With ``accumulative_counts`` > 1 a checkpoint may fall between updates; a run resumed from it goes on bit for bit
     as the unbroken one. Checkpoints at updates hold nothing more than usual. In distributed runs every rank's own
-    gradients are kept, which makes such a checkpoint large.
+    gradients are kept, which makes such a checkpoint large; on another number of ranks each goes on with their mean.
 
     Also refuses to train when a batch sampler that plans whole updates (``TaskCycleBatchSampler``) counts otherwise.
     """
@@ -52,14 +52,13 @@ class AccumulationHook(Hook):
         loaded, self._loaded = self._loaded, None
         if not loaded or runner.iter == 0:
             return
-        if len(loaded) != runner.world_size:
-            runner.logger.warning(
-                f'The checkpoint holds gathered gradients of {len(loaded)} rank(s), this run has '
-                f'{runner.world_size}: they are left out.'
-            )
-            return
         parameters = dict(unwrap_model(runner.model).named_parameters())
-        for name, gradient in loaded[runner.rank].items():
+        if len(loaded) == runner.world_size:
+            own = loaded[runner.rank]
+        else:  # the step averages over the ranks: the mean in each of them is what all together would have given
+            names = dict.fromkeys(name for gradients in loaded for name in gradients)
+            own = {n: sum(g[n].float() for g in loaded if n in g) / len(loaded) for n in names}  # type: ignore[misc]
+        for name, gradient in own.items():
             parameters[name].grad = gradient.to(parameters[name])
 
     def _own(self, runner: Any) -> dict[str, Tensor]:

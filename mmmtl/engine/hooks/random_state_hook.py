@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, broadcast_object_list
 from mmengine.hooks import Hook
 
 from mmmtl.engine import random_state
@@ -19,9 +19,11 @@ class RandomStateHook(Hook):
     """Saves the random state of every rank in each checkpoint, and restores it when training is resumed.
 
     Covered are the global generators of torch (CPU and the current GPU), numpy and Python, and the generator of every
-    ``noise_source`` in the model. Together with :class:`ResumableTrainLoop` a resumed run is the unbroken one bit for
-    bit. Noise generators are seeded with the run's seed + rank before training; validation is kept from moving any
-    generator, so that how often one validates does not change what is trained.
+    ``noise_source`` in the model. :class:`ResumableTrainLoop` announces every batch with its place in the stream of
+    samples (``before_batch``), by which all of them are seeded anew: a resumed run is the unbroken one bit for bit, and
+    a batch meets the same noise on any number of processes. With other loops the saved states are what a resumed run
+    goes on with; noise generators are seeded with the run's seed + rank before training. Validation is kept from moving
+    any generator, so that how often one validates does not change what is trained.
 
     In distributed runs :class:`AtomicCheckpointHook` announces each save to all ranks (``before_checkpoint``); with
     another checkpoint hook the state of rank 0 alone is saved.
@@ -34,17 +36,25 @@ class RandomStateHook(Hook):
         self._loaded: dict[str, Any] | None = None
         self._gathered: list[dict[str, Any]] | None = None
         self._before_val: dict[str, Any] | None = None
+        self._seed = 0
 
     def before_train(self, runner: Any) -> None:
         """Seed the model's noise generators."""
         random_state.seed_noise(unwrap_model(runner.model), runner.seed + runner.rank)
         self._resuming = runner.iter > 0
+        seed = [runner.seed]  # that of the first process, which diff_rank_seed leaves as it is
+        broadcast_object_list(seed)
+        self._seed = seed[0]
+
+    def before_batch(self, runner: Any, first: int, rows: int) -> None:
+        """Seed all generators for the samples ``first`` .. ``first`` + ``rows`` - 1 of the training stream."""
+        random_state.seed_batch(unwrap_model(runner.model), self._seed, first, rows)
 
     def before_train_epoch(self, runner: Any) -> None:
         """Restore the loaded state, once, if this training is a resumed one."""
         resuming, loaded = self._resuming, self._loaded
         self._resuming, self._loaded = False, None
-        if not resuming:
+        if not resuming or getattr(runner.train_loop, 'announces_batches', False):
             return
         if loaded is None:
             self._warn(runner, 'the checkpoint holds no random state')

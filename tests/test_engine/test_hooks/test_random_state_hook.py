@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmmtl.engine import RandomStateHook
 from mmmtl.engine.random_state import capture
 from tests.test_engine.test_hooks.test_checkpoint_hook import log
 from tests.test_engine.toy import config, train
+
+MMENGINES = dict(train_cfg__type='IterBasedTrainLoop')
+"""A loop that does not announce its batches: resumed from the states that were saved."""
 
 
 def test_state_of_the_moment_of_saving(tmp_path):
@@ -45,17 +53,17 @@ def test_finetuning_draws_anew(tmp_path):
 
 
 def test_says_what_it_cannot_restore(tmp_path):
-    train(config(tmp_path, 2))
+    train(config(tmp_path, 2, **MMENGINES))
     path = tmp_path / 'iter_2.pth'
     checkpoint = torch.load(path)
     checkpoint['random_state']['ranks'][0]['noise'] = {}
     torch.save(checkpoint, path)
-    train(config(tmp_path, 3, resume=True))
+    train(config(tmp_path, 3, resume=True, **MMENGINES))
     assert "fresh random numbers: the checkpoint holds no state for the noise sources of ['']" in log(tmp_path)
     checkpoint = torch.load(tmp_path / 'iter_3.pth')
     checkpoint['random_state']['ranks'] = []
     torch.save(checkpoint, tmp_path / 'iter_3.pth')
-    train(config(tmp_path, 4, resume=True))
+    train(config(tmp_path, 4, resume=True, **MMENGINES))
     assert 'the checkpoint holds the random state of 0 rank(s), this is rank 0 of 1' in log(tmp_path)
 
 
@@ -64,3 +72,28 @@ def test_validation_alone_is_harmless(tmp_path):
     hook = RandomStateHook()
     hook.after_val(None)
     assert hook._before_val is None
+
+
+def test_mmengines_loop_resumes_from_the_states(tmp_path):
+    unbroken = train(config(tmp_path / 'unbroken', 4, **MMENGINES))
+    train(config(tmp_path / 'resumed', 2, **MMENGINES))
+    resumed = train(config(tmp_path / 'resumed', 4, resume=True, **MMENGINES))
+    before, after = capture(unbroken.model), capture(resumed.model)
+    assert torch.equal(before['torch'], after['torch']) and torch.equal(before['noise'][''], after['noise'][''])
+
+
+def test_batches_are_seeded_by_their_place(tmp_path):
+    """Not by what was drawn before: the third batch meets the same noise where another hook draws in between."""
+
+    class Draws(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            torch.rand(batch_idx + 1), np.random.rand(3), random.random()
+
+    cfg = config(tmp_path / 'b', 3)
+    one = train(config(tmp_path / 'a', 3))
+    torch.manual_seed(0)
+    other = Runner.from_cfg(cfg)
+    other.register_hook(Draws(), 'LOWEST')
+    other.train()
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name]), name
