@@ -9,28 +9,29 @@ from torch import Tensor
 
 from mmmtl.models.converter import Converter
 from mmmtl.registry import CONVERTERS
+from mmmtl.utils.renaming import rename_state
 
 _BLOCK = dict(norm1='query_norm', norm_kv='source_norm', norm2='mlp_norm', norm2_kv='source_mlp_norm')
 _BLOCK.update({'attn.q': 'query', 'attn.kv': 'key_value', 'attn.proj': 'out'})
 _BLOCK.update({f'{a}.fc{i + 1}': f'{b}.{2 * i}' for a, b in (('mlp', 'mlp'), ('mlp_kv', 'source_mlp')) for i in (0, 1)})
 _DENOISER = 'diffusion_model.denoiser'
 
-RULES: list[tuple[str, str]] = [
+RULES: list[tuple[str, str | None]] = [
     (r'backbone\.(?!embed)(.+)', r'backbone.body.\1'),
     (r'backbone_embed\.(.+)', r'neck.conv.\1'),
-    (r'preliminary_dec\.<task>\.(.+)', r'decoder.preliminary.<task>.\1'),
-    (r'preliminary_head\.<task>\.0\.(.+)', r'decoder.preliminary_heads.<task>.\1'),
+    (r'preliminary_dec\.(<task>)\.(.+)', r'decoder.preliminary.\1.\2'),
+    (r'preliminary_head\.(<task>)\.0\.(.+)', r'decoder.preliminary_heads.\1.\2'),
     (r'diffusion_model\.pred_combinator\.out_layer\.(.+)', r'decoder.combine.\1'),
     *(
         (rf'{_DENOISER}\.crossblocks\.(\d)\.{re.escape(old)}\.(weight|bias)', rf'decoder.denoiser.blocks.\1.{new}.\2')
         for old, new in _BLOCK.items()
     ),
-    (rf'{_DENOISER}\.pre_layer\.<task>\.(.+)', r'decoder.denoiser.encoders.<task>.\1'),
-    (rf'{_DENOISER}\.task_heads\.<task>\.(.+)', r'decoder.denoiser.refiners.<task>.\1'),
-    (rf'{_DENOISER}\.final_task_heads\.<task>\.linear_pred\.(.+)', r'decoder.denoiser.heads.<task>.\1'),
+    (rf'{_DENOISER}\.pre_layer\.(<task>)\.(.+)', r'decoder.denoiser.encoders.\1.\2'),
+    (rf'{_DENOISER}\.task_heads\.(<task>)\.(.+)', r'decoder.denoiser.refiners.\1.\2'),
+    (rf'{_DENOISER}\.final_task_heads\.(<task>)\.linear_pred\.(.+)', r'decoder.denoiser.heads.\1.\2'),
     (rf'{_DENOISER}\.t_embedder\.mlp\.(.+)', r'decoder.denoiser.step_embedding.layers.\1'),
 ]
-"""``(pattern of the whole published key, replacement)``; ``<task>`` is a task's published name, then this package's."""
+"""``(pattern of the whole published key, replacement)``; ``<task>`` is the published name of any task of the model."""
 
 DROPPED = (
     r'diffusion_model\.(betas|alphas_cumprod(_prev)?|(sqrt_|log_)?(one_minus_|recip_|recipm1_)?alphas_cumprod'
@@ -49,26 +50,8 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
     Returns:
         Renamed state dict, dropped keys, unknown keys.
     """
-    patterns = [(re.compile(p.replace('<task>', '(?P<task>[^.]+)')), r) for p, r in RULES]
-    renamed, dropped, unknown = {}, [], []
-    for key, value in state.items():
-        bare = key[7:] if key.startswith('module.') else key
-        if re.fullmatch(DROPPED, bare):
-            dropped.append(key)
-            continue
-        for pattern, replacement in patterns:
-            match = pattern.fullmatch(bare)
-            task = match.groupdict().get('task') if match else None
-            if match and (task is None or task in names):
-                if task is None:
-                    new = match.expand(replacement)
-                else:  # the tail is the group after the task
-                    new = replacement.replace('<task>', names[task]).replace(r'\1', match.groups()[-1])
-                renamed[new] = value
-                break
-        else:
-            unknown.append(key)
-    return renamed, dropped, unknown
+    tasks = '|'.join(map(re.escape, names))
+    return rename_state(state, [(DROPPED, None), *((old.replace('<task>', tasks), new) for old, new in RULES)], names)
 
 
 @CONVERTERS.register_module('diffusionmtl')
