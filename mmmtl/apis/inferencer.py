@@ -24,9 +24,10 @@ from mmmtl.datasets.transforms.base import new_results
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.sizes import FITS, fitting_steps, sizes_of, tile_size
 from mmmtl.models.tiles import Box, predict_in_tiles
+from mmmtl.ops.allocator import give_back_freed_memory
 from mmmtl.ops.inference import optimize_for_inference, restore
 from mmmtl.registry import TRANSFORMS
-from mmmtl.structures import MTLDataSample, plain_map
+from mmmtl.structures import MTLDataSample, plain_map, smallest_integers
 from mmmtl.tasks import Task
 from mmmtl.utils.files import safe_name, write_png
 from mmmtl.visualization import draw_explanation, draw_panel, write_raw
@@ -64,14 +65,21 @@ class EnlargedMaps(Mapping):
         small: ``{task: (C, h, w)}``.
         tasks: The tasks.
         size: (H, W) of the image.
+        compact: Give class maps in the smallest type of integers instead of int64.
     """
 
-    def __init__(self, small: Mapping[str, np.ndarray], tasks: Mapping[str, Task], size: tuple[int, int]) -> None:
-        self.small, self.tasks, self.size = small, tasks, size
+    def __init__(
+        self, small: Mapping[str, np.ndarray], tasks: Mapping[str, Task], size: tuple[int, int], compact: bool = False
+    ) -> None:
+        self.small = {name: smallest_integers(value) for name, value in small.items()}
+        self.tasks, self.size, self.compact = tasks, size, compact
 
     def __getitem__(self, name: str) -> np.ndarray:
-        small = torch.from_numpy(self.small[name])[None]
-        return plain_map(self.tasks[name].enlarge_prediction(small, self.size)[0].numpy())
+        found = self.small[name]
+        if found.shape[-2:] != self.size:
+            found = self.tasks[name].enlarge_prediction(torch.from_numpy(found)[None], self.size)[0].numpy()
+        found = plain_map(found)
+        return found if self.compact or found.dtype.kind == 'f' else found.astype(np.int64)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.small)
@@ -199,6 +207,8 @@ class Inferencer:
             for item in items:
                 try:
                     images = item.load(self.white_point)
+                    if images[0].size > 3 * LARGE:
+                        give_back_freed_memory()
                     packed = {} if self.fit == 'tile' else self.preprocess(item, images)
                 except (ValueError, OSError) as error:
                     if failures is None:
@@ -312,11 +322,7 @@ class Inferencer:
             return {n: m[..., start_y : start_y + height, start_x : start_x + width] for n, m in maps.items()}
 
         pred = predict_in_tiles(raw_maps, self.tasks, frames[0].shape[:2], tile_size(self.sizes), self.overlap)
-        if frames[0].shape[:2] == size:
-            return pred
-        return {
-            n: self.tasks[n].enlarge_prediction(torch.from_numpy(p)[None], size)[0].numpy() for n, p in pred.items()
-        }
+        return pred if math.prod(size) > LARGE else dict(EnlargedMaps(pred, self.tasks, size))
 
     def _explain(self, data: dict, index: int, photograph: np.ndarray, result: Result, out_dir: str) -> None:
         """Draw how the prediction of one image of a batch came about."""
@@ -341,12 +347,15 @@ class Inferencer:
     ) -> Result:
         """One image's predictions, drawn (with ``draw`` also where no panel is written) and written."""
         size = images[0].shape[:2]
-        small = {name: plain_map(value) for name, value in maps.items()}
-        enlarged = any(value.shape[-2:] != size for value in maps.values())
-        pred = EnlargedMaps(maps, self.tasks, size) if enlarged else small
+        small: Mapping[str, np.ndarray] = {name: plain_map(value) for name, value in maps.items()}
+        large = math.prod(size) > LARGE or any(value.shape[-2:] != size for value in maps.values())
+        if large:  # a panel shows a few hundred pixels of it
+            small = {name: _thinned(value) for name, value in small.items()}
+        pred = EnlargedMaps(maps, self.tasks, size) if large else small
         result = Result(item.sample_id, item.path, pred)
         if out_dir and raw:
-            result.files += write_raw(osp.join(out_dir, 'predictions'), item.sample_id, pred)
+            written = EnlargedMaps(maps, self.tasks, size, compact=True) if large else small
+            result.files += write_raw(osp.join(out_dir, 'predictions'), item.sample_id, written)
         if panels or draw:
             result.panel = draw_panel(
                 images[0],
@@ -366,6 +375,12 @@ class Inferencer:
 def _arrays(sample: MTLDataSample) -> dict[str, np.ndarray]:
     """A sample's predictions ``{task: (C, H, W)}``."""
     return {name: value.detach().cpu().numpy() for name, value in sample.pred.items()}
+
+
+def _thinned(value: np.ndarray) -> np.ndarray:
+    """A map of no more than 2048 pixels a side, by leaving out rows and columns."""
+    step = -(-max(value.shape[-2:]) // 2048)
+    return np.ascontiguousarray(value[..., step // 2 :: step, step // 2 :: step])
 
 
 def _shrink(results: dict[str, Any], limit: tuple[int, int]) -> dict[str, Any]:

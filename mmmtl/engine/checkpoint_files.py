@@ -15,6 +15,7 @@ import torch
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 
+from mmmtl.engine.run_state import find_fault
 from mmmtl.utils.files import PARTIAL, write_atomically
 from mmmtl.utils.tensor_files import digest_error, read_torch, takes_digest, with_digest
 
@@ -82,12 +83,10 @@ def why_not_resumable(path: str | os.PathLike) -> str | None:
         return reason
     try:
         content = read_torch(path, mmap=True)
-        place = [int(content['meta'][name]) for name in ('epoch', 'iter')]
-        if min(place) < 0 or not content['state_dict'] or not isinstance(content.get('optimizer', {}), Mapping):
-            return 'it holds no run'
         if _unfolds(content):
             return f'its containers hold one another over and over, more than {_MAX_ENTRIES} entries'
-        return _strange_history(content['message_hub'])
+        fault = find_fault(content)
+        return fault and f'it holds no run that could go on ({fault})'
     except Exception as error:  # whatever the content raises
         return f'it holds no run that could go on ({type(error).__name__}: {error})'
 
@@ -101,17 +100,6 @@ def _unfolds(content: Any) -> bool:
         count += len(inner)
         waiting.extend(inner)
     return count > _MAX_ENTRIES
-
-
-def _strange_history(history: Mapping[str, Any]) -> str | None:
-    """What is strange in the state of mmengine's message hub, of which every entry is used as it is."""
-    parts = [history[name] for name in ('log_scalars', 'runtime_info', 'resumed_keys')]
-    for name, value in history['runtime_info'].get('train_stream', {}).items():
-        if name not in ('consumed', 'seed') or not isinstance(value, (int, type(None))):
-            return f'it holds no run that could go on (its place in the data: {name}={value!r:.40})'
-    flags = history['resumed_keys'].values()
-    sound = all(isinstance(part, Mapping) for part in parts) and all(isinstance(flag, bool) for flag in flags)
-    return None if sound else 'it holds no run that could go on (its history is no history)'
 
 
 def newest_first(folder: str | os.PathLike, template: str = 'iter_{}.pth') -> list[Path]:

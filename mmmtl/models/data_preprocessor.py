@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmmtl.errors import ConfigError, InputError
 from mmmtl.registry import MODELS
-from mmmtl.structures import MTLDataSample, plain_map
+from mmmtl.structures import MTLDataSample, plain_map, without_axis
 from mmmtl.tasks import IGNORE, Task
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -251,7 +251,7 @@ def stack_targets(samples: Sequence[MTLDataSample], size: tuple[int, int]) -> di
                 label = F.pad(label, (0, across, 0, down), value=IGNORE if categorical else float('nan'))
             index, labels = found.setdefault(name, ([], []))
             index.append(k)
-            labels.append(label[0].long() if categorical else label)
+            labels.append(without_axis(label.long() if categorical else label))
     return {
         name: (torch.tensor(index, device=labels[0].device), torch.stack(labels))
         for name, (index, labels) in sorted(found.items())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from mmmtl.structures import smallest_integers
 from mmmtl.tasks import Task
 
 Box = tuple[int, int, int, int]
@@ -58,11 +59,12 @@ def predict_in_tiles(
         progress: Show a progress bar with the time left when it takes longer than five seconds.
 
     Returns:
-        ``{task: (C, H, W)}``, in the form of :meth:`~mmmtl.tasks.Task.predict`.
+        ``{task: (C, H, W)}``, in the form of :meth:`~mmmtl.tasks.Task.predict`, class maps in the smallest type of
+        integers.
     """
     boxes = tile_boxes(size, tile, overlap)
     sums: dict[str, Tensor] = {}
-    done: dict[str, list[np.ndarray]] = {name: [] for name in tasks}
+    done: dict[str, np.ndarray] = {}
     weights = torch.zeros(boxes[0][0][2], size[1])
     bar = tqdm(total=sum(map(len, boxes)), desc='tiles', unit='tile', delay=5, leave=False, disable=not progress)
     for number, row in enumerate(boxes):
@@ -79,8 +81,10 @@ def predict_in_tiles(
         following = boxes[number + 1][0][0] - top if number + 1 < len(boxes) else height
         for name, total in sums.items():
             mean = total[:, :following] / weights[:following]
-            done[name].append(tasks[name].predict(tasks[name].from_average(mean[None]))[0].numpy())
+            part = smallest_integers(tasks[name].predict(tasks[name].from_average(mean[None]))[0].numpy())
+            whole = done.setdefault(name, np.empty((len(part), *size), part.dtype))
+            whole[:, top : top + following] = part
             sums[name] = torch.cat([total[:, following:], torch.zeros_like(total[:, :following])], 1)
         weights = torch.cat([weights[following:], torch.zeros_like(weights[:following])])
     bar.close()
-    return {name: np.concatenate(parts, 1) for name, parts in done.items()}
+    return done

@@ -40,6 +40,13 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(_MMAP_THRESHOLD, _LARGE) and libc.mallopt(_TRIM_THRESHOLD, _ALL))
 
 
+def give_back_freed_memory() -> None:
+    """Return to the system what glibc keeps of freed memory, as after a picture that fills a gigabyte was decoded."""
+    libc = _libc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
 @contextmanager
 def live_memory() -> Iterator[None]:
     """Within it freed memory goes back to the system at once, so that what is resident is what is in use (glibc)."""

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
 from mmengine.structures import BaseDataElement, PixelData
 
+Map = TypeVar('Map', np.ndarray, torch.Tensor)
 
-def _as_map(value: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """A map as (C, H, W): categorical (H, W) maps get a leading axis, which ``PixelData`` demands."""
-    tensor = torch.as_tensor(value)
-    return tensor[None] if tensor.ndim == 2 else tensor
+
+def with_axis(value: Map) -> Map:
+    """A map as (C, H, W): class maps (H, W) get the leading axis that ``PixelData`` demands."""
+    return value[None] if value.ndim == 2 else value
+
+
+def without_axis(value: Map) -> Map:
+    """A map in the form of a label: class maps (1, H, W) of integers lose the axis of :func:`with_axis`."""
+    whole = value.dtype.kind in 'iu' if isinstance(value, np.ndarray) else not value.dtype.is_floating_point
+    return value[0] if whole and value.ndim == 3 and len(value) == 1 else value
 
 
 def plain_map(value: np.ndarray | torch.Tensor) -> np.ndarray:
     """A map of a sample as numpy, in the form of a label: categorical maps (H, W), continuous ones (C, H, W)."""
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    return array[0] if np.issubdtype(array.dtype, np.integer) and array.ndim == 3 else array
+    return without_axis(value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value))
+
+
+def smallest_integers(value: np.ndarray) -> np.ndarray:
+    """A class map in uint8, which holds every class and 255 for unknown; other maps as they are."""
+    fits = value.dtype.kind in 'iu' and value.size and value.min() >= 0 and value.max() <= 255
+    return value.astype(np.uint8) if fits else value
 
 
 class MTLDataSample(BaseDataElement):
@@ -58,5 +71,5 @@ class MTLDataSample(BaseDataElement):
 
     def _set_maps(self, name: str, value: PixelData | Mapping) -> None:
         if not isinstance(value, PixelData):
-            value = PixelData(**{task: _as_map(label) for task, label in value.items()})
+            value = PixelData(**{task: with_axis(torch.as_tensor(label)) for task, label in value.items()})
         self.set_field(value, name, dtype=PixelData)

@@ -61,7 +61,15 @@ class SurfaceNormals(VectorTask):
         return F.normalize(logits, dim=1)
 
     def enlarge_prediction(self, prediction: Tensor, size: tuple[int, int]) -> Tensor:
-        return self.predict(super().enlarge_prediction(prediction, size))
+        if prediction.shape[-2:] == tuple(size):
+            return self.predict(prediction)
+        # channel by channel and in place: normals of a large photograph fill a gigabyte, and are held once
+        enlarged = prediction.new_empty((*prediction.shape[:2], *size))
+        for channel in range(prediction.shape[1]):
+            enlarged[:, channel : channel + 1] = self.resize_prediction(prediction[:, channel : channel + 1], size)
+        for rows in enlarged.split(256, -2):
+            rows.copy_(self.predict(rows))
+        return enlarged
 
     def code_logits(self, logits: Tensor) -> Tensor:
         return F.normalize(logits, dim=1)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mmmtl.structures import with_axis, without_axis
 from mmmtl.utils.files import safe_name, write_npy, write_png
 
 
@@ -25,17 +26,19 @@ def write_raw(folder: str, sample_id: str, prediction: Mapping[str, np.ndarray])
         The paths, in the order of ``prediction``.
     """
     paths = []
-    for task, values in prediction.items():
-        values = np.asarray(values)
+    for task in prediction:
         stem = osp.join(folder, safe_name(task), safe_name(sample_id))
-        if np.issubdtype(values.dtype, np.integer) and values.ndim - (values.shape[0] == 1) <= 2 and values.min() >= 0:
-            high = int(values.max())
-            if high <= 65535:
-                plane = values.reshape(values.shape[-2:])
-                paths.append(write_png(stem + '.png', plane.astype(np.uint8 if high < 256 else np.uint16)))
-                continue
-        paths.append(write_npy(stem + '.npy', values))
+        paths.append(
+            _write_map(stem, np.asarray(prediction[task]))
+        )  # looked up one by one: each may be made large here
     return paths
+
+
+def _write_map(stem: str, values: np.ndarray) -> str:
+    plane = without_axis(values)
+    if plane.ndim == 2 and plane.dtype.kind in 'iu' and plane.min() >= 0 and (high := int(plane.max())) <= 65535:
+        return write_png(stem + '.png', plane.astype(np.uint8 if high < 256 else np.uint16, copy=False))
+    return write_npy(stem + '.npy', values)
 
 
 def read_raw(path: str) -> np.ndarray:
@@ -47,4 +50,4 @@ def read_raw(path: str) -> np.ndarray:
     plane = cv2.imread(path, cv2.IMREAD_UNCHANGED)
     if plane is None:
         raise FileNotFoundError(f'{path} cannot be read as an image')
-    return plane.astype(np.int64)[None]
+    return with_axis(plane.astype(np.int64))

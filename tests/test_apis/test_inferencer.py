@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import weakref
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,13 +13,15 @@ import torch
 from PIL import Image
 
 from mmmtl.apis import Inferencer, infer_files, init_model
+from mmmtl.apis.inferencer import EnlargedMaps
 from mmmtl.config import load_config
 from mmmtl.datasets.io.inputs import gather_inputs
 from mmmtl.datasets.io.memory import to_rgb
 from mmmtl.errors import ConfigError, FileError, InputError
 from mmmtl.models.tiles import predict_in_tiles, tile_starts
 from mmmtl.tasks import build_tasks
-from mmmtl.visualization import read_raw
+from mmmtl.visualization import read_raw, write_raw
+from tests.drills.processes import fork, wait
 
 
 @pytest.fixture(scope='module')
@@ -178,6 +182,33 @@ def test_very_large_images_are_enlarged_task_by_task(trained, monkeypatch, tmp_p
     for name, value in result.pred.items():
         assert value.shape == expected[name].shape and value.dtype == expected[name].dtype
     np.testing.assert_allclose(result.pred['depth'], expected['depth'], rtol=0.2, atol=0.2)
+
+
+def peak_of_writing(folder: Path, side: int) -> None:
+    """Write enlarged normals and classes; note by how many bytes a pixel that raised the most memory ever held."""
+    tasks = build_tasks(dict(semseg=dict(type='SemanticSegmentation', classes=3), normals=dict(type='SurfaceNormals')))
+    rng = np.random.default_rng(0)
+    maps = dict(semseg=rng.integers(0, 3, (1, 40, 40)), normals=rng.normal(size=(3, 40, 40)).astype(np.float32))
+    write_raw(str(folder), 'warm', EnlargedMaps(maps, tasks, (64, 64), compact=True))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    write_raw(str(folder), 'a', EnlargedMaps(maps, tasks, (side, side), compact=True))
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    (folder / 'grown').write_text(str(grown / side**2))
+
+
+def test_one_large_map_at_a_time_is_in_memory(tmp_path):
+    assert wait(fork(peak_of_writing, tmp_path, 3000)) == 0
+    assert 6 < float((tmp_path / 'grown').read_text()) < 20  # normals: 12 bytes a pixel, and 4 of a channel on its way
+    assert np.load(tmp_path / 'normals/a.npy', mmap_mode='r').shape == (3, 3000, 3000)
+
+
+def test_enlarged_normals_are_those_of_one_piece():
+    normals = build_tasks(dict(normals=dict(type='SurfaceNormals')))['normals']
+    small = torch.randn(1, 3, 20, 30)
+    whole = torch.nn.functional.interpolate(small, (700, 40), mode='bilinear', align_corners=False)
+    expected = torch.nn.functional.normalize(whole, dim=1)
+    torch.testing.assert_close(normals.enlarge_prediction(small, (700, 40)), expected, atol=1e-5, rtol=0)
+    assert torch.equal(normals.enlarge_prediction(small, (20, 30)), torch.nn.functional.normalize(small, dim=1))
 
 
 def test_tiles_of_one_piece_are_the_image_itself(trained):

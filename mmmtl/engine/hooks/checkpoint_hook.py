@@ -18,9 +18,11 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner.base_loop import BaseLoop
 
 from mmmtl.engine.checkpoint_files import newest_first, plain, remove_partial, why_not_resumable
+from mmmtl.engine.run_state import find_difference
 from mmmtl.errors import CheckpointError, UserError
 from mmmtl.registry import HOOKS
 from mmmtl.utils.files import write_atomically
+from mmmtl.utils.models import unwrap_model
 from mmmtl.utils.stored_config import config_to_json
 
 POINTER = 'last_checkpoint'
@@ -187,6 +189,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner: Any) -> None:
         """Settle the folder, sweep what an interrupted save left, and warn of saves in the middle of an update."""
         super().before_train(runner)
+        self._forget_strange_paths()
         if self.atomic and is_main_process() and os.path.isdir(self.out_dir):
             remove_partial(self.out_dir)
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
@@ -199,6 +202,15 @@ class AtomicCheckpointHook(CheckpointHook):
                 f'Checkpoints every {self.interval} iterations fall between updates (accumulative_counts={counts}); '
                 f'a run resumed from such a one loses the gradients gathered so far. Use a multiple of {counts}.'
             )
+
+    def _forget_strange_paths(self) -> None:
+        """Of the best checkpoints that a resumed file names, keep those of this run: a better one deletes them."""
+
+        def own(path: Any) -> Any:
+            return path if path and os.path.dirname(os.path.abspath(path)) == os.path.abspath(self.out_dir) else None
+
+        self.best_ckpt_path = own(getattr(self, 'best_ckpt_path', None))
+        self.best_ckpt_path_dict = {k: own(v) for k, v in getattr(self, 'best_ckpt_path_dict', {}).items()}
 
     @contextmanager
     def _removals_after(self) -> Iterator[_LateRemovals]:
@@ -282,7 +294,19 @@ class AtomicCheckpointHook(CheckpointHook):
             checkpoint[key] = plain(checkpoint[key])
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Put the dataset's own description where it matches the saved one, which mmengine compares byte by byte."""
+        """Compare the optimiser's state with this run's; put the dataset's own description where it matches the saved one,
+        which mmengine compares byte by byte.
+
+        Raises:
+            CheckpointError: A state of another optimiser or network; names the field.
+        """
+        if getattr(runner, '_resume', False):
+            found = find_difference(checkpoint, runner.optim_wrapper, unwrap_model(runner.model))
+            if found:
+                raise CheckpointError(
+                    f'cannot resume from {runner._load_from}: {found}. Give the config of that run, or take its weights '
+                    f'alone with load_from.'
+                )
         loop = getattr(runner, '_train_loop', None)
         if isinstance(loop, BaseLoop) and isinstance(checkpoint.get('meta'), dict):
             own = getattr(loop.dataloader.dataset, 'metainfo', None)

@@ -200,6 +200,33 @@ class TestResuming:
         with pytest.raises(CheckpointError, match=r'cannot resume from .*strange\.pth: '):
             self.resume(run, load_from=str(run / 'strange.pth'))
 
+    @pytest.mark.parametrize(
+        ('place', 'value', 'told'),
+        [
+            (('message_hub', 'runtime_info', 'best_score'), 'high', "best_score: expected a number, found 'high'"),
+            (('optimizer', 'param_groups', 0, 'volume'), 11, 'param_groups.0.volume: AdamW has no such option'),
+        ],
+    )
+    def test_a_field_that_is_wrong_is_named(self, run, place, value, told):
+        content = torch.load(run / 'iter_6.pth', weights_only=True)
+        inner = content
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+        torch.save(content, run / 'strange.pth')
+        with pytest.raises(CheckpointError, match=rf'cannot resume from .*strange\.pth: .*{told}'):
+            self.resume(run, load_from=str(run / 'strange.pth'))
+
+    def test_a_better_checkpoint_deletes_no_file_of_others(self, run, tmp_path):
+        content = torch.load(run / 'iter_6.pth', weights_only=True)
+        precious = tmp_path / 'elsewhere' / 'precious'
+        precious.parent.mkdir()
+        precious.write_text('mine')
+        content['message_hub']['runtime_info'].update(best_ckpt=str(precious), best_score=1e9)
+        torch.save(content, run / 'iter_6.pth')
+        hub = self.resume(run).message_hub.runtime_info
+        assert precious.exists() and hub['best_score'] < 1e9 and str(run) in hub['best_ckpt']
+
     def test_one_flipped_bit_anywhere(self, run):
         """In the data, in names, in the archive's directory: the digest sees it."""
         path, data = run / 'iter_6.pth', (run / 'iter_6.pth').read_bytes()
