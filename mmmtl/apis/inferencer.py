@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os.path as osp
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,20 +21,18 @@ from mmmtl.datasets.io.inputs import ImageInput, gather_inputs
 from mmmtl.datasets.transforms import CentredPad
 from mmmtl.datasets.transforms.base import new_results
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.models.enlarged_maps import EnlargedMaps, is_large, thinned
 from mmmtl.models.sizes import FITS, fitting_steps, sizes_of, tile_size
 from mmmtl.models.tiles import Box, predict_in_tiles
 from mmmtl.ops.allocator import give_back_freed_memory
 from mmmtl.ops.inference import optimize_for_inference, restore
 from mmmtl.registry import TRANSFORMS
-from mmmtl.structures import MTLDataSample, plain_map, smallest_integers
+from mmmtl.structures import MTLDataSample, plain_map
 from mmmtl.tasks import Task
 from mmmtl.utils.files import safe_name, write_png
 from mmmtl.visualization import draw_explanation, draw_panel, write_raw
 
 from .model import init_model, to_device
-
-LARGE = 4096**2
-"""Pixels from which on an image's predictions are enlarged task by task, when they are asked for."""
 
 
 @dataclass
@@ -56,36 +53,6 @@ class Result:
     pred: Mapping[str, np.ndarray]
     panel: np.ndarray | None = None
     files: list[str] = field(default_factory=list)
-
-
-class EnlargedMaps(Mapping):
-    """Predictions of a very large image, kept small: each is enlarged when it is looked up.
-
-    Args:
-        small: ``{task: (C, h, w)}``.
-        tasks: The tasks.
-        size: (H, W) of the image.
-        compact: Give class maps in the smallest type of integers instead of int64.
-    """
-
-    def __init__(
-        self, small: Mapping[str, np.ndarray], tasks: Mapping[str, Task], size: tuple[int, int], compact: bool = False
-    ) -> None:
-        self.small = {name: smallest_integers(value) for name, value in small.items()}
-        self.tasks, self.size, self.compact = tasks, size, compact
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        found = self.small[name]
-        if found.shape[-2:] != self.size:
-            found = self.tasks[name].enlarge_prediction(torch.from_numpy(found)[None], self.size)[0].numpy()
-        found = plain_map(found)
-        return found if self.compact or found.dtype.kind == 'f' else found.astype(np.int64)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.small)
-
-    def __len__(self) -> int:
-        return len(self.small)
 
 
 class Inferencer:
@@ -207,7 +174,7 @@ class Inferencer:
             for item in items:
                 try:
                     images = item.load(self.white_point)
-                    if images[0].size > 3 * LARGE:
+                    if is_large(images[0].shape[:2]):
                         give_back_freed_memory()
                     packed = {} if self.fit == 'tile' else self.preprocess(item, images)
                 except (ValueError, OSError) as error:
@@ -231,7 +198,7 @@ class Inferencer:
         results = self._start(item.sample_id, item.path, images)
         if self.max_side and max(images[0].shape[:2]) > self.max_side:
             results = _shrink(results, (self.max_side, self.max_side))
-            if math.prod(images[0].shape[:2]) > LARGE:
+            if is_large(images[0].shape[:2]):
                 results['ori_shape'] = results['img'].shape[:2]
         for step in self.steps[:-1]:
             limit = fixed_size(step)
@@ -322,7 +289,7 @@ class Inferencer:
             return {n: m[..., start_y : start_y + height, start_x : start_x + width] for n, m in maps.items()}
 
         pred = predict_in_tiles(raw_maps, self.tasks, frames[0].shape[:2], tile_size(self.sizes), self.overlap)
-        return pred if math.prod(size) > LARGE else dict(EnlargedMaps(pred, self.tasks, size))
+        return pred if is_large(size) else dict(EnlargedMaps(pred, self.tasks, size))
 
     def _explain(self, data: dict, index: int, photograph: np.ndarray, result: Result, out_dir: str) -> None:
         """Draw how the prediction of one image of a batch came about."""
@@ -348,9 +315,9 @@ class Inferencer:
         """One image's predictions, drawn (with ``draw`` also where no panel is written) and written."""
         size = images[0].shape[:2]
         small: Mapping[str, np.ndarray] = {name: plain_map(value) for name, value in maps.items()}
-        large = math.prod(size) > LARGE or any(value.shape[-2:] != size for value in maps.values())
+        large = is_large(size) or any(value.shape[-2:] != size for value in maps.values())
         if large:  # a panel shows a few hundred pixels of it
-            small = {name: _thinned(value) for name, value in small.items()}
+            small = {name: thinned(value) for name, value in small.items()}
         pred = EnlargedMaps(maps, self.tasks, size) if large else small
         result = Result(item.sample_id, item.path, pred)
         if out_dir and raw:
@@ -375,12 +342,6 @@ class Inferencer:
 def _arrays(sample: MTLDataSample) -> dict[str, np.ndarray]:
     """A sample's predictions ``{task: (C, H, W)}``."""
     return {name: value.detach().cpu().numpy() for name, value in sample.pred.items()}
-
-
-def _thinned(value: np.ndarray) -> np.ndarray:
-    """A map of no more than 2048 pixels a side, by leaving out rows and columns."""
-    step = -(-max(value.shape[-2:]) // 2048)
-    return np.ascontiguousarray(value[..., step // 2 :: step, step // 2 :: step])
 
 
 def _shrink(results: dict[str, Any], limit: tuple[int, int]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmmtl.engine.runners import NamedRunner
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.evaluation.metrics.references import known_greater_is_better
 from mmmtl.ops.allocator import keep_freed_memory
@@ -139,7 +140,7 @@ def make_runner(cfg: Config) -> Runner:
         from mmengine.runner._flexible_runner import FlexibleRunner
 
         return FlexibleRunner.from_cfg(cfg)
-    return Runner.from_cfg(cfg)
+    return NamedRunner.from_cfg(cfg)
 
 
 def rename(cfg: Config, suffix: str) -> Config:

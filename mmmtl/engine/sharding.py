@@ -14,6 +14,7 @@ from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from mmmtl.engine.runners import own_name
 from mmmtl.errors import ConfigError
 from mmmtl.registry import OPTIM_WRAPPERS
 
@@ -63,6 +64,10 @@ class ShardingStrategy(FSDPStrategy):
         )
         wrapper.update(model_wrapper or {})
         super().__init__(model_wrapper=wrapper, state_dict_cfg=state_dict_cfg or _whole(), **kwargs)
+
+    def _setup_env(self, **kwargs: Any) -> None:
+        super()._setup_env(**kwargs)
+        self._timestamp = own_name(self._work_dir, self._timestamp)
 
     def _setup_distributed(self, *args: Any, **kwargs: Any) -> None:
         if not dist.is_initialized():  # without a GPU the process group is there already

@@ -18,6 +18,7 @@ from tests.test_engine.toy import config, train
 ITERS = 8
 SAVE_ALL = dict(default_hooks__checkpoint__interval=1, default_hooks__checkpoint__max_keep_ckpts=-1)
 SHARDED = dict(
+    env_cfg=dict(dist_cfg=dict(backend='nccl')),  # gloo on CPUs
     runner_type='FlexibleRunner',
     strategy=dict(
         type='ShardingStrategy', model_wrapper=dict(auto_wrap_policy=dict(type='wrap_blocks', blocks=['Linear']))

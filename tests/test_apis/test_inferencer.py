@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from mmmtl.apis import Inferencer, infer_files, init_model
-from mmmtl.apis.inferencer import EnlargedMaps
 from mmmtl.config import load_config
 from mmmtl.datasets.io.inputs import gather_inputs
 from mmmtl.datasets.io.memory import to_rgb
 from mmmtl.errors import ConfigError, FileError, InputError
+from mmmtl.models.enlarged_maps import EnlargedMaps
 from mmmtl.models.tiles import predict_in_tiles, tile_starts
 from mmmtl.tasks import build_tasks
 from mmmtl.visualization import read_raw, write_raw
@@ -175,7 +175,7 @@ def test_very_large_images_are_enlarged_task_by_task(trained, monkeypatch, tmp_p
     inferencer = Inferencer(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'), device='cpu')
     image = picture(200, 300)
     expected = inferencer(image, panels=False)[0].pred
-    monkeypatch.setattr('mmmtl.apis.inferencer.LARGE', 10000)
+    monkeypatch.setattr('mmmtl.models.enlarged_maps.LARGE', 10000)
     result = inferencer(image, out_dir=str(tmp_path))[0]
     assert result.pred.small['depth'].shape == (1, 43, 64)
     assert set(result.pred) == set(expected) and len(result.files) == 4

@@ -82,7 +82,7 @@ def test_the_field_is_named(run, place, value, told):
 
 
 @pytest.mark.parametrize(
-    'optimizer', [dict(type='SGD', lr=0.1, momentum=0.9), dict(type='SGD', lr=0.1), dict(type='Adafactor', lr=0.1)]
+    'optimizer', [dict(type='SGD', lr=0.1, momentum=0.9), dict(type='SGD', lr=0.1), dict(type='Adagrad', lr=0.1)]
 )
 def test_states_of_optimisers_of_all_kinds(tmp_path, optimizer):
     folder = tmp_path / 'run'

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseDataPreprocessor, BaseModel
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -146,7 +146,8 @@ def train(cfg: Config) -> Runner:
     """Build and train, under a name of its own: mmengine shares logs and state between runs of one name and second."""
     torch.manual_seed(0)
     cfg.experiment_name = f'toy_{next(_NUMBERS)}'
-    runner = Runner.from_cfg(cfg)
+    kind = FlexibleRunner if cfg.get('runner_type') == 'FlexibleRunner' else Runner
+    runner = kind.from_cfg(cfg)
     runner.train()
     return runner
 

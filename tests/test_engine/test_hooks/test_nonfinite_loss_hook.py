@@ -9,9 +9,11 @@ import torch
 from mmengine.hooks import EMAHook
 from mmengine.optim import AmpOptimWrapper
 
+from mmmtl.compat import init_cpu_dist
 from mmmtl.engine import NonFiniteLossError, NonFiniteLossHook, RandomStateHook
 from mmmtl.engine.hooks import nonfinite_loss_hook as module
 from tests.distributed import run_ranks
+from tests.drills.runs import SHARDED
 from tests.test_engine.test_hooks.test_checkpoint_hook import log
 from tests.test_engine.toy import config, state, train, train_rank
 
@@ -162,6 +164,39 @@ def test_two_ranks_agree(tmp_path, mode, unused):
     weights = [name for name in first if name.startswith(('model.body.0', 'model.body.3', 'optimizer'))]
     assert weights and all(torch.equal(first[name], second[name]) for name in weights)
     assert all(torch.isfinite(first[name].float()).all() for name in weights)
+
+
+ONE_RANK = {
+    'replicated': {},
+    'accumulated': dict(optim_wrapper__accumulative_counts=2),
+    'balanced': dict(optim_wrapper__type='BalancingOptimWrapper', optim_wrapper__balancer=dict(type='GradNorm')),
+    'sharded': dict(SHARDED, val_cfg=None, val_dataloader=None, val_evaluator=None),
+}
+
+
+def bad_gradient_rank(folder: str, options: dict) -> dict:
+    """Rank 1 alone meets a gradient that is not finite; what this rank has dropped, and its weights before the end."""
+    cfg = config(folder, 6, custom_hooks=hooks(mode='skip'), **options)
+    cfg.model.poison_gradient = (3,) if os.environ['RANK'] == '1' else ()
+    init_cpu_dist(cfg, 'pytorch')
+    cfg.launcher = 'pytorch'
+    runner = train(cfg)
+    hub = runner.message_hub.runtime_info
+    gathered = torch.cat([p.detach().flatten() for p in runner.model.parameters()])
+    return dict(count=hub.get('nonfinite_skipped'), weights=gathered)
+
+
+@pytest.mark.parametrize('name', ONE_RANK)
+def test_a_gradient_of_one_rank_alone_stops_all(tmp_path, name):
+    """All ranks drop the same batch, count it the same, and end with the same finite weights."""
+    results = run_ranks(bad_gradient_rank, 2, str(tmp_path), ONE_RANK[name])
+    assert all(ok for ok, _ in results), results
+    first, second = (ended for _, ended in results)
+    assert first['count'] == second['count'] == 1
+    assert first['weights'].isfinite().all() and second['weights'].isfinite().all()
+    if name != 'sharded':  # where each holds a part of its own
+        assert torch.equal(first['weights'], second['weights'])
+    assert log(tmp_path).count('The batch is dropped (1 so far)') == 1
 
 
 class TestNothingLearns:
