@@ -5,7 +5,7 @@ PYTHON ?= python3
 # torch and torchvision go in first, in the build for this machine; give another pair here, e.g.
 # make install TORCH="torch==2.9.1 torchvision==0.24.1"
 TORCH ?= torch==2.14.1 torchvision==0.29.1
-EXTRAS ?= tests,mmseg,diffusion,tensorboard,balancing,datasets,completion
+EXTRAS ?= tests,app,mmseg,diffusion,tensorboard,balancing,datasets,completion
 JOBS ?= 2
 PYTEST_ARGS ?=
 

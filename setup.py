@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent
 NOT_IN_ALL = ('balancing-gpl', 'heif', 'tests', 'docs')
 EXTRAS = (
     'mmseg',
+    'app',
     'diffusion',
     'text',
     'tensorboard',

@@ -29,9 +29,9 @@ FLOORS = {
     ),
     'first': ('tasks', 'evaluation'),
     'second': ('datasets', 'models', 'visualization'),
-    'third': ('engine', 'config'),
+    'third': ('engine', 'config', 'inference'),
     'fourth': ('apis',),
-    'fifth': ('analysis', 'catalogue'),
+    'fifth': ('analysis', 'catalogue', 'app'),
     'sixth': ('commands',),
     'seventh': ('__main__',),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmmtl.diffusion.noise import GeneratorNoise, NoiseSource, RecordedNoise, SampleNoise
 from mmmtl.errors import ConfigError
+from mmmtl.ops.precision import check_dtype, in_dtype, to_float32
 from mmmtl.registry import MODELS
 from mmmtl.structures import Explanation, MTLDataSample
 from mmmtl.tasks import Task, build_tasks
@@ -20,13 +21,16 @@ from .data_preprocessor import IMAGENET_MEAN, IMAGENET_STD, MTLDataPreprocessor
 from .tta import TestTimeAugmentation, build_test_time
 
 Size = tuple[int, int]
+Reader = Callable[[Task, Tensor, Size], Tensor]
+"""Raw maps (V, C, h, w) of an image's views → a prediction (C, H, W): :meth:`BaseMultiTaskModel.read`, or a mean over time
+or over noise seeds (:mod:`mmmtl.models.ensemble`)."""
 
 
 class BaseMultiTaskModel(BaseModel):
     """A model for any set of tasks.
 
-    A subclass gives :meth:`loss`, :meth:`raw_maps` and :meth:`read`; what it wants of images stands in ``image_mean``
-    and ``image_std``, and becomes the data preprocessor's.
+    A subclass gives :meth:`loss`, :meth:`raw_maps`, :meth:`read`, :meth:`to_average` and :meth:`from_average`; what it wants
+    of images stands in ``image_mean`` and ``image_std``, and becomes the data preprocessor's.
 
     Args:
         tasks: ``{name: config or Task}``.
@@ -38,6 +42,8 @@ class BaseMultiTaskModel(BaseModel):
             batched (convolution libraries choose other summation orders for other batch sizes).
         predict_labelled: In ``predict`` give every sample predictions of the tasks it has labels for, and no others:
             all that an evaluation needs.
+        predict_dtype: ``fp32``, or ``bf16`` or ``fp16``: in predictions, convolutions and matrix products are computed in
+            half precision; norms, sampling steps and predictions stay in single precision.
         tta: In ``predict`` average over mirrored and enlarged views: ``dict(flips=..., scales=...)``, see
             :class:`mmmtl.models.tta.TestTimeAugmentation`; an empty dict for its defaults. Default: no views.
     """
@@ -55,6 +61,7 @@ class BaseMultiTaskModel(BaseModel):
         noise_seed: int = 0,
         predict_one_by_one: bool = False,
         predict_labelled: bool = False,
+        predict_dtype: str = 'fp32',
         tta: Mapping[str, Any] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -65,6 +72,7 @@ class BaseMultiTaskModel(BaseModel):
         self.frames = frames or max(task.frames for task in self.tasks.values())
         self.noise_seed, self.noise_source = noise_seed, GeneratorNoise(noise_seed)
         self.predict_one_by_one, self.predict_labelled = predict_one_by_one, predict_labelled
+        self.predict_dtype = check_dtype(predict_dtype)
         self.tta: TestTimeAugmentation | None = None if tta is None else build_test_time(tta)
 
     # ---- what a subclass gives -------------------------------------------------------------------------------------
@@ -79,6 +87,14 @@ class BaseMultiTaskModel(BaseModel):
     @abstractmethod
     def read(self, task: Task, views: Tensor, size: Size) -> Tensor:
         """The prediction (C, H, W) at ``size`` out of an image's raw maps (V, C, h, w) of V views."""
+
+    @abstractmethod
+    def to_average(self, task: Task, views: Tensor, size: Size) -> Tensor:
+        """What of an image's raw maps (V, C, h, w) may be averaged, (V, K, H, W) at ``size``."""
+
+    @abstractmethod
+    def from_average(self, task: Task, mean: Tensor) -> Tensor:
+        """The prediction (C, H, W) out of a mean (K, H, W) of what :meth:`to_average` gave."""
 
     def view_back(self, task: Task, raw: Tensor, size: Size) -> Tensor:
         """A raw map (B, C, h, w) of an enlarged view on the grid of the image."""
@@ -121,7 +137,7 @@ class BaseMultiTaskModel(BaseModel):
             return self.predict(inputs, data_samples, noise, tasks)
         if mode == 'tensor':
             names = list(self.tasks if tasks is None else tasks)
-            return self.raw_maps(inputs, noise or self._sample_noise(inputs, data_samples), names)
+            return self._raw_maps(inputs, noise or self._sample_noise(inputs, data_samples), names)
         raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")
 
     def _sample_noise(self, inputs: Tensor, samples: Sequence[MTLDataSample] | None) -> NoiseSource:
@@ -135,59 +151,80 @@ class BaseMultiTaskModel(BaseModel):
         data_samples: Sequence[MTLDataSample] | None = None,
         noise: NoiseSource | None = None,
         tasks: Sequence[str] | None = None,
+        reader: Reader | None = None,
     ) -> list[MTLDataSample]:
-        """Data samples with ``pred`` at the original image size: padding cut off, then resized back if need be."""
+        """Data samples with ``pred`` at the original image size: padding cut off, then resized back if need be.
+
+        Args:
+            inputs, data_samples, noise, tasks: See :meth:`forward`.
+            reader: Makes the predictions instead of :meth:`read`.
+        """
         samples = list(data_samples or [MTLDataSample(metainfo=dict(sample_id=str(i))) for i in range(len(inputs))])
         if self.predict_one_by_one and len(samples) > 1 and noise is None:
-            return [self.predict(inputs[i : i + 1], samples[i : i + 1], None, tasks)[0] for i in range(len(samples))]
+            return [
+                self.predict(inputs[i : i + 1], samples[i : i + 1], None, tasks, reader)[0] for i in range(len(samples))
+            ]
         noise = noise or self._sample_noise(inputs, samples)
         wanted = [self._wanted(sample, tasks) for sample in samples]
         names = [name for name in self.tasks if any(name in own for own in wanted)]
         views = self._views(inputs, noise, names) if names else {}
         for i, sample in enumerate(samples):
-            sample.pred = self.read_sample({name: views[name][:, i] for name in wanted[i]}, sample)
+            sample.pred = self.read_sample({name: views[name][:, i] for name in wanted[i]}, sample, reader)
         return samples
 
-    def read_sample(self, views: Mapping[str, Tensor], sample: MTLDataSample) -> dict[str, Tensor]:
+    def read_sample(
+        self, views: Mapping[str, Tensor], sample: MTLDataSample, reader: Reader | None = None
+    ) -> dict[str, Tensor]:
         """Raw maps ``{task: (V, C, h, w)}`` of an image's V views → predictions (C, H, W) at its original size."""
         left, right, top, bottom = sample.metainfo.get('padding') or (0, 0, 0, 0)
         prediction = {}
         for name, full in views.items():
             full = full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
             size = tuple(sample.metainfo.get('ori_shape', full.shape[-2:]))
-            prediction[name] = self.read(self.tasks[name], full, size)
+            prediction[name] = (reader or self.read)(self.tasks[name], full, size)
         return prediction
 
-    def predict_stream(self, frames: Iterable[tuple[Tensor, MTLDataSample]]) -> Iterator[MTLDataSample]:
+    def predict_stream(
+        self,
+        frames: Iterable[tuple[Tensor, MTLDataSample]],
+        tasks: Sequence[str] | None = None,
+        reader: Reader | None = None,
+    ) -> Iterator[MTLDataSample]:
         """Data samples with ``pred``, one for every frame of a video, as the frames come.
 
         A model that looks at two frames gets each with the next, and the last one twice.
 
         Args:
             frames: Normalised images (1, 3, H, W) in order, each with its data sample.
+            tasks, reader: See :meth:`predict`.
         """
         held: tuple[Tensor, MTLDataSample] | None = None
         for image, sample in frames:
             if self.frames == 1:
-                yield self.predict(image, [sample])[0]
+                yield self.predict(image, [sample], None, tasks, reader)[0]
                 continue
             if held is not None:
-                yield self.predict(torch.stack([held[0], image], 1), [held[1]])[0]
+                yield self.predict(torch.stack([held[0], image], 1), [held[1]], None, tasks, reader)[0]
             held = image, sample
         if held is not None:
-            yield self.predict(torch.stack([held[0], held[0]], 1), [held[1]])[0]
+            yield self.predict(torch.stack([held[0], held[0]], 1), [held[1]], None, tasks, reader)[0]
 
     def _wanted(self, sample: MTLDataSample, tasks: Sequence[str] | None) -> list[str]:
         """Tasks that a sample gets predictions of."""
         names = list(self.tasks if tasks is None else tasks)
         return [n for n in names if n in sample.gt] if self.predict_labelled and 'gt' in sample else names
 
+    def _raw_maps(self, inputs: Tensor, noise: NoiseSource, names: Sequence[str]) -> dict[str, Tensor]:
+        """Raw maps in single precision, computed in the precision of predictions."""
+        with in_dtype(inputs, self.predict_dtype):
+            return {name: to_float32(raw) for name, raw in self.raw_maps(inputs, noise, names).items()}
+
     def _views(self, inputs: Tensor, noise: NoiseSource, names: Sequence[str]) -> dict[str, Tensor]:
         """Raw maps (V, B, C, H, W) of the V views that are averaged; one view without test-time augmentation."""
         if self.tta is None:
-            return {name: raw[None] for name, raw in self.raw_maps(inputs, noise, names).items()}
+            return {name: raw[None] for name, raw in self._raw_maps(inputs, noise, names).items()}
         tasks = {name: self.tasks[name] for name in names}
-        return self.tta(lambda view: self.raw_maps(view, noise, names), inputs, tasks, self.view_back, self.flip_back)
+        return self.tta(lambda view: self._raw_maps(view, noise, names), inputs, tasks, self.view_back, self.flip_back)
 
     @torch.no_grad()
     def explain(
@@ -203,7 +240,8 @@ class BaseMultiTaskModel(BaseModel):
             ConfigError: The model has nothing to show.
         """
         noise = RecordedNoise(noise) if isinstance(noise, Mapping) else noise
-        found = self.explanations(inputs, noise or self._sample_noise(inputs, data_samples), targets)
+        with in_dtype(inputs, self.predict_dtype):
+            found = self.explanations(inputs, noise or self._sample_noise(inputs, data_samples), targets)
         shown = []
         for i in range(len(inputs)):
             padding = (data_samples[i].metainfo.get('padding') if data_samples else None) or (0, 0, 0, 0)

@@ -42,6 +42,8 @@ class Decoder(BaseModule):
 
     aux_modules: tuple[str, ...] = ()
     """Names of submodules that work in training alone."""
+    sampling_steps: int | None = None
+    """How many steps a prediction takes, where they may be chosen; None: one pass, or the chain of steps of the training."""
 
     def __init__(
         self,
@@ -76,6 +78,13 @@ class Decoder(BaseModule):
     @abstractmethod
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         """Raw maps ``{task: (B, C, h, w)}`` of any grid; the model brings them to ``size``."""
+
+    def predict_tasks(
+        self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int], tasks: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """As :meth:`predict`, of some tasks; decoders that need not compute the others for it override it."""
+        raw = self.predict(feats, noise, size)
+        return {name: raw[name] for name in tasks}
 
     def loss_and_maps(
         self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None

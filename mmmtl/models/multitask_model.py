@@ -105,13 +105,25 @@ class MultiTaskModel(BaseMultiTaskModel):
     def raw_maps(self, inputs: Tensor, noise: NoiseSource, tasks: Sequence[str]) -> dict[str, Tensor]:
         """``{task: raw map (B, C, H, W)}`` at the input's size."""
         size = tuple(inputs.shape[-2:])
-        raw = self.decoder.predict(self.extract(inputs), noise, size)
+        feats = self.extract(inputs)
+        some = len(tasks) < len(self.tasks)
+        raw = (
+            self.decoder.predict_tasks(feats, noise, size, tasks) if some else self.decoder.predict(feats, noise, size)
+        )
         return {n: F.interpolate(to_float32(raw[n]), size, mode='bilinear', align_corners=False) for n in tasks}
 
     def read(self, task: Task, views: Tensor, size: Size) -> Tensor:
         """The prediction (C, H, W) at ``size`` out of an image's raw maps (V, C, h, w) of V views."""
         views = task.resize_prediction(views, size)
         return task.predict(task.average(views[:, None]) if len(views) > 1 else views)[0]
+
+    def to_average(self, task: Task, views: Tensor, size: Size) -> Tensor:
+        """Probabilities, or values and unit vectors, (V, K, H, W) at ``size``."""
+        return task.to_average(task.resize_prediction(views, size))
+
+    def from_average(self, task: Task, mean: Tensor) -> Tensor:
+        """The prediction (C, H, W) out of a mean (K, H, W)."""
+        return task.predict(task.from_average(mean[None]))[0]
 
     def explanations(self, inputs: Tensor, noise: NoiseSource, targets: Mapping | None = None) -> list[Explanation]:
         """What the decoder's ``explain(feats, noise, size, targets)`` shows.

@@ -56,6 +56,11 @@ class LabelRegularizer(Decoder):
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> dict[str, Tensor]:
         return self.decoder.predict(self.inner_feats(feats), noise, size)
 
+    def predict_tasks(
+        self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int], tasks: Sequence[str]
+    ) -> dict[str, Tensor]:
+        return self.decoder.predict_tasks(self.inner_feats(feats), noise, size, tasks)
+
     def images_of(self, feats: Sequence[Tensor]) -> int:
         """How many images a batch of views is of.
 

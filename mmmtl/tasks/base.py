@@ -211,6 +211,24 @@ class Task(ABC):
         """
         return torch.stack([self.predict(view) for view in views]).mean(0)
 
+    # ---- uncertainty -----------------------------------------------------------------------------------------------
+    spread_unit: str = ''
+    """Unit of :meth:`spread`."""
+    spread_limit: float | None = None
+    """The largest spread there is; None where there is no largest."""
+
+    @abstractmethod
+    def spread(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """How far several predictions of an image differ, per pixel.
+
+        Args:
+            mean: (C, H, W), the mean of what :meth:`to_average` gave of each.
+            variance: (1, H, W), the unbiased variance of the same, summed over the channels.
+
+        Returns:
+            (1, H, W) of at least 0, in :attr:`spread_unit`.
+        """
+
     # ---- code of a diffusion decoder's label encoder ----------------------------------------------------------------
     code_classes: int | None = None
     """Number of discrete codes without the extra one for "unknown"; None for a continuous code."""

@@ -16,6 +16,7 @@ from mmmtl.utils.labels import IGNORE
 
 from .base import Legend, Task, stripe_unknown
 from .picture_code import nearest_colour, scaled_palette, share_between
+from .spread import entropy_share
 
 
 def default_palette(count: int) -> list[tuple[int, int, int]]:
@@ -112,6 +113,11 @@ class CategoricalTask(Task):
             views = views.float()
             return F.logsigmoid(views).logsumexp(0) - F.logsigmoid(-views).logsumexp(0)
         return views.float().log_softmax(2).logsumexp(0) - math.log(len(views))
+
+    spread_unit, spread_limit = 'entropy (share of the largest)', 1.0
+
+    def spread(self, mean: Tensor, variance: Tensor) -> Tensor:
+        return entropy_share(mean)
 
     def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         small = F.interpolate(label[:, None].float(), size, mode='nearest')[:, 0].long()

@@ -15,6 +15,7 @@ from mmmtl.errors import LabelError
 
 from .base import Legend, Task, colour_ramp, stripe_unknown
 from .picture_code import channels_to_image, fill_invalid, image_to_channels, known_pixels, peak, quantile_range
+from .spread import circular_deviation
 
 
 def as_channels(label: np.ndarray) -> np.ndarray:
@@ -47,6 +48,8 @@ class ContinuousTask(Task):
     """Values a label may take."""
     unit_length = False
     """Whether labels are vectors of length 1."""
+    along_axis = False
+    """Whether values are distances along the optical axis, from which points in space follow."""
     usual_median: tuple[float, float] = (-np.inf, np.inf)
     """Where the median of a data set's labels lies when scale and unit are right."""
     colormap = cv2.COLORMAP_VIRIDIS
@@ -64,6 +67,7 @@ class ContinuousTask(Task):
         for number in ('label_channels', 'out_channels', 'code_channels'):
             if not any(number in vars(kind) for kind in own):  # what a class says itself stays
                 setattr(self, number, self.channels)
+        self.spread_unit = self.spread_unit or ('°' if self.unit_length else self.unit)
 
     def default_regions(self) -> dict:
         if self.channels > 1:
@@ -110,6 +114,10 @@ class ContinuousTask(Task):
     def predict(self, logits: Tensor) -> Tensor:
         low, high = self.value_range
         return logits.clamp(low, high) if np.isfinite((low, high)).any() else logits
+
+    def spread(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """Standard deviation, of vectors that of the distance to their mean; of unit vectors the circular one."""
+        return circular_deviation(mean) if self.unit_length else variance.sqrt()
 
     def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         return coded(label, torch.isnan(label).any(1, keepdim=True), size, self.code_fill, self.code_masks_unknown)

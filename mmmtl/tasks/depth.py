@@ -27,6 +27,7 @@ class Depth(ContinuousTask):
     default_name = 'depth'
     primary_metric = 'RMSE'
     unit = 'm'
+    along_axis = True
     value_range = (0.0, np.inf)
     usual_median = (1e-3, 1e3)
     zero_is_unknown = True

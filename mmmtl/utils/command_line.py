@@ -185,6 +185,14 @@ def positive(text: str) -> int:
     return number
 
 
+def numbers(text: str) -> list[float]:
+    """Numbers with commas between them."""
+    try:
+        return [float(part) for part in text.split(',')]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between, got '{text}'") from error
+
+
 def set_local_rank(args: argparse.Namespace) -> argparse.Namespace:
     """Let mmengine know the process's place on its machine, which older launchers give as an argument."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

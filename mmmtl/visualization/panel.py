@@ -14,6 +14,7 @@ from mmmtl.tasks.base import UNKNOWN_COLOURS, task_title
 
 from .canvas import INK, MUTED, Canvas
 from .legends import LegendBlock
+from .uncertainty import draw_spread
 
 GAP = 10
 MARGIN = 24
@@ -47,8 +48,12 @@ class Column:
 
     name: str
     pictures: list[np.ndarray | None]
-    legend: LegendBlock | None
+    legends: list[LegendBlock]
     smooth: bool
+
+    @property
+    def legend_height(self) -> int:
+        return sum(legend.height for legend in self.legends)
 
 
 def draw_panel(
@@ -56,22 +61,24 @@ def draw_panel(
     tasks: Mapping,
     gt: Mapping[str, np.ndarray] | None = None,
     pred: Mapping[str, np.ndarray] | None = None,
+    spread: Mapping[str, np.ndarray] | None = None,
     **options: Any,
 ) -> np.ndarray:
-    """Draw the panel of one image: ground truth and prediction of every task.
+    """Draw the panel of one image: ground truth and prediction of every task, and how uncertain it is.
 
     Args:
         image: uint8 RGB (H, W, 3).
         tasks: Dict name → Task, in the order of drawing.
         gt: Labels by task; None leaves the row out, a task that is missing in it is drawn as "no label".
         pred: Predictions by task; None leaves the row out.
+        spread: Uncertainty (1, H, W) by task (:meth:`mmmtl.tasks.Task.spread`); None leaves the row out.
         options: Of :func:`draw_rows`.
 
     Returns:
         uint8 RGB (height, width, 3).
     """
     rows = {name: maps for name, maps in ((TRUTH, gt), ('prediction', pred)) if maps is not None}
-    return draw_rows(image, tasks, rows, **options)
+    return draw_rows(image, tasks, rows, spread=spread, **options)
 
 
 def draw_rows(
@@ -79,6 +86,8 @@ def draw_rows(
     tasks: Mapping,
     rows: Mapping[str, Mapping[str, np.ndarray]],
     *,
+    spread: Mapping[str, np.ndarray] | None = None,
+    reference: Mapping[str, np.ndarray] | None = None,
     image_next: np.ndarray | None = None,
     title: str = '',
     subtitle: str = '',
@@ -92,6 +101,8 @@ def draw_rows(
         tasks: Dict name → Task, in the order of drawing.
         rows: ``{name of the row: {task: map}}``; the row called :data:`TRUTH` holds labels, by whose range of values the
             others are drawn.
+        spread: Uncertainty by task, a last row.
+        reference: Predictions by task, by whose range of values those without labels are drawn; default: the first row's.
         image_next: The second frame of a pair, same form as ``image``.
         title: What stands above, usually the sample's id.
         subtitle: A second, quieter line.
@@ -102,37 +113,50 @@ def draw_rows(
         uint8 RGB (height, width, 3).
     """
     style = Style((cell_width, max(16, round(cell_width * image.shape[0] / image.shape[1]))))
-    task_columns = [make_column(task, rows, style) for task in tasks.values()] if rows else []
+    task_columns = [make_column(task, rows, style, spread, reference) for task in tasks.values()] if rows else []
+    names = [*rows, 'uncertainty'] if spread is not None else list(rows)
     photographs = [image] if image_next is None else [image, image_next]
-    span = 2 if len(rows) > 1 and image_next is None else 1
-    if len(rows) < 2 and image_next is not None:  # a single row: the second frame becomes a column of its own
-        task_columns.insert(0, Column('Second frame', [image_next], None, True))
+    span = 2 if len(names) > 1 and image_next is None else 1
+    if len(names) < 2 and image_next is not None:  # a single row: the second frame becomes a column of its own
+        task_columns.insert(0, Column('Second frame', [image_next], [], True))
         photographs = [image]
-    grid = columns or choose_columns(len(task_columns), span, max(len(rows), 1), style, subtitle)
+    grid = columns or choose_columns(len(task_columns), span, max(len(names), 1), style, subtitle)
     bands = split_bands(task_columns, span, max(grid, span))
-    return paint(bands, photographs, span, list(rows), style, title, subtitle)
+    return paint(bands, photographs, span, names, style, title, subtitle)
 
 
-def make_column(task: Any, rows: Mapping[str, Mapping[str, np.ndarray]], style: Style) -> Column:
-    """Pictures and legend of one task; predictions are drawn in the value range of their ground truth."""
+def make_column(
+    task: Any,
+    rows: Mapping[str, Mapping[str, np.ndarray]],
+    style: Style,
+    spread: Mapping[str, np.ndarray] | None = None,
+    references: Mapping[str, np.ndarray] | None = None,
+) -> Column:
+    """Pictures and legends of one task; predictions are drawn in the value range of their ground truth."""
     maps = {name: row.get(task.name) for name, row in rows.items()}
     label = maps.get(TRUTH)
     if label is not None and not np.any(task.valid(np.asarray(label))):
         label = maps[TRUTH] = None
     known = [name for name, value in maps.items() if value is not None and name != TRUTH]
-    reference = label if label is not None or not known else maps[known[0]]
+    own = (references or {}).get(task.name)
+    reference = label if label is not None or not known else maps[known[0]] if own is None else own
     pictures = [
         None if value is None else task.colorize(value, reference=None if name == TRUTH else reference)
         for name, value in maps.items()
     ]
     shown = maps[known[-1]] if known else label
-    legend = None if shown is None else LegendBlock(read_legend(task, shown, label), style.cell[0], style.text)
-    return Column(task_title(task.name), pictures, legend, smooth=not task.categorical)
+    legends = [] if shown is None else [read_legend(task, shown, label, own)]
+    if spread is not None:
+        picture, legend = draw_spread(task, spread[task.name]) if task.name in spread else (None, None)
+        pictures.append(picture)
+        legends += [legend] if legend is not None else []
+    blocks = [LegendBlock(legend, style.cell[0], style.text) for legend in legends]
+    return Column(task_title(task.name), pictures, blocks, smooth=not task.categorical)
 
 
-def read_legend(task: Any, shown: np.ndarray, label: np.ndarray | None) -> Any:
+def read_legend(task: Any, shown: np.ndarray, label: np.ndarray | None, reference: np.ndarray | None = None) -> Any:
     """The task's legend; where pixels of the label are unknown, their stripes get an entry too."""
-    legend = task.legend(shown, reference=label)
+    legend = task.legend(shown, reference=reference if label is None else label)
     if label is not None and not np.all(task.valid(np.asarray(label))):
         legend = dataclasses.replace(legend, entries=[*legend.entries, ('unknown', UNKNOWN_COLOURS[0])])
     return legend
@@ -209,7 +233,7 @@ def paint(
 
 def legend_height(band: list[Column]) -> int:
     """Height of the tallest legend of a band."""
-    return max((c.legend.height for c in band if c.legend is not None), default=0)
+    return max((column.legend_height for column in band), default=0)
 
 
 def paint_name(canvas: Canvas, name: str, x: int, y: int, style: Style, width: int) -> None:
@@ -240,6 +264,7 @@ def paint_column(canvas: Canvas, column: Column, x: int, y: int, rows: list[str]
             canvas.placeholder(*at, style.cell, missing, style.text)
         else:
             canvas.picture(*at, picture, style.cell, smooth=column.smooth)
-    if column.legend is not None:
-        tall = len(column.pictures)
-        column.legend.draw(canvas, x, y + tall * cell_h + (tall - 1) * GAP + style.text)
+    y += len(column.pictures) * (cell_h + GAP) - GAP + style.text
+    for legend in column.legends:
+        legend.draw(canvas, x, y)
+        y += legend.height

@@ -1,8 +1,9 @@
-"""Video files, frame by frame, as OpenCV decodes them."""
+"""Video files and cameras, frame by frame, as OpenCV gives them."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 
-from mmmtl.errors import FileError, NotFoundError
+from mmmtl.errors import FileError, InputError, NotFoundError
 
 from .guard import check_size
 
@@ -20,6 +21,49 @@ VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpe
 def is_video(path: object) -> bool:
     """Whether a path's ending is that of a video file."""
     return isinstance(path, (str, Path)) and Path(path).suffix.lower() in VIDEO_SUFFIXES and not Path(path).is_dir()
+
+
+def camera_number(source: object) -> int | None:
+    """The number of a camera, which is given as ``camera:0`` or as a whole number; None of anything else."""
+    if isinstance(source, int) and not isinstance(source, bool):
+        return source
+    found = re.fullmatch(r'camera:([0-9]+)', source) if isinstance(source, str) else None
+    return int(found.group(1)) if found else None
+
+
+class CameraReader:
+    """A camera of this machine; iterating gives its frames, uint8 RGB (H, W, 3), until nobody wants more.
+
+    The camera is open while it is iterated over; frames that come while the last one is worked on are its driver's to keep
+    or drop.
+
+    Args:
+        number: The system's number of the camera, from 0.
+
+    Raises:
+        InputError: When iterated: no such camera, or one that stops.
+    """
+
+    fps = 0.0
+    announced = 0
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        capture = cv2.VideoCapture(self.number)
+        try:
+            if not capture.isOpened():
+                raise InputError(
+                    f'camera:{self.number}: there is no such camera, or another program has it: the first is camera:0'
+                )
+            while True:
+                there, frame = capture.read()
+                if not there:
+                    raise InputError(f'camera:{self.number}: the camera gives no more frames: is it still plugged in?')
+                yield np.ascontiguousarray(frame[..., ::-1])
+        finally:
+            capture.release()
 
 
 class VideoReader:

@@ -90,8 +90,13 @@ class PlainDecoder(FeedForwardDecoder):
             return ResidualBranch(channels, count)
         return nn.ModuleList(_BLOCKS[block](channels) for _ in range(count))
 
-    def forward(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Features → raw maps on the finest level's grid, times ``upsample``."""
+    def predict_tasks(
+        self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int], tasks: Sequence[str]
+    ) -> dict[str, Tensor]:
+        return self(feats, tasks)
+
+    def forward(self, feats: Sequence[Tensor], tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Features → raw maps of ``tasks`` (default: all) on the finest level's grid, times ``upsample``."""
         size = max((f.shape[-2:] for f in feats), key=lambda s: s[0])
         maps = [
             f if f.shape[-2:] == size else F.interpolate(f, size, mode='bilinear', align_corners=False) for f in feats
@@ -100,7 +105,8 @@ class PlainDecoder(FeedForwardDecoder):
         if not isinstance(self.mix, nn.ModuleDict):
             shared = self.mix(shared)
         raw = {}
-        for name, branch in self.branches.items():
+        for name in self.tasks if tasks is None else tasks:
+            branch = self.branches[name]
             x = self.mix[name](shared) if isinstance(self.mix, nn.ModuleDict) else shared
             for i, block in enumerate([branch] if isinstance(branch, ResidualBranch) else branch):
                 if self.upsample > 1 and i == len(branch) - 1:

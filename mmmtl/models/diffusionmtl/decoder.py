@@ -260,9 +260,12 @@ class DiffusionMTLDecoder(Decoder):
         return losses
 
     def predict(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int]) -> Maps:
+        return self.predict_tasks(feats, noise, size, list(self.tasks))
+
+    def predict_tasks(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int], tasks: Sequence[str]) -> Maps:
         start, condition = self.start_and_condition(*self.initial(feats))
-        rows = torch.arange(len(feats[0]), device=feats[0].device).repeat(len(self.tasks))
-        return self.denoise(start, condition and condition.rows(rows), noise)
+        rows = torch.arange(len(feats[0]), device=feats[0].device).repeat(len(tasks))
+        return self.denoise({name: start[name] for name in tasks}, condition and condition.rows(rows), noise)
 
     def explain(
         self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int], targets: Targets | None = None

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmtl.diffusion.noise import NoiseSource
 from mmmtl.errors import ConfigError, InputError, suggest
-from mmmtl.models.base import BaseMultiTaskModel, Size
+from mmmtl.models.base import BaseMultiTaskModel, Reader, Size
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
 from mmmtl.structures import Explanation, MTLDataSample
@@ -20,6 +19,7 @@ from mmmtl.tasks.picture_code import channels_to_image, check_picture_code
 
 from .explain import attended_sources
 from .latent_loss import latent_valid, masked_mse
+from .reading import averageable, finish, read_pictures, resized
 from .streams import AuxiliaryFeatures, AuxiliaryStream, MainStream, TaskMasking
 from .task_attention import TaskAttention
 from .task_tokens import batch_tokens
@@ -348,8 +348,8 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
         return self.main_stream(frames, features, tasks, noise, last=True)
 
     def view_back(self, task: Task, raw: Tensor, size: Size) -> Tensor:
-        """A picture (B, 3, h, w) at another size; what it shows is relative, and keeps its values."""
-        return raw if tuple(raw.shape[-2:]) == size else F.interpolate(raw, size, mode='bilinear', align_corners=False)
+        """A picture (B, 3, h, w) at another size."""
+        return resized(raw, size)
 
     def flip_back(self, task: Task, raw: Tensor, direction: str) -> Tensor:
         """A picture (B, 3, h, w) of a mirrored view as one of the image: its channels are those of the label."""
@@ -361,16 +361,26 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
 
     def read(self, task: Task, views: Tensor, size: Size) -> Tensor:
         """The prediction (C, H, W) at ``size`` out of an image's pictures (V, 3, h, w) of V views."""
-        if not task.categorical:
-            return task.from_image(self.view_back(task, views.mean(0, keepdim=True), size))[0]
-        # between two classes' colours lies a third class's: resize the classes, and let the views vote
-        classes = task.from_image(views)  # V, 1, h, w
-        classes = F.interpolate(classes.float(), size, mode='nearest-exact').long()
-        return classes[0] if len(views) == 1 else F.one_hot(classes).sum(0).argmax(-1)
+        return read_pictures(task, views, size)
 
-    def predict_stream(self, frames: Iterable[tuple[Tensor, MTLDataSample]]) -> Iterator[MTLDataSample]:
+    def to_average(self, task: Task, views: Tensor, size: Size) -> Tensor:
+        """What pictures (V, 3, h, w) say: votes for classes, else probabilities, values or unit vectors."""
+        return averageable(task, views, size)
+
+    def from_average(self, task: Task, mean: Tensor) -> Tensor:
+        """The class with most votes, or the mean, of unit length where the task has it."""
+        return finish(task, mean)
+
+    def predict_stream(
+        self,
+        frames: Iterable[tuple[Tensor, MTLDataSample]],
+        tasks: Sequence[str] | None = None,
+        reader: Reader | None = None,
+    ) -> Iterator[MTLDataSample]:
         """As in the base class; every frame goes through the autoencoder once."""
-        return super().predict_stream(frames) if self.tta is not None else stream_samples(self, frames)
+        if self.tta is not None:
+            return super().predict_stream(frames, tasks, reader)
+        return stream_samples(self, frames, tasks, reader)
 
     def explanations(self, inputs: Tensor, noise: NoiseSource, targets: Mapping | None = None) -> list[Explanation]:
         """Which auxiliary tasks every main task attends to.

@@ -88,7 +88,7 @@ class TaskDiffusionDecoder(Decoder):
             raise ConfigError(f"aux must be None or one of {sorted(AUX_HEADS)}, got '{aux}'.{suggest(aux, AUX_HEADS)}")
         if repeats < 1 or upsample < 1:
             raise ConfigError(f'repeats and upsample must be at least 1, got {repeats} and {upsample}')
-        self.step_times = ddim_times(steps, time_difference)
+        self.time_difference, self.sampling_steps = time_difference, steps
         self.repeats, self.times, self.upsample = repeats, times, upsample
         self.aux_weight, self.recompute_tails = aux_weight, recompute_tails
         names, width, levels = list(self.tasks), self.in_channels[0], len(self.in_channels)
@@ -130,10 +130,12 @@ class TaskDiffusionDecoder(Decoder):
         conditions, losses = self.conditions(feats, noise)
         return self.denoiser.encode(feats, conditions), conditions, losses
 
-    def denoise(self, z: Tensor, cache: Any, time: Tensor, scale: int) -> dict[str, Tensor]:
-        """z_t (B, z, h, w) and time embedding (1 or B, E) → k_s (B, C, scale·h, scale·w) of every task."""
-        fused = self.denoiser(z, cache, time)  # F'_s, each (B, E, h, w)
-        return {name: branch(x, time, scale) for (name, branch), x in zip(self.branches.items(), fused)}
+    def denoise(
+        self, z: Tensor, cache: Any, time: Tensor, scale: int, tasks: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """z_t (B, z, h, w) and time embedding (1 or B, E) → k_s (B, C, scale·h, scale·w) of ``tasks``, or of every task."""
+        fused = dict(zip(self.branches, self.denoiser(z, cache, time)))  # F'_s, each (B, E, h, w)
+        return {name: self.branches[name](fused[name], time, scale) for name in tasks or fused}
 
     # ---- training --------------------------------------------------------------------------------------------------
     def draw_times(self, noise: NoiseSource, batch: int, like: Tensor) -> Tensor:
@@ -176,23 +178,37 @@ class TaskDiffusionDecoder(Decoder):
         clean = self.label_encoder.encode_logits(self.denoise(z, cache, time, 1))  # z_0 (B, z, h, w)
         return ddim_step(z, clean, log_snr, log_snr_next)
 
-    def sample(self, z: Tensor, cache: Any) -> dict[str, Tensor]:
-        """Standard normal noise (B, z, h, w) → k_s (B, C, upsample·h, upsample·w)."""
+    @property
+    def sampling_steps(self) -> int:
+        """T."""
+        return len(self.step_times)
+
+    @sampling_steps.setter
+    def sampling_steps(self, steps: int) -> None:
+        self.step_times = ddim_times(steps, self.time_difference)
+
+    def sample(self, z: Tensor, cache: Any, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Standard normal noise (B, z, h, w) → k_s (B, C, upsample·h, upsample·w) of ``tasks``, or of every task."""
         log_snr, log_snr_next = cosine_log_snr(z.new_tensor(self.step_times, dtype=torch.float32)).unbind(1)  # (T,)
         times = self.time_embedding(log_snr)  # (T, E)
         *steps, last = zip(times.split(1), log_snr.split(1), log_snr_next.split(1))
         for step in steps:
             z = self.step(z, cache, *step)
-        raw = self.denoise(z, cache, last[0], self.upsample)
+        raw = self.denoise(z, cache, last[0], self.upsample, tasks)
         return {name: self.tasks[name].bound(to_float32(x)) for name, x in raw.items()}
 
     def predict(self, feats: Sequence[Tensor], noise: NoiseSource, size: tuple[int, int]) -> dict[str, Tensor]:
+        return self.predict_tasks(feats, noise, size, list(self.tasks))
+
+    def predict_tasks(
+        self, feats: Sequence[Tensor], noise: NoiseSource, size: tuple[int, int], tasks: Sequence[str]
+    ) -> dict[str, Tensor]:
         cache, _, _ = self.encode_conditions(feats, noise)
         shape = (feats[0].shape[0], self.label_encoder.channels, *feats[0].shape[-2:])
         total: dict[str, Tensor] = {}
         for repeat in range(self.repeats):
             name = f'start.{repeat}' if repeat else 'start'
-            raw = self.sample(noise.normal(name, shape, like=to_float32(feats[0].new_empty(0))), cache)
+            raw = self.sample(noise.normal(name, shape, like=to_float32(feats[0].new_empty(0))), cache, tasks)
             total = {name: total[name] + x if total else x for name, x in raw.items()}
         return {name: x / self.repeats for name, x in total.items()} if self.repeats > 1 else total
 
