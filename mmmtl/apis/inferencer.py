@@ -287,7 +287,7 @@ class Inferencer:
                 inputs = ready['inputs']
                 yield inputs if inputs.ndim == 4 else inputs[:, 0], ready['data_samples'][0]
 
-        files = dict(
+        files: dict[str, Any] = dict(
             out_dir=out_dir if panels or raw or save else None, panels=panels, raw=raw, draw=draw, savers=savers
         )
         for maps in predict_video_frames(self.model, prepared(), options, smooth):

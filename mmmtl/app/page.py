@@ -14,14 +14,9 @@ from .predictor import FORMATS, PHOTOGRAPH, Predictor
 CSS = 'footer {display: none !important}'
 
 
-class Upload(gr.Image):
-    """An image whose file is handed on as it is: the reader that comes next says what is wrong with it."""
-
-    is_template = True  # drawn as gradio's own
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The uploaded file's path."""
-        return None if payload is None else payload.path
+def path_of(payload: Any) -> str | None:
+    """The uploaded file's path, whatever the file is: the reader that comes next says what is wrong with it."""
+    return None if payload is None else payload.path
 
 
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,13 +85,14 @@ def build_page(predictor: Predictor, examples: list[str]) -> gr.Blocks:
         state = gr.State(None, time_to_live=limits.kept_seconds)
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
-                image = Upload(
+                image = gr.Image(
                     label='Photograph',
                     sources=['upload', 'clipboard', 'webcam'],
                     type='filepath',
                     height=280,
                     buttons=[],
                 )
+                image.preprocess = path_of  # type: ignore[method-assign]
                 tasks = gr.CheckboxGroup(
                     [(title, name) for name, title in titles.items()], value=list(titles), label='Tasks'
                 )

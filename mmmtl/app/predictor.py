@@ -126,7 +126,9 @@ class Predictor:
             UserError: Whatever the visitor can mend.
         """
         name, image = self.load(path)
-        chosen = dict(tasks=list(tasks) or None, steps=steps, seed=seed, ensemble=ensemble, max_side=max_side)
+        chosen: dict[str, Any] = dict(
+            tasks=list(tasks) or None, steps=steps, seed=seed, ensemble=ensemble, max_side=max_side
+        )
         if max(image.shape[:2]) > 2 * self.limits.max_side:  # nobody looks at more, and every map costs memory
             image = _reduced(image, 2 * self.limits.max_side)
             path = write_png(str(_new_folder() / f'{name}.png'), image)

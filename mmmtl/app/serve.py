@@ -105,6 +105,4 @@ def example_files(given: str | None, folder: Path) -> list[str]:
     """Paths of photographs to choose from: those of a folder, else generated scenes, which are written into ``folder``."""
     if given is not None:
         return [str(item.frames[0]) for item in gather_inputs(given)][:12]
-    return [
-        write_png(folder / f'scene_{index}.png', render(4, index, (240, 320))['image']) for index in range(EXAMPLES)
-    ]
+    return [write_png(folder / f'scene_{index}.png', render(4, index, (240, 320))['img']) for index in range(EXAMPLES)]

@@ -42,8 +42,8 @@ def in_dtype(like: Tensor, name: str) -> AbstractContextManager:
 def store_in_dtype(model: nn.Module, name: str) -> None:
     """Keep the weights of convolutions and linear layers in half the memory, in place.
 
-    Under :func:`in_dtype` of the same name they are rounded like this anyway, so that no result changes; all others
-    (norms, embeddings) stay as they are.
+    Under :func:`in_dtype` of the same name they are rounded like this anyway when they are used; where others are derived
+    from them, these are rounded twice. All other parameters (norms, embeddings) stay as they are.
     """
     if name == 'fp32':
         return
