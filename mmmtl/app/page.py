@@ -77,6 +77,7 @@ def build_page(predictor: Predictor, examples: list[str]) -> gr.Blocks:
         """What the network predicts, and the limits of a request."""
         return predictor.describe()
 
+    model.__annotations__['return'] = dict  # gradio reads types, and not their text
     turn: dict[str, Any] = dict(concurrency_id='model', concurrency_limit=1)  # one prediction at a time
     with gr.Blocks(
         analytics_enabled=False, title='mmmtl', delete_cache=(60, limits.kept_seconds), fill_width=True

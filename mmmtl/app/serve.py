@@ -75,7 +75,7 @@ def _serve(
     page = build_page(predictor, example_files(examples, folder / 'examples'))
     page.queue(max_size=limits.waiting, default_concurrency_limit=4)
     theme = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
-    options: dict[str, Any] = dict(server_name=host, server_port=port, max_file_size=f'{limits.megabytes:g}mb')
+    options: dict[str, Any] = dict(server_name=host, server_port=port, max_file_size=round(limits.megabytes * 1e6))
     try:
         _, address, _ = page.launch(
             share=False,
@@ -85,6 +85,7 @@ def _serve(
             ssr_mode=False,
             mcp_server=False,
             enable_monitoring=False,
+            run_history=False,
             show_error=False,  # what is no mistake of the visitor is told in the log alone
             allowed_paths=[],
             theme=theme,
