@@ -25,6 +25,7 @@ EXTRAS = (
     'datasets',
     'heif',
     'completion',
+    'large',
     'tests',
     'docs',
 )

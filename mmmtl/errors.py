@@ -37,6 +37,10 @@ class CheckpointError(UserError, ValueError):
     """A checkpoint that cannot be read, or that belongs to another network."""
 
 
+class UnreadableError(FileError):
+    """A file that could not be fetched however often it was tried; the message names its address."""
+
+
 class InputError(UserError, ValueError):
     """An image given for prediction that cannot be used."""
 

@@ -42,6 +42,8 @@ COMMANDS = {
     'precision': 'evaluate in half precision',
     'eval-predictions': 'evaluate predictions in files',
     'eval-boundary': 'boundary metrics of files',
+    'index': 'write the index of a data set',
+    'shard': 'put a data set into tar files',
     'prepare-labels': "fill a data set's cache of derived labels",
     'prepare-hypersim': 'prepare Hypersim',
     'prepare-flyingthings3d': 'prepare FlyingThings3D',

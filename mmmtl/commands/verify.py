@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mmmtl.utils.command_line import describe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    describe(parser, 'Report every bad file with task, expected and found.')
+    describe(
+        parser,
+        'Report every bad file with task, expected and found. The config may also be an index or a folder of shards, whose '
+        'members are compared with their digests.',
+    )
     parser.add_argument(
         '--splits',
         nargs='+',
@@ -32,6 +37,11 @@ def run(args: argparse.Namespace) -> None:
     """Verify; the exit status is 1 when a fault was found."""
     from mmmtl.config import load_config
     from mmmtl.datasets.verify import verify_command
+
+    if args.config.endswith('.parquet') or Path(args.config, 'index.parquet').is_file() or '://' in args.config:
+        from mmmtl.datasets.preparation.sharding import verify_index_command
+
+        raise SystemExit(1 if verify_index_command(args.config, args.out) else 0)
 
     faults = verify_command(
         load_config(args.config, args.cfg_options), args.splits, args.workers, args.out, args.statistics

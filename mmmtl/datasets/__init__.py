@@ -10,6 +10,7 @@ from .diode import DIODE
 from .flyingthings3d import FlyingThings3D
 from .folder import FolderDataset
 from .hypersim import Hypersim
+from .indexed import IndexedDataset
 from .kitti2015 import KITTI2015
 from .kitti_depth import KITTIDepth
 from .label_samplers import FullLabels, LabelMap, LabelSampler, OneLabel, RandomLabels
@@ -18,6 +19,7 @@ from .mixed import ClassBalancedDataset, MixedDataset, RepeatDataset
 from .mtan import NYUDMTAN, CityscapesMTAN
 from .nyudv2 import NYUDv2
 from .pascal_context import PascalContext
+from .shard_stream import ShardStream
 from .vkitti2 import VKITTI2
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     'FolderDataset',
     'FullLabels',
     'Hypersim',
+    'IndexedDataset',
     'KITTI2015',
     'KITTIDepth',
     'LabelMap',
@@ -44,6 +47,7 @@ __all__ = [
     'PascalContext',
     'RandomLabels',
     'RepeatDataset',
+    'ShardStream',
     'VKITTI2',
     'transforms',
 ]

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os.path as osp
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from mmmtl.datasets.io.addresses import join
 from mmmtl.datasets.io.pictures import exif_orientation, read_image
+from mmmtl.datasets.io.storage import Storage, described
 from mmmtl.errors import ConfigError, FileError, LabelError, NotFoundError, suggest
 from mmmtl.registry import LABEL_SAMPLERS, TRANSFORMS
 from mmmtl.tasks import IGNORE, Task, build_tasks
 from mmmtl.utils.seeding import stable_hash
 
+from .checks import check_ids, check_labels, check_pairs
 from .label_samplers import LabelSampler, save_label_map
 from .transforms.base import new_results
+from .unreadable import UnreadableSamples
 
 
 class TaskTable(dict):
@@ -74,6 +77,10 @@ class MTLDataset(BaseDataset):
         drop_unlabelled: Leave samples out that the label sampler gives no label (a single-task network on a partially
             labelled set).
         indices: Use a part of the samples: the first n, or those at these places.
+        backend_args: How files are reached that are not on a local disk: mmengine's backends, or what fsspec needs for
+            addresses like ``s3://...``, and a local cache; see :class:`~mmmtl.datasets.io.storage.Storage`.
+        max_unreadable: In training, samples whose files stay unreadable that may be left out (each is named in the log, and
+            the next one takes its place); one more stops the run. Never in test mode.
         lazy_init: Do not read the sample list yet.
     """
 
@@ -92,6 +99,8 @@ class MTLDataset(BaseDataset):
         label_map_out: str | None = None,
         drop_unlabelled: bool = False,
         indices: int | Sequence[int] | None = None,
+        backend_args: Mapping[str, Any] | None = None,
+        max_unreadable: int = 0,
         metainfo: Mapping | None = None,
         lazy_init: bool = False,
     ) -> None:
@@ -102,6 +111,8 @@ class MTLDataset(BaseDataset):
         self.allow_unlabelled = allow_unlabelled
         self.label_map_out, self.drop_unlabelled = label_map_out, drop_unlabelled
         self.leak_labels_to_crop = tuple(leak_labels_to_crop)
+        self.storage = Storage(backend_args)
+        self.unreadable = UnreadableSamples(max_unreadable)
         self.remarks: list[str] = []
         self.id_prefix = ''
         for task in self.leak_labels_to_crop:
@@ -112,6 +123,7 @@ class MTLDataset(BaseDataset):
         sampler = label_sampler if label_sampler is not None else dict(type='FullLabels')
         self.label_sampler = sampler if isinstance(sampler, LabelSampler) else LABEL_SAMPLERS.build(sampler)
         self.labels: dict[str, tuple[str, ...]] = {}
+        self._visible: list[tuple[str, ...]] = []
         built = [t if not isinstance(t, Mapping) else TRANSFORMS.build(t) for t in pipeline]
         super().__init__(
             ann_file='',
@@ -151,6 +163,26 @@ class MTLDataset(BaseDataset):
         """The file a label comes from, for error messages."""
         return str(info.get('img_path') or info['sample_id'])
 
+    def image_files(self, info: dict) -> list[str]:
+        """The files of a sample's frames."""
+        return [str(info[key]) for key in ('img_path', 'next_path') if info.get(key)]
+
+    def label_files(self, info: dict, source: str) -> list[str]:
+        """Every file that a label is read from; more than :meth:`label_file` where there are several."""
+        return [self.label_file(info, source)]
+
+    def reader_state(self) -> dict[str, Any]:
+        """What :meth:`list_samples` found out that the loaders need, as JSON; kept in an index of the data set."""
+        return {}
+
+    def restore_reader(self, state: Mapping[str, Any]) -> None:
+        """Be ready to load samples of an index, in place of :meth:`list_samples`; ``state`` is that of the index."""
+
+    @classmethod
+    def reader_arguments(cls, arguments: dict[str, Any], tasks: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of a data set that reads the samples of an index for ``tasks``, from those the index was made with."""
+        return arguments
+
     def sources(self) -> list[str]:
         """Names of the labels this data set has: its ``load_<source>`` methods."""
         return sorted(m[5:] for m in dir(self) if m.startswith('load_') and m not in _NOT_LABELS)
@@ -171,32 +203,28 @@ class MTLDataset(BaseDataset):
         """Meta information; ``tasks`` holds the task objects, ``dataset`` the class's name."""
         return dict(super().metainfo, tasks=self.tasks, dataset=type(self).__name__)
 
-    def load_data_list(self) -> list[dict]:
-        samples = self.list_samples()
+    def checked_samples(self) -> list[dict]:
+        """:meth:`list_samples`, with unique ids that stay below the root, and pairs where pairs are wanted."""
+        with self.storage.use():
+            samples = self.list_samples()
         if not samples:
             raise NotFoundError(f"{type(self).__name__}: no samples in split '{self.split}' under {self.data_root!r}")
-        counts = Counter(info['sample_id'] for info in samples)
-        twice = next((i for i, n in counts.items() if n > 1), None)
-        if twice is not None:
-            raise ConfigError(
-                f"{type(self).__name__}: sample id '{twice}' occurs {counts[twice]} times; ids must be unique"
-            )
-        for i in counts:
-            if i.startswith('/') or '..' in i.split('/') or '\0' in i:
-                raise ConfigError(f"{type(self).__name__}: sample id '{i}' leads out of {self.data_root!r}")
-        if self.gives_pairs():
-            single = next((info['sample_id'] for info in samples if 'next_path' not in info), None)
-            if single is not None:
-                moving = [name for name, task in self.tasks.items() if task.frames > 1]
-                raise ConfigError(
-                    f"{type(self).__name__}: sample '{single}' is a single frame, but a pair is wanted"
-                    + (f' (frames={self.frames})' if self.frames else f' by the tasks {moving}')
-                    + ": say frames=1 in the data set, and model.second_frame='duplicate' or model.frames=1 in the model"
-                )
+        check_ids(self, [info['sample_id'] for info in samples])
+        check_pairs(self, next((info['sample_id'] for info in samples if 'next_path' not in info), None))
+        return samples
+
+    def load_data_list(self) -> list[dict]:
+        samples = self.checked_samples()
         self.labels = self._assign(samples)
+        self.tell_remarks()
+        kept = [s for s in samples if self.labels[s['sample_id']]] if self.drop_unlabelled else samples
+        self.unreadable.watch(len(kept))
+        return kept
+
+    def tell_remarks(self) -> None:
+        """Say in the log what was noticed while the samples were listed."""
         for remark in self.remarks:
             print_log(f"{type(self).__name__} '{self.split}': {remark}", logger='current', level=logging.WARNING)
-        return [s for s in samples if self.labels[s['sample_id']]] if self.drop_unlabelled else samples
 
     def _assign(self, samples: list[dict]) -> dict[str, tuple[str, ...]]:
         """Ask the label sampler, and insist that every task has a label somewhere."""
@@ -209,28 +237,40 @@ class MTLDataset(BaseDataset):
             for info in samples
         }
         labels = self.label_sampler.assign(available, list(self.tasks))
-        allowed = self.tasks if self.allow_unlabelled is True else (self.allow_unlabelled or ())
-        for name, task in self.tasks.items():
-            if name in allowed or any(name in kept for kept in labels.values()):
-                continue
-            noted = ''.join(
-                f' ({remark.rstrip(".")})' for remark in self.remarks if remark.startswith(f"task '{name}'")
-            )
-            if not exists[name]:
-                near = suggest(task.source, sources)
-                why = f"{type(self).__name__} has no label '{task.source}' (it has {sources}).{near}"
-            elif any(name in kept for kept in available.values()):
-                why = f'{type(self.label_sampler).__name__} gives it to no sample.'
-            else:
-                why = f"no sample of split '{self.split}' under {self.data_root!r} has a label file for it."
-            raise ConfigError(
-                f"tasks['{name}']: not one of {len(samples)} samples is labelled: {why}{noted} Remove the task, or "
-                f"say allow_unlabelled=('{name}',) if that is meant."
-            )
+        there, chosen = ({name for names in found.values() for name in names} for found in (available, labels))
+        check_labels(self, len(samples), there, chosen)
         if self.label_map_out:
             about = dict(sampler=type(self.label_sampler).__name__, seed=self.label_sampler.seed, split=self.split)
             save_label_map(labels, self.label_map_out, list(self.tasks), about)
         return labels
+
+    @property
+    def compares_ids(self) -> bool:
+        """Whether the ids are few enough to be compared with those of other data sets."""
+        return True
+
+    def visible(self, index: int) -> tuple[str, ...]:
+        """The tasks whose label of a sample is used."""
+        return self.labels[self.get_data_info(index)['sample_id']]
+
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Id and photograph of every sample."""
+        for k in range(len(self)):
+            info = self.get_data_info(k)
+            yield info['sample_id'], str(info.get('img_path'))
+
+    def labelled(self, task: str) -> np.ndarray:
+        """Places (n,) of the samples whose label of a task is used, in order."""
+        self.full_init()
+        if all(task in names for names in self.labels.values()):
+            return np.arange(len(self))
+        if len(self._visible) != len(self):
+            self._visible = [self.visible(k) for k in range(len(self))]
+        return np.array([k for k, names in enumerate(self._visible) if task in names], np.int64)
+
+    def files_of(self, info: dict) -> contextlib.AbstractContextManager[None]:
+        """Within it, this sample's files are read from where they are: the disk, a remote store, or shards."""
+        return self.storage.use(info.get('members'), info)
 
     def load_label(self, info: dict, name: str) -> np.ndarray | None:
         """The checked label of one task, or None where the sample has none.
@@ -240,13 +280,14 @@ class MTLDataset(BaseDataset):
             expected, found.
         """
         task = self.tasks[name]
-        where = self.label_file(info, task.source)
-        try:
-            label = self.read_label(info, task)
-        except LabelError:
-            raise
-        except (ValueError, OSError) as error:
-            raise LabelError(f"{where}: task '{name}' of sample '{info['sample_id']}': {error}") from error
+        with self.files_of(info):
+            where = described(self.label_file(info, task.source))
+            try:
+                label = self.read_label(info, task)
+            except LabelError:
+                raise
+            except (ValueError, OSError) as error:
+                raise LabelError(f"{where}: task '{name}' of sample '{info['sample_id']}': {error}") from error
         if label is None:
             return None
         task.check_label(label, where)
@@ -270,7 +311,11 @@ class MTLDataset(BaseDataset):
         The second frame comes along where one of ``names`` (default: any task) needs it.
         """
         info = self.get_data_info(index)
-        visible = self.labels[info['sample_id']] if names is None else tuple(names)
+        with self.files_of(info):
+            return self.load_of(info, self.visible(index) if names is None else tuple(names), names)
+
+    def load_of(self, info: dict, visible: tuple[str, ...], names: Sequence[str] | None = None) -> dict[str, Any]:
+        """:meth:`load_sample` of a description and its visible labels, whose files can be read now."""
         images = [self.load_image(info)]
         size = info['img_size'] = images[0].shape[:2]
         if self.gives_pairs(None if names is None else visible):
@@ -282,7 +327,7 @@ class MTLDataset(BaseDataset):
         labels = {n: self.load_label(info, n) for n in visible}
         hidden = () if names is not None or self.test_mode else set(self.leak_labels_to_crop) - set(visible)
         leaked = {n: self.load_label(info, n) for n in sorted(hidden)}
-        kept = {k: v for k, v in info.items() if k != 'available'}
+        kept = {k: v for k, v in info.items() if k not in ('available', 'members')}
         kept['sample_id'] = self.id_prefix + info['sample_id']
         return new_results(images, self.tasks, kept, labels, leaked, self.test_mode)
 
@@ -290,7 +335,10 @@ class MTLDataset(BaseDataset):
         # an index that names tasks (TaskIndex) wants their labels only
         results = self.load_sample(int(idx), getattr(idx, 'tasks', None))
         draw = 0 if self.test_mode else getattr(idx, 'draw', None)
-        draw = random.getrandbits(62) if draw is None else draw
+        return self.augment(results, random.getrandbits(62) if draw is None else draw)
+
+    def augment(self, results: dict[str, Any], draw: int) -> Any:
+        """Send a sample through the pipeline, with the random numbers of a draw."""
         seed = stable_hash(self.seed, results['sample_id'][len(self.id_prefix) :], draw)
         results['rng'] = random.Random(seed)
         return self.pipeline(results)
@@ -298,7 +346,7 @@ class MTLDataset(BaseDataset):
     def get_cat_ids(self, idx: int) -> list[int]:
         """Classes that occur in a sample's first visible label of classes, for mmengine's ``ClassBalancedDataset``."""
         info = self.get_data_info(idx)
-        name = next((n for n in self.labels[info['sample_id']] if self.tasks[n].categorical), None)
+        name = next((n for n in self.visible(idx) if self.tasks[n].categorical), None)
         label = None if name is None else self.load_label(info, name)
         return [] if label is None else [c for c in np.unique(label).tolist() if c != IGNORE]
 
@@ -306,11 +354,25 @@ class MTLDataset(BaseDataset):
         # a bad file stops the run with its name: another sample in its place would hide it
         if not self._fully_initialized:
             self.full_init()
-        return self.prepare_data(idx)
+        if not self.unreadable.limit or self.test_mode:
+            return self.prepare_data(idx)
+        while True:
+            try:
+                return self.prepare_data(idx)
+            except (FileError, LabelError, OSError) as error:
+                self.unreadable.note(int(idx), self.get_data_info(int(idx))['sample_id'], error)
+                idx = self._next(idx)
+
+    def _next(self, idx: int) -> int:
+        """The index after ``idx`` whose labels can be asked for as those of ``idx`` are; it keeps the draw."""
+        while True:
+            idx = (idx - -1) % len(self)
+            if set(getattr(idx, 'tasks', ())) <= set(self.visible(int(idx))):
+                return idx
 
     def path(self, *parts: str) -> str:
         """A path under ``data_root``."""
-        return str(Path(self.data_root, *parts))
+        return join(self.data_root, *parts)
 
 
 _NOT_LABELS = {'load_data_list', 'load_image', 'load_next_image', 'load_label', 'load_sample'}

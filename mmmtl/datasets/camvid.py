@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mmmtl.datasets.io.addresses import address
 from mmmtl.datasets.io.derived import boundary_of_classes
-from mmmtl.datasets.io.folders import walk
+from mmmtl.datasets.io.folders import sub_folders, walk
 from mmmtl.datasets.io.pictures import read_map
+from mmmtl.datasets.io.storage import is_dir
 from mmmtl.errors import FileError, NotFoundError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE
@@ -57,12 +59,11 @@ class CamVid(MTLDataset):
 
     def list_samples(self) -> list[dict]:
         folder = Path(self.path(self.split))
-        if not folder.is_dir():
-            beside = sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) if folder.parent.is_dir() else []
-            raise NotFoundError(f'CamVid: no folder {folder} (data_root holds {beside})')
+        if not is_dir(folder):
+            raise NotFoundError(f'CamVid: no folder {address(folder)} (data_root holds {sub_folders(folder.parent)})')
         images = [p for p in walk(folder, ('.jpg', '.jpeg', '.png')) if p.parent == folder]
         return [
-            dict(sample_id=p.stem, img_path=str(p), label_path=self.path(f'{self.split}annot', f'{p.stem}.png'))
+            dict(sample_id=p.stem, img_path=address(p), label_path=self.path(f'{self.split}annot', f'{p.stem}.png'))
             for p in images
         ]
 

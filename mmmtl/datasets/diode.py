@@ -42,6 +42,9 @@ class DIODE(ListedDataset):
     def label_file(self, info: dict, source: str) -> str:
         return f'{info["stem"]}_{"normal" if source == "normals" else "depth"}.npy'
 
+    def label_files(self, info: dict, source: str) -> list[str]:
+        return [self.label_file(info, source), *([f'{info["stem"]}_depth_mask.npy'] if source == 'depth' else [])]
+
     def load_depth(self, info: dict) -> np.ndarray:
         depth, mask = (squeezed(read_npy(p := f'{info["stem"]}_{name}.npy'), p) for name in ('depth', 'depth_mask'))
         if depth.shape != mask.shape:

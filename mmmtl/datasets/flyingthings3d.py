@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from mmmtl.datasets.io.arrays import decode_flow, read_npy
 from mmmtl.datasets.io.derived import mask_invalid
-from mmmtl.datasets.io.pictures import read_image, read_picture
+from mmmtl.datasets.io.pictures import image_size, read_image, read_picture
+from mmmtl.datasets.io.storage import is_file, open_file
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
@@ -79,7 +79,7 @@ class FlyingThings3D(ListedDataset):
         return [
             path
             for path in self.found(f'{self.split}/flow_2d/*.png')
-            if Path(self.path(_next(path.replace('flow_2d', 'image_clean')))).is_file()
+            if is_file(self.path(_next(path.replace('flow_2d', 'image_clean'))))
         ]
 
     def sample(self, columns: list[str]) -> dict:
@@ -102,6 +102,9 @@ class FlyingThings3D(ListedDataset):
     def label_file(self, info: dict, source: str) -> str:
         return info['paths'][source]
 
+    def label_files(self, info: dict, source: str) -> list[str]:
+        return [info['paths'][name] for name in (source, *(['points'] if source == 'scene_flow' else []))]
+
     def load_image(self, info: dict) -> np.ndarray:
         return self._picture(info['img_path'])
 
@@ -118,8 +121,7 @@ class FlyingThings3D(ListedDataset):
             raise FileError(
                 f'{info["paths"]["scene_flow"]}: expected (n, 3) as the points {points.shape}, found {moved.shape}'
             )
-        with Image.open(info['img_path']) as picture:
-            width, height = picture.size
+        height, width = image_size(info['img_path'])
         if self.crop is None:
             return scatter(moved, points, self.camera, (height, width))
         focal, cx, cy = self.camera
@@ -151,7 +153,7 @@ def _next(path: str) -> str:
 
 def _points(path: str) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as stored:
             return stored['pc1']
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FileError(

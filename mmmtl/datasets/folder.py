@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, index_files, read_id_list, walk
+from mmmtl.datasets.io.addresses import address
+from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, index_files, read_id_list, sub_folders, walk
 from mmmtl.datasets.io.pictures import exif_orientation, image_size, read_image
-from mmmtl.datasets.io.stored_labels import LABEL_SUFFIXES, StoredLabels
+from mmmtl.datasets.io.storage import is_dir
+from mmmtl.datasets.io.stored_labels import LABEL_SUFFIXES, StoredLabels, label_examples, white_of
 from mmmtl.datasets.io.values import spread
 from mmmtl.errors import ConfigError, NotFoundError, suggest
 from mmmtl.registry import DATASETS
@@ -77,21 +79,22 @@ class FolderDataset(MTLDataset):
                     f"FolderDataset.formats: '{name}' is not a task of this dataset.{suggest(name, tasks)}"
                 )
         self.stored: dict[str, StoredLabels] = {}
+        self._label_files: dict[str, list[Path]] = {}
         super().__init__(tasks, data_root, **kwargs)
 
-    def list_samples(self) -> list[dict]:
+    def _prepare_formats(self) -> None:
         for name, task in self.tasks.items():
             self.stored[name] = StoredLabels(
                 f"FolderDataset.formats['{name}']", task, self.formats.get(name, {}), self.path(task.source)
             )
+
+    def list_samples(self) -> list[dict]:
+        self._prepare_formats()
         root = Path(self.path(self.images))
-        if not root.is_dir():
-            beside = (
-                sorted(p.name for p in Path(self.data_root or '.').iterdir() if p.is_dir()) if self._has_root else []
-            )
+        if not is_dir(root):
             raise NotFoundError(
-                f'FolderDataset: no folder of images at {root}: say images=NAME where it is called otherwise (folders '
-                f'there: {beside})'
+                f'FolderDataset: no folder of images at {address(root)}: say images=NAME where it is called otherwise (folders '
+                f'there: {sub_folders(self.data_root or ".")})'
             )
         found = index_files(root, IMAGE_SUFFIXES)
         if not found:
@@ -101,16 +104,31 @@ class FolderDataset(MTLDataset):
         labels = {name: index_files(self.path(task.source), LABEL_SUFFIXES) for name, task in self.tasks.items()}
         for name, files in labels.items():
             self._look_at_folder(name, files, found)
-            self.stored[name].infer([files[i] for i in files if i in found])  # alike for every split
+            some = label_examples([files[i] for i in files if i in found])  # alike for every split
+            self._label_files[self.tasks[name].source] = some
+            self.stored[name].infer(some)
         seconds = index_files(self.path(self.next_images), IMAGE_SUFFIXES) if self.next_images else {}
         samples = []
         for i in ids:
-            paths = {self.tasks[name].source: str(files[i]) for name, files in labels.items() if i in files}
-            info = dict(sample_id=i, img_path=str(found[i]), label_paths=paths, available=tuple(paths))
+            paths = {self.tasks[name].source: address(files[i]) for name, files in labels.items() if i in files}
+            info = dict(sample_id=i, img_path=address(found[i]), label_paths=paths, available=tuple(paths))
             if i in seconds:
-                info['next_path'] = str(seconds[i])
+                info['next_path'] = address(seconds[i])
             samples.append(info)
         return samples
+
+    def reader_state(self) -> dict[str, Any]:
+        return dict(white={source: white_of(files) for source, files in self._label_files.items()})
+
+    def restore_reader(self, state: Mapping[str, Any]) -> None:
+        self._prepare_formats()
+        for name, task in self.tasks.items():
+            self.stored[name].set_white(state['white'].get(task.source))
+
+    @classmethod
+    def reader_arguments(cls, arguments: dict[str, Any], tasks: Mapping[str, Any]) -> dict[str, Any]:
+        formats = {name: form for name, form in (arguments.get('formats') or {}).items() if name in tasks}
+        return dict(arguments, formats=formats)
 
     def _chosen(self, root: Path, found: Mapping[str, Path]) -> list[str]:
         """Ids of the split file; a line may also be the path of the image, or be written with backslashes."""
@@ -126,10 +144,6 @@ class FolderDataset(MTLDataset):
                 f"{where}: {len(lost)} ids have no image in {root}, for example '{lost[0]}'.{suggest(lost[0], found)}"
             )
         return ids  # type: ignore[return-value]
-
-    @property
-    def _has_root(self) -> bool:
-        return Path(self.data_root or '.').is_dir()
 
     def _look_at_orientation(self, images: Sequence[Path]) -> None:
         """Note photographs that are turned where the size of a label could not show that it is not."""

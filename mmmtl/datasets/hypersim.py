@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.addresses import address
 from mmmtl.datasets.io.arrays import read_npy
 from mmmtl.datasets.io.derived import luminance, mask_invalid, unit_or_unknown
 from mmmtl.datasets.io.pictures import read_map, read_picture
+from mmmtl.datasets.io.storage import is_file
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
@@ -80,6 +82,10 @@ class Hypersim(ListedDataset):
     def label_file(self, info: dict, source: str) -> str:
         return info['paths'][source]
 
+    def label_files(self, info: dict, source: str) -> list[str]:
+        also = [info['paths']['normals_known']] if source == 'normals' else []
+        return [self._existing_file(info, source), *also, *([self._albedo_file(info)] if source == 'shading' else [])]
+
     def load_depth(self, info: dict) -> np.ndarray:
         depth = read_map(info['paths']['depth']).astype(np.float32) / 1000
         return mask_invalid(depth[None], ~((depth > self.depth_range[0]) & (depth < self.depth_range[1])))
@@ -102,8 +108,14 @@ class Hypersim(ListedDataset):
         grey = luminance(read_picture(info['paths']['shading']).astype(np.float32)) / 255
         return mask_invalid(grey[None], intrinsic_unknown(self._albedo(info)))
 
+    def _existing_file(self, info: dict, source: str) -> str:
+        return self._albedo_file(info) if source == 'albedo' else info['paths'][source]
+
     @staticmethod
-    def _albedo(info: dict) -> np.ndarray:
+    def _albedo_file(info: dict) -> str:
         path = Path(info['paths']['albedo'])
         other = path.with_name(path.name.replace('albedo_', 'reflectance_', 1))
-        return read_picture(other if other.is_file() and not path.is_file() else path)
+        return address(other if is_file(other) and not is_file(path) else path)
+
+    def _albedo(self, info: dict) -> np.ndarray:
+        return read_picture(self._albedo_file(info))

@@ -11,6 +11,7 @@ import numpy as np
 from mmmtl.datasets.io.arrays import decode_flow
 from mmmtl.datasets.io.derived import mask_invalid
 from mmmtl.datasets.io.pictures import read_image, read_map, read_picture
+from mmmtl.datasets.io.storage import read_bytes
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
@@ -24,7 +25,7 @@ BASELINE = 0.54
 def read_camera(path: str | Path) -> tuple[float, float, float]:
     """Focal length and principal point (x, y) in pixels of the left colour camera, from ``calib_cam_to_cam``."""
     try:
-        lines = Path(path).read_text(encoding='utf-8').splitlines()
+        lines = read_bytes(path).decode('utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f'{path}: expected a calibration file, found none that can be read ({error})') from error
     for line in lines:
@@ -108,6 +109,11 @@ class KITTI2015(ListedDataset):
 
     def label_file(self, info: dict, source: str) -> str:
         return info['flow_occ']
+
+    def label_files(self, info: dict, source: str) -> list[str]:
+        moments = [info['disp_occ_0'], info['disp_occ_1']]
+        also = [*moments, info['calibration']] if source == 'scene_flow' else moments if self.upstream else []
+        return [info['flow_occ'], *also]
 
     def load_image(self, info: dict) -> np.ndarray:
         return crop_picture(read_image(info['img_path']), self.crop, info['img_path'])

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmmtl.datasets.io.derived import mask_invalid
 from mmmtl.datasets.io.pictures import read_image, read_map
+from mmmtl.datasets.io.storage import is_file
 from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.registry import DATASETS
 
@@ -91,7 +92,7 @@ class KITTIDepth(ListedDataset):
         if depth == 'None':
             return None
         places = [self.path(folder, depth) for folder in self.depth_dirs]
-        label = next((place for place in places if Path(place).is_file()), places[0])
+        label = next((place for place in places if is_file(place)), places[0])
         return dict(sample_id=str(Path(image).with_suffix('')), img_path=self.path(image), label_path=label)
 
     def label_file(self, info: dict, source: str) -> str:

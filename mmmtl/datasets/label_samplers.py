@@ -15,12 +15,17 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mmmtl.datasets.io.folders import plain_name
 from mmmtl.errors import ConfigError, FileError, NotFoundError, suggest
 from mmmtl.registry import LABEL_SAMPLERS
 from mmmtl.utils.files import read_json, read_text, write_atomically
 from mmmtl.utils.seeding import stable_hash
+
+from .label_columns import IdColumn, one_label, random_labels, through_names
 
 Assignment = dict[str, tuple[str, ...]]
 
@@ -51,6 +56,23 @@ class LabelSampler(ABC):
         chosen = self._choose(ordered, list(tasks))
         return {i: tuple(t for t in ordered[i] if t in set(chosen[i])) for i in ordered}
 
+    def assign_columns(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
+        """:meth:`assign` on columns, for collections of which no dictionary is made.
+
+        Args:
+            ids: The sample ids.
+            available: (n,) sets of the tasks whose label exists, a bit per task.
+            tasks: All tasks, in the dataset's order.
+
+        Returns:
+            (n,) sets of the labelled tasks.
+        """
+        return through_names(self.assign, ids, available, tasks)
+
+    def key(self) -> dict[str, Any] | None:
+        """What an assignment depends on besides ids and labels, as JSON; None where that cannot be said."""
+        return None
+
     @abstractmethod
     def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> Mapping[str, Sequence[str]]:
         """Labelled tasks of every sample; both levels of ``available`` are sorted already."""
@@ -59,6 +81,9 @@ class LabelSampler(ABC):
 @LABEL_SAMPLERS.register_module()
 class FullLabels(LabelSampler):
     """Every label that exists is used."""
+
+    def assign_columns(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
+        return available
 
     def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
         return available
@@ -88,6 +113,12 @@ class OneLabel(LabelSampler):
                 chosen[i] = []
         return chosen
 
+    def assign_columns(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
+        return one_label(ids, available, tasks, self.seed)
+
+    def key(self) -> dict[str, Any] | None:
+        return dict(seed=self.seed)
+
 
 @LABEL_SAMPLERS.register_module()
 class RandomLabels(LabelSampler):
@@ -109,8 +140,7 @@ class RandomLabels(LabelSampler):
         self.low, self.high = low, high
 
     def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
-        high = min(len(tasks), self.high if self.high is not None else max(self.low, len(tasks) - 1))
-        low = min(self.low, high)
+        low, high = self._range(tasks)
         chosen = {}
         for i, existing in available.items():
             count = low + stable_hash('count', self.seed, i) % (high - low + 1)
@@ -118,6 +148,16 @@ class RandomLabels(LabelSampler):
             kept = [t for t in order[:count] if t in existing]
             chosen[i] = kept or [t for t in order if t in existing][:1]
         return chosen
+
+    def _range(self, tasks: Sequence[str]) -> tuple[int, int]:
+        high = min(len(tasks), self.high if self.high is not None else max(self.low, len(tasks) - 1))
+        return min(self.low, high), high
+
+    def assign_columns(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
+        return random_labels(ids, available, tasks, self.seed, *self._range(tasks))
+
+    def key(self) -> dict[str, Any] | None:
+        return dict(seed=self.seed, low=self.low, high=self.high)
 
 
 @LABEL_SAMPLERS.register_module()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmmtl.datasets.io.folders import read_id_list
+from mmmtl.datasets.io.storage import glob_files, is_file
 from mmmtl.errors import FileError
 
 from .base import MTLDataset
@@ -45,7 +46,7 @@ class ListedDataset(MTLDataset):
 
     def list_samples(self) -> list[dict]:
         where = self.split_file and Path(self.split_file)
-        if where and not where.is_file():
+        if where and not is_file(where):
             where = Path(self.path(str(where)))
         lines = read_id_list(where) if where else self.scan()
         samples = []
@@ -60,5 +61,4 @@ class ListedDataset(MTLDataset):
 
     def found(self, pattern: str) -> list[str]:
         """Paths under ``data_root`` that match a pattern, relative to it and sorted."""
-        root = Path(self.data_root)
-        return sorted(path.relative_to(root).as_posix() for path in root.glob(pattern))
+        return glob_files(self.data_root, pattern)

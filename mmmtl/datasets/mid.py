@@ -10,6 +10,7 @@ import numpy as np
 
 from mmmtl.datasets.io.derived import luminance, mask_invalid
 from mmmtl.datasets.io.pictures import read_picture
+from mmmtl.datasets.io.storage import is_file
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
@@ -48,7 +49,7 @@ class MIDIntrinsics(ListedDataset):
         if image.suffix not in ('.png', '.jpg') or image.stem.endswith(LABELS):
             raise FileError(f"expected lines like 'test/SCENE_dir_0_mip2.png', found {columns[0]!r}")
         stem = self.path(str(image.with_suffix('')))
-        suffix = next((s for s in ('.png', '.jpg') if Path(stem + s).is_file()), image.suffix)
+        suffix = next((s for s in ('.png', '.jpg') if is_file(stem + s)), image.suffix)
         return dict(
             sample_id=image.with_suffix('').as_posix(),
             img_path=stem + suffix,
@@ -57,6 +58,9 @@ class MIDIntrinsics(ListedDataset):
 
     def label_file(self, info: dict, source: str) -> str:
         return info['paths'][source]
+
+    def label_files(self, info: dict, source: str) -> list[str]:
+        return [info['paths'][name] for name in dict.fromkeys((source, 'albedo'))]
 
     def load_albedo(self, info: dict) -> np.ndarray:
         albedo = read_picture(info['paths']['albedo'])

@@ -28,15 +28,23 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
     Args:
         datasets: Configs or datasets.
         lazy_init: Do not read the sample lists yet.
+        weights: Shares of the datasets in a training stream (``ResumableSampler``), and of those that label a task in that
+            task's batches (``TaskCycleBatchSampler``); default: each sample as often as the others.
 
     Raises:
-        ConfigError: Two datasets understand the same task differently.
+        ConfigError: Weights that do not fit. Two datasets understand the same task differently.
     """
 
-    def __init__(self, datasets: Sequence[MTLDataset | dict], lazy_init: bool = False) -> None:
+    def __init__(
+        self, datasets: Sequence[MTLDataset | dict], lazy_init: bool = False, weights: Sequence[float] | None = None
+    ) -> None:
         built = [_built(d) for d in datasets]
         if not built:
             raise ConfigError('MixedDataset: datasets is empty')
+        numbers = [w for w in weights or () if isinstance(w, (int, float)) and not isinstance(w, bool) and w >= 0]
+        if weights is not None and (len(numbers) != len(built) or len(weights) != len(built) or sum(numbers) <= 0):
+            raise ConfigError(f'MixedDataset: expected {len(built)} weights of at least 0, one above, got {weights!r}')
+        self.weights = None if weights is None else numbers
         self.tasks: dict[str, Task] = {}
         for dataset in built:
             for name, task in dataset.tasks.items():
@@ -68,12 +76,19 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
 
 
 def keep_apart(datasets: Sequence[MTLDataset]) -> None:
-    """Give data sets an ``id_prefix`` where they would call different images, or images of a test, alike."""
+    """Give data sets an ``id_prefix`` where they would call different images, or images of a test, alike.
+
+    One that is too large for its ids to be compared, and those after it, get theirs in any case.
+    """
     seen: dict[str, str] = {}
+    compared = True
     for number, dataset in enumerate(datasets):
+        compared = compared and dataset.compares_ids
+        if not compared:
+            dataset.id_prefix = f'{number}/' if number else ''
+            continue
         named = ''.join(f'{step.name}/' for step in dataset.pipeline.transforms if isinstance(step, PrefixSampleId))
-        infos = [dataset.get_data_info(k) for k in range(len(dataset))]
-        places = {named + info['sample_id']: str(info.get('img_path')) for info in infos}
+        places = {named + i: place for i, place in dataset.places()}
         if any(i in seen and (dataset.test_mode or seen[i] != place) for i, place in places.items()):
             dataset.id_prefix = f'{number}/'
         seen |= {f'{dataset.id_prefix}{i}': place for i, place in places.items()}

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.addresses import address
 from mmmtl.datasets.io.arrays import read_npy, squeezed
 from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
+from mmmtl.datasets.io.storage import glob_files, is_dir
 from mmmtl.errors import ConfigError, FileError, NotFoundError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE
@@ -24,18 +26,18 @@ class _MTAN(MTLDataset):
 
     def list_samples(self) -> list[dict]:
         folder = Path(self.path(self.split, 'image'))
-        if not folder.is_dir():
+        if not is_dir(folder):
             beside = (
                 sorted(p.name for p in Path(self.data_root).iterdir())
                 if Path(self.data_root).is_dir()
                 else 'no such folder'
             )
             raise NotFoundError(f'{type(self).__name__}: no folder {folder} (data_root holds {beside})')
-        stems = [p.stem for p in folder.glob('*.npy')]
+        stems = [Path(name).stem for name in glob_files(folder, '*.npy')]
         odd = [s for s in stems if not s.isdigit()]
         if odd:
             raise FileError(f'{folder}/{odd[0]}.npy: expected files named by their number, found {odd[0]!r}')
-        return [dict(sample_id=s, img_path=str(folder / f'{s}.npy')) for s in sorted(stems, key=int)]
+        return [dict(sample_id=s, img_path=address(folder / f'{s}.npy')) for s in sorted(stems, key=int)]
 
     def label_file(self, info: dict, source: str) -> str:
         return self.path(self.split, self.FOLDERS[source], f'{info["sample_id"]}.npy')

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mmmtl.datasets.io.addresses import address
 from mmmtl.datasets.io.arrays import read_npy, squeezed
 from mmmtl.datasets.io.derived import decode_normals, mask_invalid
 from mmmtl.datasets.io.folders import read_id_list
 from mmmtl.datasets.io.pictures import read_map, read_picture
+from mmmtl.datasets.io.storage import is_file
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE
@@ -33,9 +35,9 @@ class NYUDv2(MTLDataset):
         samples = []
         for i in read_id_list(self.path('gt_sets', f'{self.split}.txt')):
             photograph = Path(self.path('images', f'{i}.png'))
-            if not photograph.is_file() and photograph.with_suffix('.jpg').is_file():
+            if not is_file(photograph) and is_file(photograph.with_suffix('.jpg')):
                 photograph = photograph.with_suffix('.jpg')
-            samples.append(dict(sample_id=i, img_path=str(photograph)))
+            samples.append(dict(sample_id=i, img_path=address(photograph)))
         return samples
 
     def label_file(self, info: dict, source: str) -> str:

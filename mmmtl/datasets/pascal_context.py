@@ -10,11 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mmmtl.datasets.io.addresses import address
 from mmmtl.datasets.io.derived import boundary_of_classes, decode_normals, mask_invalid, unit_or_unknown
 from mmmtl.datasets.io.folders import read_id_list
 from mmmtl.datasets.io.label_cache import LabelCache
 from mmmtl.datasets.io.matlab import read_mat
 from mmmtl.datasets.io.pictures import read_map, read_picture
+from mmmtl.datasets.io.storage import is_file
 from mmmtl.errors import ConfigError, FileError
 from mmmtl.evaluation.functional.boundary.labels import segmentation_boundary
 from mmmtl.evaluation.functional.boundary.thinning import thin
@@ -132,21 +134,32 @@ class PascalContext(MTLDataset):
             info: dict[str, Any] = dict(sample_id=i, img_path=self.path('JPEGImages', f'{i}.jpg'))
             if self.parts_need_person and PERSON not in self.part_index[i]:
                 info['available'] = ('semseg', 'saliency', 'normals', 'boundary')
+            if i in self.part_index:
+                info['objects'] = self.part_index[i]
             samples.append(info)
         return samples
 
     # ---- files -----------------------------------------------------------------------------------------------------
+    def reader_state(self) -> dict[str, Any]:
+        return {}  # what is in an image stands in its description
+
     def label_file(self, info: dict, source: str) -> str:
         i = info['sample_id']
         if source == 'semseg':
             voc = Path(self.path('semseg', 'VOC12', f'{i}.png'))
-            return str(voc) if voc.is_file() else self.path('semseg', 'pascal-context', f'{i}.png')
+            return address(voc) if is_file(voc) else self.path('semseg', 'pascal-context', f'{i}.png')
         return {
             'human_parts': self.path('human_parts', f'{i}.mat'),
             'saliency': self.path('sal_distill', f'{i}.png'),
             'normals': self.path('normals_distill', f'{i}.png'),
             'boundary': self.path('pascal-context', 'trainval', f'{i}.mat'),
         }[source]
+
+    def label_files(self, info: dict, source: str) -> list[str]:
+        if source == 'human_parts' and PERSON not in info.get('objects', [PERSON]):
+            return []  # nobody is in the image: a map of zeros
+        also = [self.label_file(info, 'boundary')] if source == 'normals' else []  # the mask of trusted pixels
+        return [self.label_file(info, source), *also]
 
     def _context(self, info: dict) -> np.ndarray:
         """The 459-class map."""
@@ -170,7 +183,7 @@ class PascalContext(MTLDataset):
         return _fit(self._boundary(info), info).astype(np.int64)
 
     def load_human_parts(self, info: dict) -> np.ndarray:
-        known = self.part_index.get(info['sample_id'])
+        known = info.get('objects')
         if known is not None and PERSON not in known:
             return np.zeros(info.get('img_size', (512, 512)), np.int64)
         return _fit(self._parts(info), info).astype(np.int64)

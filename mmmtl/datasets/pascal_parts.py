@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.io.matlab import read_mat
+from mmmtl.datasets.io.storage import is_file, is_local, read_bytes
 from mmmtl.errors import FileError
 from mmmtl.utils.files import read_json, write_atomically
 
@@ -93,12 +94,11 @@ def read_part_index(path: str | Path) -> dict[str, list[int]]:
     Raises:
         FileError: A file that is something else.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         return {}
     remedy = 'remove it, or let tools/dataset_converters/prepare_labels.py write it again'
     try:
-        index = read_json(path)
+        index = read_json(path) if is_local(path) else json.loads(read_bytes(path))
     except ValueError as error:
         raise FileError(f'{path}: expected JSON {{id: [categories]}}, found no JSON ({error}): {remedy}') from error
     if not isinstance(index, Mapping) or not all(isinstance(v, list) for v in index.values()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,14 +176,8 @@ def leaf_datasets(dataset: Any) -> Iterator[MTLDataset]:
 
 def empty_values(dataset: MTLDataset) -> DatasetValues:
     """Counts of a data set of which nothing has been looked at; no label file is opened."""
-    kept = _visible(dataset)
-    return DatasetValues(dataset.tasks, {n: sum(n in names for names in kept) for n in dataset.tasks}, len(dataset))
-
-
-def _visible(dataset: MTLDataset) -> list[tuple[str, ...]]:
-    """The labelled tasks of every sample."""
     dataset.full_init()
-    return [dataset.labels[dataset.get_data_info(k)['sample_id']] for k in range(len(dataset))]
+    return DatasetValues(dataset.tasks, {n: len(dataset.labelled(n)) for n in dataset.tasks}, len(dataset))
 
 
 def sample_values(dataset: MTLDataset, labels: int = 24, seconds: float = 5.0) -> DatasetValues:
@@ -194,8 +188,8 @@ def sample_values(dataset: MTLDataset, labels: int = 24, seconds: float = 5.0) -
         labels: How many of each task.
         seconds: Stop after this time.
     """
-    kept, end = _visible(dataset), time.monotonic() + seconds
-    having = {name: [k for k, names in enumerate(kept) if name in names] for name in dataset.tasks}
+    end = time.monotonic() + seconds
+    having = {name: dataset.labelled(name) for name in dataset.tasks}
     found = DatasetValues(dataset.tasks, {name: len(places) for name, places in having.items()}, len(dataset))
     chosen: dict[int, list[str]] = {}
     for name, places in having.items():
@@ -214,5 +208,7 @@ def sample_values(dataset: MTLDataset, labels: int = 24, seconds: float = 5.0) -
     return found
 
 
-def _spread(items: Sequence[int], count: int) -> list[int]:
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))]
+def _spread(items: np.ndarray, count: int) -> list[int]:
+    return [
+        int(items[i]) for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
+    ]

@@ -68,6 +68,7 @@ def _verify(dataset: MTLDataset, index: int) -> tuple[str, dict[str, str], list[
     """State of the image and of every label of one sample (in order, blank, absent or bad), and what they hold."""
     info = dataset.get_data_info(index)
     sample_id, states, faults = info['sample_id'], {}, []
+    visible = dataset.visible(index)
     values: dict[str, LabelValues] = {}
 
     def fail(task: str, error: Exception) -> None:
@@ -75,14 +76,15 @@ def _verify(dataset: MTLDataset, index: int) -> tuple[str, dict[str, str], list[
         faults.append(Fault(sample_id, task, str(error)))
 
     try:
-        info['img_size'] = dataset.load_image(info).shape[:2]
-        if dataset.gives_pairs():
-            dataset.load_next_image(info)
+        with dataset.files_of(info):
+            info['img_size'] = dataset.load_image(info).shape[:2]
+            if dataset.gives_pairs():
+                dataset.load_next_image(info)
         states['image'] = 'in order'
     except (ValueError, OSError) as error:
         fail('image', error)
     for name, task in dataset.tasks.items():
-        if name not in dataset.labels[sample_id]:
+        if name not in visible:
             states[name] = 'absent'
             continue
         try:

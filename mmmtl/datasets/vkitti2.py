@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.addresses import join
 from mmmtl.datasets.io.arrays import read_npy, squeezed
 from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
 from mmmtl.datasets.io.pictures import read_map, read_picture
+from mmmtl.datasets.io.storage import is_file
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
@@ -109,8 +111,8 @@ class VKITTI2(ListedDataset):
         scene, variant, camera, number = match.groups()
         frames = f'{scene}/{variant}/frames'
         rgb = Path(self.path(self.images, frames, 'rgb', camera))
-        following = str(rgb / f'rgb_{int(number) + 1:05d}.jpg')
-        if self.pairs and not Path(following).is_file():
+        following = join(rgb, f'rgb_{int(number) + 1:05d}.jpg')
+        if self.pairs and not is_file(following):
             return None
         paths = {
             source: self.path(self.folders[source], frames, folder, camera, name.format(number))
@@ -118,13 +120,17 @@ class VKITTI2(ListedDataset):
         }
         return dict(
             sample_id=f'{scene}/{variant}/{camera}/{number}',
-            img_path=str(rgb / f'rgb_{number}.jpg'),
+            img_path=join(rgb, f'rgb_{number}.jpg'),
             next_path=following,
             paths=paths,
         )
 
     def label_file(self, info: dict, source: str) -> str:
         return info['paths'][source]
+
+    def label_files(self, info: dict, source: str) -> list[str]:
+        also = dict(normals='depth', scene_flow='optical_flow').get(source)
+        return [info['paths'][name] for name in (source, also) if name]
 
     def load_depth(self, info: dict) -> np.ndarray:
         depth = read_map(info['paths']['depth']).astype(np.float32) / 100

@@ -19,7 +19,7 @@ from torch.utils.data import BatchSampler, RandomSampler, Sampler
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import DATA_SAMPLERS
 
-from .samplers import SampleIndex
+from .samplers import SampleIndex, permutation
 
 
 class TaskIndex(SampleIndex):
@@ -57,20 +57,18 @@ class _Entry:
     Args:
         task: The task.
         dataset: Number of the dataset.
-        indices: (n,) indices into the whole.
+        indices: (n,) indices into the dataset; they may be mapped from a file.
+        first: Index of the dataset's first sample in the whole.
         share: Weight in the draw of a dataset for this task.
     """
 
-    def __init__(self, task: str, dataset: int, indices: np.ndarray, share: float) -> None:
-        self.task, self.dataset, self.indices, self.share = task, dataset, indices, share
+    def __init__(self, task: str, dataset: int, indices: np.ndarray, first: int, share: float) -> None:
+        self.task, self.dataset, self.indices, self.first, self.share = task, dataset, indices, first, share
 
 
 def _labelled(dataset: Any, task: str) -> np.ndarray:
     """Indices of the samples that have the task's label."""
-    labels = getattr(dataset, 'labels', None)
-    if not labels or all(task in kept for kept in labels.values()):
-        return np.arange(len(dataset))
-    return np.array([i for i in range(len(dataset)) if task in labels[dataset.get_data_info(i)['sample_id']]], np.int64)
+    return dataset.labelled(task) if hasattr(dataset, 'labelled') else np.arange(len(dataset))
 
 
 @DATA_SAMPLERS.register_module()
@@ -92,7 +90,7 @@ class TaskCycleBatchSampler(Sampler):
         order: ``cycle``: task after task, in the order of their first appearance in the datasets; ``uniform``: a random
             task for every optimiser step.
         tasks: The tasks of the cycle, in order; default: all.
-        shares: ``{task: [weight per dataset that labels it]}``; default: equal weights.
+        shares: ``{task: [weight per dataset that labels it]}``; default: those of the dataset, else equal weights.
         seed: The same on all ranks; None takes the sampler's, or draws one and agrees on it.
         published: Draw as the released program does: one torch generator per rank, seeded with ``seed`` + rank, whole
             batches popped from the end of lists. Resuming there replays the draws.
@@ -155,8 +153,9 @@ class TaskCycleBatchSampler(Sampler):
         entries = []
         for task in wanted:
             found = [(n, _labelled(part, task)) for n, part in enumerate(parts) if task in part.tasks]
-            found = [(n, own + offsets[n]) for n, own in found if len(own)]
-            weights = list(shares.get(task, [1.0] * len(found)))
+            found = [(n, own) for n, own in found if len(own)]
+            given = getattr(dataset, 'weights', None) or [1.0] * len(parts)
+            weights = list(shares.get(task, [given[n] for n, _ in found]))
             if not found:
                 raise ConfigError(f"TaskCycleBatchSampler: no sample is labelled for task '{task}'")
             if len(weights) != len(found) or min(weights) < 0 or sum(weights) <= 0:
@@ -164,7 +163,7 @@ class TaskCycleBatchSampler(Sampler):
                     f"TaskCycleBatchSampler: shares['{task}'] = {weights}, but {len(found)} datasets "
                     f'label it: give one weight >= 0 for each'
                 )
-            entries += [_Entry(task, n, own, float(w)) for (n, own), w in zip(found, weights)]
+            entries += [_Entry(task, n, own, offsets[n], float(w)) for (n, own), w in zip(found, weights)]
         return entries
 
     def deal(self, batch_size: int, accumulation: int = 1) -> None:
@@ -224,7 +223,7 @@ class TaskCycleBatchSampler(Sampler):
         """Batches from number ``first`` on; what came before costs its draws only."""
         choices = {task: self._choices(task) for task in self.tasks}
         taken = [0] * len(self.entries)
-        orders: dict[int, tuple[int, np.ndarray]] = {}
+        orders: dict[int, tuple[int, Any]] = {}
         for batch in itertools.count():
             chosen = self._entry_of(batch, choices)
             begin = taken[chosen] * self.samples
@@ -237,9 +236,10 @@ class TaskCycleBatchSampler(Sampler):
                 for place in range(block, block + self.batch_size):
                     passes, offset = divmod(begin + place, len(entry.indices))
                     if orders.get(chosen, (-1,))[0] != passes:
-                        order = np.random.default_rng([self.seed, 3, chosen, passes]).permutation(entry.indices)
+                        order = permutation(len(entry.indices), self.seed, 3, chosen, passes)
                         orders[chosen] = (passes, order)
-                    indices.append(TaskIndex(orders[chosen][1][offset], batch * self.samples + place, (entry.task,)))
+                    index = entry.first + int(entry.indices[orders[chosen][1][offset]])
+                    indices.append(TaskIndex(index, batch * self.samples + place, (entry.task,)))
                 yield indices
 
     def _published(self) -> Iterator[list[TaskIndex]]:
@@ -255,7 +255,7 @@ class TaskCycleBatchSampler(Sampler):
                     f"TaskCycleBatchSampler: {len(entry.indices)} samples of task '{entry.task}' do not "
                     f'fill a batch of {self.batch_size}'
                 )
-            return [[int(entry.indices[i]) for i in part] for part in lists]
+            return [[entry.first + int(entry.indices[i]) for i in part] for part in lists]
 
         stacks = [batches(entry) for entry in self.entries]
         for batch in itertools.count():

@@ -155,3 +155,33 @@ class TestExactSampler:
         batches = [list(map(int, batch)) for batch in Runner.build_dataloader(cfg, seed=3)]
         assert batches == [[0, 1], [2, 3], [4]]
         assert DATA_SAMPLERS.get('ResumableSampler') is ResumableSampler
+
+
+class Mixture:
+    """Parts of 5 and 20 entries with shares of 3 to 1."""
+
+    datasets, weights = (range(5), range(20)), [3, 1]
+
+    def __len__(self):
+        return 25
+
+
+def test_weights_are_shares_of_the_stream():
+    stream = [int(k) for k, _ in zip(ResumableSampler(Mixture(), seed=1), range(40_000))]
+    first = [k for k in stream if k < 5]
+    assert len(first) == 30_000 and [k for k in stream[:400] if k < 5].__len__() == 300
+    assert all(sorted(first[p : p + 5]) == list(range(5)) for p in range(0, 500, 5))  # whole passes of each part
+    second = [k for k in stream if k >= 5]
+    assert sorted(second[:20]) == list(range(5, 25)) and second[:20] != second[20:40]
+    sampler = ResumableSampler(Mixture(), seed=1)
+    sampler.set_start(12_345)
+    assert [(int(k), k.draw) for k, _ in zip(sampler, range(50))] == [(stream[p], p) for p in range(12_345, 12_395)]
+
+
+def test_long_passes_are_computed(monkeypatch):
+    monkeypatch.setattr('mmmtl.engine.samplers.COMPUTED_FROM', 50)
+    stream = [int(k) for k, _ in zip(ResumableSampler(range(60), seed=1), range(120))]
+    assert sorted(stream[:60]) == sorted(stream[60:]) == list(range(60)) and stream[:60] != stream[60:]
+    many = ResumableSampler(range(10**8), seed=1)
+    many.set_start(10**9)
+    assert 0 <= int(next(iter(many))) < 10**8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 import zipfile
@@ -12,13 +13,14 @@ import numpy as np
 from mmmtl.errors import FileError
 
 from .guard import check_size, reading
+from .storage import is_local, open_file, read_bytes
 
 
 def read_npy(path: str | Path) -> np.ndarray:
     """An array of numbers from ``.npy`` (pickled objects are refused)."""
     with reading(path, 'a .npy array of numbers'):
         # mapped, so that a header which announces more than the file holds is refused before memory is taken
-        array = np.load(path, mmap_mode='r', allow_pickle=False)
+        array = np.load(path, mmap_mode='r', allow_pickle=False) if is_local(path) else _array_of(read_bytes(path))
         if not isinstance(array, np.ndarray) or array.dtype.kind not in 'biuf':
             raise FileError(
                 f'{path}: expected a .npy array of numbers, found {getattr(array, "dtype", type(array).__name__)}'
@@ -26,12 +28,24 @@ def read_npy(path: str | Path) -> np.ndarray:
         return np.array(array, array.dtype.newbyteorder('='))
 
 
+def _array_of(content: bytes) -> np.ndarray:
+    """The array of a ``.npy`` in memory, not copied."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = header(file)
+    if dtype.hasobject:
+        raise ValueError('an array of Python objects')
+    array = np.frombuffer(content, dtype, math.prod(shape), file.tell())
+    return array.reshape(shape[::-1]).T if by_columns else array.reshape(shape)
+
+
 def read_npz(path: str | Path, key: str) -> np.ndarray:
     """An array of numbers by its name in an ``.npz``."""
     with reading(path, f"an .npz with the array '{key}'"):
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(open_file(path)) as archive:
             check_size(path, [archive.getinfo(f'{key}.npy').file_size], channels=16)
-        with np.load(path, allow_pickle=False) as stored:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as stored:
             return stored[key]
 
 
@@ -42,8 +56,7 @@ def read_hdf5(path: str | Path) -> np.ndarray:
     except ImportError as error:
         raise FileError(f'{path}: reading HDF5 needs h5py: pip install "mmmtl[datasets]"') from error
     with reading(path, "an HDF5 file with 'dataset'"):
-        Path(path).open('rb').close()
-        with h5py.File(path, 'r') as file:
+        with open_file(path) as content, h5py.File(content, 'r') as file:
             check_size(path, file['dataset'].shape, channels=16)
             array = file['dataset'][()]
         return array.astype(np.float32) if array.dtype.kind == 'f' else array
@@ -55,7 +68,7 @@ def read_flo(path: str | Path) -> np.ndarray:
     Unknown pixels (a component beyond 1e9 in the file) are NaN.
     """
     with reading(path, 'a .flo file'):
-        data = Path(path).read_bytes()
+        data = read_bytes(path)
         if data[:4] != b'PIEH':
             raise FileError(f"{path}: expected a .flo file (it starts with 'PIEH'), found {data[:4]!r}")
         width, height = struct.unpack('<ii', data[4:12])
@@ -68,7 +81,7 @@ def read_flo(path: str | Path) -> np.ndarray:
 
 def read_pfm(path: str | Path) -> np.ndarray:
     """A portable float map: float32 (H, W) or (H, W, 3), the first row the upper one."""
-    with reading(path, 'a portable float map (.pfm)'), Path(path).open('rb') as file:
+    with reading(path, 'a portable float map (.pfm)'), open_file(path) as file:
         kind, size, scale = (file.readline(80).strip() for _ in range(3))
         if kind not in (b'Pf', b'PF'):
             raise FileError(f"{path}: expected a file that starts with 'Pf' or 'PF', found {kind[:8]!r}")

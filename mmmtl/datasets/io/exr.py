@@ -10,6 +10,7 @@ import numpy as np
 from mmmtl.errors import FileError
 
 from .guard import check_size, reading
+from .storage import local_file
 
 
 def read_exr(path: str | Path, channels: Sequence[str] | None = ('R', 'G', 'B')) -> np.ndarray:
@@ -22,13 +23,13 @@ def read_exr(path: str | Path, channels: Sequence[str] | None = ('R', 'G', 'B'))
     Raises:
         FileError: No such file, not a picture of this form, too large, or a missing channel.
     """
-    with reading(path, 'an OpenEXR picture'):
-        Path(path).open('rb').close()
+    with reading(path, 'an OpenEXR picture'), local_file(path) as place:
+        open(place, 'rb').close()
         try:
             import OpenEXR
         except ImportError as error:
             raise FileError(f'{path}: reading OpenEXR needs a package: pip install OpenEXR') from error
-        with OpenEXR.File(str(path), header_only=True) as file:
+        with OpenEXR.File(place, header_only=True) as file:
             header = file.header()
             low, high = header['dataWindow']
             check_size(path, [int(h) - int(lo) + 1 for lo, h in zip(low, high)][::-1])
@@ -38,6 +39,6 @@ def read_exr(path: str | Path, channels: Sequence[str] | None = ('R', 'G', 'B'))
         if missing or (channels is None and len(wanted) not in (1, 3)):
             expected = f'the channels {list(channels)}' if channels else 'R, G, B, or one channel'
             raise FileError(f'{path}: expected {expected}, found {names}' + (f' (missing: {missing})' * bool(missing)))
-        with OpenEXR.File(str(path), separate_channels=True) as file:
+        with OpenEXR.File(place, separate_channels=True) as file:
             planes = [np.asarray(file.channels()[name].pixels, np.float32) for name in wanted]
         return np.stack(planes, -1)

@@ -11,6 +11,9 @@ from pathlib import Path
 from mmmtl.errors import FileError, NotFoundError
 from mmmtl.utils.files import read_text
 
+from .addresses import address
+from .storage import find_files, is_dir, is_file, is_local, read_bytes
+
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.avif', '.tif', '.tiff', '.heic', '.heif')
 _LITTER = {'thumbs.db', 'desktop.ini', '__macosx', '@eadir', '$recycle.bin', 'lost+found'}
 
@@ -37,7 +40,19 @@ def walk(root: str | Path, suffixes: Sequence[str] | None = None) -> list[Path]:
         root: The folder; one that does not exist has no files.
         suffixes: Endings in lower case, with their dots; default: any.
     """
-    return sorted(p for p in _walk(Path(root), set()) if suffixes is None or p.suffix.lower() in suffixes)
+    found = _walk(Path(root), set()) if is_local(root) else _walk_remote(Path(root))
+    return sorted(p for p in found if suffixes is None or p.suffix.lower() in suffixes)
+
+
+def _walk_remote(folder: Path) -> Iterator[Path]:
+    for path in find_files(folder) if is_dir(folder) else ():
+        if not any(part.startswith('.') or part.lower() in _LITTER for part in path.split('/')):
+            yield folder / path
+
+
+def sub_folders(folder: str | Path) -> list[str]:
+    """Names of the folders in a local folder, sorted, for messages; none of one that cannot be listed."""
+    return sorted(p.name for p in Path(folder).iterdir() if p.is_dir()) if Path(folder).is_dir() else []
 
 
 def _walk(folder: Path, above: set[tuple[int, int]]) -> Iterator[Path]:
@@ -87,14 +102,14 @@ def read_id_list(path: str | Path) -> list[str]:
         FileError: An empty file or an id that occurs twice.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         beside = (
             sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in ('.txt', '.csv', '.lst'))
             if path.parent.is_dir()
             else 'no such folder'
         )
-        raise NotFoundError(f'split file {path}: no such file (beside it: {beside})')
-    lines = read_text(path, 'a list of sample ids').splitlines()
+        raise NotFoundError(f'split file {address(path)}: no such file (beside it: {beside})')
+    lines = _text(path).splitlines()
     if path.suffix.lower() == '.csv':
         lines = [row[0] for row in csv.reader(lines) if row]
         lines = lines[1:] if lines and lines[0].strip().lower() in _HEADINGS else lines
@@ -107,3 +122,14 @@ def read_id_list(path: str | Path) -> list[str]:
             raise FileError(f"split file {path}: sample id '{i}' is listed twice")
         seen.add(i)
     return ids
+
+
+def _text(path: Path) -> str:
+    if is_local(path):
+        return read_text(path, 'a list of sample ids')
+    try:
+        return read_bytes(path).decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f'{address(path)}: expected a list of sample ids, found bytes that are not UTF-8: {error}'
+        ) from error

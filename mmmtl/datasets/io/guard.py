@@ -10,6 +10,8 @@ from pathlib import Path
 
 from mmmtl.errors import FileError
 
+from .storage import described, is_local, read_bytes
+
 MAX_PIXELS = 178_956_970
 """Pixels of the largest picture or map that is read, unless the environment variable ``MMMTL_MAX_PIXELS`` says more."""
 
@@ -22,18 +24,23 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
         path: The file, for the message.
         expected: What it should hold, for the message.
     """
-    path = Path(path)
     try:
         yield
     except FileError:
         raise
     except FileNotFoundError as error:
-        raise FileError(f'{path}: expected {expected}, found no such file') from error
+        raise FileError(f'{described(path)}: expected {expected}, found no such file') from error
     except Exception as error:
-        size = f'{path.stat().st_size} bytes' if path.is_file() else 'no regular file'
         raise FileError(
-            f'{path}: expected {expected}, found a file that cannot be read ({size}; {type(error).__name__}: {error})'
+            f'{described(path)}: expected {expected}, found a file that cannot be read ({_size(path)}; '
+            f'{type(error).__name__}: {error})'
         ) from error
+
+
+def _size(path: str | Path) -> str:
+    if is_local(path):
+        return f'{Path(path).stat().st_size} bytes' if Path(path).is_file() else 'no regular file'
+    return f'{len(read_bytes(path))} bytes'
 
 
 def max_pixels() -> int:

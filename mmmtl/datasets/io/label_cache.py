@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mmmtl.errors import FileError
 from mmmtl.utils.files import safe_name, write_atomically
 
 from .guard import check_size
+from .storage import read_bytes
 
 MAGIC = b'mmmtl label cache 1\n'
 
@@ -100,8 +102,8 @@ def _digest(recipe: str, sources: Sequence[str]) -> str:
     total = hashlib.blake2b(recipe.encode(), digest_size=16)
     for source in sources:
         try:
-            content = Path(source).read_bytes()
-        except OSError:
+            content = read_bytes(source)
+        except (OSError, FileError):
             content = b''  # a source that is missing is reported by the computation, with its name
         total.update(hashlib.blake2b(content, digest_size=16).digest())
     return total.hexdigest()

@@ -14,6 +14,7 @@ from mmmtl.tasks import IGNORE
 
 from .guard import check_size, max_pixels, reading
 from .matlab_structure import check_structure
+from .storage import open_file, read_bytes
 
 
 def read_mat(path: str | Path, key: str) -> Any:
@@ -23,7 +24,7 @@ def read_mat(path: str | Path, key: str) -> Any:
     if key not in variables(path):
         raise FileError(f"{path}: expected a MATLAB file with the variable '{key}', found none of that name")
     with reading(path, f"a MATLAB file with the variable '{key}'"):
-        return loadmat(path, variable_names=[key], squeeze_me=True, struct_as_record=False)[key]
+        return loadmat(open_file(path), variable_names=[key], squeeze_me=True, struct_as_record=False)[key]
 
 
 def variables(path: str | Path) -> list[str]:
@@ -31,8 +32,8 @@ def variables(path: str | Path) -> list[str]:
     from scipy.io import whosmat
 
     with reading(path, 'a MATLAB file (for version 7.3, save with -v7)'):
-        check_structure(path, max_pixels() * 16)
-        found = whosmat(path)
+        check_structure(read_bytes(path), max_pixels() * 16)
+        found = whosmat(open_file(path))
     for _, shape, _ in found:
         check_size(path, [math.prod(shape)], channels=16)
     return [name for name, _, _ in found]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from pathlib import Path
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}
 """Bytes per number of the types of data."""
@@ -17,17 +16,16 @@ _CELL, _STRUCT, _SPARSE, _CLASSES = 1, 2, 5, range(1, 16)
 _DEPTH = 32
 
 
-def check_structure(path: str | Path, limit: int) -> None:
+def check_structure(data: bytes, limit: int) -> None:
     """Walk through the elements of a file of version 5; other versions are left to their readers.
 
     Args:
-        path: The file.
+        data: The file's content.
         limit: Bytes that a compressed variable may unpack to.
 
     Raises:
         ValueError: A tag that does not fit the data.
     """
-    data = Path(path).read_bytes()
     if len(data) < 128 or 0 in data[:4]:  # version 4
         return
     order = {b'IM': '<', b'MI': '>'}.get(data[126:128])

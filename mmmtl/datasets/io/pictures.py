@@ -20,6 +20,7 @@ from mmmtl.errors import FileError
 
 from .exr import read_exr
 from .guard import check_size, reading
+from .storage import is_local, open_file, read_bytes
 
 _ORIENTATION = 0x0112
 _opening = threading.Lock()
@@ -68,7 +69,7 @@ def decode(path: str | Path, expected: str = 'a picture') -> Picture:
     """
     path = Path(path)
     with reading(path, expected):
-        with path.open('rb') as file:
+        with open_file(path) as file:
             head = file.read(33)
         if head[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
             return _tiff(path)
@@ -90,7 +91,7 @@ def _open(path: Path) -> Image.Image:
     with _opening:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(path)
+            image = _image(path)
         except UnidentifiedImageError:
             if path.suffix.lower() not in ('.heic', '.heif'):
                 raise
@@ -99,11 +100,16 @@ def _open(path: Path) -> Image.Image:
             except ImportError as error:
                 raise FileError(f'{path}: reading HEIC needs a package: pip install pillow-heif') from error
             register_heif_opener()
-            image = Image.open(path)
+            image = _image(path)
         finally:
             Image.MAX_IMAGE_PIXELS = before
     check_size(path, image.size[::-1])
     return image
+
+
+def _image(path: Path) -> Image.Image:
+    """Opened by its name where it has one, so that closing the image closes the file."""
+    return Image.open(path if is_local(path) else open_file(path))
 
 
 def _orientation(path: Path) -> int:
@@ -139,7 +145,7 @@ def _pillow(path: Path) -> Picture:
 
 
 def _opencv(path: Path, orientation: int = 1, grey: bool = False) -> Picture:
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError('no picture that OpenCV can decode')
     return _split(pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[-1]]], orientation, grey)
@@ -159,7 +165,7 @@ def _split(pixels: np.ndarray, orientation: int, grey: bool = False, bits: int =
 def _tiff(path: Path) -> Picture:
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    with open_file(path) as content, tifffile.TiffFile(content, name=path.name) as file:
         page = file.pages.first
         check_size(path, (page.imagelength, page.imagewidth))
         turn = page.tags.valueof(_ORIENTATION, default=1)

@@ -128,21 +128,23 @@ class StoredLabels:
             self.table, self.by_colour = read_table(self.form.values, _class_names(task), f'{where}.values')
 
     def infer(self, files: Sequence[Path]) -> None:
-        """Look at some files of a task of two classes: masks of 0 and 255 are 0 and 1, and the log says so."""
-        if not self.task.categorical or self._count != 2 or self.stated:
+        """Look at some files of a task of two classes: masks of 0 and 255 are 0 and 1, and the log says so.
+
+        Args:
+            files: Those that :func:`label_examples` chooses.
+        """
+        if not self._may_be_mask:
             return
-        some = [path for path in spread(sorted(files), 16) if path.suffix.lower() not in (*_ARRAYS[1:], *_LOSSY)]
         try:
-            maps = [read_npy(path) if path.suffix.lower() == '.npy' else _one_plane(decode(path)) for path in some]
+            maps = [_stored_map(path) for path in files]
         except FileError:
             return  # named when it is read
         white = full_scale_mask(maps)
         if white is not None:
-            self.table = {0: 0, white: 1}
-            tell_mask(self.folder or self.where, white)
+            self.set_white(white)
             return
         kinds = [set(np.unique(stored).tolist()) for stored in maps if stored.ndim == 2]
-        whole = [path for path, kind in zip(some, kinds) if kind == {0, IGNORE}]
+        whole = [path for path, kind in zip(files, kinds) if kind == {0, IGNORE}]
         if whole and any(1 in kind for kind in kinds):
             print_log(
                 f'{self.folder or self.where}: masks of two kinds: {len(whole)} of {len(kinds)} looked at hold 0 and '
@@ -151,6 +153,16 @@ class StoredLabels:
                 logger='current',
                 level=logging.WARNING,
             )
+
+    @property
+    def _may_be_mask(self) -> bool:
+        return self.task.categorical and self._count == 2 and not self.stated
+
+    def set_white(self, white: int | None) -> None:
+        """Read masks of 0 and ``white`` as 0 and 1, where the task has two classes and nothing else is said."""
+        if white is not None and self._may_be_mask:
+            self.table = {0: 0, white: 1}
+            tell_mask(self.folder or self.where, white)
 
     def read(self, path: Path) -> np.ndarray:
         """The label of a file, in the package's convention."""
@@ -309,6 +321,23 @@ class StoredLabels:
             scale, offset = (low_high[1] - low_high[0]) / np.iinfo(planes.dtype).max, low_high[0]
         kind = values.dtype.type
         return mask_invalid(values * kind(1.0 if scale is None else scale) + kind(offset), np.asarray(hidden))
+
+
+def label_examples(files: Sequence[Path]) -> list[Path]:
+    """Some files by which masks of a folder can be told: evenly spread, of the forms that masks come in."""
+    return [path for path in spread(sorted(files), 16) if path.suffix.lower() not in (*_ARRAYS[1:], *_LOSSY)]
+
+
+def white_of(examples: Sequence[Path]) -> int | None:
+    """The number that means "yes" in masks of two numbers, see :func:`~mmmtl.datasets.io.values.full_scale_mask`."""
+    try:
+        return full_scale_mask(_stored_map(path) for path in examples)
+    except FileError:
+        return None
+
+
+def _stored_map(path: Path) -> np.ndarray:
+    return read_npy(path) if path.suffix.lower() == '.npy' else _one_plane(decode(path))
 
 
 def _array(path: Path, suffix: str, form: LabelFormat) -> np.ndarray:

@@ -59,7 +59,8 @@ def for_every_sample(
 def _derive(dataset: MTLDataset, index: int) -> tuple[str, Any, str | None]:
     info = dataset.get_data_info(index)
     try:
-        return info['sample_id'], dataset.derive(info), None
+        with dataset.files_of(info):
+            return info['sample_id'], dataset.derive(info), None
     except (ValueError, OSError) as error:
         return info['sample_id'], None, str(error)
 
@@ -93,7 +94,7 @@ def data_sets(cfg: Mapping[str, Any], splits: Sequence[str]) -> Iterator[tuple[s
     seen: list[dict] = []
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
-        for config in _leaves(loader['dataset']) if loader else ():
+        for config in leaves(loader['dataset']) if loader else ():
             kept = {k: v for k, v in config.items() if k not in _NOT_FOR_ALL_LABELS}
             if kept not in seen:
                 seen.append(kept)
@@ -112,12 +113,13 @@ _NOT_FOR_ALL_LABELS = (
 )
 
 
-def _leaves(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def leaves(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The configs of the data sets that wrappers (concatenated, repeated) hold."""
     if 'datasets' in config:
         for inner in config['datasets']:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     elif 'dataset' in config:
-        yield from _leaves(config['dataset'])
+        yield from leaves(config['dataset'])
     else:
         yield config
 

@@ -1,0 +1,41 @@
+"""Write the index of a data set: ``mmmtl index CONFIG|DATA --out index.parquet``."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmmtl.utils.command_line import describe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    describe(
+        parser,
+        'Write a row a sample: id, files, which labels exist, sizes. The config may also be a folder with images/ and a '
+        'folder for each task. Started again, it goes on where it was stopped; an index that is there is refreshed.',
+    )
+    parser.add_argument('--out', required=True, metavar='FILE.parquet', help='the index')
+    parser.add_argument(
+        '--splits',
+        nargs='+',
+        default=['train'],
+        choices=['train', 'val', 'test'],
+        help="which of the config's data loaders (default: train)",
+    )
+    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    parser.add_argument('--values', action='store_true', help='also decode: sizes of images, what each label holds')
+    parser.add_argument('--digest', action='store_true', help='also keep a digest of each file')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Index."""
+    from pathlib import Path
+
+    from mmmtl.config import load_config
+    from mmmtl.datasets.preparation.indexing import index_command
+    from mmmtl.registry import register_all_modules
+
+    folder = Path(args.config).is_dir() or '://' in args.config
+    register_all_modules()
+    data = args.config if folder else load_config(args.config, args.cfg_options)
+    index_command(data, args.out, args.splits, args.workers, args.values, args.digest)
