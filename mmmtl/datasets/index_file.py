@@ -140,14 +140,14 @@ class IndexFile:
         base = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmmtl', 'indexes')
         place = base / key / Path(self.path).name
         if not place.is_file():
-            write_atomically(place, storage.read(self.path))
+            write_atomically(place, storage.read(self.path, version=key))
         return str(place)
 
     def _about(self) -> dict[str, Any]:
         pa = arrow()
         try:
             with open(self.local, 'rb') as file:
-                about = json.loads((pa.parquet.read_schema(file).metadata or {})[KEY])
+                about = json.loads((pa.parquet.read_metadata(file).metadata or {})[KEY])
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise FileError(
                 f'{self.path}: expected an index written by mmmtl index or mmmtl shard, found none '

@@ -50,8 +50,12 @@ def one_label(ids: IdColumn, available: np.ndarray, tasks: Sequence[str], seed: 
     Returns:
         (n,) sets of the labelled tasks.
     """
+    if not ids.count:
+        return available.copy()
     ranks = np.concatenate([stable_hashes(('one', seed), part) for part in ids.parts()])
-    counts = np.bitwise_count(available)
+    counts = np.zeros(len(available), np.uint8)
+    for bit in range(len(tasks)):
+        counts += (available >> bit & 1).astype(np.uint8)
     places = np.lexsort((ranks, counts))
     _sort_ties(places, ranks, counts, ids.at)
     order = sorted(range(len(tasks)), key=lambda t: stable_hash('one-task', seed, tasks[t]))

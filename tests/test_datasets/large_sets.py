@@ -110,15 +110,12 @@ SETS = {
             ),
         ),
     ),
-    'cityscapes': (write_cityscapes, _config('Cityscapes', dict(semseg=dict(SEMSEG, classes=8)))),
+    'cityscapes': (write_cityscapes, _config('Cityscapes', dict(semseg=dict(SEMSEG, classes=8)), split='val')),
     'kitti_depth': (write_kitti_depth, _config('KITTIDepth', dict(depth=DEPTH), crop=None)),
     'kitti2015': (write_kitti2015, _config('KITTI2015', dict(optical_flow=FLOW, scene_flow=MOTION), crop=None)),
     'vkitti2': (
         write_vkitti2,
-        _config(
-            'VKITTI2',
-            dict(semseg=dict(SEMSEG, classes=8), depth=DEPTH, normals=NORMALS, optical_flow=FLOW, scene_flow=MOTION),
-        ),
+        _config('VKITTI2', dict(semseg=dict(SEMSEG, classes=8), depth=DEPTH, optical_flow=FLOW, scene_flow=MOTION)),
     ),
     'diode': (write_diode, _config('DIODE', dict(depth=DEPTH, normals=NORMALS))),
     'mid': (_mid, _config('MIDIntrinsics', dict(albedo=ALBEDO, shading=SHADING))),

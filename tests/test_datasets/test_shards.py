@@ -58,8 +58,10 @@ def epochs(data, start=0, count=14):
     """Two passes as a run loads them: ids, pictures and random numbers."""
     sampler = ResumableSampler(data, seed=5)
     sampler.set_start(start)
-    loaded = iter(DataLoader(data, batch_size=None, sampler=sampler, num_workers=0))
-    return [(s['sample_id'], s['img'].tobytes(), s['noise'], sorted(s['gt'])) for s, _ in zip(loaded, range(count))]
+    loaded = iter(DataLoader(data, batch_size=1, sampler=sampler, collate_fn=lambda batch: batch[0]))
+    return [
+        (s['sample_id'], s['img'].tobytes(), s['noise'], tuple(sorted(s['gt']))) for s, _ in zip(loaded, range(count))
+    ]
 
 
 def test_two_epochs_equal_those_on_files_and_resume(folder):

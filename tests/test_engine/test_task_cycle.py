@@ -30,8 +30,8 @@ class Part(SimpleNamespace):
     def __len__(self):
         return self.size
 
-    def get_data_info(self, index):
-        return dict(sample_id=str(index))
+    def labelled(self, task):
+        return np.array([k for k in range(self.size) if task in self.labels.get(str(k), (task,))])
 
 
 def whole(*parts):

@@ -113,6 +113,9 @@ class Diorama(MTLDataset):
             for n in range(self.length)
         ]
 
+    def label_files(self, info: dict, source: str) -> list[str]:
+        return []  # rendered when asked for
+
     def load_image(self, info: dict) -> np.ndarray:
         return self._scene(info)['img'].copy()
 

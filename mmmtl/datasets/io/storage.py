@@ -103,14 +103,16 @@ class Storage:
         return found
 
     def stream(self, path: str | Path) -> BinaryIO:
-        """A file, open for reading from its beginning to its end."""
+        """A file, open for reading from its beginning to its end; a remote one is first copied to a temporary file."""
         where = address(path)
         if not self.is_remote(where):
             return open(where, 'rb')
         if self.backend != 'fsspec':
             return io.BytesIO(self.read(where))
         system, place = self.system(where)
-        return self.again(where, lambda: system.open(place, 'rb'))
+        copy = tempfile.NamedTemporaryFile(suffix='.tar')
+        self.again(where, lambda: system.get_file(place, copy.name))
+        return cast(BinaryIO, copy)
 
     def _fetch(self, where: str, offset: int, size: int | None) -> bytes:
         """One transfer; a store that gives another number of bytes than it was asked for has failed."""
@@ -136,7 +138,7 @@ class Storage:
             try:
                 return transfer()
             except Exception as error:  # stores raise whatever their clients do
-                status = getattr(error, 'status', getattr(error, 'code', None))
+                status = getattr(error, 'status', None)
                 if status == 404:
                     raise FileNotFoundError(f'{where}: no such file') from error
                 final = isinstance(status, int) and 400 <= status < 500 and status not in _TRY_AGAIN

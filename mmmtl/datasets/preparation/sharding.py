@@ -20,8 +20,9 @@ from mmmtl.datasets.io.storage import Storage
 from mmmtl.errors import ConfigError, FileError
 from mmmtl.utils.files import write_atomically, write_json
 
-from .indexing import Source, describe_row, digest_of, file_states, merged, schema_of, sources_of, write_index
+from .indexing import describe_row, digest_of, file_states, merged, schema_of, write_index
 from .jobs import Job, convert
+from .sources import Source, sources_of
 
 _FORMAT = tarfile.GNU_FORMAT
 _BLOCK = 1 << 20
@@ -208,9 +209,11 @@ def verify_index(path: str, backend_args: Mapping[str, Any] | None = None) -> li
     storage = Storage(backend_args)
     index = IndexFile(path, storage)
     pa = arrow()
-    table = pa.parquet.read_table(index.local)
-    if 'digests' not in table.column_names:
+    names = pa.parquet.read_schema(index.local).names
+    if 'digests' not in names:
         raise ConfigError(f'{index.path}: the index keeps no digests: mmmtl index --digest keeps them')
+    wanted = ('id', 'files', 'digests', 'shard', 'offsets', 'sizes')
+    table = pa.parquet.read_table(index.local, columns=[name for name in wanted if name in names])
     if 'shards' not in index.about:
         return _verify_loose(index, table, storage)
     faults: list[dict[str, str]] = []
