@@ -7,16 +7,35 @@ from typing import Any
 
 import gradio as gr
 
-from mmmtl.errors import UserError
+from mmmtl.errors import InputError, UserError
 
 from .predictor import FORMATS, PHOTOGRAPH, Predictor
 
+SHOWN: Any = ['download', 'fullscreen']
+"""What may be done with a picture; gradio's own list has a button that would send it to another server."""
 CSS = 'footer {display: none !important}'
 
 
 def path_of(payload: Any) -> str | None:
     """The uploaded file's path, whatever the file is: the reader that comes next says what is wrong with it."""
     return None if payload is None else payload.path
+
+
+def as_given(payload: Any) -> Any:
+    """A number as it came: the limits that say which option is too large are this package's own."""
+    return payload
+
+
+def whole(**numbers: Any) -> list[int]:
+    """Whole numbers.
+
+    Raises:
+        InputError: Names the one that is none.
+    """
+    for name, value in numbers.items():
+        if not isinstance(value, (int, float)) or value != value or value != int(value):
+            raise InputError(f'{name} must be a whole number, got {value!r}')
+    return [int(value) for value in numbers.values()]
 
 
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,8 +68,8 @@ def build_page(predictor: Predictor, examples: list[str]) -> gr.Blocks:
     @told
     def predict(path: str, tasks: list[str], steps: float, seed: float, ensemble: float, max_side: float) -> tuple:
         """Predict on a photograph."""
-        numbers = (int(steps) if predictor.steps else None, int(seed), int(ensemble), int(max_side))
-        seen = predictor.predict(path, tasks, *numbers)
+        many, start_seed, members, side = whole(steps=steps, seed=seed, ensemble=ensemble, max_side=max_side)
+        seen = predictor.predict(path, tasks, many if predictor.steps else None, start_seed, members, side)
         pictures = predictor.pictures(seen)
         names = list(pictures)
         gallery = [(picture, name) for name, picture in pictures.items() if name != PHOTOGRAPH]
@@ -60,7 +79,8 @@ def build_page(predictor: Predictor, examples: list[str]) -> gr.Blocks:
     @told
     def film(path: str, steps: float, seed: float, max_side: float) -> str:
         """Show how the prediction comes about."""
-        return predictor.film(path, int(steps) if predictor.steps else None, int(seed), int(max_side))
+        many, start_seed, side = whole(steps=steps, seed=seed, max_side=max_side)
+        return predictor.film(path, many if predictor.steps else None, start_seed, side)
 
     @told
     def files(state: Any, formats: list[str], fov: float) -> list[str]:
@@ -100,17 +120,15 @@ def build_page(predictor: Predictor, examples: list[str]) -> gr.Blocks:
                 steps = gr.Slider(
                     1, limits.steps, predictor.steps or 1, step=1, label='Steps', visible=predictor.steps is not None
                 )
-                with gr.Row():
-                    seed = gr.Number(0, label='Seed', precision=0, minimum=0, visible=predictor.random, min_width=90)
-                    ensemble = gr.Slider(
-                        1,
-                        limits.ensemble,
-                        1,
-                        step=1,
-                        label='Ensemble',
-                        info='more than one: mean and uncertainty',
-                        visible=predictor.random,
-                    )
+                seed = gr.Number(0, label='Seed', precision=0, minimum=0, visible=predictor.random)
+                ensemble = gr.Slider(
+                    1,
+                    limits.ensemble,
+                    1,
+                    step=1,
+                    label='Ensemble (of several: mean and uncertainty)',
+                    visible=predictor.random,
+                )
                 max_side = gr.Slider(
                     32,
                     limits.max_side,
@@ -118,6 +136,8 @@ def build_page(predictor: Predictor, examples: list[str]) -> gr.Blocks:
                     step=8,
                     label='Longest side in pixels',
                 )
+                for number in (steps, seed, ensemble, max_side):
+                    number.preprocess = as_given  # type: ignore[method-assign]
                 start = gr.Button('Predict', variant='primary')
                 if examples:
                     gr.Examples([[path] for path in examples], [image], label='Examples', cache_examples=False)
@@ -126,15 +146,19 @@ def build_page(predictor: Predictor, examples: list[str]) -> gr.Blocks:
                     with gr.Row():
                         left = gr.Dropdown(compare, value=compare[0], label='Left')
                         right = gr.Dropdown(compare, value=compare[-1], label='Right')
-                    slider = gr.ImageSlider(label='', interactive=False, max_height=560, format='png')
+                    slider = gr.ImageSlider(
+                        show_label=False, interactive=False, max_height=560, format='png', buttons=SHOWN
+                    )
                 with gr.Tab('All tasks'):
-                    gallery = gr.Gallery(label='', columns=3, object_fit='contain', height='auto', format='png')
+                    gallery = gr.Gallery(
+                        show_label=False, columns=3, object_fit='contain', height=860, format='png', buttons=SHOWN
+                    )
                 with gr.Tab('Panel'):
-                    panel = gr.Image(label='', interactive=False, format='png')
+                    panel = gr.Image(show_label=False, interactive=False, format='png', buttons=SHOWN)
                 with gr.Tab('Film', visible=predictor.has_film):
                     gr.Markdown('The predictions after every step of the denoising.')
                     play = gr.Button('Show the denoising')
-                    shown = gr.Image(label='', interactive=False, type='filepath')
+                    shown = gr.Image(show_label=False, interactive=False, type='filepath', buttons=SHOWN)
                 with gr.Tab('Download'):
                     formats = gr.CheckboxGroup(
                         [

@@ -51,7 +51,7 @@ class Ensemble:
 
     def spreads(self) -> dict[str, Tensor]:
         """``{task: (1, H, W)}``, see :meth:`mmmtl.tasks.Task.spread`."""
-        variances = {n: (s / max(self.counts[n] - 1, 1)).clamp_min(0) for n, s in self.squares.items()}
+        variances = {n: (s / self.counts[n]).clamp_min(0) for n, s in self.squares.items()}
         return {n: self.model.tasks[n].spread(self.means[n], v) for n, v in variances.items()}
 
 

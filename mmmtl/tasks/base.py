@@ -223,7 +223,7 @@ class Task(ABC):
 
         Args:
             mean: (C, H, W), the mean of what :meth:`to_average` gave of each.
-            variance: (1, H, W), the unbiased variance of the same, summed over the channels.
+            variance: (1, H, W), the mean square distance of the same to ``mean``, summed over the channels.
 
         Returns:
             (1, H, W) of at least 0, in :attr:`spread_unit`.

@@ -117,7 +117,7 @@ class ContinuousTask(Task):
 
     def spread(self, mean: Tensor, variance: Tensor) -> Tensor:
         """Standard deviation, of vectors that of the distance to their mean; of unit vectors the circular one."""
-        return circular_deviation(mean) if self.unit_length else variance.sqrt()
+        return circular_deviation(variance) if self.unit_length else variance.sqrt()
 
     def code_label(self, label: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         return coded(label, torch.isnan(label).any(1, keepdim=True), size, self.code_fill, self.code_masks_unknown)

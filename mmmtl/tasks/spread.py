@@ -22,18 +22,18 @@ def entropy_share(probabilities: Tensor) -> Tensor:
     return (torch.special.entr(probabilities).sum(0, keepdim=True) / math.log(len(probabilities))).clamp(0, 1)
 
 
-def circular_deviation(mean: Tensor) -> Tensor:
+def circular_deviation(variance: Tensor) -> Tensor:
     """Circular standard deviation sqrt(-2 ln R) of directions, in degrees.
 
-    R is the length of the mean of the unit vectors (Mardia and Jupp, Directional Statistics, section 2.3). Of a narrow
-    bundle it is the root mean square of the angles to the mean direction; where no direction prevails it would grow without
+    R is the length of the mean of the unit vectors (Mardia and Jupp, Directional Statistics, section 2.3), and R² = 1 - V
+    for their variance V about it, which unlike R can be told from 1 where directions hardly differ. Of a narrow bundle the
+    deviation is the root mean square of the angles to the mean direction; where no direction prevails it would grow without
     end and stops at 180.
 
     Args:
-        mean: (C, H, W), the mean of unit vectors: (cos, sin) of angles, normals.
+        variance: V, (1, H, W): the mean square distance of unit vectors ((cos, sin) of angles, normals) to their mean.
 
     Returns:
         (1, H, W) in [0, 180].
     """
-    length = mean.norm(dim=0, keepdim=True).clamp(1e-12, 1.0)
-    return torch.rad2deg((-2 * length.log()).clamp_min(0).sqrt()).clamp_max(180.0)
+    return torch.rad2deg((-torch.log1p(-variance.clamp(0, 1))).sqrt()).clamp(0, 180)

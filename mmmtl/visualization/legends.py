@@ -15,6 +15,8 @@ MAX_LINES = 6
 
 def format_value(value: float, span: float) -> str:
     """A number with as many digits as a bar of length ``span`` can show."""
+    if 0 < span < 0.02:
+        return f'{value:.2g}'
     digits = 0 if span >= 20 else 1 if span >= 2 else 2 if span >= 0.2 else 3
     text = f'{value:.{digits}f}'
     text = text.rstrip('0').rstrip('.') if '.' in text else text

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mmmtl.apis import Inferencer, infer_files, init_model
+from mmmtl.commands import main
 from mmmtl.config import load_config
 from mmmtl.datasets.io import video
 from mmmtl.datasets.io.inputs import gather_inputs
@@ -85,9 +86,9 @@ def test_an_ensemble_is_mean_and_spread_of_its_members(inferencer, tmp_path):
     result = inferencer(pictures(1), seed=5, ensemble=4, out_dir=str(tmp_path))[0]
     depth = np.stack([m['depth'] for m in members])
     np.testing.assert_allclose(result.pred['depth'], depth.mean(0), atol=1e-5)
-    np.testing.assert_allclose(result.uncertainty['depth'], depth.std(0, ddof=1), atol=1e-5)
+    np.testing.assert_allclose(result.uncertainty['depth'], depth.std(0), atol=1e-5)
     vectors = np.stack([m['normals'] for m in members])
-    resultant = np.linalg.norm(vectors.mean(0), axis=0)
+    resultant = np.linalg.norm(vectors.astype(np.float64).mean(0), axis=0)
     np.testing.assert_allclose(np.linalg.norm(result.pred['normals'], axis=0), 1, atol=1e-5)
     expected = np.degrees(np.sqrt(-2 * np.log(np.clip(resultant, 1e-12, 1))))[None]
     np.testing.assert_allclose(result.uncertainty['normals'], expected.clip(0, 180), atol=0.1)
@@ -240,3 +241,21 @@ def test_the_spread_of_one_prediction_is_nothing(inferencer):
     raw = torch.randn(1, 1, 4, 4).abs()
     ensemble(inferencer.tasks['depth'], raw, (4, 4))
     assert not ensemble.varies and float(ensemble.spreads()['depth'].max()) == 0
+
+
+def test_the_command_has_the_same_options(trained, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / 'a.png'), pictures(1)[0])
+    words = ['infer', str(trained.parent / 'tiny.py'), str(trained / 'iter_4.pth'), str(tmp_path / 'a.png')]
+    words += ['--out', str(tmp_path / 'out'), '--tasks', 'depth', '--seed', '1', '--max-side', '16', '--no-panels']
+    main([*words, '--save', 'ply', 'png16', '--intrinsics', '20,21,15,16', '--dtype', 'bf16'])
+    assert '1 images, 4 files' in capsys.readouterr().out
+    written = {p.relative_to(tmp_path / 'out').as_posix() for p in (tmp_path / 'out').rglob('*.*')}
+    stems = {'predictions/depth/a.npy', 'points/depth/a.ply', 'png16/depth/a.png', 'png16/depth/a.json'}
+    assert written == stems and b'fx 20 fy 21 cx 15 cy 16' in (tmp_path / 'out/points/depth/a.ply').read_bytes()
+    for option, words_of in (
+        ('--intrinsics 1;2', 'expected numbers with commas'),
+        ('--steps 3', 'no number of sampling'),
+    ):
+        with pytest.raises(SystemExit):
+            main([*words, *option.split()])
+        assert words_of in capsys.readouterr().err

@@ -20,6 +20,7 @@ from mmmtl.models.stablemtl import (
     latent_valid,
     masked_mse,
 )
+from mmmtl.models.stablemtl.reading import averageable, finish, read_pictures
 from mmmtl.models.stablemtl.task_attention import attention_weights
 from mmmtl.models.stablemtl.task_tokens import batch_tokens
 from mmmtl.models.stablemtl.unet import build_unet, inflate_input, self_attentions, set_attention_processors
@@ -298,3 +299,23 @@ def test_tokens_without_data_have_a_length():
         assert TaskTokens({'depth': 'depth'}, 8)('depth').shape == (4, 8)
     with FakeTensorMode():
         assert TaskTokens({'depth': 'depth'}, 8)('depth').shape == (4, 8)
+
+
+def test_a_probability_is_read_as_one():
+    """Saliency and boundaries lie between two colours: half way is 0.5, in one view as in the mean of two, at any size."""
+    for kind in ('Saliency', 'Boundary'):
+        task = build_tasks(dict(x=dict(type=kind)))['x']
+        low, high = (task.image_colours(torch.zeros(1))[k].reshape(1, 3, 1, 1).expand(1, 3, 4, 4) for k in (0, 1))
+        for views in ((low + high) / 2, torch.cat([low, high])):
+            for size in ((4, 4), (8, 6)):
+                torch.testing.assert_close(read_pictures(task, views, size), torch.full((1, *size), 0.5))
+
+
+def test_classes_of_several_views_vote():
+    task = build_tasks(dict(semseg=dict(type='SemanticSegmentation', classes=3)))['semseg']
+    label = torch.tensor([[[0, 1], [2, 1]], [[0, 2], [2, 2]], [[1, 2], [2, 1]]])
+    pictures = task.to_image(label)[0]
+    assert read_pictures(task, pictures, (2, 2)).tolist() == [[[0, 2], [2, 1]]]
+    votes = averageable(task, pictures, (2, 2))
+    assert votes.shape == (3, 3, 2, 2) and torch.equal(votes.argmax(1), label)
+    assert finish(task, votes.mean(0)).tolist() == [[[0, 2], [2, 1]]]

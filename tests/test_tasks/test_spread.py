@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from mmmtl.models.ensemble import Ensemble
 from mmmtl.tasks import ContinuousTask, build_tasks
 from mmmtl.tasks.spread import circular_deviation, entropy_share
 
@@ -16,7 +18,7 @@ def mean_and_spread(task, raws):
     """As an ensemble takes them, in two passes."""
     said = torch.stack([task.to_average(raw[None])[0].double() for raw in raws])
     mean = said.mean(0)
-    variance = ((said - mean) ** 2).sum((0, 1)) / (len(said) - 1)
+    variance = ((said - mean) ** 2).sum(1).mean(0)
     return task.predict(task.from_average(mean[None]))[0], task.spread(mean, variance[None])
 
 
@@ -46,8 +48,26 @@ def test_directions_by_the_circle():
     mean, spread = mean_and_spread(task, raws)
     torch.testing.assert_close(mean.flatten(), torch.tensor([0.0, 0, 1]).double(), atol=1e-6, rtol=0)
     assert float(spread) == pytest.approx(3.0, abs=0.01) and task.spread_unit == '°'
-    opposite = torch.zeros(3, 1, 1)
-    assert float(circular_deviation(opposite)) == 180
+    assert (
+        float(circular_deviation(torch.ones(1, 1, 1))) == 180 and float(circular_deviation(torch.zeros(1, 1, 1))) == 0
+    )
+
+
+def test_directions_that_hardly_differ_are_told_apart():
+    """The length of the mean of such unit vectors is 1 to every digit of single precision."""
+    tiny = 1e-5
+    raws = [torch.tensor([s * tiny, 0.0, 1.0]).reshape(3, 1, 1) for s in (-1.0, 1.0)]
+    task = build_tasks(dict(normals=dict(type='SurfaceNormals')))['normals']
+    ensemble = Ensemble(
+        SimpleNamespace(
+            tasks=dict(normals=task),
+            to_average=lambda t, v, s: t.to_average(v),
+            from_average=lambda t, m: t.predict(m[None])[0],
+        )
+    )
+    for raw in raws:
+        ensemble(task, raw[None], (1, 1))
+    assert float(ensemble.spreads()['normals']) == pytest.approx(math.degrees(tiny), rel=1e-2)
 
 
 def test_flows_as_vectors():
@@ -55,7 +75,7 @@ def test_flows_as_vectors():
     raws = [torch.tensor(v).reshape(2, 1, 1) for v in ([3.0, 4.0], [-3.0, -4.0])]
     mean, spread = mean_and_spread(task, raws)
     assert float(mean.abs().max()) == 0 and task.spread_unit == 'px'
-    assert float(spread) == pytest.approx(5 * math.sqrt(2))
+    assert float(spread) == pytest.approx(5)
 
 
 def test_a_task_of_angles_says_how_they_are_averaged():
@@ -75,7 +95,7 @@ def test_a_task_of_angles_says_how_they_are_averaged():
             return torch.rad2deg(torch.atan2(mean[:, 1:], mean[:, :1])) % 360
 
         def spread(self, mean, variance):
-            return circular_deviation(mean)
+            return circular_deviation(variance)
 
     mean, spread = mean_and_spread(Heading('heading'), [torch.full((1, 1, 1), a) for a in (350.0, 10.0)])
     assert min(float(mean), 360 - float(mean)) < 1e-4

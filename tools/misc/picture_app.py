@@ -26,7 +26,7 @@ def visit(page: Page, address: str, out: Path, note: Path) -> None:
     page.get_by_role('button', name='Predict').wait_for()
     page.screenshot(path=out / '0_start.png', full_page=True)
     page.locator('.gallery-item, .gallery button').first.click()
-    ensemble = page.get_by_label('number input for Ensemble')
+    ensemble = page.get_by_label('number input for Ensemble', exact=False)
     if ensemble.count() and ensemble.is_visible():
         ensemble.fill('4')
         ensemble.press('Tab')
@@ -49,9 +49,9 @@ def visit(page: Page, address: str, out: Path, note: Path) -> None:
             page.wait_for_timeout(4000)
         page.wait_for_timeout(800)
         page.screenshot(path=out / f'{number}_{tab.lower().replace(" ", "_")}.png', full_page=True)
-    note.write_text('this is no picture', encoding='utf-8')
-    page.get_by_role('tab', name='Compare').click()
-    page.locator('button[aria-label="Clear"], button[title="Clear"]').first.click()
+    note.write_text('this is no picture', encoding='utf-8')  # with the name of one
+    page.goto(address)
+    page.get_by_role('button', name='Predict').wait_for()
     page.locator('input[type="file"]').first.set_input_files(note)
     page.wait_for_timeout(1500)
     page.get_by_role('button', name='Predict').click()
@@ -80,7 +80,7 @@ def main() -> int:
             'request', lambda r: strangers.add(r.url) if not r.url.startswith((address, 'data:', 'blob:')) else None
         )
         page.on('pageerror', lambda error: errors.append(str(error)))
-        visit(page, address, args.out, args.out / 'note.png')
+        visit(page, address, args.out, args.out / 'note.webp')
         browser.close()
     for text in (*sorted(strangers), *errors):
         print(text)
