@@ -24,6 +24,7 @@ from mmmtl.models.stablemtl.reading import averageable, finish, read_pictures
 from mmmtl.models.stablemtl.task_attention import attention_weights
 from mmmtl.models.stablemtl.task_tokens import batch_tokens
 from mmmtl.models.stablemtl.unet import build_unet, inflate_input, self_attentions, set_attention_processors
+from mmmtl.tasks import build_tasks
 
 from .latent_toy import UNET, VAE
 
