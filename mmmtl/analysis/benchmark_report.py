@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from mmmtl.utils.files import write_json
 from .benchmark import Benchmark, Speed, parts_table, peak_memory
 from .costs import catalogue_table
 from .published import pair_class
+from .roofline import roofline as roofline_table
+from .scaling import scaling_report
 
 
 def measure(
@@ -32,6 +34,8 @@ def measure(
     no_optimize: bool = False,
     cfg_options: Mapping[str, Any] | None = None,
     catalogue: bool = False,
+    roofline: bool = False,
+    scaling: Sequence[str] | None = None,
     out: str | None = None,
 ) -> None:
     """Build, measure, print; the arguments are those of ``tools/analysis_tools/benchmark.py``."""
@@ -55,6 +59,11 @@ def measure(
         return
     assert config is not None
     options = dict(cfg_options or {})
+    if scaling:
+        settings = dict(options=options, repeats=repeats, device=device, amp=amp, optimize=not no_optimize)
+        settings.update(size=shape, batch=batch, compiled=compile)
+        print(scaling_report(config, scaling, out, **settings))
+        return
     backbone = 'backbone' in load_config(config).get('model', {})
     if backbone and load_config(config, options).model.backbone.get('img_size'):
         if shape:
@@ -67,6 +76,9 @@ def measure(
         f'{config}, {mode}, {batch} x {bench.size[0]} x {bench.size[1]}, {device}, '
         f'{torch.get_num_threads()} threads{", bfloat16 autocast" if amp else ""}'
     )
+    if roofline:
+        print(roofline_table(bench))
+        return
     others: dict[str, Callable[[], Any]] = {}
     noise, pair, memory, reference_memory = None, None, None, 0
     if reference:

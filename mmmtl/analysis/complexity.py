@@ -10,9 +10,15 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, UnsupportedFakeTensorException
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    FakeTensor,
+    FakeTensorMode,
+    UnsupportedFakeTensorException,
+)
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from mmmtl.apis.checkpoint import auxiliary_prefixes
@@ -43,7 +49,7 @@ _FORMULAS: dict[Any, Any] = {torch.ops.aten._scaled_dot_product_flash_attention_
 if hasattr(torch.ops.mkldnn, '_linear_pointwise'):
     _FORMULAS[torch.ops.mkldnn._linear_pointwise] = _linear_flops
 
-_REST = 'between the parts'
+REST = 'between the parts'
 """What is computed between the parts."""
 
 
@@ -56,12 +62,16 @@ class Part:
         auxiliary: How many of them work in training alone.
         layers: Multiply-accumulates of convolutions and linear layers in one prediction.
         products: Those of products of activations: attention, einsum.
+        moved: Bytes that its operators read and write, each by itself.
+        convolutions: Calls of 3x3 convolutions.
     """
 
     parameters: int = 0
     auxiliary: int = 0
     layers: int = 0
     products: int = 0
+    moved: int = 0
+    convolutions: int = 0
 
 
 @dataclass
@@ -152,7 +162,7 @@ def _parameters(model: nn.Module) -> dict[str, Part]:
     auxiliary = auxiliary_prefixes(model)
     for name, parameter in model.named_parameters():
         home = next((p for p in parts if name.startswith(p + '.')), None)
-        part = parts.setdefault(home or _REST, Part())
+        part = parts.setdefault(home or REST, Part())
         part.parameters += parameter.numel()
         if auxiliary and name.startswith(auxiliary):
             part.auxiliary += parameter.numel()
@@ -165,9 +175,9 @@ def _multiply_accumulates(model: nn.Module, counts: Complexity) -> None:
     shape = (1, 3, *counts.size) if frames == 1 else (1, frames, 3, *counts.size)
     with torch.no_grad(), _PartCounter(model, list(counts.parts)) as counter:
         model(torch.zeros(shape), mode='tensor')
-    for name, (layers, products) in counter.counts.items():
+    for name, (layers, products, moved, convolutions) in counter.counts.items():
         part = counts.parts.setdefault(name, Part())
-        part.layers, part.products = layers, products
+        part.layers, part.products, part.moved, part.convolutions = layers, products, moved, convolutions
 
 
 class _PartCounter(TorchDispatchMode):
@@ -179,7 +189,7 @@ class _PartCounter(TorchDispatchMode):
     def __init__(self, model: nn.Module, parts: Sequence[str]) -> None:
         super().__init__()
         self.counts: dict[str, list[int]] = {}
-        self.at_work = [_REST]
+        self.at_work = [REST]
         self.home: dict[int, str] = {}
         for name, module in model.named_modules():
             part = next((p for p in parts if name == p or name.startswith(p + '.')), None)
@@ -211,11 +221,26 @@ class _PartCounter(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         operator = func._overloadpacket
         formula = _FORMULAS.get(operator) or flop_registry.get(operator)
+        count = self.counts.setdefault(self.at_work[-1], [0, 0, 0, 0])
         if formula is not None:
-            count = self.counts.setdefault(self.at_work[-1], [0, 0])
             is_layer = str(operator).split('.')[-1] in _LAYERS
             count[0 if is_layer else 1] += formula(*args, **(kwargs or {}), out_val=out) // 2
+        if not _gives_view(func):
+            count[2] += sum(
+                t.numel() * t.element_size() for t in tree_leaves((args, kwargs, out)) if type(t) in _TENSORS
+            )
+        if operator is torch.ops.aten.convolution and args[1].shape[2:] == (3, 3):
+            count[3] += 1
         return out
+
+
+_TENSORS = (torch.Tensor, nn.Parameter, FakeTensor)
+
+
+def _gives_view(func: Any) -> bool:
+    """Whether an operator touches no number: it gives a view, or memory without content."""
+    aliases = [r.alias_info for r in func._schema.returns]
+    return any(a is not None and not a.is_write for a in aliases) or 'empty' in func._schema.name
 
 
 def complexity_report(cfg: Config, size: tuple[int, int] | None = None) -> str:

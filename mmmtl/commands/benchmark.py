@@ -42,7 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='one table of parameters, multiply-accumulates, time and memory of every method, small (without CONFIG), or of '
         'the method options of CONFIG',
     )
-    parser.add_argument('--out', metavar='FILE', help="the catalogue's numbers as JSON")
+    parser.add_argument(
+        '--roofline',
+        action='store_true',
+        help="operations, bytes, and attained share of the machine's peak and bandwidth of every part of a prediction",
+    )
+    parser.add_argument(
+        '--scaling',
+        nargs='+',
+        choices=['tasks', 'steps', 'size', 'width', 'batch', 'levels'],
+        metavar='AXIS',
+        help='how time and memory grow with tasks, steps, size, width, batch, levels, beside the fitted law',
+    )
+    parser.add_argument(
+        '--out', metavar='FILE', help="the catalogue's numbers as JSON; with --scaling the page (.md), a plot beside it"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -52,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.config is None and not args.catalogue:
         raise ConfigError('CONFIG is missing: only --catalogue has a default')
-    if args.out and not args.catalogue:
-        raise ConfigError('--out is for --catalogue')
+    if args.out and not (args.catalogue or args.scaling):
+        raise ConfigError('--out is for --catalogue and --scaling')
+    if (args.scaling or args.roofline) and args.mode == 'train':
+        raise ConfigError('--scaling and --roofline are of predictions: leave out --mode train')
     measure(**vars(args))

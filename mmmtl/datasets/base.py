@@ -19,6 +19,7 @@ from mmmtl.datasets.io.storage import Storage, described
 from mmmtl.errors import ConfigError, FileError, LabelError, NotFoundError, suggest
 from mmmtl.registry import LABEL_SAMPLERS, TRANSFORMS
 from mmmtl.tasks import IGNORE, Task, build_tasks
+from mmmtl.tasks.categorical import CategoricalTask
 from mmmtl.utils.seeding import stable_hash
 
 from .checks import check_ids, check_labels, check_pairs
@@ -48,7 +49,7 @@ class MTLDataset(BaseDataset):
 
     A subclass gives :meth:`list_samples` (dicts with ``sample_id``, ``img_path`` and whatever its loaders
     need) and, per label it has, a method ``load_<source>(info)`` that returns the label in the package's
-    convention (categorical int64 (H, W), 255 unknown; continuous float32 (C, H, W), NaN unknown) or None
+    convention (categorical integers (H, W), 255 unknown; continuous float32 (C, H, W), NaN unknown) or None
     where the sample has none. ``Task.source`` names the loader of a task; by default it is the task's name.
 
     Which labels are used is decided by ``label_sampler`` from the sample ids before anything is opened; the
@@ -324,12 +325,21 @@ class MTLDataset(BaseDataset):
                 raise FileError(
                     f"sample '{info['sample_id']}': the frames differ in size: {size} and {images[1].shape[:2]}"
                 )
-        labels = {n: self.load_label(info, n) for n in visible}
+        labels = {n: self._load_narrow(info, n) for n in visible}
         hidden = () if names is not None or self.test_mode else set(self.leak_labels_to_crop) - set(visible)
-        leaked = {n: self.load_label(info, n) for n in sorted(hidden)}
+        leaked = {n: self._load_narrow(info, n) for n in sorted(hidden)}
         kept = {k: v for k, v in info.items() if k not in ('available', 'members')}
         kept['sample_id'] = self.id_prefix + info['sample_id']
         return new_results(images, self.tasks, kept, labels, leaked, self.test_mode)
+
+    def _load_narrow(self, info: dict, name: str) -> np.ndarray | None:
+        """:meth:`load_label`; classes as uint8, an eighth of the memory on their way through the pipeline."""
+        label = self.load_label(info, name)
+        return (
+            label.astype(np.uint8, copy=False)
+            if isinstance(self.tasks[name], CategoricalTask) and label is not None
+            else label
+        )
 
     def prepare_data(self, idx: int) -> Any:
         # an index that names tasks (TaskIndex) wants their labels only

@@ -47,8 +47,9 @@ class NYUDv2(MTLDataset):
         return self.path(folder, f'{info["sample_id"]}.{suffix}')
 
     def load_semseg(self, info: dict) -> np.ndarray:
-        stored = read_map(self.label_file(info, 'semseg')).astype(np.int64)
-        return np.where(stored == 0, IGNORE, stored - 1)
+        stored = read_map(self.label_file(info, 'semseg'))
+        # of eight bits, 0 - 1 is 255 already
+        return stored - 1 if stored.dtype == np.uint8 else np.where(stored == 0, IGNORE, stored.astype(np.int64) - 1)
 
     def load_depth(self, info: dict) -> np.ndarray:
         path = self.label_file(info, 'depth')
@@ -61,4 +62,4 @@ class NYUDv2(MTLDataset):
         return decode_normals(read_picture(self.label_file(info, 'normals')))
 
     def load_boundary(self, info: dict) -> np.ndarray:
-        return (read_map(self.label_file(info, 'boundary'), grey=True) > 127).astype(np.int64)
+        return (read_map(self.label_file(info, 'boundary'), grey=True) > 127).view(np.uint8)

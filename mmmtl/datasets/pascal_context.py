@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from mmmtl.datasets.io.addresses import address
-from mmmtl.datasets.io.derived import boundary_of_classes, decode_normals, mask_invalid, unit_or_unknown
+from mmmtl.datasets.io.derived import boundary_of_classes, decode_normals, unit_or_unknown
 from mmmtl.datasets.io.folders import read_id_list
 from mmmtl.datasets.io.label_cache import LabelCache
 from mmmtl.datasets.io.matlab import read_mat
@@ -174,19 +174,19 @@ class PascalContext(MTLDataset):
 
     # ---- labels ----------------------------------------------------------------------------------------------------
     def load_semseg(self, info: dict) -> np.ndarray:
-        return _fit(read_map(self.label_file(info, 'semseg')), info).astype(np.int64)
+        return _fit(read_map(self.label_file(info, 'semseg')), info)
 
     def load_saliency(self, info: dict) -> np.ndarray:
-        return _fit(read_map(self.label_file(info, 'saliency'), grey=True) > 127, info).astype(np.int64)
+        return _fit((read_map(self.label_file(info, 'saliency'), grey=True) > 127).view(np.uint8), info)
 
     def load_boundary(self, info: dict) -> np.ndarray:
-        return _fit(self._boundary(info), info).astype(np.int64)
+        return _fit(self._boundary(info), info)
 
     def load_human_parts(self, info: dict) -> np.ndarray:
         known = info.get('objects')
         if known is not None and PERSON not in known:
-            return np.zeros(info.get('img_size', (512, 512)), np.int64)
-        return _fit(self._parts(info), info).astype(np.int64)
+            return np.zeros(info.get('img_size', (512, 512)), np.uint8)
+        return _fit(self._parts(info), info)
 
     def load_normals(self, info: dict) -> np.ndarray:
         vectors = decode_normals(read_picture(self.label_file(info, 'normals')))
@@ -197,7 +197,8 @@ class PascalContext(MTLDataset):
             planes = np.nan_to_num(vectors.transpose(1, 2, 0))
             planes = cv2.resize(planes, size[::-1], interpolation=cv2.INTER_CUBIC)
             vectors = unit_or_unknown(planes.transpose(2, 0, 1), tolerance=0)
-        return mask_invalid(vectors, resize_nearest(trusted, size) == 0)
+        np.copyto(vectors, np.float32(np.nan), where=resize_nearest(trusted, size) == 0)
+        return vectors
 
     # ---- derived maps, cached --------------------------------------------------------------------------------------
     def _boundary(self, info: dict) -> np.ndarray:

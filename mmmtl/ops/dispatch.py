@@ -1,23 +1,28 @@
 """Which kernel serves which tensors: the one table of devices and precisions.
 
 A kernel asks :func:`served` before it runs; where the answer is no, its plain PyTorch expression runs instead. The
-environment variable ``MMMTL_OPS=plain`` (or :func:`plain_operations` in a program) answers no everywhere.
+environment variable ``MMMTL_OPS`` overrides the table: ``plain`` (or :func:`plain_operations` in a program) answers no
+everywhere; the path of a JSON file, such as the one that ``benchmarks/gpu.py`` measures and writes, replaces the entries
+it names.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.utils.files import read_json
 
 _FLOATS = frozenset({torch.float64, torch.float32, torch.bfloat16, torch.float16})
+Table: TypeAlias = Mapping[str, Mapping[str, frozenset[torch.dtype]]]
 
-KERNELS: dict[str, dict[str, frozenset[torch.dtype]]] = {
+KERNELS: Table = {
     'attention': {'cpu': frozenset({torch.bfloat16})},
     'matmul': {'cpu': frozenset({torch.float32})},
     'winograd': {'cpu': frozenset({torch.float32, torch.bfloat16})},
@@ -33,7 +38,9 @@ KERNELS: dict[str, dict[str, frozenset[torch.dtype]]] = {
     'low_rank': {'any': _FLOATS},
     'norm_act': {'any': _FLOATS},
 }
-"""``{kernel: {type of device, or 'any': precisions}}``: where a kernel is faster than PyTorch's own operations."""
+"""``{kernel: {type of device, or 'any' other: precisions}}``: where a kernel is faster than PyTorch's own operations."""
+CPU_ALONE = frozenset({'matmul'})
+"""Kernels that call a library for processors."""
 _TRACEABLE = frozenset(KERNELS) - {
     'attention',
     'matmul',
@@ -48,19 +55,62 @@ _TRACEABLE = frozenset(KERNELS) - {
 VARIABLE, CHOICES = 'MMMTL_OPS', ('fast', 'plain')
 _at_start = os.environ.get(VARIABLE)
 _forced_plain = 0
+_forced_kernels: frozenset[str] = frozenset()
+
+
+def _setting() -> str:
+    # a traced graph cannot hang on the environment
+    return (_at_start if torch.compiler.is_compiling() else os.environ.get(VARIABLE)) or 'fast'
 
 
 def plain_everywhere() -> bool:
     """Whether all kernels are switched off.
 
     Raises:
-        ConfigError: ``MMMTL_OPS`` holds another word.
+        ConfigError: ``MMMTL_OPS`` holds another word, or a file that is no table.
     """
-    # a traced graph cannot hang on the environment
-    value = (_at_start if torch.compiler.is_compiling() else os.environ.get(VARIABLE)) or 'fast'
-    if value not in CHOICES:
-        raise ConfigError(f"{VARIABLE} must be one of {CHOICES}, got '{value}'.{suggest(value, CHOICES)}")
+    value = _setting()
+    _table(value)
     return _forced_plain > 0 or value == 'plain'
+
+
+_tables: dict[str, Table] = dict.fromkeys(CHOICES, KERNELS)
+
+
+def _table(value: str) -> Table:
+    """The table that a value of ``MMMTL_OPS`` asks for."""
+    if value not in _tables:
+        if not value.endswith('.json'):
+            raise ConfigError(
+                f"{VARIABLE} must be one of {CHOICES} or the path of a table (.json), got '{value}'."
+                f'{suggest(value, CHOICES)}'
+            )
+        _tables[value] = overridden(read_json(value, 'a table {kernel: {device: [precisions]}}'), value)
+    return _tables[value]
+
+
+def overridden(entries: Any, where: str) -> Table:
+    """:data:`KERNELS` with the entries of ``{kernel: {type of device: [names of precisions]}}`` in place of its own.
+
+    Raises:
+        ConfigError: An entry that is not of this form; names it and ``where`` it stands.
+    """
+    form = f"{where}: expected {{kernel: {{device: ['float32', ...]}}}}"
+    if not isinstance(entries, Mapping) or not all(isinstance(places, Mapping) for places in entries.values()):
+        raise ConfigError(f'{form}, found {entries!r:.80}')
+    names = {str(dtype).removeprefix('torch.'): dtype for dtype in _FLOATS}
+    table = {kernel: dict(places) for kernel, places in KERNELS.items()}
+    for kernel, places in entries.items():
+        if kernel not in KERNELS:
+            raise ConfigError(f"{where}: there is no kernel '{kernel}'.{suggest(kernel, KERNELS)}")
+        for device, precisions in places.items():
+            if not isinstance(precisions, list) or (wrong := [p for p in precisions if p not in names]):
+                found = f', found {wrong if isinstance(precisions, list) else precisions!r} for {kernel}, {device}'
+                raise ConfigError(f'{form} of {sorted(names)}{found}')
+            if kernel in CPU_ALONE and device != 'cpu' and precisions:
+                raise ConfigError(f"{where}: kernel '{kernel}' runs on 'cpu' alone, not on '{device}'")
+            table[kernel][device] = frozenset(names[p] for p in precisions)
+    return table
 
 
 @contextmanager
@@ -72,6 +122,17 @@ def plain_operations() -> Iterator[None]:
         yield
     finally:
         _forced_plain -= 1
+
+
+@contextmanager
+def forced_operations(kernels: Collection[str]) -> Iterator[None]:
+    """Within it, these kernels serve every device and precision, whatever the table says: for measuring them."""
+    global _forced_kernels
+    before, _forced_kernels = _forced_kernels, frozenset(kernels)
+    try:
+        yield
+    finally:
+        _forced_kernels = before
 
 
 def precision(x: Tensor) -> torch.dtype:
@@ -87,12 +148,13 @@ def served(kernel: str, x: Tensor) -> bool:
     would not survive."""
     if plain_everywhere():
         return False
-    places = KERNELS[kernel]
+    places = _table(_setting())[kernel]
+    precisions = _FLOATS if kernel in _forced_kernels else places.get(x.device.type, places.get('any', frozenset()))
     if kernel in _TRACEABLE:
-        return 'any' in places or x.device.type in places
+        return bool(precisions) and (precisions == _FLOATS or precision(x) in precisions)
     if torch.compiler.is_compiling() or type(x) not in (Tensor, nn.Parameter):
         return False
-    return precision(x) in places.get(x.device.type, places.get('any', frozenset()))
+    return precision(x) in precisions
 
 
 def predicting() -> bool:

@@ -35,6 +35,8 @@ class InferenceForm(nn.Module):
 
     plain: ClassVar[type[nn.Module]]
     """The module's own class."""
+    built_on: ClassVar[tuple[str, ...]] = ()
+    """Names of other forms whose ways this one takes: where they are kept away, it is too."""
 
     @classmethod
     def fits(cls, module: nn.Module) -> bool:
@@ -134,7 +136,7 @@ def _give_forms(module: nn.Module, without: frozenset[str]) -> None:
     for child in module.children():
         _give_forms(child, without)
     for form in FORMS.get(_name(type(module)), ()):
-        if form.__name__ not in without and form.fits(module):
+        if without.isdisjoint((form.__name__, *form.built_on)) and form.fits(module):
             module.__class__ = _combined(form, type(module))  # type: ignore[arg-type]  # classes are hashable
             break
 

@@ -68,6 +68,12 @@ FP32 = Filtering.of(4, 4)
 _FILTERINGS = {torch.float32: FP32, torch.bfloat16: Filtering.of(2, 4)}
 _BY_PRODUCTS = {len(f.enter): f for f in _FILTERINGS.values()}
 
+
+def filtering_of(dtype: torch.dtype) -> Filtering:
+    """The blocks of a precision."""
+    return _FILTERINGS[dtype]
+
+
 SMALLEST = 64
 """Fewer input or output channels than this do not pay for the transforms."""
 FEWEST_TILES = 8
@@ -97,10 +103,17 @@ def samples_at_once(x: Tensor, filtering: Filtering = FP32) -> int:
 
 def windows(x: Tensor, side: tuple[int, int], step: tuple[int, int], border: int) -> Tensor:
     """Windows of ``side`` pixels at every ``step``-th pixel of x (B, C, h, w), zeros around it: (S, B · blocks, C)."""
+    return band_windows(x, side, step, border, 0, -(-x.shape[2] // step[0]))
+
+
+def band_windows(x: Tensor, side: tuple[int, int], step: tuple[int, int], border: int, first: int, last: int) -> Tensor:
+    """Of :func:`windows` those in the rows [first, last) of blocks."""
     batch, channels, height, width = x.shape
-    rows, columns = -(-height // step[0]), -(-width // step[1])
-    below, right = step[0] * rows + border - height, step[1] * columns + border - width
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, border, right, border, below)).contiguous()
+    rows, columns = last - first, -(-width // step[1])
+    top, bottom = first * step[0] - border, last * step[0] + border
+    seen = x.permute(0, 2, 3, 1)[:, max(top, 0) : bottom]
+    right = step[1] * columns + border - width
+    padded = F.pad(seen, (0, 0, border, right, max(-top, 0), max(bottom - height, 0))).contiguous()
     steps = padded.stride()
     found = padded.as_strided(
         (*side, batch, rows, columns, channels),
@@ -109,35 +122,62 @@ def windows(x: Tensor, side: tuple[int, int], step: tuple[int, int], border: int
     return found.reshape(side[0] * side[1], batch * rows * columns, channels)
 
 
-def winograd_conv3x3(x: Tensor, transformed: Tensor, bias: Tensor | None = None) -> Tensor:
+def winograd_conv3x3(
+    x: Tensor, transformed: Tensor, bias: Tensor | None = None, plus: Tensor | None = None, relu: bool = False
+) -> Tensor:
     """``conv2d(x, weight, bias, padding=1)`` with ``transformed`` of :func:`transform_weight`.
+
+    The blocks of a few rows go through all transforms together, so that what lies between these stays in the cache and
+    its memory is used again; what follows the convolution is done there too.
 
     Args:
         x: (B, I, h, w).
         transformed: (S, O, I), of x's type.
         bias: (O,).
+        plus: (B, O, h, w) that is added.
+        relu: Whether negative results become 0.
 
     Returns:
         (B, O, h, w), channels-last.
     """
     filtering = _BY_PRODUCTS[len(transformed)]
-    samples = samples_at_once(x, filtering)
-    if len(x) > samples:
-        return torch.cat([winograd_conv3x3(part, transformed, bias) for part in x.split(samples)])
-    enter, leave = filtering.enter.to(x.dtype), filtering.leave.to(x.dtype)
     (down, across), (batch, _, height, width) = filtering.block, x.shape
     rows, columns = -(-height // down), -(-width // across)
-    tiles = windows(x, filtering.side, filtering.block, 1)
-    spectrum = matmul(enter, tiles.flatten(1)).view(tiles.shape)
-    if x.dtype is torch.float32:
-        products = torch.stack([linear(s, w) for s, w in zip(spectrum, transformed)])
+    y = x.new_empty(batch, down * rows, across * columns, transformed.shape[1])
+    blocks = y.view(batch, rows, down, columns, across, -1)
+    if plus is not None:
+        around = F.pad(plus.permute(0, 2, 3, 1), (0, 0, 0, y.shape[2] - width, 0, y.shape[1] - height)).view(
+            blocks.shape
+        )
+    samples = samples_at_once(x, filtering)
+    step = max(MOST_TILES // columns, 1) if samples == 1 else rows
+    for start in range(0, batch, samples):
+        some = slice(start, start + samples)
+        for first in range(0, rows, step):
+            last = min(first + step, rows)
+            tiles = band_windows(x[some], filtering.side, filtering.block, 1, first, last)
+            part = _convolved(tiles, transformed, filtering).view(down, across, -1, last - first, columns, y.shape[-1])
+            if bias is not None:
+                part += bias.to(part.dtype)
+            part = part.permute(2, 3, 0, 4, 1, 5)
+            if plus is not None:
+                part += around[some, first:last]
+            blocks[some, first:last] = part.relu_() if relu else part
+    return y[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def _convolved(tiles: Tensor, transformed: Tensor, filtering: Filtering) -> Tensor:
+    """Windows (S, n, I) → blocks (pixels of a block, n · O)."""
+    spectrum = matmul(filtering.enter.to(tiles.dtype), tiles.flatten(1)).view(tiles.shape)
+    del tiles
+    if spectrum.dtype is torch.float32:
+        products = spectrum.new_empty(*spectrum.shape[:2], transformed.shape[1])
+        for product, part, weight in zip(products, spectrum, transformed):
+            product.copy_(linear(part, weight))
     else:
         products = torch.bmm(spectrum, transformed.transpose(1, 2))
-    blocks = matmul(leave, products.flatten(1)).view(down, across, batch, rows, columns, -1)
-    y = blocks.permute(2, 3, 0, 4, 1, 5).reshape(batch, down * rows, across * columns, -1)
-    if bias is not None:
-        y += bias.to(y.dtype)
-    return y[:, :height, :width].permute(0, 3, 1, 2)
+    del spectrum
+    return matmul(filtering.leave.to(products.dtype), products.flatten(1))
 
 
 @inference_form_of(nn.Conv2d, TapMajorConv2d, 'mmmtl.ops.winograd_gradients.WinogradGradientConv2d')
@@ -161,9 +201,9 @@ class WinogradConv2d(InferenceForm):
         if not predicting() or x.ndim != 4 or not served('winograd', x):
             return super().forward(x)
         dtype = precision(x)
-        if precision(self.weight) is not dtype or len(x) * tiles_of(x, _FILTERINGS[dtype]) < FEWEST_TILES:
+        if precision(self.weight) is not dtype or len(x) * tiles_of(x, filtering_of(dtype)) < FEWEST_TILES:
             return super().forward(x)
         transformed = self.remember(
-            dtype, (self.weight,), lambda: transform_weight(self.weight, _FILTERINGS[dtype]).to(dtype)
+            dtype, (self.weight,), lambda: transform_weight(self.weight, filtering_of(dtype)).to(dtype)
         )
         return winograd_conv3x3(x.to(dtype), transformed, self.bias)

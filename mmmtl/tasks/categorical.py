@@ -77,7 +77,9 @@ class CategoricalTask(Task):
             raise LabelError(
                 f"{where}: task '{self.name}' expects an integer map (H, W), found {label.dtype} {label.shape}"
             )
-        wrong = (label != IGNORE) & ((label < 0) | (label >= self.num_classes))
+        wrong = (label >= self.num_classes) & (label != IGNORE)
+        if label.dtype.kind == 'i':
+            wrong |= label < 0
         if wrong.any():  # comparing is several times faster than listing all values
             raise LabelError(
                 f"{where}: task '{self.name}' expects classes 0..{self.num_classes - 1} or {IGNORE} (unknown), "

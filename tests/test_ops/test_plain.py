@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
 from mmmtl.ops import (
     convolution,
@@ -105,3 +107,40 @@ def test_every_kernel_asks(kernel):
         assert not dispatch.served(kernel, x)
     asked = sum(f"served('{kernel}'" in path.read_text() for path in ROOM.glob('*.py'))
     assert asked, f'nothing asks for {kernel}'
+
+
+def table_file(tmp_path, entries):
+    path = tmp_path / 'dispatch.json'
+    path.write_text(json.dumps(entries))
+    return str(path)
+
+
+def test_a_table_overrides_the_entries_it_names(tmp_path, monkeypatch):
+    """By kernel, device and precision; the others stay."""
+    x = torch.ones(1, 4, 4, 4)
+    assert dispatch.served('mixing', x) and not dispatch.served('attention', x)
+    entries = {'mixing': {'cpu': []}, 'attention': {'cpu': ['float32']}, 'norm_act': {'cuda': []}}
+    monkeypatch.setenv('MMMTL_OPS', table_file(tmp_path, entries))
+    assert not dispatch.served('mixing', x) and dispatch.served('attention', x)
+    assert not dispatch.served('attention', x.bfloat16())
+    assert dispatch.served('norm_act', x) and dispatch.served('winograd', x)
+    with dispatch.forced_operations({'mixing'}):
+        assert dispatch.served('mixing', x)
+    assert not dispatch.served('mixing', x)
+
+
+@pytest.mark.parametrize(
+    'entries, words',
+    [
+        ({'mixxing': {'cpu': []}}, "no kernel 'mixxing'.*mixing"),
+        ({'mixing': {'cpu': ['float31']}}, 'float31'),
+        ({'mixing': {'cpu': 'float32'}}, 'float32'),
+        ({'mixing': ['cpu']}, 'expected'),
+        ({'matmul': {'cuda': ['float32']}}, "'matmul' runs on 'cpu' alone"),
+        ([], 'expected'),
+    ],
+)
+def test_a_table_with_a_mistake_is_told(tmp_path, monkeypatch, entries, words):
+    monkeypatch.setenv('MMMTL_OPS', table_file(tmp_path, entries))
+    with pytest.raises(ConfigError, match=words):
+        dispatch.served('mixing', torch.ones(1))

@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmmtl.ops import optimize_for_inference, winograd_gradients
+from mmmtl.models.layers.basic_block import BasicBlock
+from mmmtl.ops import optimize_for_inference, winograd, winograd_gradients
 from mmmtl.ops.convolution import TapMajorConv2d
 from mmmtl.ops.winograd import WinogradConv2d, transform_weight, winograd_conv3x3
+from mmmtl.ops.winograd_blocks import FoldedBasicBlock, FoldedSequential
 from mmmtl.ops.winograd_gradients import WinogradGradientConv2d, _pays, conv3x3_gradients, use_winograd_gradients
 
 
@@ -135,3 +137,78 @@ def test_module_trains_with_winograd_gradients(monkeypatch):
         predicted = model(x)
     assert len(calls) == 1, 'prediction has transformed weights of its own'
     assert ((predicted - expected[0]).norm() / expected[0].norm()).item() < 1e-5
+
+
+@pytest.mark.parametrize('size', [(40, 36), (17, 9)])
+@pytest.mark.parametrize('most', [1, 20, 10000])
+def test_what_follows_the_convolution_is_done_with_it(size, most, monkeypatch):
+    """In bands of any height: bias, sum and ReLU."""
+    monkeypatch.setattr(winograd, 'MOST_TILES', most)
+    x, weight, bias, plus = draw(3, 4, *size), draw(5, 4, 3, 3, seed=1), draw(5, seed=2), draw(3, 5, *size, seed=3)
+    expected = F.relu(F.conv2d(x, weight, bias, padding=1) + plus)
+    found = winograd_conv3x3(x, transform_weight(weight), bias, plus, relu=True)
+    assert torch.allclose(found, expected, atol=1e-4) and (found == 0).any()
+
+
+def trained(module):
+    """The module in evaluation, with statistics that are not those it begins with."""
+    torch.manual_seed(0)
+    for norm in (m for m in module.modules() if isinstance(m, nn.BatchNorm2d)):
+        for values, low, high in ((norm.running_mean, -1, 1), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 2)):
+            nn.init.uniform_(values, low, high)
+        nn.init.uniform_(norm.bias)
+    return module.eval()
+
+
+def folded_and_plain(module, x, kind):
+    """Result of the form, which must have been taken, and of the plain module in double precision."""
+    folded = optimize_for_inference(copy.deepcopy(module))
+    assert isinstance(folded, kind)
+    with torch.no_grad():
+        found, expected = folded(x), module.double()(x.double())
+    assert folded.__dict__.get('_remembered_for_inference'), 'it went another way'
+    folded.train()
+    assert type(folded) is type(module)
+    return found, expected
+
+
+@pytest.mark.parametrize('out', [64, 80])
+def test_a_residual_block_holds_its_norms_in_its_convolutions(out):
+    found, expected = folded_and_plain(trained(BasicBlock(64, out)), draw(2, 64, 14, 18), FoldedBasicBlock)
+    assert (found - expected).abs().max() < 5e-6 * expected.abs().max()
+
+
+def row(bias=True):
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(70, 96, 1, bias=bias), nn.Conv2d(96, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1)
+    )
+
+
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('size', [(14, 18), (33, 2), (2, 33), (1, 40)])
+def test_a_pointwise_convolution_is_merged_and_a_relu_done_on_the_way(size, bias):
+    """The bias of the inner one reaches fewer taps at the border, whatever the size of the map."""
+    found, expected = folded_and_plain(row(bias), draw(2, 70, *size), FoldedSequential)
+    assert (found - expected).abs().max() < 5e-6 * expected.abs().max()
+
+
+def test_folded_blocks_follow_their_weights_and_their_watchers():
+    for module, x in ((trained(BasicBlock(64)), draw(1, 64, 12, 12)), (row(), draw(1, 70, 12, 12))):
+        folded, seen = optimize_for_inference(copy.deepcopy(module)), []
+        with torch.no_grad():
+            folded(x)
+            for m in (folded, module):
+                for tensor in (*m.parameters(), *(b for b in m.buffers() if b.is_floating_point())):
+                    tensor.mul_(1.1)
+            assert torch.allclose(folded(x), module(x), atol=2e-4)
+            next(m for m in folded.modules() if isinstance(m, nn.Conv2d)).register_forward_hook(
+                lambda m, a, y, seen=seen: seen.append(y)
+            )
+            assert torch.allclose(folded(x), module(x), atol=2e-4)
+        assert len(seen) == 1, 'a part that somebody watches is computed by itself'
+
+
+def test_rows_with_nothing_to_fold_stay():
+    module = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.GELU(), nn.Conv2d(64, 8, 1))
+    assert type(optimize_for_inference(module)) is nn.Sequential

@@ -37,24 +37,28 @@ def decode_normals(picture: np.ndarray) -> np.ndarray:
     pixels that hold no direction (length outside 0.5 to 1.5, such as plain black or grey) are NaN.
     """
     table = (2.0 * np.arange(256) / 255.0 - 1.0).astype(np.float32)
-    return unit_or_unknown(table[picture].transpose(2, 0, 1))
+    return unit_or_unknown(np.stack([cv2.LUT(plane, table) for plane in cv2.split(picture)]))
 
 
 def unit_or_unknown(vectors: np.ndarray, tolerance: float = 0.02) -> np.ndarray:
     """float32 (3, H, W) with unit length where a direction is there, NaN elsewhere; see :func:`decode_normals`."""
     vectors = np.ascontiguousarray(vectors, np.float32)
-    length = np.sqrt((vectors * vectors).sum(0))
+    x, y, z = vectors
+    length = np.sqrt(x * x + y * y + z * z)
     with np.errstate(invalid='ignore'):
-        direction = (length > 0.5) & (length < 1.5)
-        off = direction & (np.abs(length - 1) > tolerance)
+        apart = np.abs(length - 1)
+        direction = apart < 0.5
+        off = direction & (apart > tolerance)
     if off.any():
-        vectors = np.where(off, vectors / np.where(off, length, 1), vectors)
-    return mask_invalid(vectors, ~direction)
+        vectors = np.divide(vectors, length, out=vectors.copy(), where=off)
+    return vectors if direction.all() else mask_invalid(vectors, ~direction)
 
 
 def mask_invalid(values: np.ndarray, invalid: np.ndarray) -> np.ndarray:
     """float32 (C, H, W) with NaN in all channels where ``invalid`` (H, W)."""
-    return np.where(invalid[None], np.float32(np.nan), np.asarray(values, np.float32))
+    masked = np.array(values, np.float32)
+    np.copyto(masked, np.float32(np.nan), where=invalid[None])
+    return masked
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:

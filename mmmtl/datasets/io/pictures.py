@@ -280,6 +280,14 @@ def read_map(path: str | Path, grey: bool = False) -> np.ndarray:
             not at stake.
     """
     if grey:
+        picture = decode(path, 'an image')
+        if (
+            picture.palette is None
+            and picture.pixels.ndim == 2
+            and picture.pixels.dtype == np.uint8
+            and not picture.bits
+        ):
+            return picture.pixels
         return np.array(Image.fromarray(read_image(path, upright=False)).convert('L'))
     picture = decode(path, 'a one-channel picture')
     if picture.pixels.ndim != 2 or picture.alpha is not None:

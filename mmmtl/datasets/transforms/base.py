@@ -1,10 +1,10 @@
 """What every transform shares: the dict that travels through a pipeline and how to reach the maps in it.
 
 Keys of the dict: ``img`` and, for frame pairs, ``img_next``: uint8 or float32 RGB (H, W, 3), 0..255; ``gt``:
-labels by task; ``leaked``: hidden labels the crop may look at (empty but for one parity switch); ``tasks``: the
-task objects; ``rng``: ``random.Random``, the only source of randomness; ``sample_id``, ``img_path``,
-``ori_shape``, ``img_shape``, ``padding`` (left, right, top, bottom), ``scale_factor`` (w, h), ``flip``,
-``test_mode``.
+labels by task (classes as uint8, which the last step widens); ``leaked``: hidden labels the crop may look at (empty
+but for one parity switch); ``tasks``: the task objects; ``rng``: ``random.Random``, the only source of randomness;
+``sample_id``, ``img_path``, ``ori_shape``, ``img_shape``, ``padding`` (left, right, top, bottom), ``scale_factor``
+(w, h), ``flip``, ``test_mode``.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class PackMTLInputs(Transform):
     """Let every task have its last look at its label (``Task.finish``), then pack.
 
     Result: ``inputs`` (3, H, W), or (2, 3, H, W) for a pair of frames, uint8 or float32; ``data_samples``: an
-    ``MTLDataSample`` whose ``gt`` has a field per labelled task and none for the others.
+    ``MTLDataSample`` whose ``gt`` has a field per labelled task and none for the others; classes are int64.
 
     Args:
         meta_keys: Keys of the dict that become meta information, where present.
@@ -36,5 +36,8 @@ class PackMTLInputs(Transform):
         labels = {name: results['tasks'][name].finish(label) for name, label in results['gt'].items()}
         sample = MTLDataSample(metainfo={k: results[k] for k in self.meta_keys if k in results})
         sample.set_metainfo(dict(labeled_tasks=tuple(labels)))
-        sample.gt = {name: np.ascontiguousarray(label) for name, label in labels.items()}
+        sample.gt = {
+            name: np.ascontiguousarray(label, np.int64 if results['tasks'][name].categorical else None)
+            for name, label in labels.items()
+        }
         return dict(inputs=inputs, data_samples=sample)

@@ -93,7 +93,10 @@ class RandomCrop(Transform):
 
     def _mixed(self, label: np.ndarray) -> bool:
         """More than one class, none of them too large."""
-        counts = np.bincount(label.reshape(-1), minlength=256)[:255]
+        if label.dtype == np.uint8:
+            counts = cv2.calcHist([label], [0], None, [256], (0, 256)).ravel()[:255]
+        else:
+            counts = np.bincount(label.reshape(-1), minlength=256)[:255]
         counts = counts[counts > 0]
         return len(counts) > 1 and counts.max() / counts.sum() < self.max_ratio
 

@@ -1,0 +1,147 @@
+"""Blocks around Winograd's convolutions for prediction: what is linear is folded into their weights, the rest follows block
+by block while the results are in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .convolution import merge_pointwise
+from .dispatch import precision, predicting, served
+from .inference import InferenceForm, inference_form_of
+from .winograd import FEWEST_TILES, WinogradConv2d, filtering_of, tiles_of, transform_weight, winograd_conv3x3
+
+
+def _chosen(x: Tensor, weight: Tensor) -> bool:
+    """Whether Winograd's algorithm serves a convolution of ``x`` by ``weight`` here."""
+    if not predicting() or x.ndim != 4 or not served('winograd', x) or precision(weight) is not precision(x):
+        return False
+    return len(x) * tiles_of(x, filtering_of(precision(x))) >= FEWEST_TILES
+
+
+def _watched(module: nn.Module) -> bool:
+    """Whether somebody asks for the results of the parts, which folded blocks do not have."""
+    return any(m._forward_hooks or m._forward_pre_hooks for m in module.modules() if m is not module)
+
+
+@inference_form_of('mmmtl.models.layers.basic_block.BasicBlock')
+class FoldedBasicBlock(InferenceForm):
+    """A residual block whose batch norms are part of its convolutions."""
+
+    built_on = ('WinogradConv2d',)
+    conv1: nn.Conv2d
+    bn1: nn.BatchNorm2d
+    conv2: nn.Conv2d
+    bn2: nn.BatchNorm2d
+    shortcut: nn.Module | None
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        """Whether both convolutions may go by Winograd's algorithm, and both norms have statistics of their own."""
+        norms = (module.bn1, module.bn2)
+        kinds = (nn.BatchNorm2d, nn.SyncBatchNorm)
+        plain = all(type(n) in kinds and n.track_running_stats and n.affine for n in norms)
+        return plain and WinogradConv2d.fits(module.conv1) and WinogradConv2d.fits(module.conv2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) → (B, C', h, w), not negative."""
+        statistics = self.bn1.training or self.bn2.training
+        if statistics or not _chosen(x, self.conv1.weight) or _watched(self):
+            return super().forward(x)
+        x = x.to(precision(x))
+        y = self._folded(self.conv1, self.bn1, x, None)
+        return self._folded(self.conv2, self.bn2, y, x if self.shortcut is None else self.shortcut(x))
+
+    def _folded(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, plus: Tensor | None) -> Tensor:
+        def fold() -> tuple[Tensor, Tensor]:
+            gain = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+            offset = norm.bias.double() - norm.running_mean.double() * gain
+            if conv.bias is not None:
+                offset = offset + conv.bias.double() * gain
+            weight = conv.weight.detach().double() * gain[:, None, None, None]
+            return transform_weight(weight, filtering_of(x.dtype)).to(x.dtype), offset.float()
+
+        sources = [conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        sources += [] if conv.bias is None else [conv.bias]
+        transformed, offset = self.remember(('conv1' if conv is self.conv1 else 'conv2', x.dtype), sources, fold)
+        return winograd_conv3x3(x, transformed, offset, plus, relu=True)
+
+
+def _groups(layers: nn.Sequential) -> Iterator[tuple[nn.Conv2d | None, nn.Module, bool]]:
+    """``(1x1 convolution that is merged, layer, whether a ReLU follows it)`` of a row of layers."""
+    rest = list(layers)
+    while rest:
+        layer, inner = rest.pop(0), None
+        if rest and _pointwise(layer) and WinogradConv2d.fits(rest[0]) and _merging_pays(layer, rest[0]):
+            inner, layer = layer, rest.pop(0)
+        relu = bool(rest) and WinogradConv2d.fits(layer) and type(rest[0]) is nn.ReLU
+        if relu:
+            rest.pop(0)
+        yield inner, layer, relu  # type: ignore[misc]
+
+
+def _pointwise(layer: nn.Module) -> bool:
+    if not isinstance(layer, nn.Conv2d):
+        return False
+    return (layer.kernel_size, layer.stride, layer.padding, layer.groups) == ((1, 1), (1, 1), (0, 0), 1)
+
+
+def _merging_pays(inner: nn.Module, outer: nn.Module) -> bool:
+    into, middle, out = inner.in_channels, inner.out_channels, outer.out_channels  # type: ignore[union-attr]
+    return bool(9 * into * out < 4 * into * middle + 9 * middle * out)
+
+
+def _border(inner: nn.Conv2d, outer: nn.Conv2d, size: tuple[int, int]) -> Tensor:
+    """What the biases of both add: (1, O, h, w). Through the zero padding the inner one reaches fewer taps at the border."""
+    height, width = size
+    reached = torch.einsum('omkl,m->okl', outer.weight.double(), inner.bias.double())[:, None]  # type: ignore[union-attr]
+    bias = None if outer.bias is None else outer.bias.double()
+    small = (min(height, 3), min(width, 3))  # the first, any inner, and the last line
+    field = F.conv2d(reached.new_ones(1, 1, *small), reached, bias, padding=1).to(outer.weight.dtype)
+    rows, columns = (torch.arange(n).clamp_max(1) + (torch.arange(n) == n - 1) * (n > 2) for n in size)
+    return field.permute(0, 2, 3, 1)[:, rows][:, :, columns].permute(0, 3, 1, 2)
+
+
+@inference_form_of(nn.Sequential)
+class FoldedSequential(InferenceForm):
+    """Layers in a row: a 1x1 convolution is merged into the wide 3x3 one behind it, and a ReLU done with it."""
+
+    built_on = ('WinogradConv2d',)
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        """Whether there is anything to fold."""
+        return isinstance(module, nn.Sequential) and any(
+            inner is not None or relu for inner, _, relu in _groups(module)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map → map."""
+        first = next(p for p in self.parameters())
+        if not isinstance(x, Tensor) or not _chosen(x, first) or _watched(self):
+            return super().forward(x)
+        for place, (inner, layer, relu) in enumerate(_groups(self)):  # type: ignore[arg-type]
+            if inner is None and not relu:
+                x = layer(x)
+            else:
+                x = self._convolved(place, inner, layer, x.to(precision(x)), relu)  # type: ignore[arg-type]
+        return x
+
+    def _convolved(self, place: int, inner: nn.Conv2d | None, outer: nn.Conv2d, x: Tensor, relu: bool) -> Tensor:
+        filtering = filtering_of(x.dtype)
+
+        def transform() -> Tensor:
+            weight = outer.weight.detach()
+            if inner is not None:
+                weight = merge_pointwise(weight.double(), inner.weight.detach().double())
+            return transform_weight(weight, filtering).to(x.dtype)
+
+        sources = [outer.weight] if inner is None else [outer.weight, inner.weight]
+        transformed = self.remember((place, x.dtype), sources, transform)
+        if inner is None or inner.bias is None:
+            return winograd_conv3x3(x, transformed, outer.bias, relu=relu)
+        around = _border(inner, outer, (x.shape[2], x.shape[3])).to(x.dtype).expand(len(x), -1, -1, -1)
+        return winograd_conv3x3(x, transformed, None, around, relu)
