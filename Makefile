@@ -15,13 +15,14 @@ DOCS_STAMP := $(VENV)/.mmmtl-docs-installed
 # One thread a process: the tests run in parallel processes already.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: help install demo test numerics lint docs clean
+.PHONY: help install demo test numerics benchmark lint docs clean
 
 help:
 	@echo "make install   a virtual environment in $(VENV) with everything that the tests and the demo need"
 	@echo "make demo      train, evaluate and draw on generated scenes (no download)"
 	@echo "make test      ruff, mypy and the tests with branch coverage"
 	@echo "make numerics  the tests that compare numbers, as on two other processors (under four minutes)"
+	@echo "make benchmark the table of docs/results/speed.md measured again, under 40 minutes (ROWS=NAME: one row)"
 	@echo "make lint      ruff and mypy only"
 	@echo "make docs      the documentation as a website in site/"
 	@echo "make clean     remove what was built (not $(VENV), not work_dirs/)"
@@ -60,6 +61,9 @@ NUMERICAL_TESTS = -m pytest -q -n $(JOBS) -m 'not slow' -k 'not meta_device and 
 numerics: install
 	$(ONE_THREAD) ONEDNN_MAX_CPU_ISA=AVX2 MMMTL_TEST_THREADS=2 $(PY) $(NUMERICAL_TESTS)
 	$(ONE_THREAD) ATEN_CPU_CAPABILITY=default $(PY) $(NUMERICAL_TESTS)
+
+benchmark: install
+	$(PY) benchmarks/table.py $(if $(ROWS),--rows $(ROWS))
 
 docs: $(DOCS_STAMP)
 	$(PY) -m mkdocs build --strict

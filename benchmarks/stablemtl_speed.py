@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--memory', action='store_true')
+    parser.add_argument('--out', metavar='FILE', help='numbers of the last size as JSON')
     parser.add_argument('--peak-of', choices=['published', 'ours'], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if unknown := set(args.sizes) - set(SIZES):
@@ -158,6 +159,10 @@ def main() -> None:
             }
             found.update(
                 published_mb=peaks['published'], ours_mb=peaks['ours'], memory_ratio=peaks['ours'] / peaks['published']
+            )
+        if args.out:
+            Path(args.out).write_text(
+                json.dumps({**found, 'other_s': found['published_s'], 'seconds': found['ours_s']})
             )
         print(f'{size} {SIZES[size]["pixels"]} px: ' + ', '.join(f'{k} {v:.4g}' for k, v in found.items()), flush=True)
 

@@ -10,9 +10,11 @@ import torch
 
 from mmmtl.config import load_config
 from mmmtl.ops.allocator import live_memory
+from mmmtl.ops.dispatch import plain_operations
 from mmmtl.utils.files import write_json
 
 from .benchmark import Benchmark, Speed, parts_table, peak_memory
+from .complexity import count_complexity
 from .costs import catalogue_table
 from .published import pair_class
 from .roofline import roofline as roofline_table
@@ -31,6 +33,7 @@ def measure(
     amp: bool = False,
     compile: bool = False,
     reference: bool = False,
+    plain: bool = False,
     no_optimize: bool = False,
     cfg_options: Mapping[str, Any] | None = None,
     catalogue: bool = False,
@@ -81,6 +84,7 @@ def measure(
         return
     others: dict[str, Callable[[], Any]] = {}
     noise, pair, memory, reference_memory = None, None, None, 0
+    found: dict[str, Any] = {}
     if reference:
         pair = pair_class(bench.model)(bench.model, bench.inputs, bench.targets)
         noise = pair.draws()
@@ -89,17 +93,49 @@ def measure(
             expected = pair.run_reference()
             metrics = compare(bench.run(noise), expected)
             print('this model: ' + ', '.join(f'{what} {value:.2e}' for what, value in metrics.items()))
+            found.update(difference=next(iter(metrics.values())), differences=metrics)
             del expected
             memory = bench.measure_memory()
             reference_memory = peak_memory(pair.run_reference, parameters=pair.reference.parameters())
         others['reference'] = pair.run_reference
+    if plain:
+        others['plain'] = compared_with_plain(bench, found)
     speed, seconds = bench.measure(repeats, others, noise=noise, memory=memory)
     print('\n'.join(speed.lines('this model')))
     for name, times in seconds.items():
         print(f'{name}: median {statistics.median(times):.3f} s, best {min(times):.3f} s of {len(times)}')
+    found.update(seconds=speed.median, memory=speed.memory, all_seconds=speed.seconds, others=seconds)
+    if others:
+        found['other_s'] = statistics.median(next(iter(seconds.values())))
+    if plain:
+        print(f'ratio, plain expressions over this model: {found["other_s"] / speed.median:.2f} x by medians')
     if pair:
-        print_ratios(mode, pair, speed, seconds, reference_memory)
+        found['memory_ratio'] = speed.memory / max(reference_memory, 1)
+        print_ratios(mode, pair, speed, dict(seconds), reference_memory)
     print(parts_table(speed.parts))
+    if out:
+        write_json(out, found)
+
+
+def compared_with_plain(bench: Benchmark, found: dict[str, Any]) -> Callable[[], Any]:
+    """The run of the same network by plain expressions; how far its maps are apart, and the work of both, is printed."""
+
+    def run() -> Any:
+        with plain_operations():
+            return bench.run()
+
+    wanted, maps = run(), bench.run()
+    apart = max(((maps[n].float() - y.float()).abs().max() / y.float().abs().max()).item() for n, y in wanted.items())
+    with plain_operations():
+        plain = count_complexity(bench.cfg, bench.size).total()
+    here = count_complexity(bench.cfg, bench.size).total()
+    counts = [(c.layers + c.products) / 1e9 for c in (plain, here)]
+    print(
+        f'plain expressions: largest relative difference {apart:.1e}, {counts[0]:.1f} G multiply-accumulates, here '
+        f'{counts[1]:.1f} G ({counts[0] / counts[1]:.2f} times fewer, before Winograd)'
+    )
+    found.update(difference=apart, plain_gmac=counts[0], gmac=counts[1])
+    return run
 
 
 def print_ratios(mode: str, pair: Any, speed: Speed, seconds: dict[str, list[float]], memory: int) -> None:

@@ -49,6 +49,7 @@ def test(
     optimize: bool = True,
     resume: bool = False,
     explain: bool = False,
+    times: bool = False,
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the test set of a config.
 
@@ -77,6 +78,7 @@ def test(
         resume: Predict only what an interrupted evaluation of the same config and checkpoint in the same work dir has
             not measured, or not written into ``out`` or ``show_dir``, yet; also with another number of processes.
         explain: Draw beside every panel how the prediction came about, and what the network makes of the labels.
+        times: Print where the time goes: load, network, resize, metrics, pictures.
 
     Returns:
         ``{'TASK/METRIC': value}``.
@@ -86,7 +88,7 @@ def test(
         CheckpointError: An unreadable checkpoint, or one of another network.
     """
     metrics, _ = run_test(
-        cfg, checkpoint, work_dir, out, show_dir, launcher, max_panels, tta, optimize, resume, explain
+        cfg, checkpoint, work_dir, out, show_dir, launcher, max_panels, tta, optimize, resume, explain, times
     )
     barrier()
     return metrics
@@ -104,6 +106,7 @@ def run_test(
     optimize: bool = True,
     resume: bool = False,
     explain: bool = False,
+    times: bool = False,
     require_records: bool = False,
 ) -> tuple[dict[str, float], Runner]:
     """Do what :func:`test` does, and also return the runner; with ``require_records`` insist on ``records.npz``."""
@@ -128,6 +131,8 @@ def run_test(
         if optimize:
             optimize_for_inference(runner.model)
         add_hooks(runner, out, show_dir, max_panels, ' · '.join(named), explain)
+        if times:
+            runner.register_hook(dict(type='mmmtl.TimesHook'))
         continue_evaluation(runner, cfg, checkpoint, resume)
         metrics = {name: float(value) for name, value in runner.test().items()}
     if is_main_process():

@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'numbers (always fp32, on the CPU)',
     )
     parser.add_argument(
+        '--plain', action='store_true', help='measure the plain expressions of the same network in turns with it'
+    )
+    parser.add_argument(
         '--no-optimize',
         action='store_true',
         help='predict with the network as it trains, without the changes that speed prediction up on a CPU',
@@ -55,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='how time and memory grow with tasks, steps, size, width, batch, levels, beside the fitted law',
     )
     parser.add_argument(
-        '--out', metavar='FILE', help="the catalogue's numbers as JSON; with --scaling the page (.md), a plot beside it"
+        '--out',
+        metavar='FILE',
+        help='the numbers as JSON; with --scaling the page (.md), its plot and numbers beside it',
     )
 
 
@@ -66,8 +71,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.config is None and not args.catalogue:
         raise ConfigError('CONFIG is missing: only --catalogue has a default')
-    if args.out and not (args.catalogue or args.scaling):
-        raise ConfigError('--out is for --catalogue and --scaling')
-    if (args.scaling or args.roofline) and args.mode == 'train':
-        raise ConfigError('--scaling and --roofline are of predictions: leave out --mode train')
+    if (args.scaling or args.roofline or args.plain) and args.mode == 'train':
+        raise ConfigError('--scaling, --roofline and --plain are of predictions: leave out --mode train')
+    if args.reference and args.plain:
+        raise ConfigError('--reference and --plain are two comparisons: choose one')
     measure(**vars(args))

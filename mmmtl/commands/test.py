@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='write report/index.html into the work dir: tables, plots, worst and best images of every task',
     )
     parser.add_argument(
+        '--times', action='store_true', help='print where the time goes: load, network, resize, metrics, pictures'
+    )
+    parser.add_argument(
         '--resume', action='store_true', help='measure only what an interrupted evaluation has not measured yet'
     )
     add_launcher(parser)
@@ -59,4 +62,5 @@ def run(args: argparse.Namespace) -> None:
         launcher=args.launcher,
         explain=args.explain,
         optimize=not args.no_optimize,
+        times=args.times,
     )

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from .dispatch import served
 from .gemm import linear, matmul
-from .winograd import FP32, SMALLEST, WinogradConv2d, samples_at_once, tiles_of, windows, winograd_conv3x3
+from .winograd import FP32, is_ordinary_3x3, samples_at_once, tiles_of, windows, winograd_conv3x3
 
 _KERNEL = FP32.kernel.float()
+SMALLEST = 64
+"""Fewer input or output channels than this do not pay for the transforms."""
 FEWEST_TILES = 192
 """Fewer tiles of 4x4 pixels than this do not pay for transforming the weights."""
 
@@ -98,6 +100,6 @@ class WinogradGradientConv2d(nn.Conv2d):
 def use_winograd_gradients(module: nn.Module) -> nn.Module:
     """Make every wide plain 3x3 convolution below ``module`` a :class:`WinogradGradientConv2d`, in place."""
     for child in module.modules():
-        if type(child) is nn.Conv2d and WinogradConv2d.fits(child):
+        if type(child) is nn.Conv2d and is_ordinary_3x3(child) and min(child.weight.shape[:2]) >= SMALLEST:
             child.__class__ = WinogradGradientConv2d
     return module

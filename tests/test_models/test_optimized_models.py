@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmmtl.models import MultiTaskModel
-from mmmtl.ops import optimize_for_inference
+from mmmtl.ops import optimize_for_inference, winograd
 from mmmtl.ops.inference import InferenceForm
 from tests.test_models import latent_toy
 
@@ -44,6 +44,12 @@ MODELS = {
     'plain': (RESNET, None, dict(type='PlainDecoder', channels=64)),
     'xtc': (SEGNET, None, dict(type='XTC', decoder=dict(type='ConvHeads'), filters=(8, 8, 8, 8, 8))),
 }
+
+
+@pytest.fixture(autouse=True)
+def few_channels_pay(monkeypatch):
+    """Winograd's algorithm is taken with 64 channels already, so that small networks try it."""
+    monkeypatch.setattr(winograd, 'TRANSFORMING', 16)
 
 
 def model_of(name: str) -> nn.Module:

@@ -16,6 +16,14 @@ from mmmtl.ops.winograd import WinogradConv2d, transform_weight, winograd_conv3x
 from mmmtl.ops.winograd_blocks import FoldedBasicBlock, FoldedSequential
 from mmmtl.ops.winograd_gradients import WinogradGradientConv2d, _pays, conv3x3_gradients, use_winograd_gradients
 
+USUAL = winograd.TRANSFORMING
+
+
+@pytest.fixture(autouse=True)
+def few_channels_pay(monkeypatch):
+    """Winograd's algorithm is taken with 64 channels already, so that small networks try it."""
+    monkeypatch.setattr(winograd, 'TRANSFORMING', 16)
+
 
 def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -212,3 +220,11 @@ def test_folded_blocks_follow_their_weights_and_their_watchers():
 def test_rows_with_nothing_to_fold_stay():
     module = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.GELU(), nn.Conv2d(64, 8, 1))
     assert type(optimize_for_inference(module)) is nn.Sequential
+
+
+def test_with_few_channels_the_direct_convolution_is_faster(monkeypatch):
+    """Measured: 64 and 128 channels are not worth the transforms, 256 are."""
+    monkeypatch.setattr(winograd, 'TRANSFORMING', USUAL)
+    chosen = [n for n in (64, 96, 128, 192, 256, 512) if WinogradConv2d.fits(nn.Conv2d(n, n, 3, padding=1))]
+    assert chosen == [192, 256, 512]
+    assert not winograd.pays(64, 512) and winograd.pays(128, 512)

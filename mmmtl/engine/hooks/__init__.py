@@ -9,6 +9,7 @@ from mmmtl.engine.hooks.panel_hook import PanelHook
 from mmmtl.engine.hooks.prediction_hook import PredictionHook
 from mmmtl.engine.hooks.random_state_hook import RandomStateHook
 from mmmtl.engine.hooks.schedule_hook import ScheduleHook
+from mmmtl.engine.hooks.times_hook import TimesHook
 from mmmtl.engine.hooks.watch_hook import WatchHook
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     'PredictionHook',
     'RandomStateHook',
     'ScheduleHook',
+    'TimesHook',
     'WatchHook',
     'catch_signals',
 ]

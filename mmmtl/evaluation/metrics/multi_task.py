@@ -46,6 +46,9 @@ class MultiTaskMetric(BaseMetric):
             of ``configs/_base_/references``, or ``{'TASK/METRIC': number}``. Default: no Δm.
         collect_device: As for every mmengine metric; states are exchanged as objects either way.
         prefix: Put before all names.
+
+    Attributes:
+        worker_seconds: Processor time that the workers took in the last evaluation.
     """
 
     default_prefix = ''
@@ -70,6 +73,7 @@ class MultiTaskMetric(BaseMetric):
         self._states: StateFile | None = None
         self.records_error: OSError | None = None
         self._pool: MeasurePool | None = None
+        self.worker_seconds = 0.0
 
     @property
     def dataset_meta(self) -> dict | None:
@@ -175,6 +179,7 @@ class MultiTaskMetric(BaseMetric):
         """
         if self._pool is not None:
             self._keep((name, {**done, **late}) for (name, done), late in self._pool.finish())
+            self.worker_seconds = self._pool.seconds
         states, self._states, self._pool, self._seen = self._states or StateFile(), None, None, set()
         everyone = all_gather_object(states.ids())
         distinct = len(set().union(*everyone))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +20,12 @@ def automatic_workers() -> int:
     return max(1, min(4, (os.cpu_count() or 1) // (2 * max(torch.cuda.device_count(), 1))))
 
 
+def _timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """The result of a call, and its processor time."""
+    start = time.process_time()
+    return function(*arguments), time.process_time() - start
+
+
 def _one_thread() -> None:
     import cv2
 
@@ -33,10 +40,13 @@ class MeasurePool:
 
     Args:
         workers: Number of processes; 0 calls at once in this process.
+
+    Attributes:
+        seconds: Processor time that the workers have taken.
     """
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers
+        self.workers, self.seconds = workers, 0.0
         self._executor: ProcessPoolExecutor | None = None
         self._waiting: deque[tuple[Any, list[tuple[Any, Any]]]] = deque()
 
@@ -55,7 +65,7 @@ class MeasurePool:
             return
         if self._executor is None:
             self._executor = ProcessPoolExecutor(self.workers, get_context('spawn'), initializer=_one_thread)
-        self._waiting.append((name, [(k, self._executor.submit(f, *arguments)) for k, f, arguments in calls]))
+        self._waiting.append((name, [(k, self._executor.submit(_timed, f, *arguments)) for k, f, arguments in calls]))
         while len(self._waiting) > 4 * self.workers:
             yield self._oldest()
 
@@ -72,4 +82,8 @@ class MeasurePool:
 
     def _oldest(self) -> tuple[Any, dict]:
         name, results = self._waiting.popleft()
-        return name, {key: future.result() for key, future in results}
+        found = {}
+        for key, future in results:
+            found[key], spent = future.result()
+            self.seconds += spent
+        return name, found
