@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmmtl.errors import ConfigError
+from mmmtl.ops.precision import bfloat16_is_faster
 from mmmtl.registry import OPTIM_WRAPPERS
 
 
@@ -23,7 +25,8 @@ class AutocastOptimWrapper(OptimWrapper):
     accelerators only.
 
     Args:
-        dtype: ``'bfloat16'`` or ``torch.bfloat16``; ``'float32'`` switches autocast off.
+        dtype: ``'bfloat16'`` or ``torch.bfloat16``; ``'float32'`` switches autocast off; ``'auto'``: bfloat16 where the
+            device multiplies it faster (:func:`mmmtl.ops.precision.bfloat16_is_faster`), else float32.
         **kwargs: ``optimizer``, ``accumulative_counts`` and ``clip_grad`` of ``OptimWrapper``.
 
     Raises:
@@ -31,10 +34,12 @@ class AutocastOptimWrapper(OptimWrapper):
     """
 
     def __init__(self, dtype: str | torch.dtype = 'bfloat16', **kwargs: Any):
+        if dtype == 'auto':
+            dtype = torch.bfloat16 if bfloat16_is_faster(get_device()) else torch.float32
         resolved = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
         if resolved not in (torch.bfloat16, torch.float32):
             raise ConfigError(
-                f"AutocastOptimWrapper: dtype must be 'bfloat16' or 'float32', got {dtype!r}. float16 "
+                f"AutocastOptimWrapper: dtype must be 'bfloat16', 'float32' or 'auto', got {dtype!r}. float16 "
                 f"needs loss scaling: use dict(type='AmpOptimWrapper', dtype='float16') on a GPU."
             )
         super().__init__(**kwargs)

@@ -51,3 +51,14 @@ def store_in_dtype(model: nn.Module, name: str) -> None:
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             for parameter in module.parameters(recurse=False):
                 parameter.data = parameter.data.to(DTYPES[name])
+
+
+def bfloat16_is_faster(device: str | torch.device = 'cpu') -> bool:
+    """Whether a device has instructions for products of bfloat16: AMX or AVX-512 on a CPU, any recent GPU."""
+    kind = torch.device(device).type
+    if kind == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind != 'cpu':
+        return False
+    asked = (getattr(torch.cpu, name, None) for name in ('_is_amx_tile_supported', '_is_avx512_bf16_supported'))
+    return any(ask() for ask in asked if ask is not None)

@@ -145,3 +145,54 @@ class FoldedSequential(InferenceForm):
             return winograd_conv3x3(x, transformed, outer.bias, relu=relu)
         around = _border(inner, outer, (x.shape[2], x.shape[3])).to(x.dtype).expand(len(x), -1, -1, -1)
         return winograd_conv3x3(x, transformed, None, around, relu)
+
+
+@inference_form_of('mmmtl.models.taskdiffusion.conditions.ConvConditions')
+class FoldedConditions(InferenceForm):
+    """Two convolutional blocks per level and task: the first convolutions of all tasks, which see one map, are one product;
+    norms are part of the convolutions; the 1x1 convolution between the blocks is merged into the second one."""
+
+    built_on = ('WinogradConv2d',)
+    levels: nn.ModuleList
+
+    @classmethod
+    def fits(cls, module: nn.Module) -> bool:
+        """Whether the convolutions may go by Winograd's algorithm."""
+        blocks = [b for row in module.levels for pair in row.values() for b in pair]  # type: ignore[union-attr]
+        return bool(blocks) and all(WinogradConv2d.fits(b.conv3) and b.norm.film is None and b.norm.act for b in blocks)
+
+    def forward(self, levels: list[Tensor], noise: object = None) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
+        """X^l (B, E, h, w) → per level F_i^s (B, E, h, w) of every task, and no losses."""
+        x = levels[0]
+        if not _chosen(x, next(self.parameters())) or _watched(self) or any(m.training for m in self.modules()):
+            return super().forward(levels, noise)
+        return [self._level(number, x.to(precision(x))) for number, x in enumerate(levels)], {}
+
+    def _level(self, number: int, x: Tensor) -> list[Tensor]:
+        pairs = list(self.levels[number].values())  # type: ignore[operator]
+        sources = [t for pair in pairs for t in (*pair.parameters(), *pair.buffers()) if t.is_floating_point()]
+        first, offset, second = self.remember((number, x.dtype), sources, lambda: _conditions(pairs, x.dtype))
+        hidden = torch.ops.aten.gelu_(winograd_conv3x3(x, first, offset)).chunk(len(pairs), 1)
+        found = []
+        for pair, y, (weight, gain, shift) in zip(pairs, hidden, second):
+            around = _border(pair[0].conv1, pair[1].conv3, (x.shape[2], x.shape[3])) * gain[:, None, None]
+            around = (around + shift[:, None, None]).to(x.dtype).expand(len(x), -1, -1, -1)
+            found.append(pair[1].conv1(torch.ops.aten.gelu_(winograd_conv3x3(y, weight, None, around))))
+        return found
+
+
+def _conditions(
+    pairs: list[nn.Module], dtype: torch.dtype
+) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
+    """Transformed first weights of all tasks and their offset; per task the merged second one, its gain and its offset."""
+    filtering = filtering_of(dtype)
+    gains = [[row[0] for row in block.norm.film_parameters()] for pair in pairs for block in pair]  # type: ignore[attr-defined]
+    firsts, seconds = gains[::2], gains[1::2]
+    weight = torch.cat([p[0].conv3.weight.double() * g[:, None, None, None] for p, (g, _) in zip(pairs, firsts)])  # type: ignore[index]
+    offset = torch.cat([p[0].conv3.bias * g + o for p, (g, o) in zip(pairs, firsts)])  # type: ignore[index]
+    merged = []
+    for pair, (gain, shift) in zip(pairs, seconds):
+        whole = merge_pointwise(pair[1].conv3.weight.double(), pair[0].conv1.weight.double())  # type: ignore[index]
+        transformed = transform_weight(whole * gain[:, None, None, None], filtering).to(dtype)
+        merged.append((transformed, gain, shift))
+    return transform_weight(weight, filtering).to(dtype), offset, merged

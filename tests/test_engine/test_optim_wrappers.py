@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmmtl.engine import AutocastOptimWrapper
+from mmmtl.ops.precision import bfloat16_is_faster
 from mmmtl.registry import OPTIM_WRAPPERS
 
 
@@ -94,3 +95,19 @@ def test_on_a_gpu():
         loss = model(torch.randn(4, 8, device='cuda'))
     wrapper.update_params(loss)
     assert model.dtypes == [torch.bfloat16]
+
+
+@pytest.mark.parametrize('faster', [True, False])
+def test_auto_takes_bfloat16_where_it_is_multiplied_faster(monkeypatch, faster):
+    monkeypatch.setattr('mmmtl.engine.optim_wrappers.bfloat16_is_faster', lambda device: faster)
+    wrapper, model = make(AutocastOptimWrapper, Net(), 'auto'), Net()
+    train(wrapper, model, 1)
+    assert model.dtypes == [torch.bfloat16 if faster else torch.float32]
+
+
+def test_instructions_for_bfloat16_are_asked_of_the_device(monkeypatch):
+    for name in ('_is_amx_tile_supported', '_is_avx512_bf16_supported'):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert not bfloat16_is_faster('cpu') and not bfloat16_is_faster('meta')
+    monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: True, raising=False)
+    assert bfloat16_is_faster('cpu')

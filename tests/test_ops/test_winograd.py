@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmmtl.models.layers.basic_block import BasicBlock
+from mmmtl.models.taskdiffusion.conditions import ConvConditions
 from mmmtl.ops import optimize_for_inference, winograd, winograd_gradients
 from mmmtl.ops.convolution import TapMajorConv2d
 from mmmtl.ops.winograd import WinogradConv2d, transform_weight, winograd_conv3x3
-from mmmtl.ops.winograd_blocks import FoldedBasicBlock, FoldedSequential
+from mmmtl.ops.winograd_blocks import FoldedBasicBlock, FoldedConditions, FoldedSequential
 from mmmtl.ops.winograd_gradients import WinogradGradientConv2d, _pays, conv3x3_gradients, use_winograd_gradients
 
 USUAL = winograd.TRANSFORMING
@@ -228,3 +229,24 @@ def test_with_few_channels_the_direct_convolution_is_faster(monkeypatch):
     chosen = [n for n in (64, 96, 128, 192, 256, 512) if WinogradConv2d.fits(nn.Conv2d(n, n, 3, padding=1))]
     assert chosen == [192, 256, 512]
     assert not winograd.pays(64, 512) and winograd.pays(128, 512)
+
+
+@pytest.mark.parametrize('size', [(12, 16), (9, 7)])
+def test_conditions_of_all_tasks_are_one_product_and_one_convolution_each(size):
+    module = trained(ConvConditions(['a', 'b', 'c'], 2, 64))
+    levels = [draw(2, 64, *size, seed=level) for level in range(2)]
+    folded = optimize_for_inference(copy.deepcopy(module))
+    assert isinstance(folded, FoldedConditions)
+    with torch.no_grad():
+        found, losses = folded(levels)
+        expected, _ = module.double()([x.double() for x in levels])
+    assert folded.__dict__.get('_remembered_for_inference') and losses == {}
+    for row, wanted in zip(found, expected):
+        assert len(row) == len(wanted) == 3
+        for a, b in zip(row, wanted):
+            assert (a - b).abs().max() < 5e-6 * b.abs().max()
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        half, _ = folded(levels)
+    assert half[0][0].dtype == torch.bfloat16
+    assert (half[0][0] - expected[0][0]).norm() < 0.03 * expected[0][0].norm()
+    assert type(folded.train()) is ConvConditions

@@ -6,7 +6,7 @@ import pytest
 
 from mmmtl.apis.test import run_test
 from mmmtl.config import load_config
-from mmmtl.engine import TimesHook
+from mmmtl.engine.hooks import TimesHook
 from mmmtl.evaluation.metrics.pool import MeasurePool
 
 
