@@ -98,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from benchmarks.gpu_steps.page import page
 
         results = {p.stem: read_json(p) for p in sorted(Path(args.page).glob('*.json'))}
-        print((ROOT / 'docs/results/gpu.md').write_text(page(results)) and 'docs/results/gpu.md')
+        (ROOT / 'docs/results/gpu.md').write_text(page(results))
+        print('docs/results/gpu.md: a new page is named in mkdocs.yml too')
         return 0
     if not args.out:
         parser.error('--out DIR is missing')

@@ -175,15 +175,17 @@ def predict(case: Case, setting: Setting, rows: Rows, peak: dict[str, float]) ->
             if form in ('fp32', 'bf16'):
                 best_batch(bench, rows, what, setting)
     if cuda:
-        with rows.trying(network=case.name, mode='predict', form='bf16, CUDA graph'), torch.no_grad():
+        with rows.trying(network=case.name, mode='predict', form='bf16, channels-last, CUDA graph'), torch.no_grad():
             run = predictor(bench)
             run()
             (seconds,) = seconds_of([graphed(run, setting.device)], setting.device, 20, 3.0)
-            rows.add(network=case.name, mode='predict', form='bf16, CUDA graph', batch=1, ms=1e3 * seconds)
-        with rows.trying(network=case.name, mode='predict', form='bf16, compiled'):
+            rows.add(
+                network=case.name, mode='predict', form='bf16, channels-last, CUDA graph', batch=1, ms=1e3 * seconds
+            )
+        with rows.trying(network=case.name, mode='predict', form='bf16, channels-last, compiled'):
             bench.network = torch.compile(bench.model)
             (seconds,) = seconds_of([predictor(bench)], setting.device, 20, 3.0)
-            rows.add(network=case.name, mode='predict', form='bf16, compiled', batch=1, ms=1e3 * seconds)
+            rows.add(network=case.name, mode='predict', form='bf16, channels-last, compiled', batch=1, ms=1e3 * seconds)
 
 
 def against_published(case: Case, setting: Setting, rows: Rows) -> None:
@@ -199,11 +201,11 @@ def against_published(case: Case, setting: Setting, rows: Rows) -> None:
         with on_device(setting.device):
             pair = kind(bench.model, bench.inputs, bench.targets)
             noise = pair.draws()
-            figures = pair.compare_predictions(bench.run(noise), pair.run_reference())
+            apart = pair.compare_predictions(bench.run(noise), pair.run_reference())
             runs = {'ours': lambda: bench.run(noise), 'published': pair.run_reference}
             times = interleaved(runs, setting.repeats(5), setting.repeats(2) - 1, setting.device)
         ours, published = (sorted(times[k])[len(times[k]) // 2] for k in ('ours', 'published'))
-        rows.add(**what, ms=1e3 * ours, published_ms=1e3 * published, ratio=published / ours, **figures)
+        rows.add(**what, ms=1e3 * ours, published_ms=1e3 * published, ratio=published / ours, **apart)
 
 
 def train_step(case: Case, setting: Setting, rows: Rows) -> None:

@@ -100,8 +100,10 @@ def _steps_name(cfg: Config, where: str) -> str:
 
 
 def _levels(cfg: Config, where: str, count: int) -> dict[str, Any]:
-    backbone = cfg.model.get('backbone') or {}
-    depth = backbone.get('depth')
+    try:
+        depth = int(cfg.model.backbone.depth)
+    except (AttributeError, TypeError):
+        depth = 0
     if not depth or cfg.model.get('neck', {}).get('type') != 'LevelProjection':
         raise ConfigError(f'{where}: --scaling levels needs a ViT with its depth in the config and a LevelProjection')
     return {'model.backbone.out_indices': tuple(round((k + 1) * depth / count) - 1 for k in range(count))}

@@ -36,8 +36,6 @@ class PackMTLInputs(Transform):
         labels = {name: results['tasks'][name].finish(label) for name, label in results['gt'].items()}
         sample = MTLDataSample(metainfo={k: results[k] for k in self.meta_keys if k in results})
         sample.set_metainfo(dict(labeled_tasks=tuple(labels)))
-        sample.gt = {
-            name: np.ascontiguousarray(label, np.int64 if results['tasks'][name].categorical else None)
-            for name, label in labels.items()
-        }
+        classes = {name for name in labels if results['tasks'][name].categorical and labels[name].dtype.kind in 'iu'}
+        sample.gt = {n: np.ascontiguousarray(y, np.int64 if n in classes else None) for n, y in labels.items()}
         return dict(inputs=inputs, data_samples=sample)

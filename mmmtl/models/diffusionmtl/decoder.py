@@ -172,16 +172,12 @@ class DiffusionMTLDecoder(Decoder):
 
     # ---- noise decay and denoising (section 3.3) ---------------------------------------------------------------------
     def denoise(
-        self,
-        start: Mapping[str, Tensor],
-        condition: Condition | None,
-        noise: Any,
-        index: Mapping[str, Tensor] | None = None,
+        self, start: Maps, condition: Condition | None, noise: Any, index: Mapping[str, Tensor] | None = None
     ) -> Maps:
         """Decay ``start`` and bring it back.
 
         Args:
-            start: ``{task: (n, D or C_t, h, w)}``, clean.
+            start: ``{task: (n, D or C_t, h, w)}``, clean; emptied, so that nobody keeps maps which nobody reads again.
             condition: Of every row of ``start``, in its order.
             noise: Noise source.
             index: ``{task: (n,)}``, the image of every row; None: a row per image.
@@ -190,20 +186,22 @@ class DiffusionMTLDecoder(Decoder):
             Raw maps ``{task: (n, C_t, h, w)}``.
         """
 
-        def drawn(kind: str, name: str) -> Tensor:
-            like = start[name]
+        def drawn(kind: str, name: str, like: Tensor) -> Tensor:
             return noise.normal(f'{kind}.{name}', like.shape, like=like, index=None if index is None else index[name])
 
         last = self.chain.steps - 1
-        states = dict(start)
-        if self.diffusion:
-            states = {n: self.chain.diffuse(x, drawn('q', n), last) for n, x in start.items()}
+        states = {}
+        for name in list(start):
+            x = start.pop(name)
+            states[name] = self.chain.diffuse(x, drawn('q', name, x), last) if self.diffusion else x
         for step in range(last, 0, -1):
-            clean = self.denoiser(states, condition, step)
+            clean = dict(self.denoiser(states, condition, step))
             if self.mode == 'prediction':
                 clean = {n: self.denoiser.heads[n](x) for n, x in clean.items()}
             if self.diffusion:
-                clean = {n: self.chain.step_back(x, states[n], drawn(f'p{step}', n), step) for n, x in clean.items()}
+                clean = {
+                    n: self.chain.step_back(clean.pop(n), x, drawn(f'p{step}', n, x), step) for n, x in states.items()
+                }
             states = clean
         return {n: self.denoiser.heads[n](x) for n, x in self.denoiser(states, condition, 0).items()}
 

@@ -178,14 +178,18 @@ class CrossDenoiser(nn.Module):
             ``{task: (n, width, h, w)}``, not negative: the clean feature maps.
         """
         counts = [len(x) for x in states.values()]
-        encoded = torch.cat([self.encoders[name](x) for name, x in states.items()])
-        encoded = encoded + self.step_embedding(step, encoded).to(encoded.dtype)
-        k = self._tokens(encoded)
+        encoded = [self.encoders[name](x) for name, x in states.items()]
+        shift = self.step_embedding(step, encoded[0]).to(encoded[0].dtype)
+        encoded = [x + shift for x in encoded]
+        k = torch.cat([self._tokens(x) for x in encoded])
         q, queries = (condition.tokens, condition.queries) if condition is not None else (k, None)
         for block in self.blocks:
             q, k = recomputed(block, q, k, queries) if self.recompute else block(q, k, queries)
             queries = None
-        size = [max(n // self.token_scale, 1) for n in encoded.shape[-2:]]
-        coarse = q.transpose(1, 2).reshape(len(q), -1, *size)
-        mixed = F.interpolate(coarse, encoded.shape[-2:], mode='bilinear', align_corners=False) + encoded
-        return {name: self.refiners[name](rows) for name, rows in zip(states, mixed.split(counts))}
+        grid = encoded[0].shape[-2:]
+        coarse = q.transpose(1, 2).reshape(len(q), -1, *(max(n // self.token_scale, 1) for n in grid))
+        clean = {}
+        for name, rows in zip(states, coarse.split(counts)):  # one task's large maps at a time
+            mixed = F.interpolate(rows, grid, mode='bilinear', align_corners=False) + encoded.pop(0)
+            clean[name] = self.refiners[name](mixed)
+        return clean
