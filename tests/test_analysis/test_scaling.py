@@ -19,7 +19,7 @@ OPTIONS = {
     'model.backbone.depth': 4,
     'model.backbone.embed_dim': 16,
     'model.neck.channels': 16,
-    'only_tasks': ['semseg', 'depth', 'boundary'],
+    'only_tasks': ['semseg', 'depth', 'boundary', 'saliency'],
 }
 
 
@@ -39,7 +39,10 @@ def test_convolutions_grow_as_the_method_says(small, axis):
     """What is called grows from point to point by what the law of TaskDiffusion says, in every axis alike."""
     counted, law = [], []
     base = load_config(small, OPTIONS)
-    for _, more, _ in scaling.variants(base, axis, small):
+    points = scaling.variants(base, axis, small)
+    for _, more, _ in points[axis == 'tasks' :][
+        :3
+    ]:  # a single task has no relations, and goes without their convolutions
         cfg = load_config(small, {**OPTIONS, **more})
         names, levels = len(cfg.model.tasks), len(cfg.model.backbone.get('out_indices', range(4)))
         with scaling.plain_operations():
@@ -51,13 +54,14 @@ def test_convolutions_grow_as_the_method_says(small, axis):
     assert len({b - a for a, b in zip(law, law[1:])}) == 1
 
 
-def test_the_report_is_a_page_a_plot_and_numbers(small, tmp_path):
-    out = tmp_path / 'scaling.md'
+def test_the_report_is_a_page_a_plot_and_numbers(small, tmp_path, monkeypatch):
+    out, every = tmp_path / 'scaling.md', scaling.variants
+    monkeypatch.setattr(scaling, 'variants', lambda *a: every(*a)[:3])
     text = scaling.scaling_report(small, ['steps'], str(out), options=OPTIONS, repeats=1)
     assert out.read_text() == text and '## Steps: a + b n' in text and '(scaling.png)' in text
     assert (tmp_path / 'scaling.png').read_bytes()[:4] == b'\x89PNG'
     found = json.loads((tmp_path / 'scaling.json').read_text())['steps']
-    assert [p['value'] for p in found['points']] == [1, 2, 3, 4, 5] == [p['steps'] for p in found['points']]
+    assert [p['value'] for p in found['points']] == [1, 2, 3] == [p['steps'] for p in found['points']]
     assert found['fits']['gmac'][1] == pytest.approx(1, abs=1e-6), 'every step costs the same'
 
 
