@@ -197,8 +197,8 @@ def figure(
     pieces = []
     for bone, size, offset, length, part, cloth in _FLESH:
         for name in [bone.replace('*', 'right'), bone.replace('*', 'left')] if bone[0] == '*' else [bone]:
-            rotation = np.array([frame[name][0] for frame in frames])
-            joint = np.array([frame[name][1] for frame in frames])
+            rotation = np.stack([frame[name][0] for frame in frames])
+            joint = np.stack([frame[name][1] for frame in frames])
             centre = place + stature * (joint + np.einsum('fij,j->fi', rotation, offset))
             shape = stature * np.array(size), length / 2 / size[1]
             pieces.append(Piece(False, *shape, rotation, centre, part, clothes[cloth]))

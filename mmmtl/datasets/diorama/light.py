@@ -9,7 +9,7 @@ import numpy as np
 
 from .figure import HEAD, LOWER_ARM, UPPER_ARM
 from .scene import SURFACES, Scene
-from .trace import Frame, limited, local_from_world, pixel_rectangles
+from .trace import Frame, local_from_world, pixel_rectangles
 
 Triple = np.ndarray | list[np.ndarray]
 
@@ -39,18 +39,18 @@ def _capsule_cover(origin: list[np.ndarray], to_lamp: list[np.ndarray], size: np
     down = ox * dx + oz * dz
     if axis:  # closest points of the ray and the capsule's axis
         reach = np.float32(axis)
-        s = limited(-down / np.maximum(flat, np.float32(1e-6)), 0, 1)
-        height = limited(oy + s * dy, -reach, reach)
-        s = limited((dy * (height - oy) - down) / whole, 0, 1)
+        s = (-down / np.maximum(flat, np.float32(1e-6))).clip(0, 1)
+        height = (oy + s * dy).clip(-reach, reach)
+        s = ((dy * (height - oy) - down) / whole).clip(0, 1)
         gap = oy + s * dy
-        gap -= limited(gap, -reach, reach)
+        gap -= gap.clip(-reach, reach)
     else:
-        s = limited(-(down + oy * dy) / whole, 0, 1)
+        s = (-(down + oy * dy) / whole).clip(0, 1)
         gap = oy + s * dy
     px, pz = ox + s * dx, oz + s * dz
     distance = np.sqrt(px * px + gap * gap + pz * pz)
     wide = s * np.float32(3 * _LAMP_RADIUS / size.sum()) + np.float32(0.02)
-    return limited((1 + wide - distance) / (2 * wide), 0, 1)
+    return ((1 + wide - distance) / (2 * wide)).clip(0, 1)
 
 
 def _box_cover(origin: list[np.ndarray], to_lamp: list[np.ndarray], size: np.ndarray, axis: float) -> np.ndarray:
@@ -60,7 +60,7 @@ def _box_cover(origin: list[np.ndarray], to_lamp: list[np.ndarray], size: np.nda
         inverse = 1 / np.where(np.abs(d) < 1e-6, np.float32(1e-6), d)
         middle, reach = -o * inverse, np.abs(inverse)
         near, far = np.maximum(near, middle - reach), np.minimum(far, middle + reach)
-    s = limited((near + far) * np.float32(0.5), 0, 1)
+    s = ((near + far) * np.float32(0.5)).clip(0, 1)
     outside, inside = np.float32(0), np.float32(-9)
     for o, d, half in zip(origin, to_lamp, size.tolist()):
         gap = (np.abs(o + s * d) - 1) * np.float32(half)
@@ -69,7 +69,7 @@ def _box_cover(origin: list[np.ndarray], to_lamp: list[np.ndarray], size: np.nda
         outside = outside + gap * gap
     distance = np.sqrt(outside) + np.minimum(inside, 0)
     wide = np.minimum(s * np.float32(_LAMP_RADIUS), np.float32(size.min() * 0.9)) + np.float32(0.004)
-    return limited((wide - distance) / (2 * wide), 0, 1)
+    return ((wide - distance) / (2 * wide)).clip(0, 1)
 
 
 def _spheres(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -139,7 +139,7 @@ def _corners(scene: Scene, probe: np.ndarray) -> np.ndarray:
     open_ = np.float32(1)
     for k, middle in enumerate((0.0, half[1], 0.0)):
         gap = np.float32(half[k]) - np.abs(probe[k] - np.float32(middle))
-        near = 1 - limited(gap * np.float32(1 / _REACH), 0, 1)
+        near = 1 - (gap * np.float32(1 / _REACH)).clip(0, 1)
         open_ = open_ * (1 - np.float32(0.38) * near * near)
     return open_
 
@@ -162,9 +162,9 @@ def _contacts(scene: Scene, frame: int, seen: Frame, probe: np.ndarray, open_: n
         else:
             if scene.axis[n]:
                 reach = size[1] * np.float32(scene.axis[n])
-                q -= turn[:, 1, None, None] * limited(_dot(q, turn[:, 1]), -reach, reach)
+                q -= turn[:, 1, None, None] * _dot(q, turn[:, 1]).clip(-reach, reach)
             distance = np.sqrt(_dot(q, q)) - size.min()
-        near = 1 - limited(distance * np.float32(1 / _REACH), 0, 1)
+        near = 1 - (distance * np.float32(1 / _REACH)).clip(0, 1)
         dim[y0:y1, x0:x1] *= 1 - np.float32(0.5) * near * near
 
 
@@ -205,4 +205,4 @@ def shading(scene: Scene, frame: int, seen: Frame) -> np.ndarray:
     ambient = np.float32(scene.ambient)
     open_ *= 1 + np.float32(0.18) * np.abs(seen.normal[1])  # floor and ceiling throw light at each other
     total = ambient * open_ + (1 - ambient * np.float32(1.18)) * direct
-    return limited(total, np.float32(0.01), np.float32(1))
+    return np.clip(total, np.float32(0.01), np.float32(1))

@@ -10,7 +10,7 @@ import numpy as np
 from . import palette as pal
 from .furnish import CEILING, FLOOR, WALL
 from .scene import RUG_SURFACE, SURFACE_CLASS, SURFACES, Scene
-from .trace import Frame, limited, rug_coordinates
+from .trace import Frame, rug_coordinates
 
 _TILE = 256  # cells of the noise tile, a power of two
 _WALLS_ALONG_Z = 2  # surfaces below this run along z, the other walls along x
@@ -51,7 +51,7 @@ def _wave(u: np.ndarray, period: float, width: np.ndarray) -> np.ndarray:
     """Square wave 0/1 of ``period``, 1 around multiples of it, its edges as wide as a pixel ``width``."""
     phase = u * np.float32(1 / period)
     edge = np.float32(0.25) - np.abs(phase - np.rint(phase))
-    return limited(edge * np.float32(period) / width + np.float32(0.5), 0, 1)
+    return np.clip(edge * np.float32(period) / width + np.float32(0.5), 0, 1)
 
 
 def _lines(u: np.ndarray, period: float, thick: float, width: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def _lines(u: np.ndarray, period: float, thick: float, width: np.ndarray) -> np.
 
 def _step(distance: np.ndarray, width: np.ndarray) -> np.ndarray:
     """0 where ``distance`` < 0, 1 where > 0, blurred over a pixel ``width``."""
-    return limited(distance / width + np.float32(0.5), 0, 1)
+    return np.clip(distance / width + np.float32(0.5), 0, 1)
 
 
 def _checker(u: np.ndarray, v: np.ndarray, period: float, width: np.ndarray) -> np.ndarray:
@@ -269,4 +269,4 @@ def albedo(scene: Scene, seen: Frame, cosine: np.ndarray) -> np.ndarray:
         rug = scene.surfaces[RUG_SURFACE]
         colour[:, at] = _rug(scene, scene.rug[2:4], rug, x.take(at), z.take(at), width.take(at))
     colour[:, seen.solid] = _objects(scene, seen, width.take(seen.solid))
-    return limited(colour, np.float32(0), np.float32(1))
+    return np.clip(colour, np.float32(0), np.float32(1))

@@ -45,11 +45,6 @@ class Frame:
     local: np.ndarray
 
 
-def limited(x: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
-    """``x`` within [``low``, ``high``], bit for bit ``np.clip``, which takes longer to call than small arrays take."""
-    return np.minimum(np.maximum(x, low), high)
-
-
 def local_from_world(scene: Scene, frame: int) -> tuple[np.ndarray, np.ndarray]:
     """Affine maps into the unit shapes of the primitives: matrices (n, 3, 3) and offsets (n, 3), float64."""
     matrix = scene.rotation[frame].transpose(0, 2, 1) / scene.size[:, :, None]
@@ -223,7 +218,7 @@ def _finish(scene: Scene, maps: tuple[np.ndarray, np.ndarray], seen: Frame) -> F
     )
     out = seen.local.copy()
     reach = scene.axis.astype(np.float32).take(which)
-    out[1] -= limited(out[1], -reach, reach)
+    out[1] -= np.clip(out[1], -reach, reach)
     boxes = np.flatnonzero(scene.boxy.take(which))
     sides = seen.local[:, boxes]
     top = np.abs(sides).argmax(axis=0)
