@@ -83,7 +83,7 @@ def test_built_from_a_config():
 
 @pytest.mark.parametrize('dtype', ['float16', torch.float16, 'bf16', 'nonsense'])
 def test_other_dtypes_are_refused(dtype):
-    with pytest.raises(ValueError, match="must be 'bfloat16' or 'float32'.*AmpOptimWrapper"):
+    with pytest.raises(ValueError, match="must be 'bfloat16', 'float32' or 'auto'.*AmpOptimWrapper"):
         make(AutocastOptimWrapper, Net(), dtype)
 
 
