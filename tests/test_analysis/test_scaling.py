@@ -34,7 +34,7 @@ def test_a_polynomial_is_found_again():
     assert scaling.fit([1, 2, 3], [1, 5, 1], (0, 1))[1] < 0.1
 
 
-@pytest.mark.parametrize('axis', ['steps', 'levels', 'tasks'])
+@pytest.mark.parametrize('axis', ['levels', 'tasks'])
 def test_convolutions_grow_as_the_method_says(small, axis):
     """What is called grows from point to point by what the law of TaskDiffusion says, in every axis alike."""
     counted, law = [], []
