@@ -14,9 +14,9 @@ from torch import nn
 
 from mmmtl.config.check import check_config
 from mmmtl.engine import AtomicCheckpointHook
-from mmmtl.engine.checkpoint_files import newest_first
+from mmmtl.engine.checkpoint_files import newest_first, template_of
 from mmmtl.engine.hooks import catch_signals
-from mmmtl.engine.work_dir import locked, settle
+from mmmtl.engine.work_dir import after_restart, locked, note_launch, settle
 from mmmtl.errors import CheckpointError, ConfigError
 from mmmtl.ops.allocator import without_memory
 from mmmtl.utils.models import unwrap_model
@@ -48,7 +48,7 @@ def train(
         seed: Seed of everything random in the run; the choice of labels in partially labelled training
             keeps its own.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-        overwrite: Delete the checkpoints of an earlier run in the work dir.
+        overwrite: Delete the checkpoints of an earlier run in the work dir, unless torchrun starts a failed one again.
 
     Returns:
         The runner, after training.
@@ -65,6 +65,7 @@ def train(
         check_surroundings(cfg)
     if amp:
         use_amp(cfg)
+    resume, overwrite = after_restart(cfg.work_dir, template_of(cfg), resume, overwrite)
     if resume:
         cfg.resume = True
         cfg.load_from = resume if isinstance(resume, str) else None
@@ -80,9 +81,7 @@ def train(
 
 def _train(cfg: Config, overwrite: bool) -> Runner:
     """Train in a work dir that is this run's own."""
-    checkpoints = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    template = checkpoints.get('filename_tmpl') or ('epoch_{}.pth' if checkpoints.get('by_epoch') else 'iter_{}.pth')
-    told = None
+    template, told = template_of(cfg), None
     if is_first_process(cfg.launcher):
         told = settle(cfg.work_dir, cfg.to_dict(), bool(cfg.get('resume')), overwrite, template)
     if cfg.get('load_from') or (cfg.get('resume') and newest_first(cfg.work_dir, template)):
@@ -90,6 +89,7 @@ def _train(cfg: Config, overwrite: bool) -> Runner:
     runner = make_runner(cfg)
     if told:
         runner.logger.info(told)
+    note_launch(cfg.work_dir)
     if cfg.get('resume'):
         for hook in runner.hooks:
             if isinstance(hook, AtomicCheckpointHook):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,9 +18,11 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 
 from mmmtl.engine.run_state import find_fault
-from mmmtl.utils.files import PARTIAL, write_atomically
+from mmmtl.utils.files import PARTIAL, read_json, write_atomically
 from mmmtl.utils.tensor_files import digest_error, read_torch, takes_digest, with_digest
 
+REST, DIGESTS = 'rest.pth', 'digests.json'
+"""In the folder of a checkpoint in parts: what is no tensor, and the SHA-256 of every file."""
 _MAX_ENTRIES = 2_000_000
 _PLAIN = (bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device, torch.Size, HistoryBuffer)
 
@@ -27,7 +31,7 @@ def remove_partial(folder: str | os.PathLike) -> list[str]:
     """Remove what an interrupted :func:`~mmmtl.utils.files.write_atomically` left in ``folder``; return the names."""
     left = sorted(Path(folder).glob(f'.*{PARTIAL}'))
     for path in left:
-        path.unlink(missing_ok=True)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return [path.name for path in left]
 
 
@@ -58,6 +62,8 @@ def find_corruption(path: str | os.PathLike) -> str | None:
     archive. Of a folder (sharded states) all files are looked at.
     """
     path = Path(path)
+    if (path / DIGESTS).is_file():
+        return _damaged_part(path)
     if path.is_dir():
         parts = ((part, find_corruption(part)) for part in sorted(path.iterdir()) if part.is_file())
         return next((f'{part.name}: {reason}' for part, reason in parts if reason), None)
@@ -76,13 +82,39 @@ def find_corruption(path: str | os.PathLike) -> str | None:
     return wrong
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _damaged_part(folder: Path) -> str | None:
+    """What is wrong with the bytes of a checkpoint in parts."""
+    try:
+        for name, digest in read_json(folder / DIGESTS).items():
+            path = folder / Path(name).name
+            if not path.is_file():
+                return f'{name} is missing'
+            if file_digest(path) != digest:
+                return f'{name}: its bytes do not match its digest'
+    except (ValueError, OSError, AttributeError) as error:
+        return f'{DIGESTS}: {error}'
+    return None
+
+
 def why_not_resumable(path: str | os.PathLike) -> str | None:
     """Say why a run cannot be resumed from a checkpoint, or None where it can."""
     reason = find_corruption(path)
-    if reason or Path(path).is_dir():
+    if reason or (Path(path).is_dir() and not (Path(path) / REST).is_file()):
         return reason
     try:
-        content = read_torch(path, mmap=True)
+        whole = not Path(path).is_dir()
+        content = read_torch(path if whole else Path(path) / REST, mmap=True)
+        if not whole:  # the tensors are elsewhere
+            content['state_dict'] = {'': torch.empty(0)}
         if _unfolds(content):
             return f'its containers hold one another over and over, more than {_MAX_ENTRIES} entries'
         fault = find_fault(content)
@@ -100,6 +132,12 @@ def _unfolds(content: Any) -> bool:
         count += len(inner)
         waiting.extend(inner)
     return count > _MAX_ENTRIES
+
+
+def template_of(cfg: Mapping[str, Any]) -> str:
+    """Name of the checkpoints of a config's run, with ``{}`` for the step."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    return hook.get('filename_tmpl') or ('epoch_{}.pth' if hook.get('by_epoch') else 'iter_{}.pth')
 
 
 def newest_first(folder: str | os.PathLike, template: str = 'iter_{}.pth') -> list[Path]:

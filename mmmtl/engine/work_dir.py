@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
+
 from mmmtl.engine.checkpoint_files import newest_first
 from mmmtl.errors import ConfigError, UserError
 from mmmtl.utils.files import write_atomically
@@ -26,6 +28,7 @@ except ImportError:  # not on Windows, where the lock holds by its content alone
 
 LOCK = '.lock'
 SETTINGS = 'settings.json'
+LAUNCH = '.launch'
 HEARTBEAT = 60.0
 """Seconds between two signs of life of the owner of a lock."""
 _ASIDE = ('resume', 'load_from', 'work_dir', 'launcher', 'filename')
@@ -125,6 +128,40 @@ def _lives(path: Path, owner: Mapping[str, Any]) -> bool:
     except OSError:
         pass
     return True
+
+
+def _launch() -> str | None:
+    """What torchrun calls this launch, where it has a name of its own."""
+    name = os.environ.get('TORCHELASTIC_RUN_ID')
+    return None if name in (None, 'none') else name
+
+
+def restarted(folder: str | os.PathLike) -> bool:
+    """Whether torchrun started this process in place of one that failed, or because machines came or went.
+
+    Args:
+        folder: The work dir, in which :func:`note_launch` has left the name of the launch.
+    """
+    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')) > 0:
+        return True
+    with contextlib.suppress(OSError):
+        return _launch() is not None and (Path(folder) / LAUNCH).read_text(encoding='utf-8') == _launch()
+    return False
+
+
+def after_restart(
+    folder: str | os.PathLike, template: str, resume: bool | str, overwrite: bool
+) -> tuple[bool | str, bool]:
+    """``resume`` and ``overwrite`` of a run, which goes on from its newest checkpoint where it was started again."""
+    if not restarted(folder):
+        return resume, overwrite
+    return (resume if isinstance(resume, str) and not newest_first(folder, template) else True), False
+
+
+def note_launch(folder: str | os.PathLike) -> None:
+    """Leave the name of this launch in the work dir; called by all processes when every one has asked :func:`restarted`."""
+    if _launch() is not None and is_main_process():
+        write_atomically(Path(folder) / LAUNCH, str(_launch()))
 
 
 def settle(
