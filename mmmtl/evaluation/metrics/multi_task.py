@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_info, get_rank, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, get_dist_info, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
@@ -19,9 +20,10 @@ from mmmtl.evaluation.functional.exact import StateSum
 from mmmtl.registry import METRICS
 
 from .base import State, TaskMetric
+from .exchange import in_order, own_ids
 from .external import ExternalMetric
 from .pool import MeasurePool, automatic_workers
-from .records import Records
+from .record_parts import write_records
 from .references import Reference, read_reference
 from .states import StateFile
 
@@ -181,41 +183,48 @@ class MultiTaskMetric(BaseMetric):
             self._keep((name, {**done, **late}) for (name, done), late in self._pool.finish())
             self.worker_seconds = self._pool.seconds
         states, self._states, self._pool, self._seen = self._states or StateFile(), None, None, set()
-        everyone = all_gather_object(states.ids())
-        distinct = len(set().union(*everyone))
+        own, distinct = own_ids(states.ids())
         if distinct != size:
             print_log(
                 f'MultiTaskMetric saw {distinct} distinct sample ids, the dataset has {size} samples',
                 logger='current',
                 level=logging.WARNING,
             )
-        elsewhere = set().union(*everyone[: get_rank()])
-        own = [sample_id for sample_id in states.ids() if sample_id not in elsewhere]
         gathered = all_gather_object(self._add_up(states.read(own)))
-        records = all_gather_object(Records.collect(states.read(own), self.metrics)) if self.records else []
+        gathered.append(self._accumulate(states, own))
         result: list[dict[str, float] | None] = [None]
         if is_main_process():
             result[0] = self.compute_metrics(gathered)
         broadcast_object_list(result)
-        if is_main_process() and self.records:
-            try:
-                Records.merge(records, self._configs()).save(self.records)
-            except OSError as error:  # what was measured is worth more than its details
-                self.records_error = error
-                print_log(f'{error}', logger='current', level=logging.ERROR)
+        if self.records:
+            self.records_error = write_records(self.records, states, own, self.metrics, self._configs())
+            if self.records_error:
+                print_log(f'{self.records_error}', logger='current', level=logging.ERROR)
         states.close()
         return result[0] or {}
 
-    def _add_up(self, records: Iterator[tuple[str, dict[Key, State]]]) -> dict[Key, Any]:
-        """Sums of this rank; of metrics whose result depends on the order of images, their states by sample id."""
-        sums: dict[Key, Any] = {}
-        for sample_id, record in records:
+    def _add_up(self, records: Iterator[tuple[str, dict[Key, State]]]) -> dict[Key, StateSum]:
+        """Sums of this rank, of the metrics whose result does not depend on the order of images."""
+        sums: dict[Key, StateSum] = {}
+        for _, record in records:
             for key, state in record.items():
-                if self.metrics[key[0]][key[1]].ordered:
-                    sums.setdefault(key, {})[sample_id] = state
-                else:
+                if not self.metrics[key[0]][key[1]].ordered:
                     sums.setdefault(key, StateSum()).add(state)
         return sums
+
+    def _accumulate(self, states: StateFile, own: Sequence[str]) -> dict[Key, tuple[int, State]]:
+        """Number of images and total of the metrics whose result depends on their order; totals in the first process."""
+        totals: dict[Key, tuple[int, State]] = {}
+        for name, metrics in self.metrics.items():
+            for index, metric in enumerate(metrics):
+                if not metric.ordered:
+                    continue
+                seen = _Counted(in_order(states, own, (name, index)))
+                total = metric.accumulate(seen) if is_main_process() else {}
+                deque(seen, maxlen=0)  # every process goes to the end
+                if seen.count:
+                    totals[name, index] = (seen.count, total)
+        return totals
 
     def compute_metrics(self, results: Sequence[Mapping[Key, Any]]) -> dict[str, float]:
         """Metrics from the sums of all ranks."""
@@ -244,8 +253,7 @@ class MultiTaskMetric(BaseMetric):
     def _total(metric: TaskMetric, parts: Sequence[Any]) -> tuple[int, State]:
         """Number of images and their added states, from the sums of several ranks."""
         if metric.ordered:
-            states = {sample_id: state for part in parts for sample_id, state in part.items()}
-            return len(states), metric.accumulate(states[sample_id] for sample_id in sorted(states))
+            return parts[0] if parts else (0, {})
         added = StateSum()
         for part in parts:
             added.merge(part)
@@ -265,6 +273,18 @@ class MultiTaskMetric(BaseMetric):
     def _configs(self) -> dict[str, list[dict]]:
         tasks = (self._dataset_meta or {})['tasks']
         return {name: [dict(config) for config in task.metrics] for name, task in tasks.items()}
+
+
+class _Counted(Iterator[State]):
+    """An iterator that counts what it has given."""
+
+    def __init__(self, states: Iterator[State]) -> None:
+        self.states, self.count = states, 0
+
+    def __next__(self) -> State:
+        state = next(self.states)
+        self.count += 1
+        return state
 
 
 def measure(metric: TaskMetric, where: str, pred: np.ndarray, gt: np.ndarray) -> State:

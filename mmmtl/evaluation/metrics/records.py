@@ -76,24 +76,14 @@ class Records:
         }
         return cls(tables)
 
-    @classmethod
-    def merge(cls, parts: Sequence[Records], configs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Records:
-        """Join the samples of several ranks, sorted by id."""
-        merged = cls(configs={name: [dict(c) for c in chosen] for name, chosen in configs.items()})
-        for key in dict.fromkeys(key for part in parts for key in part.tables):
-            tables = [part.tables[key] for part in parts if key in part.tables]
-            ids = [i for table in tables for i in table.ids]
-            fields = {name: np.concatenate([t.fields[name] for t in tables]) for name in tables[0].fields}
-            merged.tables[key] = ImageTable(ids, fields).take(np.argsort(np.array(ids), kind='stable'))
-        return merged
-
-    def save(self, path: str) -> None:
+    def save(self, path: str, compress: bool = True) -> None:
         """Write to an ``.npz`` file."""
         arrays: dict[str, Any] = {'configs': np.array(json.dumps(self.configs, default=list))}
         for (task, index), table in self.tables.items():
             arrays[f'{task}|{index}|'] = np.array(table.ids, str)
             arrays.update({f'{task}|{index}|{name}': array for name, array in table.fields.items()})
-        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+        write = np.savez_compressed if compress else np.savez
+        write_atomically(path, lambda file: write(file, **arrays))
 
     @classmethod
     def load(cls, path: str) -> Records:
