@@ -24,7 +24,7 @@ _SHOWN = 3
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
-    """Read a ``.pth`` (with ``weights_only=True``: no code of the file runs) or a ``.safetensors`` file.
+    """Read a ``.pth`` (with ``weights_only=True``: no code of the file runs), a ``.safetensors`` file, or a folder of parts.
 
     Returns:
         At least ``state_dict``; a file of this package's training has ``meta``, ``optimizer``, ... besides.
@@ -34,6 +34,10 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         CheckpointError: Missing or broken file, foreign pickle, or nothing in it that could be a state dict.
     """
     path = str(path)
+    if osp.isfile(osp.join(path, 'rest.pth')):  # torch.distributed.checkpoint takes its time to import
+        from mmmtl.engine.sharded_checkpoint import read_whole
+
+        return read_whole(path)
     if not osp.isfile(path):
         folder = path if osp.isdir(path) else osp.dirname(path) or '.'
         found = os.listdir(folder) if osp.isdir(folder) else []

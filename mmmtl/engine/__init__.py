@@ -2,6 +2,7 @@
 
 from mmmtl.engine.balancing import Balancer, BalancingOptimWrapper
 from mmmtl.engine.epoch_poly import EpochPolyLR
+from mmmtl.engine.fully_shard import FullyShardStrategy
 from mmmtl.engine.hooks import AtomicCheckpointHook, NonFiniteLossError, NonFiniteLossHook, RandomStateHook
 from mmmtl.engine.loops import ResumableTrainLoop
 from mmmtl.engine.optim_wrappers import AutocastOptimWrapper
@@ -18,6 +19,7 @@ __all__ = [
     'BalancingOptimWrapper',
     'EpochPolyLR',
     'ExactSampler',
+    'FullyShardStrategy',
     'NonFiniteLossError',
     'NonFiniteLossHook',
     'RandomStateHook',

@@ -11,7 +11,7 @@ from mmengine._strategy import FSDPStrategy
 from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from mmengine.registry import FUNCTIONS, STRATEGIES
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmmtl.engine.runners import own_name
@@ -86,6 +86,11 @@ class ShardingStrategy(FSDPStrategy):
         )
 
 
+def local(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor that may be sharded; shares its memory."""
+    return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
+
+
 @OPTIM_WRAPPERS.register_module()
 class ShardedOptimWrapper(OptimWrapper):
     """``OptimWrapper`` whose clipping sees the gradients of all shards: a process holds a part of each.
@@ -104,7 +109,7 @@ class ShardedOptimWrapper(OptimWrapper):
             raise ConfigError(f'ShardedOptimWrapper clips by max_norm of order 2 alone, got clip_grad={clip}')
 
     def _clip_grad(self) -> None:
-        held = [p.grad for g in self.optimizer.param_groups for p in g['params'] if p.grad is not None]
+        held = [local(p.grad) for g in self.optimizer.param_groups for p in g['params'] if p.grad is not None]
         parts = [g.detach().float().square().sum() for g in held if g.numel()]
         device = held[0].device if held else torch.device(get_device())
         total = torch.stack(parts).sum() if parts else torch.zeros((), device=device)

@@ -7,6 +7,7 @@ build tensors, arrays and containers; names are looked up there and never import
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import pickle
 import re
@@ -170,6 +171,23 @@ class _Tolerant(pickle.Unpickler):
         return _TENSORS.get((module, name), Inert)
 
 
+class _Table(pickle.Unpickler):
+    """Restores the table of contents of a sharded checkpoint: names, sizes, places; no bytes that torch would unpickle."""
+
+    KINDS = 'Metadata TensorStorageMetadata TensorProperties ChunkStorageMetadata MetadataIndex StorageMeta'.split()
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == 'torch.distributed.checkpoint.metadata' and name in (*self.KINDS, '_MEM_FORMAT_ENCODING'):
+            return getattr(importlib.import_module(module), name)
+        if (module, name) == ('torch.distributed.checkpoint.filesystem', '_StorageInfo'):
+            return importlib.import_module(module)._StorageInfo
+        if module == 'pathlib' and name in ('PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath'):
+            return Path
+        if (module, name) not in _TENSORS:
+            raise pickle.UnpicklingError(f'it names {module}.{name}, which no table of tensors needs')
+        return _TENSORS[module, name]
+
+
 def _module(unpickler: type[pickle.Unpickler]) -> Any:
     """What ``torch.load`` takes for the module ``pickle``."""
     return SimpleNamespace(
@@ -243,6 +261,25 @@ def read_torch(path: str | os.PathLike, map_location: Any = 'cpu', mmap: bool | 
     """
     path = Path(path)
     return _read(path, lambda: torch.load(path, map_location=map_location, weights_only=True, mmap=mmap))
+
+
+def read_shard_table(path: str | os.PathLike) -> Any:
+    """Read the table of contents of a checkpoint of ``torch.distributed.checkpoint`` (``.metadata``), tensors alone.
+
+    Raises:
+        CheckpointError: Missing or damaged, or one that names anything else; nothing in it has run.
+    """
+    try:
+        with open(path, 'rb') as file:
+            table = _Table(file).load()
+        places = [info.relative_path for info in table.storage_data.values()]
+        if not isinstance(table.state_dict_metadata, dict) or any(Path(place).name != place for place in places):
+            raise ValueError('its tensors lie outside of its folder')
+        return table
+    except Exception as error:  # whatever the content raises
+        raise CheckpointError(
+            f"checkpoint '{Path(path).parent}' can't be read: its table of contents: {error}"
+        ) from error
 
 
 def read_safetensors(path: str | os.PathLike, device: str = 'cpu') -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -14,6 +14,7 @@ from mmengine.optim import AmpOptimWrapper
 from torch import Tensor, nn
 
 from mmmtl.engine import random_state
+from mmmtl.engine.sharding import local
 from mmmtl.errors import ConfigError, UserError
 from mmmtl.registry import HOOKS
 from mmmtl.utils.models import unwrap_model
@@ -164,7 +165,7 @@ class NonFiniteLossHook(Hook):
         bad = []
         if parameters and self.check_gradients:
             # the quickest look at all values; finite ones whose squares overflow (over 1e19) count as infinite
-            norms = torch.stack([n.float() for n in torch._foreach_norm([p.grad for p in parameters])])
+            norms = torch.stack([n.float() for n in torch._foreach_norm([local(p.grad) for p in parameters])])
             finite = torch.isfinite(norms)
             if not finite.all().item():
                 bad = [names.get(id(p), '?') for p, ok in zip(parameters, finite.tolist()) if not ok]
