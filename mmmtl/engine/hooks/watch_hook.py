@@ -1,4 +1,4 @@
-"""What slows a run down or throws it off is told in the log: waiting for data, stalls of the loader, leaps of a loss."""
+"""What slows a run down or throws it off is told in the log: waiting for data, exchanging gradients, leaps of a loss."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import torch
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from mmmtl.engine.communication import CommunicationClock
 from mmmtl.registry import HOOKS
 
 
 @HOOKS.register_module()
 class WatchHook(Hook):
     """Watches the clock and the losses of a training.
+
+    Over every ``interval`` the shares of time that went into waiting for data (``data_share``) and, with several processes,
+    into the exchange of gradients (``communication_share``, part of which runs beside the computation) are logged.
 
     Args:
         interval: Iterations over which the share of time that is spent on waiting for data is taken.
@@ -32,10 +36,13 @@ class WatchHook(Hook):
         self._waits: deque[float] = deque(maxlen=interval)
         self._losses: dict[str, deque[float]] = {}
         self._ended = self._window_start = 0.0
-        self._waited = self._total_waited = self._total = 0.0
+        self._waited = self._total_waited = self._total = self._total_sent = 0.0
+        self._sending: CommunicationClock | None = None
 
     def before_train(self, runner: Any) -> None:
-        """Start the clock."""
+        """Start the clocks."""
+        clock = CommunicationClock()
+        self._sending = clock if clock.attach(runner.model) else None
         self._ended = self._window_start = time.perf_counter()
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
@@ -58,6 +65,11 @@ class WatchHook(Hook):
             spent = time.perf_counter() - self._window_start
             self._total_waited, self._total = self._total_waited + self._waited, self._total + spent
             share = self._waited / max(spent, 1e-9)
+            runner.message_hub.update_scalar('train/data_share', share)
+            if self._sending is not None:
+                sent = self._sending.seconds()
+                self._total_sent += sent
+                runner.message_hub.update_scalar('train/communication_share', sent / max(spent, 1e-9))
             if share > self.share:
                 runner.logger.warning(
                     f'{share:.0%} of the last {self.interval} iterations went into waiting for data: more '
@@ -80,8 +92,15 @@ class WatchHook(Hook):
         """Validation is no waiting for data."""
         self._ended = time.perf_counter()
         self._window_start, self._waited = self._ended, 0.0
+        if self._sending is not None:
+            self._sending.seconds()
 
     def after_train(self, runner: Any) -> None:
         """Tell the share of the whole run."""
         if self._total:
-            runner.logger.info(f'{self._total_waited / self._total:.0%} of the training went into waiting for data.')
+            sent = (
+                '' if self._sending is None else f', and {self._total_sent / self._total:.0%} into exchanging gradients'
+            )
+            runner.logger.info(
+                f'{self._total_waited / self._total:.0%} of the training went into waiting for data{sent}.'
+            )

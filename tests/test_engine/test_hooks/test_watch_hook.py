@@ -13,12 +13,14 @@ from mmmtl.engine.hooks import WatchHook, watch_hook
 @pytest.fixture()
 def watched(monkeypatch):
     """A function that lets iterations pass: (seconds of waiting, seconds of work, loss) each; gives what was told."""
-    clock, told = [0.0], []
+    clock, told, logged = [0.0], [], []
     monkeypatch.setattr(watch_hook.time, 'perf_counter', lambda: clock[0])
 
     def run(iterations, **options):
         hook = WatchHook(**options)
-        runner = SimpleNamespace(iter=0, logger=SimpleNamespace(warning=told.append, info=told.append))
+        logger = SimpleNamespace(warning=told.append, info=told.append)
+        hub = SimpleNamespace(update_scalar=lambda name, value: logged.append((name, round(value, 6))))
+        runner = SimpleNamespace(iter=0, logger=logger, message_hub=hub, model=None)
         hook.before_train(runner)
         for wait, work, loss in iterations:
             clock[0] += wait
@@ -29,6 +31,7 @@ def watched(monkeypatch):
         hook.after_train(runner)
         return told
 
+    run.logged = logged
     return run
 
 
@@ -39,6 +42,11 @@ def test_a_smooth_run_is_told_in_one_line(watched):
 def test_waiting_for_data(watched):
     told = watched([(0.9, 0.1, 1.0)] * 4, interval=4)
     assert told[0].startswith('90% of the last 4 iterations went into waiting for data')
+
+
+def test_the_share_is_logged(watched):
+    watched([(0.25, 0.75, 1.0)] * 8, interval=4)
+    assert watched.logged == [('train/data_share', 0.25)] * 2
 
 
 def test_a_stall(watched):
