@@ -19,6 +19,7 @@ from .mixed import ClassBalancedDataset, MixedDataset, RepeatDataset
 from .mtan import NYUDMTAN, CityscapesMTAN
 from .nyudv2 import NYUDv2
 from .pascal_context import PascalContext
+from .pseudo_labels import PseudoLabels
 from .shard_stream import ShardStream
 from .vkitti2 import VKITTI2
 
@@ -45,6 +46,7 @@ __all__ = [
     'NYUDv2',
     'OneLabel',
     'PascalContext',
+    'PseudoLabels',
     'RandomLabels',
     'RepeatDataset',
     'ShardStream',

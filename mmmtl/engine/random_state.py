@@ -54,7 +54,7 @@ def seed_batch(model: nn.Module, seed: int, first: int, rows: int) -> None:
     random.seed(own)
     seed_noise(model, own // 2)  # leaves room for what keeps the sources apart
     for name, module in model.named_modules():
-        source = getattr(module, 'noise_source', None)
+        source: Any = getattr(module, 'noise_source', None)
         if hasattr(source, 'enter'):
             source.enter(seed_of(seed, name), first, rows)
 

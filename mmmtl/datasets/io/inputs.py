@@ -68,7 +68,8 @@ def gather_inputs(inputs: Any, frames: int = 1, lone: bool = False) -> list[Imag
 
     Args:
         inputs: Path of an image, a folder (searched through, by the numbers in the names), a pattern with ``*``, a
-            picture in memory (see :func:`~mmmtl.datasets.io.memory.to_rgb`), or a list of these.
+            picture in memory (see :func:`~mmmtl.datasets.io.memory.to_rgb`), or a list of these. A list of
+            :class:`ImageInput` is given back.
         frames: 2 for a model that needs pairs: each image with the next one, in the order given or by name.
         lone: Whether such a model takes an image without a next one, too, where only one is given.
 
@@ -78,6 +79,8 @@ def gather_inputs(inputs: Any, frames: int = 1, lone: bool = False) -> list[Imag
     Raises:
         InputError: Nothing there; names the place and near names.
     """
+    if isinstance(inputs, (list, tuple)) and inputs and all(isinstance(item, ImageInput) for item in inputs):
+        return list(inputs)
     single = isinstance(inputs, (str, Path, np.ndarray, Tensor, Image.Image))
     sources: list[Source] = [found for item in ([inputs] if single else inputs) for found in _expand(item)]
     if not sources:
