@@ -26,16 +26,22 @@ def visit(page: Page, address: str, out: Path, note: Path) -> None:
     page.get_by_role('button', name='Predict').wait_for()
     page.screenshot(path=out / '0_start.png', full_page=True)
     page.locator('.gallery-item, .gallery button').first.click()
+    page.wait_for_load_state('networkidle')
+    page.wait_for_timeout(3000)
     ensemble = page.get_by_label('number input for Ensemble', exact=False)
     if ensemble.count() and ensemble.is_visible():
         ensemble.fill('4')
         ensemble.press('Tab')
-    page.wait_for_timeout(1000)
+        page.wait_for_timeout(1000)
+    right = page.get_by_label('Right').input_value()
     page.get_by_role('button', name='Predict').click()
-    page.locator('.slider-wrap img, [data-testid="imageslider"] img, .image-container img').first.wait_for(
-        timeout=120_000
+    page.wait_for_function(
+        """before => { const fields = [...document.querySelectorAll('input')].map(field => field.value);
+                       return fields.includes('Photograph') && !fields.includes(before) }""",
+        arg=right,
+        timeout=120_000,
     )
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(3000)
     for number, tab in enumerate(TABS, 1):
         button = page.get_by_role('tab', name=tab)
         if not button.count() or not button.is_visible():
