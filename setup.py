@@ -26,6 +26,7 @@ EXTRAS = (
     'heif',
     'completion',
     'large',
+    'hub',
     'tests',
     'docs',
 )
@@ -96,7 +97,7 @@ if __name__ == '__main__':
         license_files=['LICENSE'],
         keywords='computer vision, multi-task learning, dense prediction, diffusion, partial labels',
         packages=find_packages(include=['mmmtl', 'mmmtl.*']),
-        package_data={'mmmtl': ['py.typed', 'analysis/report.html', 'commands/templates/*.in']},
+        package_data={'mmmtl': ['py.typed', 'analysis/report.html', 'commands/templates/*.in', 'hub/weights/*/*/*']},
         include_package_data=True,
         entry_points={'console_scripts': ['mmmtl = mmmtl.commands:main']},
         python_requires='>=3.10',

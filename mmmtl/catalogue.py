@@ -10,6 +10,8 @@ from torch import nn
 
 from mmmtl.apis.model import forget_pretrained, init_model
 from mmmtl.config.load import load_config
+from mmmtl.errors import ConfigError, NotFoundError, suggest
+from mmmtl.hub import from_pretrained, list_shipped
 from mmmtl.registry import DATASETS, MODELS, TASKS, Registry, register_all_modules
 from mmmtl.utils.shipped import configs_folder
 
@@ -27,25 +29,48 @@ def list_models(pattern: str = '*') -> list[str]:
 
 def get_model(
     name: str,
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     checkpoint: str | None = None,
     device: str = 'cpu',
     cfg_options: Mapping[str, Any] | None = None,
+    revision: str | None = None,
 ) -> nn.Module:
-    """A shipped network, ready to predict; ``network.cfg`` is its config.
+    """A network, ready to predict; ``network.cfg`` is its config.
 
     Args:
-        name: Of :func:`list_models`, for example ``taskdiffusion/vitl_pascal``.
-        pretrained: Start from the weights that the config trains from (a backbone of timm, Stable Diffusion), which
+        name: Of :func:`list_models`, for example ``taskdiffusion/vitl_pascal``; with ``pretrained=True`` also a folder of
+            ``save_pretrained``, or ``OWNER/NAME`` on the hub.
+        pretrained: True for trained weights: those that ship (:func:`~mmmtl.hub.list_shipped`), lie in the folder, or on
+            the hub. ``'start'`` for the weights that the config trains from (a backbone of timm, Stable Diffusion), which
             may be downloaded. Without it all weights are drawn, and nothing is read.
         checkpoint: Trained weights, ``.pth`` or ``.safetensors``.
         device: Where the network shall be.
         cfg_options: Changes of the config: ``{'model.decoder.steps': 1}``.
+        revision: Branch, tag or commit on the hub.
 
     Raises:
-        ConfigError: No such name, with near ones.
+        ConfigError: No such name, with near ones; ``pretrained=True`` of a config without trained weights.
+        NotFoundError: No such folder or repository, or no way to the hub.
         CheckpointError: A checkpoint that cannot be read, or is another network's.
     """
+    if pretrained not in (True, False, 'start'):
+        raise ConfigError(f"get_model: pretrained must be True, False or 'start', got {pretrained!r}")
+    if pretrained is True:
+        if checkpoint is not None:
+            raise ConfigError('get_model: pretrained=True brings its own weights; leave it out, or the checkpoint')
+        known = list_models()
+        if name in known and name not in list_shipped():
+            raise ConfigError(
+                f"get_model: no trained weights of '{name}' ship (there are {', '.join(list_shipped())}). Those of its "
+                "authors are converted by `mmmtl convert` and given as checkpoint=; pretrained='start' reads what its "
+                'training starts from'
+            )
+        try:
+            return from_pretrained(name, revision, device, cfg_options)
+        except NotFoundError as error:
+            raise NotFoundError(f'{error}{suggest(name, known)}') from error
+    if revision is not None:
+        raise ConfigError('get_model: revision goes with pretrained=True')
     cfg = load_config(f'mmmtl::{name}', cfg_options)
     if not pretrained and checkpoint is None:
         forget_pretrained(cfg.model)

@@ -14,7 +14,7 @@ from tests.tiny_config import write_config
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = (
     'mmcv mmseg ftfy regex skimage torchjd ecos quadprog qpsolvers cvxpy clarabel h5py OpenEXR diffusers transformers '
-    'accelerate argcomplete pillow_heif onnx onnxruntime onnxscript openvino tensorboard'
+    'accelerate argcomplete pillow_heif datasets pyarrow onnx onnxruntime onnxscript openvino tensorboard'
 ).split()
 BLOCKER = f"""
 import sys

@@ -1,4 +1,4 @@
-"""A web page of one network: ``mmmtl app CONFIG CHECKPOINT``."""
+"""A web page of one network: ``mmmtl app [CONFIG CHECKPOINT]``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import time
 
 from mmmtl.utils.command_line import add_cfg_options, describe, positive
+
+from ._model import add_model, default_device, model_to_use
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('config', nargs='?', help='config file, or mmmtl::FOLDER/NAME of one that is shipped')
     parser.add_argument('checkpoint', nargs='?', help='.pth or .safetensors')
+    add_model(parser)
     parser.add_argument(
         '--dtype',
         choices=['fp32', 'bf16', 'fp16'],
@@ -38,15 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Serve until Ctrl-C."""
-    from mmmtl.apis import Inferencer
-    from mmmtl.app import Limits, serve
     from mmmtl.errors import ConfigError
 
-    if args.config is None or args.checkpoint is None:
-        raise ConfigError('name the network: mmmtl app CONFIG CHECKPOINT')
-    inferencer = Inferencer(
-        args.config, args.checkpoint, device=args.device, cfg_options=args.cfg_options, dtype=args.dtype
-    )
+    if (args.config is None) != (args.checkpoint is None):
+        raise ConfigError('a config needs its checkpoint: mmmtl app CONFIG CHECKPOINT')
+    if args.config is not None and args.model is not None:
+        raise ConfigError(f"--model '{args.model}' and the config '{args.config}': give one of the two")
+    from mmmtl.apis import Inferencer
+    from mmmtl.app import Limits, serve
+
+    model = model_to_use(args.config, args.checkpoint, args.model, args.cfg_options)
+    inferencer = Inferencer(model, device=args.device or default_device(), dtype=args.dtype)
     limits = Limits(megabytes=args.max_upload, seconds=args.seconds, max_side=args.max_side)
     with serve(inferencer, args.host, args.port, limits, args.examples) as address:
         print(f'{address}  (Ctrl-C ends it)', flush=True)

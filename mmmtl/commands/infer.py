@@ -1,18 +1,19 @@
-"""Predict every task on your own images or videos: ``mmmtl infer CONFIG CHECKPOINT INPUT... --out DIR``."""
+"""Predict every task on your own images or videos: ``mmmtl infer [CONFIG CHECKPOINT] INPUT... --out DIR``."""
 
 from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import describe, numbers, positive
+from mmmtl.utils.command_line import add_cfg_options, describe, numbers, positive
+
+from ._model import add_model_and_inputs, default_device, model_to_use, refuse_missing, split_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    describe(parser, 'Predict every task on images or a video; write panels and raw predictions.', checkpoint=True)
-    parser.add_argument(
-        'inputs', nargs='+', help='images, folders, patterns with *, one video file, or one camera (camera:0)'
-    )
+    describe(parser, 'Predict every task on images or a video; write panels and raw predictions.', config=False)
+    add_model_and_inputs(parser, 'images, folders, patterns with *, one video file, or one camera (camera:0)')
+    add_cfg_options(parser)
     parser.add_argument(
         '--out',
         '--out-dir',
@@ -116,11 +117,11 @@ def run(args: argparse.Namespace) -> None:
     from mmmtl.ops.allocator import keep_freed_memory
 
     keep_freed_memory()
+    config, checkpoint, inputs = split_words(args.inputs, args.model)
+    refuse_missing(inputs)
     inferencer = Inferencer(
-        args.config,
-        args.checkpoint,
-        device=args.device,
-        cfg_options=args.cfg_options,
+        model_to_use(config, checkpoint, args.model, args.cfg_options),
+        device=args.device or default_device(),
         optimize=not args.no_optimize,
         max_side=args.max_side,
         fit=args.fit,
@@ -132,4 +133,4 @@ def run(args: argparse.Namespace) -> None:
     kept.update(tasks=args.tasks, steps=args.steps, seed=args.seed, ensemble=args.ensemble, smooth=args.smooth)
     kept.update(save=args.save, intrinsics=args.intrinsics, fov=args.fov, frames=args.frames)
     kept.update(video=args.video, fps=args.fps, batch_size=args.batch_size)
-    print(infer_files(inferencer, args.inputs, args.out, **kept))
+    print(infer_files(inferencer, inputs, args.out, **kept))

@@ -9,6 +9,7 @@ from .cityscapes import Cityscapes
 from .diode import DIODE
 from .flyingthings3d import FlyingThings3D
 from .folder import FolderDataset
+from .hub_dataset import HubDataset
 from .hypersim import Hypersim
 from .indexed import IndexedDataset
 from .kitti2015 import KITTI2015
@@ -33,6 +34,7 @@ __all__ = [
     'FlyingThings3D',
     'FolderDataset',
     'FullLabels',
+    'HubDataset',
     'Hypersim',
     'IndexedDataset',
     'KITTI2015',

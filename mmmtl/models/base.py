@@ -16,6 +16,7 @@ from mmmtl.ops.precision import check_dtype, in_dtype, to_float32
 from mmmtl.registry import MODELS
 from mmmtl.structures import Explanation, MTLDataSample
 from mmmtl.tasks import Task, build_tasks
+from mmmtl.utils.late import late
 
 from .data_preprocessor import IMAGENET_MEAN, IMAGENET_STD, MTLDataPreprocessor
 from .tta import TestTimeAugmentation, build_test_time
@@ -51,6 +52,10 @@ class BaseMultiTaskModel(BaseModel):
     image_mean: Sequence[float] = IMAGENET_MEAN
     """Per RGB channel, of values in [0, 1]; with ``image_std``, what images are normalised by."""
     image_std: Sequence[float] = IMAGENET_STD
+
+    from_pretrained = classmethod(late('mmmtl.hub.pretrained:of_class'))
+    save_pretrained = late('mmmtl.hub.pretrained:save_pretrained')
+    push_to_hub = late('mmmtl.hub.pretrained:push_to_hub')
 
     def __init__(
         self,

@@ -52,7 +52,9 @@ def sizes_of(model: nn.Module) -> Sizes:
 
 
 def training_size(cfg: Config) -> tuple[int, int] | None:
-    """(H, W) of the images of the training: the last size in its pipeline, else :func:`input_size`."""
+    """(H, W) of the images of the training: stated, else the last size in its pipeline, else :func:`input_size`."""
+    if cfg.get('training_size'):
+        return _pair(cfg.training_size)
     found = _size_in_pipeline(cfg, ('train_dataloader',))
     try:
         return found or input_size(cfg)

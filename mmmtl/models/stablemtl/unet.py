@@ -17,6 +17,8 @@ from mmmtl.errors import ConfigError, suggest
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.utils.tensor_files import read_state
 
+from .stable_diffusion import load_part
+
 
 def require_diffusers() -> Any:
     """The module ``diffusers``.
@@ -198,9 +200,7 @@ def initialise_unets(model: Any) -> None:
         else:
             getattr(model, name).init_weights()
     if model.pretrained_unet:
-        folder = Path(model.pretrained_unet)
-        subfolder = None if folder.is_dir() and not (folder / 'unet').is_dir() else 'unet'
-        loaded = require_diffusers().UNet2DConditionModel.from_pretrained(model.pretrained_unet, subfolder=subfolder)
+        loaded = load_part(require_diffusers().UNet2DConditionModel.from_pretrained, model.pretrained_unet, 'unet')
         load_unet(model.unet, loaded.state_dict(), model.pretrained_unet)
     if single and not (model.auxiliary is not None and model.main_from_pretrained):
         load_unet(model.unet, single['unet'], str(model.single_stream))
