@@ -138,10 +138,10 @@ class IndexFile:
             state = dict(digest=hashlib.sha256(storage.read(self.path)).hexdigest())
         key = hashlib.blake2b(json.dumps([self.path, state]).encode(), digest_size=16).hexdigest()
         base = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmmtl', 'indexes')
-        place = base / key / Path(self.path).name
-        if not place.is_file():
-            write_atomically(place, storage.read(self.path, version=key))
-        return str(place)
+        copy = base / key / Path(self.path).name
+        if not copy.is_file():
+            write_atomically(copy, storage.read(self.path, version=key))
+        return str(copy)
 
     def _about(self) -> dict[str, Any]:
         pa = arrow()

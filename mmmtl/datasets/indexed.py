@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -39,6 +39,9 @@ class IndexedDataset(MTLDataset):
         data_root: Where the files are now; default: where they were when the index was made.
         **kwargs: See :class:`MTLDataset`; ``split`` is that of the index.
     """
+
+    _fully_initialized: bool
+    data_root: Any
 
     def __new__(cls, index: Any = None, *args: Any, **kwargs: Any) -> Any:
         if index is None or isinstance(index, (str, Mapping)):
@@ -92,7 +95,9 @@ class IndexedDataset(MTLDataset):
 
     def _build_reader(self, about: Mapping[str, Any]) -> MTLDataset:
         """The data set that reads the files, without its list of samples."""
-        kind = look_up(DATASETS, self.reader_changes.get('type', about['reader']['type']), MTLDataset)
+        kind = cast(
+            type[MTLDataset], look_up(DATASETS, self.reader_changes.get('type', about['reader']['type']), MTLDataset)
+        )
         given = {k: v for k, v in {**about['reader'], **self.reader_changes}.items() if k != 'type'}
         given = kind.reader_arguments(given, self.tasks)
         if about['root'] is not None:
@@ -124,7 +129,13 @@ class IndexedDataset(MTLDataset):
         if key is not None:
             key = dict(key, sampler=type(sampler).__name__, tasks=names, sources=sources)
         sets = decide() if key is None else self.index.cached('labels', key, decide)
-        there, chosen = (self._names(_union(column)) for column in (self.index.available(sources), sets))
+
+        def unions() -> np.ndarray:
+            return np.array([_union(self.index.available(sources)), _union(sets)], np.uint64)
+
+        # kept, too, so that opening touches no column
+        both = unions() if key is None else self.index.cached('unions', key, unions)
+        there, chosen = (self._names(int(kinds)) for kinds in both)
         check_labels(self, len(sets), there, chosen)
         self._key = key
         return sets

@@ -9,6 +9,7 @@ image).
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from abc import ABC, abstractmethod
@@ -84,6 +85,9 @@ class FullLabels(LabelSampler):
 
     def assign_columns(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
         return available
+
+    def key(self) -> dict[str, Any] | None:
+        return {}
 
     def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
         return available
@@ -188,6 +192,12 @@ class LabelMap(LabelSampler):
                 raise ConfigError(f'LabelMap: {name} must be one of {allowed}, got {value!r}.{suggest(value, allowed)}')
         self.path, self.missing, self.absent = str(path), missing, absent
         self.rename = dict(rename or {})
+
+    def key(self) -> dict[str, Any] | None:
+        if not Path(self.path).is_file():
+            return None  # which reading it then says
+        labels = hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
+        return dict(labels=labels, missing=self.missing, absent=self.absent, rename=self.rename)
 
     def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
         labels = {i: [self.rename.get(t, t) for t in kept] for i, kept in read_label_map(self.path).items()}

@@ -54,6 +54,11 @@ def folder(tmp_path):
     return config, tmp_path / 'shards'
 
 
+def first_shard(folder):
+    """The first of the shards."""
+    return min(folder.glob('shard-000000-*.tar'))
+
+
 def epochs(data, start=0, count=14):
     """Two passes as a run loads them: ids, pictures and random numbers."""
     sampler = ResumableSampler(data, seed=5)
@@ -112,6 +117,24 @@ def test_it_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     assert_same_samples(DATASETS.build(config), IndexedDataset(str(out), config['tasks']))
 
 
+def test_an_index_never_meets_shards_of_another_content(folder, monkeypatch):
+    config, shards = folder
+    before = {p.name: p.read_bytes() for p in shards.glob('*.tar')}
+    index = (shards / 'index.parquet').read_bytes()
+    picture = shards.parent / 'data/depth/photo0.png'
+    picture.write_bytes((shards.parent / 'data/depth/photo1.png').read_bytes())
+    plain = sharding.write_index
+    monkeypatch.setattr(sharding, 'write_index', lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        make_shards(config, str(shards), FEW, progress=False)
+    assert (shards / 'index.parquet').read_bytes() == index
+    assert all((shards / name).read_bytes() == content for name, content in before.items())
+    monkeypatch.setattr(sharding, 'write_index', plain)
+    make_shards(config, str(shards), FEW, progress=False)
+    assert_same_samples(DATASETS.build(config), IndexedDataset(str(shards), config['tasks']))
+    assert len(list(shards.glob('*.tar'))) == len(before) and verify_index(str(shards)) == []
+
+
 def test_a_file_that_changes_meanwhile_is_named(tmp_path):
     write_folder(tmp_path / 'data', 3)
     config = folder_config(tmp_path / 'data')
@@ -146,13 +169,13 @@ def test_a_corrupt_shard_is_named_by_file_and_member(folder, tmp_path, capsys):
     from mmmtl.datasets.io import addresses
 
     addresses._shards.files.clear()
-    with pytest.raises(LabelError, match=r'shard-\d+\.tar, member photo3\.depth\.png at byte'):
+    with pytest.raises(LabelError, match=r'shard-\d+-\w+\.tar, member photo3\.depth\.png at byte'):
         fresh[3]
 
 
 def test_headers_and_ends_of_shards_are_verified(folder):
     _, shards = folder
-    place = shards / 'shard-000000.tar'
+    place = first_shard(shards)
     whole = place.read_bytes()
     place.write_bytes(whole[:100] + b'X' + whole[101:])
     assert 'what lies between them' in verify_index(str(shards))[0]['message']

@@ -64,6 +64,7 @@ class Storage:
         self.cache = FileCache(given['cache_dir'], limit) if given.get('cache_dir') else None
         if self.cache is None and 'cache_size' in given:
             raise ConfigError('backend_args.cache_size is the size of a cache: say cache_dir=FOLDER, too')
+        self._made: tuple[int, Any] | None = None
         if self.backend != 'fsspec':
             self._client()
         elif self.options and self.options.keys() <= {'db_path', 'root_path', 'client_cfg'}:
@@ -162,7 +163,7 @@ class Storage:
             raise ConfigError(
                 f"backend_args.backend: '{self.backend}' is not one of {sorted(known)}.{suggest(self.backend, known)}"
             )
-        if not hasattr(self, '_made') or self._made[0] != os.getpid():  # connections do not outlive a fork
+        if self._made is None or self._made[0] != os.getpid():  # connections do not outlive a fork
             self._made = os.getpid(), get_file_backend(backend_args=dict(self.options, backend=self.backend))
         return self._made[1]
 
@@ -186,7 +187,7 @@ class Storage:
             raise ConfigError(f'{where}: fsspec cannot open that address: {error}') from error
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != '_made'}
+        return dict(self.__dict__, _made=None)
 
     # ---- looking ---------------------------------------------------------------------------------------------------
     def is_file(self, path: str | Path) -> bool:

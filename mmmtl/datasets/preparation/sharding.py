@@ -24,7 +24,7 @@ from .indexing import describe_row, digest_of, file_states, merged, schema_of, w
 from .jobs import Job, convert
 from .sources import Source, sources_of
 
-_FORMAT = tarfile.GNU_FORMAT
+_FORMAT: Any = tarfile.GNU_FORMAT
 _BLOCK = 1 << 20
 
 
@@ -135,10 +135,10 @@ def make_shards(
     progress: bool = True,
     backend_args: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Put a data set into ``shard-000000.tar``, ... and ``index.parquet``; the index is written last.
+    """Put a data set into ``shard-000000-DIGEST.tar``, ... and ``index.parquet``; the index is written last.
 
     Started again, it goes on where it was stopped: a shard is whole or not there. Shards of files that have changed are
-    written again.
+    written under another name; those of an earlier index are removed when the new one is there.
 
     Args:
         config: The data set's config.
@@ -155,13 +155,14 @@ def make_shards(
     source = Source(config)
     storage = Storage(backend_args) if backend_args is not None else source.dataset.storage
     plan = list(_plan(source, limit))
+    before = _shards_of(out, storage)
     source.samples = []
     parts = _parts_folder(out, storage)
     jobs = []
     for number, rows in enumerate(plan):
-        name = f'shard-{number:06d}.tar'
-        place = join(out, name)
         key = digest_of(json.dumps([rows, source.about], default=str, sort_keys=True).encode())
+        name = f'shard-{number:06d}-{key[:8]}.tar'  # another content has another name: an index never meets it
+        place = join(out, name)
         outputs = dict(rows=parts / f'{number:06d}-{key}.parquet')
         if outputs['rows'].is_file() and not storage.is_file(place):
             outputs['rows'].unlink()
@@ -181,7 +182,23 @@ def make_shards(
     else:
         write_index(join(out, 'index.parquet'), about, tables, schema)
     shutil.rmtree(parts, ignore_errors=True)
+    _remove(out, before - {shard['name'] for shard in about['shards']}, storage)
     return about
+
+
+def _shards_of(out: str, storage: Storage) -> set[str]:
+    """Names of the shards of an index that is there already; they go when the new index has taken its place."""
+    if not storage.is_file(join(out, 'index.parquet')):
+        return set()
+    return {shard['name'] for shard in IndexFile(out, storage).about.get('shards', ())}
+
+
+def _remove(out: str, names: set[str], storage: Storage) -> None:
+    for place in (join(out, name) for name in sorted(names)):
+        if not storage.is_remote(place):
+            Path(place).unlink(missing_ok=True)
+        elif storage.is_file(place):
+            storage.system(place)[0].rm(storage.system(place)[1])
 
 
 def _parts_folder(out: str, storage: Storage) -> Path:
