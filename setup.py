@@ -13,13 +13,16 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-NOT_IN_ALL = ('balancing-gpl', 'heif', 'tests', 'docs')
+NOT_IN_ALL = ('balancing-gpl', 'heif', 'loggers', 'tests', 'docs')
 EXTRAS = (
     'mmseg',
     'app',
     'diffusion',
     'text',
     'tensorboard',
+    'export',
+    'sweep',
+    'loggers',
     'balancing',
     'balancing-gpl',
     'datasets',

@@ -31,7 +31,7 @@ FLOORS = {
     'second': ('datasets', 'models', 'visualization'),
     'third': ('engine', 'config', 'inference'),
     'fourth': ('apis',),
-    'fifth': ('analysis', 'hub', 'app'),
+    'fifth': ('analysis', 'hub', 'app', 'export'),
     'sixth': ('catalogue',),
     'seventh': ('commands',),
     'eighth': ('__main__',),

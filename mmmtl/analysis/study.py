@@ -181,33 +181,49 @@ def run_study(path: str, work_dir: str, jobs: int = 1, command: Sequence[str] = 
     draw_labels(study, root)
     runs = study.runs(root)
     for run in runs:
-        _claim(run, root)
+        claim(run, root)
     open_runs = [run for run in runs if not _is_done(run, root)]
-    threads = str(max((os.cpu_count() or 1) // jobs, 1))
-    environment = {**os.environ, 'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads}
+    done = tqdm(total=len(runs), initial=len(runs) - len(open_runs), desc='runs', unit='run')
 
     def spawn(run: Run) -> str | None:
-        start = time.time()
-        with open(root / run.name / 'run.log', 'ab') as log:
-            code = subprocess.call([*command, run.name], stdout=log, stderr=subprocess.STDOUT, env=environment)
-        if code == 0:
-            times = root / run.name / 'seconds.json'
-            spent = json.loads(times.read_text()) if times.is_file() else 0
-            write_json(str(times), spent + time.time() - start)
+        succeeded = run_apart(run.name, root, command, jobs)
         done.update()
-        return run.name if code else None
+        return None if succeeded else run.name
 
-    done = tqdm(total=len(runs), initial=len(runs) - len(open_runs), desc='runs', unit='run')
     with ThreadPoolExecutor(jobs) as pool, done:
         failed = [name for name in pool.map(spawn, open_runs) if name]
     return failed
+
+
+def run_apart(name: str, root: Path, command: Sequence[str], jobs: int = 1) -> bool:
+    """Execute a run in a process of its own, which writes ``run.log``.
+
+    Args:
+        name: Of the run, and of its folder in ``root``.
+        root: Work dir.
+        command: Command line that executes one run; its name is appended.
+        jobs: Among how many runs the machine's cores are shared.
+
+    Returns:
+        Whether it succeeded.
+    """
+    threads = str(max((os.cpu_count() or 1) // jobs, 1))
+    environment = {**os.environ, 'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads}
+    start = time.time()
+    with open(root / name / 'run.log', 'ab') as log:
+        code = subprocess.call([*command, name], stdout=log, stderr=subprocess.STDOUT, env=environment)
+    if code == 0:
+        times = root / name / 'seconds.json'
+        spent = json.loads(times.read_text()) if times.is_file() else 0
+        write_json(str(times), spent + time.time() - start)
+    return code == 0
 
 
 def _is_done(run: Run, root: Path) -> bool:
     return (root / run.name / 'metrics.json').is_file()
 
 
-def _claim(run: Run, root: Path) -> None:
+def claim(run: Run, root: Path) -> None:
     """Make a run's folder, or see that it is this run's."""
     path = root / run.name / 'run.json'
     wanted = json.loads(json.dumps(dict(config=Path(run.config).name, seed=run.seed, options=run.options)))

@@ -22,6 +22,7 @@ COMMANDS = {
     'infer': 'predict every task on your own images',
     'app': 'serve a web page of a network',
     'predict': 'predict on whole collections, or make labels of predictions',
+    'export': 'write a model for onnxruntime, OpenVINO or torch.export',
     'list': 'list the models, tasks, data sets and backbones there are',
     'show': 'print a config with the source of each value',
     'verify': 'check every file of a data set',

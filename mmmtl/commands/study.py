@@ -1,4 +1,4 @@
-"""Train, evaluate and tabulate several networks alike: ``mmmtl study STUDY``."""
+"""Train, evaluate and tabulate several networks alike, or search for the best options: ``mmmtl study STUDY``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     describe(
         parser,
-        'Do the runs of a study and write its table, mean ± standard deviation over seeds with Δm.',
+        'Do the runs of a study and write its table, mean ± standard deviation over seeds with Δm; or do the trials of a '
+        'sweep, which searches for the best options with Optuna.',
         epilog='Runs whose metrics are there already are skipped, one that was cut off goes on from its last checkpoint.',
         config=False,
     )
-    parser.add_argument('study', help='file with study = dict(...), see configs/studies/')
+    parser.add_argument('study', help='file with study = dict(...) or sweep = dict(...), see configs/studies/')
     parser.add_argument('--work-dir', help='a folder per run (default: work_dirs/studies/ + name of the study)')
     parser.add_argument('--out', metavar='FILE', help='write the table here (.md), and the numbers beside it (.json)')
     parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='runs at a time (default: 1)')
@@ -29,16 +30,18 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from mmmtl.analysis.study import main_of_run, run_study, study_table
+    from mmmtl.analysis.sweep import holds_sweep, main_of_trial, run_sweep, sweep_table
 
     work_dir = args.work_dir or str(Path('work_dirs', 'studies', Path(args.study).stem))
+    sweeps = holds_sweep(args.study)
     if args.run:
-        main_of_run(args.study, work_dir, args.run)
+        (main_of_trial if sweeps else main_of_run)(args.study, work_dir, args.run)
         return
     failed = []
     if not args.table_only:
         command = [sys.executable, '-m', 'mmmtl', 'study', args.study, '--work-dir', work_dir, '--run']
-        failed = run_study(args.study, work_dir, args.jobs, command)
-    print(study_table(args.study, work_dir, args.out))
+        failed = (run_sweep if sweeps else run_study)(args.study, work_dir, args.jobs, command)
+    print((sweep_table if sweeps else study_table)(args.study, work_dir, args.out))
     if failed:
         print(f'failed, see run.log in their folders below {work_dir}: {", ".join(failed)}', file=sys.stderr)
         sys.exit(1)

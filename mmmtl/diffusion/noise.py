@@ -97,25 +97,42 @@ class GeneratorNoise(NoiseSource):
         self.generator.set_state(state['state'])
 
 
+_LIBRARY = torch.library.Library('mmmtl', 'DEF')
+_LIBRARY.define('sample_noise(int seed, str[] ids, str name, SymInt[] shape, str kind) -> Tensor')
+
+
+@torch.library.impl(_LIBRARY, 'sample_noise', 'CompositeExplicitAutograd')
+def _sample_noise(seed: int, ids: Sequence[str], name: str, shape: Sequence[int], kind: str) -> Tensor:
+    """A row for every id; without ids the rows' numbers are the ids."""
+    rows = ids or map(str, range(shape[0]))
+    return torch.stack([_generate(_seeded(seed, row, name), shape[1:], kind) for row in rows])
+
+
+@torch.library.register_fake('mmmtl::sample_noise', lib=_LIBRARY)
+def _sample_noise_shape(seed: int, ids: Sequence[str], name: str, shape: Sequence[int], kind: str) -> Tensor:
+    return torch.empty(tuple(shape), device='cpu')
+
+
 class SampleNoise(NoiseSource):
     """Draws that depend on (seed, sample id, name) alone (prediction).
 
+    A draw is one operation, which a graph of ``torch.compile`` can hold: generators and hashes are within.
+
     Args:
         seed: Seed of the run.
-        sample_ids: One id per image of the batch.
+        sample_ids: One id per image of the batch; None: the images' places in the batch.
     """
 
-    def __init__(self, seed: int, sample_ids: Sequence[str]) -> None:
-        self.seed, self.sample_ids = seed, list(sample_ids)
+    def __init__(self, seed: int, sample_ids: Sequence[str] | None) -> None:
+        self.seed, self.sample_ids = seed, list(sample_ids or [])
 
     def _draw(self, name: str, shape: Sequence[int], kind: str, index: Tensor | None) -> Tensor:
-        rows = range(len(self.sample_ids)) if index is None else index.tolist()
-        if shape[0] != len(rows):
-            raise ValueError(f"noise '{name}' has {shape[0]} rows for {len(rows)} samples")
-        draws = []
-        for row in rows:
-            draws.append(_generate(_seeded(self.seed, self.sample_ids[row], name), shape[1:], kind))
-        return torch.stack(draws)
+        ids = self.sample_ids
+        if index is not None:
+            ids = [ids[row] if ids else str(row) for row in index.tolist()]
+        if ids and shape[0] != len(ids):
+            raise ValueError(f"noise '{name}' has {shape[0]} rows for {len(ids)} samples")
+        return torch.ops.mmmtl.sample_noise(self.seed, ids, name, shape, kind)
 
 
 class RecordedNoise(NoiseSource):
@@ -132,7 +149,7 @@ class RecordedNoise(NoiseSource):
         if name not in self.draws:
             raise KeyError(f"no recorded noise '{name}'.{suggest(name, self.draws)} Recorded: {sorted(self.draws)}")
         draw = self.draws[name]
-        if index is not None and len(draw) != shape[0]:
+        if index is not None and draw.shape[0] != shape[0]:
             draw = draw[index.to(draw.device)]
         if tuple(draw.shape) != tuple(shape):
             raise ValueError(

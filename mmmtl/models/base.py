@@ -30,8 +30,9 @@ or over noise seeds (:mod:`mmmtl.models.ensemble`)."""
 class BaseMultiTaskModel(BaseModel):
     """A model for any set of tasks.
 
-    A subclass gives :meth:`loss`, :meth:`raw_maps`, :meth:`read`, :meth:`to_average` and :meth:`from_average`; what it wants
-    of images stands in ``image_mean`` and ``image_std``, and becomes the data preprocessor's.
+    A subclass gives :meth:`loss`, :meth:`raw_maps`, :meth:`read_maps`, :meth:`read`, :meth:`to_average` and
+    :meth:`from_average`; what it wants of images stands in ``image_mean`` and ``image_std``, and becomes the data
+    preprocessor's.
 
     Args:
         tasks: ``{name: config or Task}``.
@@ -88,6 +89,10 @@ class BaseMultiTaskModel(BaseModel):
     @abstractmethod
     def raw_maps(self, inputs: Tensor, noise: NoiseSource, tasks: Sequence[str]) -> dict[str, Tensor]:
         """``{task: raw map (B, C, H, W)}`` at the input's size."""
+
+    @abstractmethod
+    def read_maps(self, task: Task, raw: Tensor) -> Tensor:
+        """Predictions (B, C, H, W) out of the raw maps (B, C, H, W) of a batch, at their own size."""
 
     @abstractmethod
     def read(self, task: Task, views: Tensor, size: Size) -> Tensor:
@@ -148,7 +153,7 @@ class BaseMultiTaskModel(BaseModel):
     def _sample_noise(self, inputs: Tensor, samples: Sequence[MTLDataSample] | None) -> NoiseSource:
         """Noise seeded by the samples' ids."""
         ids = [s.metainfo.get('sample_id', str(i)) for i, s in enumerate(samples)] if samples else None
-        return SampleNoise(self.noise_seed, ids or [str(i) for i in range(len(inputs))])
+        return SampleNoise(self.noise_seed, ids)
 
     def predict(
         self,

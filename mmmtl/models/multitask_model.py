@@ -112,6 +112,10 @@ class MultiTaskModel(BaseMultiTaskModel):
         )
         return {n: F.interpolate(to_float32(raw[n]), size, mode='bilinear', align_corners=False) for n in tasks}
 
+    def read_maps(self, task: Task, raw: Tensor) -> Tensor:
+        """Predictions (B, C, H, W) out of the raw maps (B, C, H, W) of a batch, at their own size."""
+        return task.predict(raw)
+
     def read(self, task: Task, views: Tensor, size: Size) -> Tensor:
         """The prediction (C, H, W) at ``size`` out of an image's raw maps (V, C, h, w) of V views."""
         views = task.resize_prediction(views, size)

@@ -80,12 +80,10 @@ def conv1x1_conv3x3(x: Tensor, inner: nn.Conv2d, outer: nn.Conv2d) -> Tensor:
         inner: 1x1, with a bias.
         outer: 3x3 with zero padding 1.
     """
-    positions = x.shape[0] * x.shape[2] * x.shape[3]
-    cheaper = positions > 9 * len(outer.weight)
-    if not cheaper or not served(
-        'merged_convolution', x
-    ):  # merging costs 9 O multiplications where it saves one per position
+    if not served('merged_convolution', x):  # before sizes are compared: a batch of any size is traced
         return outer(inner(x))
+    if x.shape[0] * x.shape[2] * x.shape[3] <= 9 * len(outer.weight):
+        return outer(inner(x))  # merging costs 9 O multiplications where it saves one per position
     # what the inner bias adds at every position: through the zero padding it reaches fewer taps at the border
     reached = torch.einsum('omkl,m->okl', outer.weight, inner.bias)[:, None]
     field = F.conv2d(reached.new_ones(1, 1, *x.shape[-2:]), reached, outer.bias, padding=1)

@@ -261,7 +261,7 @@ class TimmBackbone(BaseModule):
         before, positions = body.pos_embed[:, :prefix], body.pos_embed[:, prefix:]
         tokens = tokens + resample_position_embedding(positions, body.patch_embed.grid_size, grid, self.antialias)
         if prefix:
-            tokens = torch.cat([(body.cls_token + before).expand(len(x), -1, -1), tokens], 1)
+            tokens = torch.cat([(body.cls_token + before).expand(x.shape[0], -1, -1), tokens], 1)
         return body.norm_pre(body.pos_drop(tokens)), grid
 
     def _forward_plain_vit(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -272,5 +272,5 @@ class TimmBackbone(BaseModule):
             tokens = block(tokens)
             if i in self.out_indices:
                 level = body.norm(tokens) if self.norm_all or i == last else tokens
-                levels.append(level[:, prefix:].transpose(1, 2).reshape(len(x), -1, *grid))
+                levels.append(level[:, prefix:].transpose(1, 2).reshape(x.shape[0], -1, *grid))
         return tuple(levels)

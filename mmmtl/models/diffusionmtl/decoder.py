@@ -262,7 +262,7 @@ class DiffusionMTLDecoder(Decoder):
 
     def predict_tasks(self, feats: Sequence[Tensor], noise: Any, size: tuple[int, int], tasks: Sequence[str]) -> Maps:
         start, condition = self.start_and_condition(*self.initial(feats))
-        rows = torch.arange(len(feats[0]), device=feats[0].device).repeat(len(tasks))
+        rows = torch.arange(feats[0].shape[0], device=feats[0].device).repeat(len(tasks))
         return self.denoise({name: start[name] for name in tasks}, condition and condition.rows(rows), noise)
 
     def explain(

@@ -79,7 +79,7 @@ class CrossBlock(nn.Module):
             k = k + self.source_mlp(self.source_mlp_norm(k))
         source = k if self.conditioned else q
         queries = self.queries(q) if queries is None else queries
-        split = (len(q), -1, self.heads, q.shape[-1] // self.heads)
+        split = (q.shape[0], -1, self.heads, q.shape[-1] // self.heads)
         keys, values = self.key_value(self.source_norm(source)).chunk(2, -1)
         mixed = attend(*(x.reshape(split).transpose(1, 2) for x in (queries, keys, values)))
         q = q + self.out(mixed.transpose(1, 2).reshape(q.shape))
@@ -177,7 +177,7 @@ class CrossDenoiser(nn.Module):
         Returns:
             ``{task: (n, width, h, w)}``, not negative: the clean feature maps.
         """
-        counts = [len(x) for x in states.values()]
+        counts = [x.shape[0] for x in states.values()]
         encoded = [self.encoders[name](x) for name, x in states.items()]
         shift = self.step_embedding(step, encoded[0]).to(encoded[0].dtype)
         encoded = [x + shift for x in encoded]
@@ -187,7 +187,7 @@ class CrossDenoiser(nn.Module):
             q, k = recomputed(block, q, k, queries) if self.recompute else block(q, k, queries)
             queries = None
         grid = encoded[0].shape[-2:]
-        coarse = q.transpose(1, 2).reshape(len(q), -1, *(max(n // self.token_scale, 1) for n in grid))
+        coarse = q.transpose(1, 2).reshape(q.shape[0], -1, *(max(n // self.token_scale, 1) for n in grid))
         clean = {}
         for name, rows in zip(states, coarse.split(counts)):  # one task's large maps at a time
             mixed = F.interpolate(rows, grid, mode='bilinear', align_corners=False) + encoded.pop(0)

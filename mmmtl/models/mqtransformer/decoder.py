@@ -128,7 +128,7 @@ class MQTransformerDecoder(FeedForwardDecoder):
         code = self.key_code.repeat_interleave(batch, 0)
         out = flat + self.sample_drop(self.decode_attention(flat, query, query, k_code=code))
         out = out + self.sample_drop(self.decode_mlp1(out))
-        read = torch.cat([attend_batch(self.decode_self, o, self.mix_batch) for o in out.split(batch)])
+        read = torch.cat([attend_batch(self.decode_self, o, self.mix_batch) for o in out.unflatten(0, (tasks, batch))])
         out = flat + self.sample_drop(read)  # the residual starts from the map again, as published
         out = out + self.sample_drop(self.decode_mlp2(out))
         return out.unflatten(0, (tasks, batch))

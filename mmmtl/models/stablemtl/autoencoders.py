@@ -134,3 +134,15 @@ class DCTAutoencoder(nn.Module):
     def decode(self, latent: Tensor) -> Tensor:
         """(B, C, h, w) → (B, 3, ``factor`` h, ``factor`` w)."""
         return F.conv_transpose2d(latent / self.scale, self.kernel, stride=self.factor)
+
+
+def decode_in_parts(autoencoder: Any, latents: Tensor, step: int | None) -> Tensor:
+    """Latents (N, C, h, w) → images, ``step`` at a time; None: all at once."""
+    if step is None:
+        return autoencoder.decode(latents)
+    factor = autoencoder.factor
+    # room for all results first: small ones between large temporaries would break up the memory
+    images = latents.new_empty(len(latents), 3, factor * latents.shape[-2], factor * latents.shape[-1])
+    for i in range(0, len(latents), step):
+        images[i : i + step] = autoencoder.decode(latents[i : i + step])
+    return images

@@ -17,6 +17,7 @@ from mmmtl.structures import Explanation, MTLDataSample
 from mmmtl.tasks import Task
 from mmmtl.tasks.picture_code import channels_to_image, check_picture_code
 
+from .autoencoders import decode_in_parts
 from .explain import attended_sources
 from .latent_loss import latent_valid, masked_mse
 from .reading import averageable, finish, read_pictures, resized
@@ -165,7 +166,9 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
     def _encode(self, images: Tensor) -> Tensor:
         """Latents of images, ``batch_images`` at a time; nothing is learned from it."""
         with torch.no_grad():
-            return torch.cat([self.autoencoder.encode(part) for part in images.split(self.batch_images or len(images))])
+            if self.batch_images is None:
+                return self.autoencoder.encode(images)
+            return torch.cat([self.autoencoder.encode(part) for part in images.split(self.batch_images)])
 
     def unet_input(
         self, frames: Sequence[Tensor], task: str, noise: NoiseSource | None = None, stream: str = ''
@@ -193,7 +196,7 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
     ) -> Latents:
         """One pass of a UNet over all samples of all ``tasks``: the predicted latents."""
         sample = torch.cat([self.unet_input(frames, task, noise, name) for task in tasks])  # T B, 3 C, h, w
-        tokens, mask = batch_tokens([self.tokens(task) for task in tasks], len(frames[0]))  # T B, L, D
+        tokens, mask = batch_tokens([self.tokens(task) for task in tasks], frames[0].shape[0])  # T B, L, D
         out = unet(
             sample,
             self.timestep,
@@ -202,7 +205,7 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
             cross_attention_kwargs=None if stream is None else dict(stream=stream),
             return_dict=False,
         )[0]
-        return dict(zip(tasks, out.chunk(len(tasks))))
+        return dict(zip(tasks, out.unflatten(0, (len(tasks), -1)).unbind(0)))
 
     def _groups(self, tasks: Iterable[str] | None) -> list[list[str]]:
         """Tasks that go through a UNet together."""
@@ -270,13 +273,9 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
     def decode(self, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Latents → pictures (B, 3, H, W) as the autoencoder gives them, not clipped; no gradient."""
         flat = torch.cat(list(latents.values()))
-        step, factor = self.batch_images or len(flat), self.autoencoder.factor
-        # room for all results first: small ones between large temporaries would break up the memory
-        pictures = flat.new_empty(len(flat), 3, factor * flat.shape[-2], factor * flat.shape[-1])
         with torch.no_grad():
-            for i in range(0, len(flat), step):
-                pictures[i : i + step] = self.autoencoder.decode(flat[i : i + step])
-        return dict(zip(latents, pictures.chunk(len(latents))))
+            pictures = decode_in_parts(self.autoencoder, flat, self.batch_images)
+        return dict(zip(latents, pictures.unflatten(0, (len(latents), -1)).unbind(0)))
 
     # ---- training --------------------------------------------------------------------------------------------------
     def loss(self, inputs: Tensor, targets: Mapping, noise: NoiseSource) -> dict[str, Tensor]:
@@ -358,6 +357,10 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
         if task.label_channels == 1:
             return torch.cat([task.flip(channel, direction) for channel in raw.split(1, 1)], 1)
         return channels_to_image(task.flip(raw[:, : task.label_channels], direction))
+
+    def read_maps(self, task: Task, raw: Tensor) -> Tensor:
+        """Predictions (B, C, H, W) out of the pictures (B, 3, H, W) of a batch, at their own size."""
+        return task.from_image(raw)
 
     def read(self, task: Task, views: Tensor, size: Size) -> Tensor:
         """The prediction (C, H, W) at ``size`` out of an image's pictures (V, 3, h, w) of V views."""

@@ -71,7 +71,7 @@ class AuxiliaryStream:
 
     def __call__(self, layer: str, a: Tensor) -> Tensor:
         if layer in self.layers:
-            for task, feature in zip(self.tasks, a.chunk(len(self.tasks))):
+            for task, feature in zip(self.tasks, a.unflatten(0, (len(self.tasks), -1)).unbind(0)):
                 self.features.put(layer, task, feature)
         return a
 
@@ -153,7 +153,7 @@ class MainStream:
                 return masking.choose(layer, names, scores)
 
         parts = []
-        for task, part in zip(self.tasks, a.chunk(len(self.tasks))):
+        for task, part in zip(self.tasks, a.unflatten(0, (len(self.tasks), -1)).unbind(0)):
             masked = [names.index(task)] if self.exclude_main_task and task in names else []
             parts.append(part + attention(part, task, key, value, masked=masked, draw=draw))
         return torch.cat(parts) if len(parts) > 1 else parts[0]

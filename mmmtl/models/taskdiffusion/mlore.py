@@ -112,9 +112,9 @@ class MLoREBlock(nn.Module):
 
     def _dense(self, entered: list[Tensor], routes: list[Route]) -> list[Tensor]:
         """All experts over the maps of all tasks at once."""
-        batch, o = len(entered[0]), torch.cat(entered)  # (S·B, E, h, w)
-        experts = gated_sum(o, list(self.experts), torch.cat([route.gates for route in routes])).split(batch)
-        shared = self.shared(o.detach()).split(batch)
+        rows, o = (len(entered), -1), torch.cat(entered)  # (S·B, E, h, w)
+        experts = gated_sum(o, list(self.experts), torch.cat([route.gates for route in routes])).unflatten(0, rows)
+        shared = self.shared(o.detach()).unflatten(0, rows)
         return [
             norm(expert) + own(x) * route.mix.to(x.dtype)[:, None, None, None] + common
             for norm, own, x, route, expert, common in zip(

@@ -89,7 +89,7 @@ class PromptedViT(TimmBackbone):
             )
         tokens = body.patch_embed.proj(x).flatten(2).transpose(1, 2).contiguous()
         tokens = body.norm_pre(body.pos_drop(body.patch_embed.norm(tokens) + body.pos_embed))  # (B, N, D)
-        prompts = self.prompts.expand(len(x), -1, -1)  # (B, S, D)
+        prompts = self.prompts.expand(x.shape[0], -1, -1)  # (B, S, D)
         maps, spatial, channel, task = [], [], [], []
         for i, block in enumerate(body.blocks):
             tokens, prompts, scores = self._block(i, block, tokens, prompts)

@@ -69,20 +69,20 @@ class TaskPromptViT(TimmBackbone):
         prompts = torch.stack([self.prompts[name] for name in self.task_names])  # (S, layers, length, D)
         tasks, layers, length, _ = prompts.shape
         levels: list[Tensor] = []
-        batch = len(x)
         shares = self.share_trunk == 'always' or (self.share_trunk == 'eval' and not self.training)
-        if not shares:
+        split = not shares
+        if split:
             tokens = tokens.repeat(tasks, 1, 1)
         for i, block in enumerate(self.body.blocks):
             if self.first <= i < self.first + layers:
-                if len(tokens) == batch:
-                    tokens = tokens.repeat(tasks, 1, 1)  # (S·B, 1 + N, D)
-                own = prompts[:, i - self.first].repeat_interleave(batch, 0)
+                if not split:
+                    tokens, split = tokens.repeat(tasks, 1, 1), True  # (S·B, 1 + N, D)
+                own = prompts[:, i - self.first].repeat_interleave(x.shape[0], 0)
                 tokens = block(torch.cat([tokens, own], 1))[:, :-length]
             else:
                 tokens = block(tokens)
             if i in self.out_indices:
                 level = self.body.norm(tokens) if i == len(self.body.blocks) - 1 else tokens
                 level = level[:, 1:].transpose(1, 2).unflatten(2, grid)
-                levels += level.chunk(tasks) if len(level) > batch or tasks == 1 else [level] * tasks
+                levels += level.unflatten(0, (tasks, -1)).unbind(0) if split else [level] * tasks
         return tuple(levels)
