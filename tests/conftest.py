@@ -65,3 +65,19 @@ def clean_slate():
     torch.set_default_dtype(torch.float32)
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(THREADS)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print the table of the drills: here, because in a run in parallel processes the first one loads no other conftest."""
+    from mmmtl.utils.tables import format_table
+
+    table: dict[str, list[int]] = {}
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        for name, value in getattr(report, 'user_properties', ()):
+            if name == 'drill' and report.when in ('call', 'teardown'):
+                row = table.setdefault(value[0], [0, 0])
+                row[:] = row[0] + value[1], row[1] + value[2]
+    if table:
+        rows = [[name, str(tries), str(survived)] for name, (tries, survived) in sorted(table.items())]
+        terminalreporter.write_line('')
+        terminalreporter.write_line(format_table(['drill', 'tries', 'survived'], rows, right=(1, 2)))

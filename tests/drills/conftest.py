@@ -1,4 +1,4 @@
-"""Every drill says how often it tried and how often the promise held; the table comes at the end.
+"""Every drill says how often it tried and how often the promise held; ``tests/conftest.py`` prints the table.
 
 ``MMMTL_DRILL_FULL=1`` runs the drills in full length.
 """
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mmmtl.utils.tables import format_table
 from tests.test_engine.toy import config, train
 
 FULL = os.environ.get('MMMTL_DRILL_FULL') == '1'
@@ -38,17 +37,3 @@ def drill(record_property) -> Iterator[Callable[[str, bool], None]]:
         record_property('drill', [name, len(results), sum(results)])
     assert tries, 'a drill without tries'
     assert all(all(results) for results in tries.values()), tries
-
-
-def pytest_terminal_summary(terminalreporter) -> None:
-    """Print the table."""
-    table: dict[str, list[int]] = {}
-    for report in (report for reports in terminalreporter.stats.values() for report in reports):
-        for name, value in getattr(report, 'user_properties', ()):
-            if name == 'drill' and report.when in ('call', 'teardown'):
-                row = table.setdefault(value[0], [0, 0])
-                row[:] = row[0] + value[1], row[1] + value[2]
-    if table:
-        rows = [[name, str(tries), str(survived)] for name, (tries, survived) in sorted(table.items())]
-        terminalreporter.write_line('')
-        terminalreporter.write_line(format_table(['drill', 'tries', 'survived'], rows, right=(1, 2)))
