@@ -7,9 +7,10 @@ S3   :func:`init_cpu_dist`             distributed runs without an accelerator, 
 S4   :func:`read_as_data`              mmengine's checkpoint files go through the package's restricted reader
 S5   :func:`stub_mmcv_ops`             mmsegmentation on mmcv-lite, which has no compiled operators
 S6   :func:`replace_find_loader`       mmengine's look for mmcv on Python 3.14, which has no ``pkgutil.find_loader``
+S7   :func:`name_package`              mmengine's ``PACKAGE::CONFIG`` names, which know OpenMMLab's packages alone
 ===  ================================  ==================================================================
 
-S1, S2 and S6 run when ``mmmtl`` is imported; S4 with ``mmmtl.registry``, which every part that builds or loads a model
+S1, S2, S6 and S7 run when ``mmmtl`` is imported; S4 with ``mmmtl.registry``, which every part that builds or loads a model
 imports (mmengine's runner takes longer to import than the rest); S3 is for whoever starts a run, S5 for whoever is about
 to import mmsegmentation.
 """
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import package_utils
 
@@ -55,9 +57,10 @@ _DTYPES = (
 
 
 def apply_shims() -> None:
-    """Run the shims that every use of mmengine needs (S1, S2, S6); cheap, and safe to repeat."""
+    """Run the shims that every use of mmengine needs (S1, S2, S6, S7); cheap, and safe to repeat."""
     register_safe_globals()
     replace_pkg_resources()
+    name_package()
     replace_find_loader()
 
 
@@ -145,7 +148,8 @@ def replace_pkg_resources() -> bool:
         'package2module': _package2module,
         'get_installed_path': _get_installed_path,
     }
-    users = ('mmengine.utils.package_utils', 'mmengine.utils', 'mmengine.config.config')
+    users = ['mmengine.utils.package_utils', 'mmengine.utils', 'mmengine.config.config']
+    users += ['mmengine.hub.hub'] if 'mmengine.hub.hub' in sys.modules else []
     for module in (importlib.import_module(user) for user in users):
         for name, function in replacements.items():
             if hasattr(module, name):
@@ -154,6 +158,11 @@ def replace_pkg_resources() -> bool:
 
 
 # S4 ---------------------------------------------------------------------------------------------------------------
+def name_package() -> bool:
+    """Let ``mmengine.hub.get_config('mmmtl::...')`` and bases of other packages' configs find this package's configs (S7)."""
+    return MODULE2PACKAGE.setdefault('mmmtl', 'mmmtl') == 'mmmtl'
+
+
 def _load_from_local(filename: str, map_location: Any) -> Any:
     """Read a checkpoint file for mmengine."""
     from mmmtl.utils.tensor_files import read_safetensors, read_torch  # not before the first checkpoint is read

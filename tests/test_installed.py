@@ -80,6 +80,38 @@ def test_every_command_of_an_installed_package(installed, tmp_path):
     assert '1 images, 4 files' in run(installed, tmp_path, tools / 'infer.py', config, checkpoint, 'a.png')
 
 
+NAMED = """
+import sys
+from pathlib import Path
+import yaml
+import mmmtl
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmmtl.config import load_config
+site, name = Path(sys.argv[1]), 'mmmtl::taskdiffusion/vitt_diorama'
+expected = load_config(site / 'mmmtl/.mim/configs/taskdiffusion/vitt_diorama.py')
+assert load_config(name)._cfg_dict == expected._cfg_dict
+assert get_config(f'{name}.py').model.to_dict() == expected.model.to_dict()
+Path('own.py').write_text(f"_base_ = ['{name}']\\nmax_iters = 7\\n")
+Path('theirs.py').write_text(f"_base_ = ['{name}.py']\\nrandomness = dict(seed=3)\\n")
+assert load_config('own.py').train_cfg.max_iters == 7
+assert Config.fromfile('theirs.py').randomness.seed == 3
+mim = site / 'mmmtl/.mim'
+metafiles = yaml.safe_load((mim / 'model-index.yml').read_text())['Import']
+models = [model for path in metafiles for model in yaml.safe_load((mim / path).read_text())['Models']]
+assert len(models) > 20 and all((mim / model['Config']).is_file() for model in models)
+assert (mim / 'tools/train.py').is_file() and (mim / 'tools/dist_train.sh').is_file()
+print('named')
+"""
+
+
+@pytest.mark.slow
+def test_shipped_configs_by_name_from_a_wheel(installed, tmp_path):
+    """By this package and by mmengine's hub; and the layout in which ``mim run mmmtl train`` looks for commands."""
+    (tmp_path / 'names.py').write_text(NAMED)
+    assert run(installed, tmp_path, 'names.py', installed).endswith('named\n')
+
+
 def test_the_reference_without_the_source_tree_is_one_line(monkeypatch, tmp_path):
     from mmmtl.analysis import published
     from mmmtl.errors import ConfigError

@@ -5,19 +5,18 @@ from __future__ import annotations
 import copy
 import os
 import os.path as osp
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmmtl.engine.limits import impossible_numbers
 from mmmtl.engine.runners import NamedRunner
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.evaluation.metrics.references import known_greater_is_better
 from mmmtl.ops.allocator import keep_freed_memory
 from mmmtl.registry import register_all_modules
-from mmmtl.utils.trees import MISSING, at
 
 TRAIN_SECTIONS = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
 VAL_SECTIONS = ('val_dataloader', 'val_cfg', 'val_evaluator')
@@ -27,29 +26,6 @@ _LAUNCHERS = {
     'mpi': ('OMPI_COMM_WORLD_RANK', 'not started by mpirun: start it with mpirun -n N'),
 }
 """Per launcher a variable that it sets, and what to do where it did not."""
-
-
-def _whole(low: int, high: float = float('inf')) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-_LEVELS, _STARTS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'), ('fork', 'spawn', 'forkserver')
-_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **{
-        f'{part}_dataloader.batch_size': (_whole(1), 'a whole number of at least 1')
-        for part in ('train', 'val', 'test')
-    },
-    **{
-        f'{part}_dataloader.num_workers': (_whole(0), 'a whole number of at least 0')
-        for part in ('train', 'val', 'test')
-    },
-    'optim_wrapper.accumulative_counts': (_whole(1), 'a whole number of at least 1'),
-    'train_cfg.val_interval': (_whole(1), 'a whole number of at least 1 (val_cfg=None validates never)'),
-    'randomness.seed': (lambda v: v is None or _whole(0, 2**32 - 1)(v), 'a whole number from 0 to 2**32 - 1, or None'),
-    'log_level': (lambda v: isinstance(v, int) or v in _LEVELS, f'one of {_LEVELS}'),
-    'env_cfg.mp_cfg.mp_start_method': (lambda v: v in _STARTS, f'one of {_STARTS}'),
-}
-"""Values that mmengine and torch would refuse by a traceback from their inside, and what they must be."""
 
 
 def is_first_process(launcher: str) -> bool:
@@ -97,10 +73,9 @@ def check_surroundings(cfg: Config) -> None:
     for place in [Path(cfg.work_dir), *Path(cfg.work_dir).parents]:
         if place.exists() and not place.is_dir():
             raise ConfigError(f"--work-dir '{cfg.work_dir}': {place} is a file, no folder")
-    for path, (fits, expected) in _VALUES.items():
-        value = at(cfg._cfg_dict, path)
-        if value is not MISSING and not fits(value):
-            raise ConfigError(f'{path} must be {expected}, got {value!r}')
+    wrong = impossible_numbers(cfg._cfg_dict)
+    if wrong:
+        raise ConfigError('; '.join(wrong))
 
 
 def fill_in_rules(cfg: Config) -> None:

@@ -59,9 +59,9 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
     early = {key: value for key, value in options.items() if key.partition('.')[0] in assigned}
     only = options.get('only_tasks', before.get('only_tasks'))
     tasks = file.values(_writes(early, None)).get('tasks') or {}
-    for name in [only] if isinstance(only, str) else only or ():
-        if name not in tasks:
-            raise ConfigError(f'only_tasks={only}: name some of the tasks {list(tasks)}.{suggest(name, tasks)}')
+    for name in [only] if isinstance(only, str) or only in ([], ()) else only or ():  # none is no choice
+        if not name or name not in tasks:
+            raise ConfigError(f'only_tasks={only}: name some of the tasks {list(tasks)}.{suggest(str(name), tasks)}')
     values = file.values(_writes(early, only))
     _check_effect(file, before, values, early, only)
     values = _put_all(values, {key: value for key, value in options.items() if key not in early})

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import MEANT, PLAIN, Component
-from mmmtl.utils.trees import at, items, join
+from mmmtl.utils.trees import at, items, join, places_of
 
 from .sections import anywhere, components
 
@@ -60,7 +60,9 @@ def _problem(config: Mapping, key: str, options: Mapping[str, Any], by_path: Map
             if not found and not owner and path and path not in PLAIN:  # a mapping of any names
                 is_open = f'{here}.type' in options or isinstance(options[key], Mapping)
             if not found and not is_open and part not in names:
-                return f"'{key}': there is no '{part}' in {path or 'the config'}.{suggest(part, names | set(node))}"
+                places = [join(path, place) for place in places_of(node, part)]
+                hint = f' It stands at {", ".join(places[:3])}.' if places else suggest(part, names | set(node))
+                return f"'{key}': there is no '{part}' in {path or 'the config'}.{hint}"
         elif not found:
             return f"'{key}': {path} is a list; its places are 0 to {len(node) - 1}, not '{part}'."
         if not found:

@@ -30,6 +30,16 @@ def at(node: Any, path: str) -> Any:
     return node
 
 
+def places_of(node: Any, name: str, path: str = '') -> list[str]:
+    """Paths of all entries called ``name`` in the mappings of a tree, in its order."""
+    found = []
+    for key, value in items(node):
+        if isinstance(node, Mapping) and key == name:
+            found.append(join(path, key))
+        found += places_of(value, name, join(path, key))
+    return found
+
+
 def merged(old: Any, new: Any) -> Any:
     """``new`` in the place of ``old``; mappings are merged, as between a base and its child."""
     new = copy.deepcopy(new)

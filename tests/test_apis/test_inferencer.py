@@ -287,6 +287,17 @@ def test_pictures_of_one_channel():
     np.testing.assert_array_equal(to_rgb(grey > 128, 'x')[..., 0], (grey > 128) * np.uint8(255))
 
 
+def test_numbers_that_do_not_fit_are_told_and_not_wrapped():
+    for wrong in (70000, -1):
+        with pytest.raises(InputError, match=f'found int32 from .*{wrong}'):
+            to_rgb(Image.fromarray(np.array([[0, wrong]], np.int32)), 'x')
+    assert to_rgb(Image.fromarray(np.array([[0, 65535]], np.int32)), 'x').max() == 255
+    assert to_rgb(torch.ones(3, 4, 5, dtype=torch.bfloat16), 'x').min() == 255
+    for nonsense in (None, 5, b'a.png', {'a': 1}):
+        with pytest.raises(InputError, match='expected a path, a picture or a list'):
+            gather_inputs(nonsense)
+
+
 def test_names_of_predictions_differ(tmp_path):
     names = ['a.jpg', 'a.png', 'a_2.png', 'B.png', 'b.png']
     for name in names:

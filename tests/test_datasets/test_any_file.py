@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import sys
 import unicodedata
 import zlib
 
@@ -12,14 +13,15 @@ import numpy as np
 import pytest
 import tifffile
 from mmengine.logging import MMLogger
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from scipy.io import savemat
 
 from mmmtl.datasets import FolderDataset, MixedDataset
 from mmmtl.datasets.io.arrays import encode_flow, read_npy, read_pfm
 from mmmtl.datasets.io.exr import read_exr
 from mmmtl.datasets.io.folders import walk
-from mmmtl.datasets.io.pictures import decode, read_image, read_map
+from mmmtl.datasets.io.inputs import gather_inputs
+from mmmtl.datasets.io.pictures import decode, image_size, read_image, read_map, turn_upright
 from mmmtl.datasets.verify import verify_dataset
 from mmmtl.errors import ConfigError, FileError, LabelError
 from mmmtl.registry import DATASETS
@@ -436,3 +438,30 @@ def test_wrappers_of_mmengine(tmp_path):
     assert len(DATASETS.build(dict(type='RepeatDataset', dataset=inner, times=3))) == 6
     balanced = DATASETS.build(dict(type='ClassBalancedDataset', dataset=inner, oversample_thr=0.9))
     assert sorted(balanced[k]['sample_id'] for k in range(len(balanced)))[-1] == 'b' and len(balanced) > 2
+
+
+@pytest.mark.parametrize('orientation', [1, 6, 8])
+def test_heic_is_upright(tmp_path, orientation):
+    """As its decoder shows it: the turn in the file is done once."""
+    pillow_heif = pytest.importorskip('pillow_heif')
+    pillow_heif.register_heif_opener()
+    array = np.zeros((48, 80, 3), np.uint8)
+    array[:16, :16] = 250, 20, 20
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(array).save(tmp_path / 'a.heic', exif=exif, quality=100)
+    expected = turn_upright(array, orientation)
+    found = read_image(tmp_path / 'a.heic')
+    assert found.shape == expected.shape and image_size(tmp_path / 'a.heic') in (expected.shape[:2], (48, 80))
+    assert np.abs(found.astype(int) - expected).mean() < 4
+    assert [i.sample_id for i in gather_inputs(tmp_path)] == ['a']
+
+
+def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+    monkeypatch.setattr(Image, 'open', lambda path: (_ for _ in ()).throw(UnidentifiedImageError('cannot identify')))
+    (tmp_path / 'a.heic').write_bytes(b'\0\0\0\x18ftypheic' + bytes(60))
+    with pytest.raises(
+        FileError, match=r"a.heic: reading HEIC needs a package: pip install 'mmmtl\[heif\]' or pillow-heif"
+    ):
+        read_image(tmp_path / 'a.heic')

@@ -377,7 +377,7 @@ def test_a_launcher_without_its_environment_is_explained(monkeypatch, capsys, ti
         (['--cfg-options', 'size=32'], r'expected \(height, width\).*got 32|expects? .*32'),
         (
             ['--work-dir', '{tmp}/w', '--cfg-options', 'optim_wrapper.optimizer.lr=-1'],
-            r'optim_wrapper.optimizer: Invalid learning rate: -1',
+            'optim_wrapper.optimizer.lr must be a number of at least 0, got -1',
         ),
     ],
 )

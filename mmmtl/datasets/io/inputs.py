@@ -6,7 +6,7 @@ import glob
 import os.path as osp
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -82,6 +82,8 @@ def gather_inputs(inputs: Any, frames: int = 1, lone: bool = False) -> list[Imag
     if isinstance(inputs, (list, tuple)) and inputs and all(isinstance(item, ImageInput) for item in inputs):
         return list(inputs)
     single = isinstance(inputs, (str, Path, np.ndarray, Tensor, Image.Image))
+    if not single and (isinstance(inputs, (bytes, dict)) or not isinstance(inputs, Iterable)):
+        raise InputError(f'expected a path, a picture or a list of these, found {type(inputs).__name__} {inputs!r:.60}')
     sources: list[Source] = [found for item in ([inputs] if single else inputs) for found in _expand(item)]
     if not sources:
         raise InputError('no images given')

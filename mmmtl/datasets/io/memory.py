@@ -30,9 +30,11 @@ def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:
         picture = ImageOps.exif_transpose(picture)
         deep = picture.mode == 'F' or picture.mode.startswith('I')
         picture = np.asarray(picture if deep else picture.convert('RGB'))
-        picture = picture.astype(np.uint16) if picture.dtype == np.int32 else picture
+        if picture.dtype == np.int32 and picture.min() >= 0 and picture.max() <= 65535:  # Pillow's form of 16 bits
+            picture = picture.astype(np.uint16)
     elif isinstance(picture, Tensor):
-        picture = picture.detach().cpu().numpy()
+        picture = picture.detach().cpu()
+        picture = (picture.float() if picture.is_floating_point() else picture).numpy()  # numpy knows no bfloat16
         picture = np.moveaxis(picture, 0, -1) if picture.ndim == 3 else picture
     shape, kind = picture.shape, picture.dtype
     if picture.ndim == 2:

@@ -98,7 +98,9 @@ def _open(path: Path) -> Image.Image:
             try:
                 from pillow_heif import register_heif_opener
             except ImportError as error:
-                raise FileError(f'{path}: reading HEIC needs a package: pip install pillow-heif') from error
+                raise FileError(
+                    f"{path}: reading HEIC needs a package: pip install 'mmmtl[heif]' or pillow-heif"
+                ) from error
             register_heif_opener()
             image = _image(path)
         finally:

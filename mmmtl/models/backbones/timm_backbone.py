@@ -6,6 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -84,9 +85,7 @@ class TimmBackbone(BaseModule):
             self.body.prune_intermediate_layers(list(self.out_indices), prune_norm=not self.of_blocks, prune_head=True)
         self.out_channels = [int(info[i]['num_chs']) for i in self.out_indices]
         self.strides = [reductions[i] for i in self.out_indices]
-        if self.of_blocks or self.plain_vit:
-            patch = getattr(self.body.patch_embed, 'patch_size', self.strides[0])
-            self.size_multiple = patch if isinstance(patch, int) else math.lcm(*patch)
+        self._arguments = (img_size, class_token, timm_options)
         use_fast_linear(self.body)
         first = 0 if self.of_blocks else next((i for i, r in enumerate(reductions) if r >= 4), 0)
         self.frozen_modules = self._find_frozen(frozen, frozen_stages, [str(level['module']) for level in info[first:]])
@@ -125,6 +124,48 @@ class TimmBackbone(BaseModule):
                 'What another model took is dropped by writing the backbone anew: '
                 f"model.backbone=\"dict(_delete_=True, type='TimmBackbone', model_name='{name}')\""
             ) from error
+
+    # ---- sizes -------------------------------------------------------------------------------------------------------
+    @property
+    def size_multiple(self) -> int:
+        """What both sides of an image are multiples of."""
+        return self._sizes[0]
+
+    @cached_property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The one (H, W) that the model takes; None where it takes others."""
+        return self._sizes[1]
+
+    @cached_property
+    def _sizes(self) -> tuple[int, tuple[int, int] | None]:
+        """Multiple and fixed size, found by trying sizes on a copy of the model that has shapes alone."""
+        patch = getattr(self.body.patch_embed, 'patch_size', self.strides[0]) if self._one_grid else 1
+        multiple = patch if isinstance(patch, int) else math.lcm(*patch)
+        if self.plain_vit:
+            return multiple, None
+        with without_memory():
+            body = self._create(*self._arguments).eval()
+        height, width = size = tuple(self._arguments[0] or self._usual_size)
+        step = math.lcm(multiple, self.strides[-1])
+
+        def takes(more: int) -> bool:
+            image = torch.empty(1, 3, height + more, width + more, device='meta')
+            try:
+                with torch.no_grad():
+                    body.forward_intermediates(image, indices=list(self.out_indices), intermediates_only=True)
+            except (AssertionError, RuntimeError, ValueError):
+                return False
+            return True
+
+        if not takes(0):  # nothing can be learned by trying
+            return multiple, None
+        if not takes(step):
+            return multiple, size
+        return (multiple if multiple > 1 or takes(1) else step), None
+
+    @property
+    def _one_grid(self) -> bool:
+        return self.of_blocks or self.plain_vit
 
     def _levels(self, out_indices: Sequence[int] | None, reductions: Sequence[int]) -> tuple[int, ...]:
         total = len(reductions)
@@ -231,8 +272,14 @@ class TimmBackbone(BaseModule):
             levels = self.body.forward_intermediates(
                 x, indices=list(self.out_indices), norm=self.norm_all, output_fmt='NCHW', intermediates_only=True
             )
-        except AssertionError as error:
+        except (AssertionError, RuntimeError) as error:
             height, width = x.shape[-2:]
+            fits = (
+                self.fixed_size in (None, (height, width))
+                and height % self.size_multiple == width % self.size_multiple == 0
+            )
+            if isinstance(error, RuntimeError) and fits:  # it is about something else
+                raise
             raise ConfigError(
                 f"model.backbone: timm's {self.model_name} does not take images of {height}x{width} ({error}): set "
                 f'model.backbone.img_size=({height}, {width}), or another size of the images'
