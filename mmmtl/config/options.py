@@ -60,7 +60,8 @@ def _problem(config: Mapping, key: str, options: Mapping[str, Any], by_path: Map
             if not found and not owner and path and path not in PLAIN:  # a mapping of any names
                 is_open = f'{here}.type' in options or isinstance(options[key], Mapping)
             if not found and not is_open and part not in names:
-                places = [join(path, place) for place in places_of(node, part)]
+                rest = key[len(here) :]
+                places = [join(path, place) + rest for place in places_of(node, part)]
                 hint = f' It stands at {", ".join(places[:3])}.' if places else suggest(part, names | set(node))
                 return f"'{key}': there is no '{part}' in {path or 'the config'}.{hint}"
         elif not found:

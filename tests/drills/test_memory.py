@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
 
 from mmmtl import apis
 from mmmtl.config import load_config
@@ -47,11 +55,22 @@ def infer(trained: Path, folder: Path, count: int) -> None:
 
 
 def test_inference(trained, tmp_path, drill):
-    import numpy as np
-
     count = 3000 if FULL else 80
     for number in range(8):
         write_png(tmp_path / f'{number}.png', np.random.default_rng(number).integers(0, 255, (32, 32, 3), np.uint8))
     assert wait(fork(infer, trained, tmp_path, count), 3600) == 0
     growth = float((tmp_path / 'growth').read_text())
     drill(f'memory flat over {count} images of infer.py', growth < 0.02 * count + 8)
+
+
+@pytest.mark.skipif(not FULL, reason='a minute, and three gigabytes on the disk')
+def test_a_photograph_of_108_megapixels(root_dir, tmp_path, drill):
+    """Six tasks, panels and raw maps, by the command, in a process of its own."""
+    config = str(root_dir / 'configs/taskdiffusion/vitt_diorama.py')
+    torch.save(dict(state_dict=apis.init_model(config).state_dict()), tmp_path / 'a.pth')
+    small = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'a.jpg'), cv2.resize(small, (12000, 9000), interpolation=cv2.INTER_CUBIC))
+    words = ['infer', config, str(tmp_path / 'a.pth'), str(tmp_path / 'a.jpg'), '--out', str(tmp_path / 'out')]
+    process = subprocess.Popen([sys.executable, '-m', 'mmmtl', *words])
+    _, status, used = os.wait4(process.pid, 0)
+    drill('a photograph of 108 megapixels within 4 GB', status == 0 and used.ru_maxrss * 1024 < 4e9)
