@@ -122,3 +122,24 @@ def test_a_model_in_one_line_reads_nothing(monkeypatch):
     assert 'semseg' in mmmtl.get_model('stablemtl/tiny_diorama_single').tasks
     with pytest.raises(ConfigError, match='r18_camvid'):
         mmmtl.get_model('baselines/r18_camvit')
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        'browse c.py --number -1',
+        'browse c.py --draws 0',
+        'compare a b --resamples 0',
+        'eval-boundary a b --thresholds -5',
+        'eval-boundary a b --processes 0',
+        'infer c.py a.pth a.png --overlap 1',
+        'infer c.py a.pth a.png --batch-size 0',
+        'logs a --smooth 1.5',
+        'verify c.py --workers -2',
+        'test c.py a.pth --max-panels -1',
+    ],
+)
+def test_numbers_that_cannot_be_meant(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    assert end.value.code == 2 and 'must be at least' in capsys.readouterr().err

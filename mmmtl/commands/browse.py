@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import describe
+from mmmtl.utils.command_line import describe, natural, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,9 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--split', choices=['train', 'val', 'test'], default='train', help='which dataset (default: train)'
     )
-    parser.add_argument('--number', type=int, default=16, metavar='N', help='how many samples (default: 16; 0: all)')
-    parser.add_argument('--start', type=int, default=0, metavar='I', help='index of the first one')
-    parser.add_argument('--draws', type=int, default=1, metavar='N', help='augment and draw each sample N times')
+    parser.add_argument(
+        '--number', type=natural, default=16, metavar='N', help='how many samples (default: 16; 0: all)'
+    )
+    parser.add_argument('--start', type=natural, default=0, metavar='I', help='index of the first one')
+    parser.add_argument('--draws', type=positive, default=1, metavar='N', help='augment and draw each sample N times')
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import describe
+from mmmtl.utils.command_line import describe, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='largest distance as a share of the diagonal (default: 0.0075; the NYUDv2 protocol has 0.011)',
     )
     parser.add_argument(
-        '--thresholds', type=int, metavar='N', help="k / (N + 1), k = 1..N (default: the protocol's own)"
+        '--thresholds', type=positive, metavar='N', help="k / (N + 1), k = 1..N (default: the protocol's own)"
     )
     parser.add_argument('--nms', action=argparse.BooleanOptionalAction, help='suppress non-maxima first')
     parser.add_argument(
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read what another program counted instead of two folders: ID_ev1.txt (Berkeley's) or ID.txt (SEISM)",
     )
     parser.add_argument('--out', metavar='FILE', help='write all metrics as JSON')
-    parser.add_argument('--processes', type=int, metavar='N', help='worker processes (default: one per core)')
+    parser.add_argument('--processes', type=positive, metavar='N', help='worker processes (default: one per core)')
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import add_cfg_options, describe, numbers, positive
+from mmmtl.utils.command_line import add_cfg_options, describe, natural, numbers, positive, share
 
 from ._model import add_model_and_inputs, default_device, model_to_use, refuse_missing, split_words
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch-size', type=positive, default=1, metavar='N', help='images per pass')
     parser.add_argument(
         '--max-side',
-        type=int,
+        type=natural,
         metavar='N',
         help="reduce images with a longer side, 0 for never (default: twice that of the training's images)",
     )
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='how an image comes to a size that the network takes: a frame around it (default), stretched, or in '
         'overlapping tiles of the size of the training, at full resolution',
     )
-    parser.add_argument('--overlap', type=float, default=0.25, metavar='SHARE', help='of tiles (default: 0.25)')
+    parser.add_argument('--overlap', type=share, default=0.25, metavar='SHARE', help='of tiles (default: 0.25)')
     parser.add_argument(
         '--white-point',
         type=float,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import describe
+from mmmtl.utils.command_line import describe, natural, share
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,10 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('runs', nargs='+', help='work dirs or scalars.json files; several are drawn over each other')
     parser.add_argument('--out', default='curves.png', metavar='FILE', help='.png, .pdf or .svg (default: curves.png)')
     parser.add_argument(
-        '--smooth', type=float, default=0.0, metavar='W', help='exponential smoothing of losses, 0 to 0.99'
+        '--smooth', type=share, default=0.0, metavar='W', help='exponential smoothing of losses, 0 to 0.99'
     )
     parser.add_argument(
-        '--metrics', type=int, default=1, metavar='N', help='how many metrics of each task (default: 1)'
+        '--metrics', type=natural, default=1, metavar='N', help='how many metrics of each task (default: 1)'
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import describe
+from mmmtl.utils.command_line import describe, natural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', help='the unpacked subset, with the folders train and val')
     parser.add_argument('target', help='output folder')
     parser.add_argument('--splits', nargs='+', default=['train', 'val'], help='splits to prepare (default: train val)')
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    parser.add_argument('--workers', type=natural, default=0, help='processes (default: this one alone)')
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import describe
+from mmmtl.utils.command_line import describe, natural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='train', help='split to prepare (default: train)')
     parser.add_argument('--split-csv', help='metadata_images_split_scene_v1.csv (default: every frame found)')
     parser.add_argument('--camera-csv', help='metadata_camera_parameters.csv, for the exact depth of shifted lenses')
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    parser.add_argument('--workers', type=natural, default=0, help='processes (default: this one alone)')
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import describe
+from mmmtl.utils.command_line import describe, natural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('target', help='output folder')
     parser.add_argument('--split', default='test', help='split to prepare (default: test)')
     parser.add_argument('--jpeg', action='store_true', help='JPEG of quality 75 instead of PNG, as published')
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    parser.add_argument('--workers', type=natural, default=0, help='processes (default: this one alone)')
 
 
 def run(args: argparse.Namespace) -> None:

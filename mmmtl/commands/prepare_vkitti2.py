@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import describe
+from mmmtl.utils.command_line import describe, natural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         config=False,
     )
     parser.add_argument('root', help='folder with "original"')
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    parser.add_argument('--workers', type=natural, default=0, help='processes (default: this one alone)')
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import describe
+from mmmtl.utils.command_line import describe, natural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('work_dir', help='work dir of the evaluation')
     parser.add_argument(
-        '--images', type=int, default=3, metavar='N', help='worst and best images per task (default: 3)'
+        '--images', type=natural, default=3, metavar='N', help='worst and best images per task (default: 3)'
     )
 
 

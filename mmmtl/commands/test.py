@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import add_launcher, describe, set_local_rank
+from mmmtl.utils.command_line import add_launcher, describe, natural, set_local_rank
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='where metrics.json goes (default: work_dirs/ + name of the config)')
     parser.add_argument('--out', metavar='DIR', help='write all predictions, without loss (PNG and NPY)')
     parser.add_argument('--show-dir', metavar='DIR', help='write a panel per image')
-    parser.add_argument('--max-panels', type=int, metavar='N', help='write no more than N panels per process')
+    parser.add_argument('--max-panels', type=natural, metavar='N', help='write no more than N panels per process')
     parser.add_argument(
         '--explain',
         action='store_true',

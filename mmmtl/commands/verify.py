@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmmtl.utils.command_line import describe
+from mmmtl.utils.command_line import describe, natural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['train', 'val', 'test'],
         help="which of the config's data loaders",
     )
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    parser.add_argument('--workers', type=natural, default=0, help='processes (default: this one alone)')
     parser.add_argument('--out', help='write the faults to this JSON file')
     parser.add_argument(
         '--statistics',

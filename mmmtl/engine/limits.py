@@ -99,7 +99,7 @@ _SECTIONS: dict[str, dict[str, Limit]] = {
         for section in ('default_hooks', 'custom_hooks')
     },
     'model': {
-        **dict.fromkeys(('channels', 'steps', 'num_blocks', 'num_heads', 'embed_dim', 'depth'), _or(None, _whole(1))),
+        **dict.fromkeys(('channels', 'steps', 'num_blocks', 'num_heads', 'embed_dim'), _or(None, _whole(1))),
         **dict.fromkeys(('drop_path_rate', 'drop_rate', 'dropout'), _real(0, 1, below=True)),
         'loss_weight': _real(0),
     },
