@@ -92,4 +92,4 @@ def test_documented_lines_run(folder, command):
 @pytest.mark.slow
 def test_documented_trainings_run(folder):
     for words in lines('train'):
-        main([*words, '--overwrite'] if '--resume' not in words and '--work-dir' not in words else list(words))
+        main([*words, *([] if '--resume' in words else ['--overwrite'])])

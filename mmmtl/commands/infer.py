@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--smooth',
-        type=float,
+        type=share,
         default=0.0,
         metavar='SHARE',
         help='of a video: share of the past in every prediction, an exponential mean over time (default: 0)',

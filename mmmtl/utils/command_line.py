@@ -185,14 +185,14 @@ def positive(text: str) -> int:
     return number
 
 
-<<<<<<< HEAD
 def numbers(text: str) -> list[float]:
     """Numbers with commas between them."""
     try:
         return [float(part) for part in text.split(',')]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected numbers with commas between, got '{text}'") from error
-=======
+
+
 def natural(text: str) -> int:
     """A whole number of at least 0."""
     if (number := int(text)) < 0:
@@ -205,7 +205,6 @@ def share(text: str) -> float:
     if not 0 <= (number := float(text)) < 1:
         raise argparse.ArgumentTypeError(f'must be at least 0 and below 1, got {text}')
     return number
->>>>>>> e600e47 (Numbers of commands that cannot be meant are refused by their parsers)
 
 
 def set_local_rank(args: argparse.Namespace) -> argparse.Namespace:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from mmmtl.config import check_config, load_config
+from mmmtl.engine.limits import impossible_numbers
 from mmmtl.errors import ConfigError
 
 
@@ -116,7 +117,9 @@ def test_every_shipped_config_is_right(root_dir):
     files = sorted((root_dir / 'configs').glob('[!_]*/*.py'))
     assert files
     for file in files:
-        check_config(load_config(file), files=False)
+        cfg = load_config(file)
+        check_config(cfg, files=False)
+        assert impossible_numbers(cfg._cfg_dict) == [], file
 
 
 def test_files_of_datasets_and_label_maps_must_exist(tiny_config, tmp_path):

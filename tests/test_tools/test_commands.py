@@ -369,7 +369,10 @@ def test_a_launcher_without_its_environment_is_explained(monkeypatch, capsys, ti
             ['--cfg-options', 'train_dataloader.batch_size=0'],
             r'train_dataloader.batch_size must be .* at least 1, got 0',
         ),
-        (['--cfg-options', 'train_dataloader.num_workers=-1'], 'num_workers must be .* at least 0, got -1'),
+        (
+            ['--cfg-options', 'train_dataloader.num_workers=-1'],
+            r'num_workers must be a whole number from 0 to \d+, got -1',
+        ),
         (['--cfg-options', 'optim_wrapper.accumulative_counts=0'], 'accumulative_counts must be .* at least 1, got 0'),
         (['--cfg-options', 'log_level=VERBOSE'], "log_level must be one of .*got 'VERBOSE'"),
         (['--seed', '-1'], 'randomness.seed must be .*got -1'),
