@@ -37,7 +37,7 @@ STAND_INS = {
 }
 RUNS = 'run_a run_b multi mine seed_1 seed_2 single_semseg single_depth stl_semseg stl_depth'.split()
 TRIED = 'test infer publish browse logs show list side-by-side compare delta-m eval-predictions'.split()
-OTHERS = ('vitl_pascal', 'pascal_', 'camvid', 'stablemtl', 'r18_', 'walk.mp4', 'optical_flow')
+OTHERS = ('vitl_pascal', 'pascal_', 'camvid', 'stablemtl', 'r18_', 'walk.mp4', 'camera:', 'optical_flow')
 """Lines that need what is not made here."""
 
 
@@ -64,6 +64,7 @@ def folder(tmp_path_factory):
             'my_photographs/a.png',
             'data/photographs/b.png',
             'frames/1.png',
+            'photographs/c.png',
         ):
             write_png(name, np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
         main(['train', CONFIG])

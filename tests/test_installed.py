@@ -33,7 +33,7 @@ def installed(tmp_path_factory) -> Path:
     ignore = shutil.ignore_patterns('__pycache__', '.mim', '*.egg-info')
     for name in ('mmmtl', 'configs', 'tools', 'requirements'):
         shutil.copytree(ROOT / name, root / 'tree' / name, ignore=ignore)
-    for name in ('setup.py', 'MANIFEST.in', 'LICENSE', 'README.md', 'setup.cfg'):
+    for name in ('setup.py', 'MANIFEST.in', 'LICENSE', 'README.md', 'setup.cfg', 'model-index.yml'):
         shutil.copyfile(ROOT / name, root / 'tree' / name)
     pip = [sys.executable, '-m', 'pip', '-q', '--disable-pip-version-check']
     more = ['--no-deps', '--no-build-isolation']

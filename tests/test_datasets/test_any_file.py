@@ -449,7 +449,7 @@ def test_heic_is_upright(tmp_path, orientation):
     array[:16, :16] = 250, 20, 20
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(array).save(tmp_path / 'a.heic', exif=exif, quality=100)
+    Image.fromarray(array).save(tmp_path / 'a.heic', exif=exif.tobytes(), quality=100)
     expected = turn_upright(array, orientation)
     found = read_image(tmp_path / 'a.heic')
     assert found.shape == expected.shape and image_size(tmp_path / 'a.heic') in (expected.shape[:2], (48, 80))
