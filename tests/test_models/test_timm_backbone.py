@@ -209,7 +209,6 @@ SIZES = {
     'cait_xxs24_224': (16, SIZE),
     'convit_tiny': (16, (64, 64)),
     'coat_lite_tiny': (1, (64, 64)),
-    'maxvit_rmlp_pico_rw_256': (1, (64, 64)),
     'swin_tiny_patch4_window7_224': (32, None),
     'swinv2_tiny_window8_256': (32, None),
     'hrnet_w18_small': (32, None),
