@@ -21,7 +21,7 @@ from mmmtl.ops.allocator import without_memory
 from mmmtl.utils.files import read_json, write_atomically, write_json
 from mmmtl.utils.models import unwrap_model
 from mmmtl.utils.shipped import name_of_config
-from mmmtl.utils.tensor_files import read_shapes
+from mmmtl.utils.tensor_shapes import read_shapes
 from mmmtl.version import __version__
 
 from .card import write_card

@@ -305,22 +305,6 @@ def read_safetensors(path: str | os.PathLike, device: str = 'cpu') -> tuple[dict
     return state, meta
 
 
-def read_shapes(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Names and shapes of a ``.safetensors`` file as tensors without memory; of its content the header alone is read.
-
-    Raises:
-        CheckpointError: Missing or damaged file.
-    """
-    from safetensors import safe_open
-
-    try:
-        with safe_open(str(path), framework='pt') as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # the reader is written in Rust and has errors of its own
-        raise CheckpointError(f"checkpoint '{path}' can't be read as safetensors: {error}") from error
-    return {name: torch.empty(shape, device='meta') for name, shape in shapes.items()}
-
-
 def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
     """State dict of a file of weights, ``.safetensors`` or of ``torch.save`` (bare, or under ``state_dict`` or ``model``).
 
