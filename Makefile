@@ -5,6 +5,9 @@ PYTHON ?= python3
 # torch and torchvision go in first, in the build for this machine; give another pair here, e.g.
 # make install TORCH="torch==2.9.1 torchvision==0.24.1"
 TORCH ?= torch==2.14.1 torchvision==0.29.1
+# PyPI's build for Linux brings 3 GB of CUDA libraries. Where there is no NVIDIA driver, that of PyTorch's own index for
+# CPUs is taken, if the index answers; CPU_INDEX= leaves it alone.
+CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 EXTRAS ?= tests,app,mmseg,diffusion,tensorboard,balancing,datasets,completion,hub
 JOBS ?= 2
 PYTEST_ARGS ?=
@@ -33,12 +36,19 @@ install: $(STAMP)
 
 $(STAMP): setup.py mmmtl/version.py $(wildcard requirements/*.txt)
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -c 'import torch, torchvision' 2>/dev/null || $(PY) -m pip install $(TORCH)
+	$(PY) -c 'import torch, torchvision' 2>/dev/null \
+	    || { [ "$$(uname -s)" = Linux ] && [ -n "$(CPU_INDEX)" ] && ! command -v nvidia-smi >/dev/null \
+	        && $(PY) -m pip install --retries 1 --timeout 20 --index-url $(CPU_INDEX) $(TORCH); } \
+	    || $(PY) -m pip install $(TORCH)
 	$(PY) -m pip install -e '.[$(EXTRAS)]'
 	@# opencv-python links libGL, which slim containers lack; the headless build has the same module without it
 	$(PY) -c 'import cv2' 2>/dev/null || { $(PY) -m pip uninstall -y opencv-python \
 	    && $(PY) -m pip install --force-reinstall --no-deps opencv-python-headless; }
 	$(PY) -c 'import mmmtl; print("mmmtl", mmmtl.__version__, "is installed in $(VENV)")'
+	@$(PY) -c 'import shutil, torch; cuda = torch.version.cuda; \
+	    print("torch", torch.__version__, f"with CUDA {cuda}" if cuda else "for the CPU"); \
+	    cuda and not shutil.which("nvidia-smi") and print("This machine has no NVIDIA driver, and no build for the CPU" \
+	    " could be had at $(CPU_INDEX): the CUDA libraries (3 GB) are of no use here, and do no harm.")'
 	@touch $@
 
 demo: install

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,4 +73,78 @@ def test_the_image_installs_what_there_is():
     assert {line.split()[0] for line in lines} <= known and lines[1].startswith('FROM python:')
     assert set(re.findall(r'\$\{(\w+)\}', text)) <= set(re.findall(r'^ARG (\w+)', text, re.MULTILINE))
     assert re.search(r'TORCH="(.*?)"', text).group(1) in (ROOT / 'Makefile').read_text()
-    assert lines.index('USER mmmtl') < lines.index('ENTRYPOINT ["mmmtl"]')
+    assert lines.index('USER 1000') < lines.index('ENTRYPOINT ["mmmtl"]')
+
+
+def tool(name: str) -> str:
+    """A program beside this interpreter, or on the path."""
+    found = shutil.which(name, path=f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}')
+    if found is None:
+        pytest.skip(f'{name} is not installed (requirements/tests.txt)')
+    return found
+
+
+def checked(*command: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ('schema', 'pattern'),
+    [
+        ('github-workflows', '.github/workflows/*.yml'),
+        ('github-issue-forms', '.github/ISSUE_TEMPLATE/[!c]*.yml'),
+        ('github-issue-config', '.github/ISSUE_TEMPLATE/config.yml'),
+        ('citation-file-format', 'CITATION.cff'),
+    ],
+)
+def test_files_follow_the_schemas_of_their_services(schema, pattern):
+    paths = sorted(map(str, ROOT.glob(pattern)))
+    assert paths
+    checked(tool('check-jsonschema'), '--builtin-schema', f'vendor.{schema}', *paths)
+
+
+def test_the_image_is_linted():
+    checked(tool('hadolint'), '--config', '.hadolint.yaml', 'docker/Dockerfile')
+
+
+PYTHON = """#!/bin/sh
+echo "$*" >> {log}
+case "$*" in
+    *'import torch, torchvision') exit 1;;
+    *--index-url*) exit {answers};;
+esac
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other systems have no CUDA in their wheels')
+@pytest.mark.parametrize(
+    ('driver', 'answers', 'options', 'expected'),
+    [
+        (False, True, [], ['cpu']),
+        (False, False, [], ['cpu', 'usual']),
+        (True, True, [], ['usual']),
+        (False, True, ['CPU_INDEX='], ['usual']),
+    ],
+)
+def test_make_install_takes_the_build_for_the_machine(tmp_path, driver, answers, options, expected):
+    """A recorded interpreter in the place of the environment's: what would be installed from where."""
+    log, folder = tmp_path / 'log', tmp_path / 'venv' / 'bin'
+    folder.mkdir(parents=True)
+    programs = {folder / 'python': PYTHON.format(log=log, answers=int(not answers))}
+    path = tmp_path / 'path'
+    path.mkdir()
+    for name in ('sh', 'test', 'touch', 'uname', 'make'):
+        (path / name).symlink_to(shutil.which(name))
+    if driver:
+        programs[path / 'nvidia-smi'] = '#!/bin/sh\n'
+    for file, text in programs.items():
+        file.write_text(text)
+        file.chmod(0o755)
+    command = ['make', 'install', f'VENV={tmp_path / "venv"}', 'TORCH=torch==1', *options]
+    done = subprocess.run(command, cwd=ROOT, env=dict(PATH=str(path)), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    installs = [line for line in log.read_text().splitlines() if line.endswith('torch==1')]
+    assert [
+        'cpu' if '--index-url https://download.pytorch.org/whl/cpu' in line else 'usual' for line in installs
+    ] == expected

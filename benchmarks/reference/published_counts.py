@@ -16,6 +16,7 @@ from mmmtl.errors import ConfigError
 from mmmtl.registry import MODELS
 from mmmtl.tasks import build_tasks
 
+from .compared_counts import METHODS, compared_counts
 from .counter import FvcoreCounter
 from .diffusionmtl import DiffusionMTL, Setting
 from .match import count_of_config
@@ -87,6 +88,12 @@ def published_line(cfg: Config, size: tuple[int, int]) -> str | None:
             f'the published data flow: {counts.parameters:,} parameters without auxiliary heads, '
             f'{counts.layers / 1e9:.1f} G in convolutions and linear layers '
             f'(and {counts.discarded / 1e9:.1f} G whose result is discarded)'
+        )
+    if decoder in METHODS:
+        compared = compared_counts(cfg, size)
+        return compared and (
+            f'the published data flow ({METHODS[decoder]}): {compared[0] / 1e9:.2f} G in convolutions and linear layers, '
+            f'{compared[1] / 1e9:.2f} G with attention'
         )
     if decoder not in ('DiffusionMTLDecoder', 'PlainDecoder') or 'model_name' not in cfg.model.backbone:
         return None

@@ -4,7 +4,12 @@ label_setting=onelabel|random|full. Images stay in [0, 1], as published; its sel
 split is not copied. Its statistics of inverse depth are those of NYUDv2's depth, and its last view is not mirrored.
 """
 
-_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/cityscapes.py', '../_base_/schedules/jtr.py']
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/cityscapes.py',
+    '../_base_/schedules/jtr.py',
+    '../_base_/references/cityscapes_segnet_one.py',
+]
 
 batch_size = 16
 max_iters = 74400  # 400 epochs of 186 batches
@@ -24,3 +29,5 @@ model = dict(
     backbone=dict(type='SegNet'),
     decoder=dict(type='JTR', decoder=dict(type='ConvHeads', loss_reduction='sample')),
 )
+# the paper's metrics are those of one label per image
+test_evaluator = dict(reference=_base_.single_task_reference if _base_.label_setting == 'onelabel' else None)

@@ -4,7 +4,12 @@ label_setting=onelabel|random|full. Images stay in [0, 1], as published; its sel
 split is not copied.
 """
 
-_base_ = ['../_base_/default_runtime.py', '../_base_/datasets/nyud_mtan.py', '../_base_/schedules/jtr.py']
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/nyud_mtan.py',
+    '../_base_/schedules/jtr.py',
+    '../_base_/references/nyud_segnet_random.py',
+]
 
 train_pipeline = [
     dict(type='Resize', size=_base_.crop_size),
@@ -26,3 +31,5 @@ model = dict(
     backbone=dict(type='SegNet'),
     decoder=dict(type='JTR', decoder=dict(type='ConvHeads', loss_reduction='sample')),
 )
+# the paper's metrics are those of a random number of labels per image
+test_evaluator = dict(reference=_base_.single_task_reference if _base_.label_setting == 'random' else None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,55 @@ def collections() -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
         yield path.parent.name, content['Collections'][0], content['Models']
 
 
+ZOO = """## Configs
+
+Every shipped config: parameters and multiply-accumulates of one image of the size it is made for; metrics as the sources in
+`configs/_base_/references` print them (PASCAL-Context: semseg mIoU, parts mIoU, saliency maxF, normals mErr, boundary odsF;
+NYUDv2: semseg mIoU, depth RMSE, or absErr with 13 classes, normals mErr, boundary odsF; Cityscapes: semseg mIoU, depth
+absErr; with the printed Δm); the checkpoint that the authors publish, which is not part of this package, the size of its
+network in float32, the licence that the authors' program states, and the command that reads the file.
+"""
+
+
+@cache
+def published_rows(table: str) -> tuple[list[str], list[int], dict[str, list[float]]]:
+    """Columns, decimals and rows of a file of ``configs/_base_/references``: metrics, and where it is printed Δm."""
+    content = Config.fromfile(configs_folder() / '_base_' / 'references' / f'{table}.py')
+    found = content.get('single_task_reference') or content.published_rows
+    return list(found.columns), list(found.decimals), {name: list(row) for name, row in found.rows.items()}
+
+
 def published_metrics() -> tuple[list[str], dict[str, list[float]]]:
     """Columns and rows of the papers' common table."""
-    reference = Config.fromfile(configs_folder() / '_base_' / 'references' / 'pascal_vitl.py').single_task_reference
-    return list(reference.columns), {name: list(row) for name, row in reference.rows.items()}
+    columns, _, rows = published_rows('pascal_vitl')
+    return columns, rows
+
+
+def _published_metrics(model: Mapping[str, Any]) -> str:
+    """What is published of a config, as text."""
+    if 'Metrics' not in model:
+        return '-'
+    table, _, row = model['Metrics'].partition('/')
+    columns, decimals, rows = published_rows(table)
+    values = rows[row]
+    shown = ' / '.join(f'{x:.{n}f}' for x, n in zip(values, decimals))
+    shown += f' ({values[len(columns)]:+.2f})' if len(values) > len(columns) else ''
+    return shown + (', released weights' if row.endswith('released weights') else '')
+
+
+def _checkpoint(folder: str, about: Mapping[str, Any], model: Mapping[str, Any], size: str) -> list[str]:
+    """Published checkpoint, size, licence, and how it is converted."""
+    name = model.get('Checkpoint')
+    if not name:
+        return ['-', '-', '-', '-']
+    file = name if '.' in name else 'FILE'
+    target = f'{model["Name"].rpartition("/")[2]}.safetensors'
+    return [
+        name if file == 'FILE' else f'`{name}`',
+        size,
+        about['Licence'],
+        f'`mmmtl convert {folder} {file} {target}`',
+    ]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -56,12 +102,17 @@ def methods_page(costs_file: Path) -> str:
         methods.append([f'`{folder}`', about['Title'], about['Reference'], about['Idea'], about['State'] or '-', shown])
         for model in models:
             cost = costs.get(model['Name'])
-            counts = ['-'] * 3
+            counts, size = ['-'] * 3, '-'
             if cost:
                 whole = cost['layers'] + cost['products']
                 counts = [f'{cost["parameters"] / 1e6:.2f}', f'{cost["layers"] / 1e9:.1f}', f'{whole / 1e9:.1f}']
-            configs.append([f'`{model["Name"]}`', *counts])
+                size = f'{cost["parameters"] * 4 / 1e6:.0f} MB'
+            configs.append(
+                [f'`{model["Name"]}`', *counts, _published_metrics(model), *_checkpoint(folder, about, model, size)]
+            )
     metrics_title = ' / '.join(columns) + ' (Δm %)'
     lines = [INTRODUCTION, *_table(['folder', 'method', 'paper', 'idea', 'state', metrics_title], methods), '']
-    lines += ['## Configs', '', *_table(['config', 'parameters M', 'GMAC, conv + linear', 'with attention'], configs)]
+    header = ['config', 'parameters M', 'GMAC, conv + linear', 'with attention', 'published metrics']
+    header += ['published checkpoint', 'float32', 'licence', 'read by']
+    lines += [ZOO, *_table(header, configs)]
     return '\n'.join(lines) + '\n'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,6 +15,7 @@ from mmmtl.config.check import check_config
 from mmmtl.engine import AtomicCheckpointHook
 from mmmtl.engine.checkpoint_files import newest_first, template_of
 from mmmtl.engine.hooks import catch_signals
+from mmmtl.engine.total_batch import fit_batch
 from mmmtl.engine.work_dir import after_restart, locked, note_launch, settle
 from mmmtl.errors import CheckpointError, ConfigError
 from mmmtl.ops.allocator import without_memory
@@ -100,7 +100,7 @@ def _train(cfg: Config, overwrite: bool) -> Runner:
         with without_memory():
             model = build_model(cfg, initialize=False)
     check_start(model, cfg)
-    tell_batch(cfg, runner.world_size)
+    fit_batch(cfg, runner)
     runner.train()
     return runner
 
@@ -110,28 +110,6 @@ def drop_test(cfg: Config) -> None:
     for section in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if section in cfg:
             cfg[section] = None
-
-
-def tell_batch(cfg: Config, processes: int) -> None:
-    """Log how many images make an update, and warn where the config was made for another number."""
-    loader, wrapper = cfg.train_dataloader, cfg.optim_wrapper
-    each = (loader.get('batch_sampler') or {}).get('batch_size') or loader.get('batch_size', 1)
-    steps = wrapper.get('accumulative_counts', 1) if isinstance(wrapper, dict) else 1
-    scaling = cfg.get('auto_scale_lr') or {}
-    total, wanted = processes * each * steps, scaling.get('base_batch_size')
-    sizes = f'{processes} process(es) x {each} images x {steps} step(s) of accumulation'
-    print_log(f'Total batch: {total} ({sizes})', logger='current')
-    if not wanted or total == wanted or scaling.get('enable'):
-        return
-    remedy = 'batch_size or the number of processes'
-    if wanted % total == 0:
-        remedy += f', or optim_wrapper.accumulative_counts={steps * wanted // total} with as many times the iterations'
-    print_log(
-        f'This config is made for a total batch of {wanted}, and this launch gives {total}. Change {remedy}; or let the '
-        f'learning rate follow: auto_scale_lr.enable=True.',
-        logger='current',
-        level=logging.WARNING,
-    )
 
 
 def set_seed(cfg: Config, seed: int) -> None:

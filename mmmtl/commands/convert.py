@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Convert a checkpoint of a method's authors into one of this package; every key is used or named as dropped.",
         config=False,
     )
-    parser.add_argument('method', help='taskdiffusion, diffusionmtl or stablemtl')
+    parser.add_argument(
+        'method', help="the method's folder in configs/: taskdiffusion, diffusionmtl, stablemtl, invpt, ..."
+    )
     parser.add_argument('source', metavar='SRC', help='published checkpoint (.pth, .pth.tar, .safetensors)')
     parser.add_argument('target', metavar='DST', help='.pth or .safetensors to write')
     parser.add_argument('--config', help='config it is for (default: the shipped config that it fits)')

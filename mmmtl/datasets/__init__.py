@@ -21,6 +21,8 @@ from .mtan import NYUDMTAN, CityscapesMTAN
 from .nyudv2 import NYUDv2
 from .pascal_context import PascalContext
 from .pseudo_labels import PseudoLabels
+from .published_labels import PublishedLabels
+from .segmentation_set import SegmentationSet
 from .shard_stream import ShardStream
 from .vkitti2 import VKITTI2
 
@@ -49,8 +51,10 @@ __all__ = [
     'OneLabel',
     'PascalContext',
     'PseudoLabels',
+    'PublishedLabels',
     'RandomLabels',
     'RepeatDataset',
+    'SegmentationSet',
     'ShardStream',
     'VKITTI2',
     'transforms',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from mmengine.runner import IterBasedTrainLoop
@@ -11,6 +11,7 @@ from mmengine.runner.utils import calc_dynamic_intervals
 from torch.utils.data import DataLoader
 
 from mmmtl.engine.hooks.interrupt_hook import VALIDATION_DUE
+from mmmtl.engine.updates import batches_per_update, compare_updates, gather_batches, join_batches, mean_outputs
 from mmmtl.errors import ConfigError
 from mmmtl.registry import LOOPS
 
@@ -40,12 +41,15 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     Args:
         runner: The runner.
         dataloader: The training data loader or its config.
-        max_iters: Iterations to train, > 0. With gradient accumulation these are batches, not updates.
+        max_iters: Iterations to train, > 0. With ``optim_wrapper.accumulative_counts`` these are batches, not updates.
         val_begin: Iteration from which on to validate.
         val_interval: Iterations between validations; epochs, where ``max_epochs`` sets the length of the run.
         max_epochs: Passes over the data set to train, each of as many iterations as there are whole batches over all
             processes; ``max_iters``, if given, has precedence.
         dynamic_intervals: [(iteration, interval), ...] changes of the interval.
+        accumulation: Batches of every process that make an iteration: their gradients are added up, and the optimiser,
+            the schedules and all intervals count one step. ``optim_wrapper.accumulative_counts`` counts every batch as an
+            iteration instead. Default 1; :func:`mmmtl.apis.train` chooses it by the config's total batch.
     """
 
     announces_batches = True
@@ -59,9 +63,13 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         val_interval: int = 1000,
         dynamic_intervals: list[tuple[int, int]] | None = None,
         max_epochs: int | None = None,
+        accumulation: int | None = None,
     ):
         # Not IterBasedTrainLoop's own __init__: it starts the data loader, before the place to start at is known.
         BaseLoop.__init__(self, runner, dataloader)
+        if accumulation is not None and (not isinstance(accumulation, int) or accumulation < 1):
+            raise ConfigError(f'train_cfg.accumulation must be a whole number > 0, got {accumulation!r}')
+        self.accumulation = accumulation or 1
         if max_iters is None and max_epochs is not None:
             epoch_length = max(1, len(self.dataloader.dataset) // self.samples_per_iter)
             max_iters, val_interval = max_epochs * epoch_length, val_interval * epoch_length
@@ -74,6 +82,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             )
         self._max_iters, self._max_epochs = int(max_iters), 1
         self._epoch = self._iter = 0
+        self._begun = 0  # samples consumed before the iteration at work
+        self._gathers = False  # whether the optimiser knows of the accumulation
         self.val_begin, self.val_interval = val_begin, val_interval
         self.stop_training = False  # set by EarlyStoppingHook
         self.runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
@@ -82,7 +92,13 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     @property
     def samples_per_iter(self) -> int:
         """int: Samples that one iteration consumes, over all ranks."""
-        return self.dataloader.batch_sampler.batch_size * self.runner.world_size
+        return self.dataloader.batch_sampler.batch_size * self.runner.world_size * self.accumulation
+
+    @property
+    def update(self) -> dict[str, int]:
+        """dict: What makes an update: ``batches`` per iteration, ``iterations``, and ``samples`` over all processes."""
+        iterations = batches_per_update(self.runner.optim_wrapper) // (self.accumulation if self._gathers else 1)
+        return dict(batches=self.accumulation, iterations=iterations, samples=self.samples_per_iter * iterations)
 
     @property
     def stream(self) -> Any:
@@ -94,10 +110,11 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         """Point the sampler at the first batch to train on; return the samples consumed before it."""
         sampler = self.stream
         if hasattr(sampler, 'deal'):
-            sampler.deal(self.dataloader.batch_sampler.batch_size)
+            sampler.deal(self.dataloader.batch_sampler.batch_size, self.accumulation)
         place = self.runner.message_hub.runtime_info.get(STREAM_KEY) if self._iter > 0 else None
         if place is None:  # a fresh run, or a checkpoint of another loop
             place = dict(consumed=self._iter * self.samples_per_iter, seed=getattr(sampler, 'seed', None))
+        compare_updates(place, self.update, self.runner.logger)
         if not hasattr(sampler, 'set_start'):
             return place['consumed']
         sampler.seed = place['seed']
@@ -131,6 +148,10 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     def run(self) -> Any:
         """Train; return the model."""
         consumed = self._start_stream()
+        update = self.update
+        if self.accumulation > 1 and not self._gathers:
+            gather_batches(self.runner.optim_wrapper, self.runner.model, self.accumulation, self._iter, self._max_iters)
+            self._gathers = True
         # Starting the workers draws a random number: done before the hooks, one of which restores the random state.
         batches = self._batches(iter(self.dataloader))
         self.runner.call_hook('before_train')
@@ -145,12 +166,12 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             self.runner.val_loop.run()  # a signal had cut it off
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
-            batch = next(batches)
+            together = [next(batches) for _ in range(self.accumulation)]
             consumed += self.samples_per_iter
-            place = dict(consumed=consumed, seed=getattr(self.stream, 'seed', None))
+            place = dict(consumed=consumed, seed=getattr(self.stream, 'seed', None), **update)
             self.runner.message_hub.update_info(STREAM_KEY, place)
-            self._announce(consumed - self.samples_per_iter)
-            self.run_iter(batch)
+            self._begun = consumed - self.samples_per_iter
+            self.run_iter(together)
             self._decide_current_val_interval()
             if (
                 self.runner.val_loop is not None
@@ -171,13 +192,25 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         first = consumed + (number * self.runner.world_size + self.runner.rank) * rows
         self.runner.call_hook('before_batch', first=first, rows=rows)
 
+    def run_iter(self, data_batch: Sequence[Any]) -> None:
+        """Train on the batches of an iteration; hooks see their samples together, and the means of their losses."""
+        joined = join_batches(data_batch)
+        self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=joined)
+        outputs = []
+        for number, batch in enumerate(data_batch):
+            self._announce(self._begun, number)
+            outputs.append(self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper))
+        means = mean_outputs(outputs)
+        self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=joined, outputs=means)
+        self._iter += 1
+
     def _replay(self, batches: Iterator[Any]) -> None:
         """Load and drop past batches, for a sampler that cannot start at a position."""
         if self._iter == 0 or hasattr(self.stream, 'set_start'):
             return
         self.runner.logger.warning(
-            f'{type(self.stream).__name__} cannot start at a position: loading {self._iter} past '
+            f'{type(self.stream).__name__} cannot start at a position: loading {self._iter * self.accumulation} past '
             f"batches. Use sampler=dict(type='ResumableSampler') to resume at once."
         )
-        for _ in range(self._iter):
+        for _ in range(self._iter * self.accumulation):
             next(batches)

@@ -185,11 +185,10 @@ def _history(hub: Any) -> Iterator[str]:
     yield from _check('message_hub.runtime_info', info, fields)
     count: tuple[str, Check] = ('a whole number of at least 0, or None', _or_none(_is_count))
     stream = info.get('train_stream', {})
-    yield from _check('message_hub.runtime_info.train_stream', stream, dict(consumed=count, seed=count))
-    yield from (
-        f'message_hub.runtime_info.train_stream.{name!r:.40} is not known'
-        for name in set(stream) - {'consumed', 'seed'}
-    )
+    size: tuple[str, Check] = ('a whole number of at least 1', lambda value: _is_count(value) and value > 0)
+    known = dict(consumed=count, seed=count, batches=size, iterations=size, samples=size)
+    yield from _check('message_hub.runtime_info.train_stream', stream, known)
+    yield from (f'message_hub.runtime_info.train_stream.{name!r:.40} is not known' for name in set(stream) - set(known))
 
 
 def _optimizers(place: str, value: Any) -> Iterator[str]:

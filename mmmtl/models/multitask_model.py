@@ -17,6 +17,7 @@ from mmmtl.registry import MODELS
 from mmmtl.structures import Explanation
 from mmmtl.tasks import Task, build_tasks
 
+from .backbones.pretrained import load_what_fits
 from .base import BaseMultiTaskModel, Size
 
 
@@ -28,10 +29,12 @@ def _geometry(backbone: nn.Module) -> tuple[list[int], list[int]]:
         return channels, strides
     training = backbone.training
     backbone.eval()
+    stated = getattr(backbone, 'img_size', None)  # of a network that takes no other size (mmseg.BEiT)
+    size = tuple(stated) if isinstance(stated, (tuple, list)) and len(stated) == 2 else (128, 128)
     with torch.no_grad():
-        feats = backbone(next(backbone.parameters()).new_zeros(1, 3, 128, 128))
+        feats = backbone(next(backbone.parameters()).new_zeros(1, 3, *size))
     backbone.train(training)
-    return [f.shape[1] for f in feats], [128 // f.shape[-1] for f in feats]
+    return [f.shape[1] for f in feats], [size[1] // f.shape[-1] for f in feats]
 
 
 @MODELS.register_module()
@@ -80,6 +83,11 @@ class MultiTaskModel(BaseMultiTaskModel):
             channels, strides = self.neck.out_channels, self.neck.strides
         self.decoder = MODELS.build({'tasks': self.tasks, 'in_channels': channels, 'strides': strides, **decoder})
         self.recompute_backbone = recompute_backbone
+
+    def init_weights(self) -> None:
+        """Draw the weights, and load those that ``backbone.init_cfg`` names."""
+        super().init_weights()
+        load_what_fits(self.backbone)
 
     def extract(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), or frame pairs (B, 2, 3, H, W), → features; those of a pair are concatenated."""

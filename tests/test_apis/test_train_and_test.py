@@ -237,8 +237,7 @@ def test_a_run_that_may_stop_early_saves_its_best_and_can_be_tested(tiny_config,
     cfg.auto_scale_lr = dict(enable=False, base_batch_size=8)
     apis.train(cfg, str(tmp_path))
     printed = ''.join(capfd.readouterr())
-    assert 'Total batch: 2 (1 process(es) x 2 images x 1 step(s)' in printed
-    assert 'made for a total batch of 8, and this launch gives 2' in printed and 'accumulative_counts=4' in printed
+    assert 'Total batch: 8 (1 process(es) x 2 images x 4 step(s) of accumulation): an iteration is 4 batches' in printed
     assert list(tmp_path.glob('best_depth_RMSE_*.pth'))
     assert apis.test(cfg, str(tmp_path / 'iter_2.pth'), str(tmp_path / 'test'))['depth/RMSE'] > 0
 

@@ -323,11 +323,20 @@ def test_a_video_encodes_every_frame_once():
             torch.testing.assert_close(found[t][name], pair[name], atol=2e-6, rtol=0)
     last = model(video[3:], mode='tensor')
     torch.testing.assert_close(found[3]['depth'], last['depth'], atol=2e-6, rtol=0)
-    counts.clear()
-    assert len(list(predict_video(model, video.split(1), auxiliary_every=2))) == 4
-    assert counts['auxiliary'] == 14 and counts['unet'] == 28
-    with pytest.raises(ValueError, match='auxiliary_every'):
-        list(predict_video(model, [], auxiliary_every=0))
+
+
+def test_a_video_may_run_the_auxiliary_stream_for_some_frames_only():
+    exact, model = make(TASK_ATTENTION), make(dict(TASK_ATTENTION, auxiliary_every=2))
+    model.load_state_dict(exact.state_dict())
+    video = frames(4, pair=False).split(1)
+    counts = counted(model)
+    found, expected = list(predict_video(model, video)), list(predict_video(exact, video))
+    assert counts['auxiliary'] == 14 and counts['unet'] == 28 and len(found) == 4
+    same = [torch.allclose(a['depth'], b['depth'], atol=2e-6) for a, b in zip(found, expected)]
+    assert same == [True, False, True, False]
+    for wrong in (0, 1.5, 'two'):
+        with pytest.raises(ConfigError, match='model.task_attention.auxiliary_every must be a whole number > 0'):
+            make(dict(TASK_ATTENTION, auxiliary_every=wrong))
 
 
 @pytest.mark.parametrize(('second_frame', 'channels'), [('duplicate', 27), ('zeros', 27), ('average', 18)])

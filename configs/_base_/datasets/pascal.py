@@ -18,10 +18,11 @@ test_pipeline = [dict(type='CentredPad', size=crop_size), dict(type='PackMTLInpu
 
 label_setting = 'full'  # or 'onelabel', 'random'
 label_map = None  # a file that says which labels there are, instead of a setting
+published = dict(type='PublishedLabels', dataset='pascal', setting=label_setting, data_root=data_root)
 label_sampler = (
     dict(type='LabelMap', path=label_map)
     if label_map
-    else dict(type=dict(full='FullLabels', onelabel='OneLabel', random='RandomLabels')[label_setting])
+    else dict(full=dict(type='FullLabels'), onelabel=published, random=published)[label_setting]
 )
 train_dataloader = dict(
     batch_size=batch_size,

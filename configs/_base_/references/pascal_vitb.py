@@ -3,13 +3,14 @@
 The single-task row is that of Table 7: the printed Δm follow from it (that of scale 0.04 to 0.05 only), and not
 from the "Single Task Learning" row of Table 3 (79.63 69.76 85.37 13.41 76.15).
 
-Rows: the numbers as printed, then the printed Δm in percent; ``units`` makes them the units of the metrics.
+Rows: the numbers as printed, then the printed Δm in percent where there is one; ``units`` makes them the units of the metrics.
 """
 
 single_task_reference = dict(
     name='single-task ViT-B, PASCAL-Context',
     source=(
-        'Yang et al., Multi-Task Dense Predictions via Unleashing the Power of Diffusion, ICLR 2025, Tables 3 to 7'
+        'Yang et al., Multi-Task Dense Predictions via Unleashing the Power of Diffusion, ICLR 2025, Tables 3 to 7; '
+        'released weights: the pages of their programs'
     ),
     columns=['semseg/mIoU', 'human_parts/mIoU', 'saliency/maxF', 'normals/mErr', 'boundary/odsF'],
     units=[0.01, 0.01, 0.01, 1, 0.01],
@@ -27,5 +28,7 @@ single_task_reference = dict(
         'scale 0.02': [78.78, 67.25, 85.44, 13.48, 74.83, -0.98],
         'scale 0.001': [78.72, 67.58, 85.25, 13.51, 74.80, -1.00],
         'TaskDiffusion, single task': [79.54, 70.71, 85.35, 13.37, 77.19, 0.97],
+        'TaskPrompter, released weights': [78.63, 66.93, 84.77, 13.42, 73.60],
+        'MLoRE, released weights': [79.26, 67.82, 85.31, 13.65, 74.69],
     },
 )

@@ -18,6 +18,7 @@ COLUMNS = dict(
     cityscapes=('semseg', 'depth'),
 )
 """Order of the tasks in the published tables."""
+SETTINGS = ('onelabel', 'random')
 SPELLINGS = dict(sal='saliency', edge='boundary')
 
 COUNTS: dict[tuple[str, str], tuple[dict[str, int], dict[int, int]]] = {
@@ -83,8 +84,16 @@ def _by_task(path: Path, content: Mapping, tasks: Sequence[str]) -> Assignment:
     return {i: tuple(t for t in tasks if i in named[t]) for i in everybody}
 
 
-def check_counts(labels: Assignment, dataset: str) -> str:
+def check_counts(
+    labels: Assignment, dataset: str, place: str = '', remedy: str = '--any-counts takes it as it is.'
+) -> str:
     """The setting whose published counts the map has.
+
+    Args:
+        labels: The map.
+        dataset: ``'pascal'``, ``'nyud'`` or ``'cityscapes'``.
+        place: How an error begins.
+        remedy: How it ends.
 
     Returns:
         ``'onelabel'`` or ``'random'``.
@@ -103,9 +112,8 @@ def check_counts(labels: Assignment, dataset: str) -> str:
         if name == dataset
     )
     raise FileError(
-        f'the counts of this map are not those of a published one for {dataset}: expected {published}; found '
-        f'{dict(per_task)}, images by number of labels {dict(sorted(per_image.items()))}. '
-        '--any-counts takes it as it is.'
+        f'{place}the counts of this map are not those of a published one for {dataset}: expected {published}; found '
+        f'{dict(per_task)}, images by number of labels {dict(sorted(per_image.items()))}. {remedy}'
     )
 
 

@@ -8,6 +8,7 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from mmmtl.engine.updates import batches_per_update
 from mmmtl.errors import ConfigError
 from mmmtl.registry import HOOKS
 from mmmtl.utils.models import unwrap_model
@@ -38,7 +39,7 @@ class AccumulationHook(Hook):
         Raises:
             ConfigError: They differ.
         """
-        counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        counts = batches_per_update(runner.optim_wrapper)
         planned = getattr(runner.train_dataloader.batch_sampler, 'accumulation', None)
         if planned is not None and planned != counts:
             raise ConfigError(

@@ -19,6 +19,7 @@ from mmengine.runner.base_loop import BaseLoop
 
 from mmmtl.engine.checkpoint_files import newest_first, plain, remove_partial, why_not_resumable
 from mmmtl.engine.run_state import find_difference
+from mmmtl.engine.updates import batches_per_update
 from mmmtl.errors import CheckpointError, UserError
 from mmmtl.registry import HOOKS
 from mmmtl.utils.files import write_atomically
@@ -192,7 +193,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self._forget_strange_paths()
         if self.atomic and is_main_process() and os.path.isdir(self.out_dir):
             remove_partial(self.out_dir)
-        counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        counts = batches_per_update(runner.optim_wrapper) // getattr(runner.train_loop, 'accumulation', 1)
         length = runner.max_iters or 0
         if not self.by_epoch and self.interval > length > 0:
             self.interval = max(1, length // 8 // counts) * counts

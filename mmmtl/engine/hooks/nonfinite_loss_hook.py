@@ -172,6 +172,9 @@ class NonFiniteLossHook(Hook):
         device = parameters[0].device if parameters else next(self._model.parameters()).device
         if not self._anywhere(bool(bad), device):
             self._consecutive, self._learned = 0, True
+            self._dropped = (
+                False  # a step is made, without the batches that were dropped: averages of weights follow it
+            )
             return True
         samples = [name for batch in batches for name in _sample_ids(*batch)]
         reason = (

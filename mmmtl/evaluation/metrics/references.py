@@ -66,6 +66,11 @@ def read_reference(reference: str | Mapping[str, Any], primary_metrics: Mapping[
             from mmengine.config import Config
 
             content = Config.fromfile(reference).to_dict()
+            if 'published_rows' in content:
+                raise ConfigError(
+                    f'{reference} holds rows of several papers, none of which prints single-task metrics: no Δm follows '
+                    f"from it. Give the metrics of one's own single-task runs."
+                )
             if 'single_task_reference' not in content:
                 raise ConfigError(
                     f"{reference} holds no 'single_task_reference'.{suggest('single_task_reference', content)}"

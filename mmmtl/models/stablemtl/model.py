@@ -31,7 +31,13 @@ Latents = dict[str, Tensor]
 """{task: (B, C, h, w)}."""
 
 TASK_ATTENTION = dict(
-    heads=4, query_width=640, layers='all', task_mask_prob=0.4, exclude_main_task=True, main_from_pretrained=False
+    heads=4,
+    query_width=640,
+    layers='all',
+    task_mask_prob=0.4,
+    exclude_main_task=True,
+    main_from_pretrained=False,
+    auxiliary_every=1,
 )
 """Options of the multi-stream model and their defaults."""
 
@@ -54,8 +60,10 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
         tokens: Config of the task tokens; ``tasks`` and ``width`` are filled in.
         task_attention: None for one stream, or a dict of ``heads`` (4), ``query_width`` (640), ``layers`` (``'all'`` or
             ``'decoder'`` self-attentions), ``task_mask_prob`` (share of layers at which a source is masked in training,
-            0.4), ``exclude_main_task`` (True: a task does not attend to its own auxiliary feature) and
-            ``main_from_pretrained`` (False: the main stream too starts from ``single_stream``).
+            0.4), ``exclude_main_task`` (True: a task does not attend to its own auxiliary feature),
+            ``main_from_pretrained`` (False: the main stream too starts from ``single_stream``) and ``auxiliary_every`` (1;
+            of a video, run the auxiliary stream for every n-th frame only, and let the frames between attend to its last
+            features: less work, and exact for 1 alone).
         pretrained_unet: Folder or hub name of a UNet to start from (subfolder ``unet`` where there is one); fewer
             input channels are inflated.
         single_stream: Checkpoint of a single-stream model, or a bare UNet state dict, from which both streams start.
@@ -127,6 +135,11 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
         options = {**TASK_ATTENTION, **options}
         if options['layers'] not in ('all', 'decoder'):
             raise ConfigError(f"model.task_attention.layers must be 'all' or 'decoder', got {options['layers']!r}")
+        if not isinstance(options['auxiliary_every'], int) or options['auxiliary_every'] < 1:
+            raise ConfigError(
+                f'model.task_attention.auxiliary_every must be a whole number > 0, got {options["auxiliary_every"]!r}'
+            )
+        self.auxiliary_every = options['auxiliary_every']
         self.exclude_main_task, self.task_mask_prob = options['exclude_main_task'], options['task_mask_prob']
         self.main_from_pretrained = options['main_from_pretrained']
         for layer, channels in widths.items():

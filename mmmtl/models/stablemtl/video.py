@@ -9,26 +9,19 @@ import torch
 from torch import Tensor
 
 from mmmtl.diffusion.noise import SampleNoise
-from mmmtl.errors import ConfigError
 from mmmtl.models.base import Reader
 from mmmtl.ops.precision import in_dtype, to_float32
 from mmmtl.structures import MTLDataSample
 
 
 def predict_video(
-    model: Any,
-    frames: Iterable[Tensor],
-    auxiliary_every: int = 1,
-    names: list[str] | None = None,
-    tasks: Sequence[str] | None = None,
+    model: Any, frames: Iterable[Tensor], names: list[str] | None = None, tasks: Sequence[str] | None = None
 ) -> Iterator[dict[str, Tensor]]:
     """Pictures of all tasks for every frame of a video.
 
     Args:
         model: A :class:`~mmmtl.models.stablemtl.model.LatentMultiTaskModel`.
         frames: (B, 3, H, W) in [-1, 1], in order. Frame t is paired with frame t + 1; the last has no successor.
-        auxiliary_every: Run the auxiliary stream for every n-th frame only and let the frames between attend to its
-            last features: less work, and exact for 1 alone.
         names: Sample ids of the frames, which seed the noise of a model with ``input_noise='normal'``; may grow while
             frames come. Default: their numbers.
         tasks: What to predict; default: all tasks.
@@ -36,23 +29,19 @@ def predict_video(
     Yields:
         ``{task: picture (B, 3, H, W)}`` at the frames' size, one frame behind the input; ``model.read`` makes
         predictions of them.
-
-    Raises:
-        ConfigError: ``auxiliary_every`` is not positive.
     """
-    if auxiliary_every < 1:
-        raise ConfigError(f'auxiliary_every must be at least 1, got {auxiliary_every}')
     latents: list[Tensor] = []
     features = None
+    read_once = model.auxiliary is None or model.auxiliary_every == 1
 
     def pictures(number: int) -> dict[str, Tensor]:
         nonlocal features
         name = str(number) if names is None else names[number]
         noise = SampleNoise(model.noise_seed, [name] * len(latents[0]))
         with torch.no_grad(), in_dtype(latents[0], model.predict_dtype):
-            if model.auxiliary is not None and number % auxiliary_every == 0:
+            if model.auxiliary is not None and number % model.auxiliary_every == 0:
                 features = model.auxiliary_stream(latents, noise=noise)[0]
-            found = model.decode(model.main_stream(latents, features, tasks, noise, last=auxiliary_every == 1))
+            found = model.decode(model.main_stream(latents, features, tasks, noise, last=read_once))
         return {name: to_float32(picture) for name, picture in found.items()}
 
     count = 0

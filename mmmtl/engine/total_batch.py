@@ -1,0 +1,58 @@
+"""The total batch of a launch, made that of the config by gathering gradients where it can be."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from mmmtl.engine.loops import ResumableTrainLoop
+from mmmtl.registry import LOOPS
+
+
+def fit_batch(cfg: Config, runner: Any) -> None:
+    """Add up the gradients of as many batches as make the total batch that the config is made for; log what is done.
+
+    Left alone is a config that says how many batches make an update (``train_cfg.accumulation``,
+    ``optim_wrapper.accumulative_counts``), or whose learning rate follows the batch (``auto_scale_lr.enable``).
+
+    Args:
+        cfg: The config.
+        runner: Its runner, which has not trained yet.
+    """
+    loader, wrapper, loop = cfg.train_dataloader, cfg.optim_wrapper, cfg.train_cfg
+    scaling = cfg.get('auto_scale_lr') or {}
+    each = (loader.get('batch_sampler') or {}).get('batch_size') or loader.get('batch_size', 1)
+    counted = wrapper.get('accumulative_counts') if isinstance(wrapper, dict) else None
+    accumulation = loop.get('accumulation') or 1
+    total, wanted = runner.world_size * each * (counted or 1) * accumulation, scaling.get('base_batch_size')
+    open_to_change = counted is None and loop.get('accumulation') is None and _accumulates(loop)
+    if open_to_change and not scaling.get('enable') and wanted and wanted > total and wanted % total == 0:
+        accumulation, total = wanted // total, wanted
+        runner._train_loop = dict(runner._train_loop, accumulation=accumulation)
+        planned = (loader.get('batch_sampler') or {}).get('accumulation')
+        if planned:  # the batch sampler plans whole updates
+            runner._train_dataloader['batch_sampler']['accumulation'] = planned * accumulation
+    steps = accumulation * (counted or 1)
+    sizes = f'{runner.world_size} process(es) x {each} images x {steps} step(s) of accumulation'
+    more = ''
+    if accumulation > 1:
+        more = f': an iteration is {accumulation} batches of every process, and one step of the optimiser and the schedules'
+    print_log(f'Total batch: {total} ({sizes}){more}', logger='current')
+    if wanted and total != wanted and not scaling.get('enable'):
+        print_log(
+            f'This config is made for a total batch of {wanted}, and this launch gives {total}. Change batch_size or the '
+            f'number of processes so that they divide {wanted}; or let the learning rate follow: '
+            f'auto_scale_lr.enable=True.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _accumulates(loop: Any) -> bool:
+    """Whether a training loop's config is of a class that takes ``accumulation``."""
+    kind = loop.get('type')
+    found = LOOPS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(found, type) and issubclass(found, ResumableTrainLoop)

@@ -1,0 +1,1 @@
+"""Whole environments, made fresh: other versions of Python, and the forks of mmengine's family."""
