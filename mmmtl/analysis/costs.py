@@ -12,6 +12,8 @@ from typing import Any
 from tqdm import tqdm
 
 from mmmtl.config.load import load_config
+from mmmtl.errors import ConfigError
+from mmmtl.models.sizes import input_size
 from mmmtl.ops.allocator import live_memory
 from mmmtl.utils.files import write_json
 from mmmtl.utils.shipped import configs_folder
@@ -116,16 +118,25 @@ def catalogue_table(
     return table, {name: asdict(costs) for name, costs in found.items()}
 
 
+def has_size(name: str) -> bool:
+    """Whether a shipped config is made for images of one size."""
+    try:
+        input_size(load_config(str(configs_folder() / f'{name}.py')))
+    except ConfigError:
+        return False
+    return True
+
+
 def count_configs(names: Sequence[str], path: Path) -> None:
     """Count shipped configs and keep the numbers, one by one, in a JSON file ``{config: costs}``.
 
     Args:
-        names: ``atrc/hrnet18_nyud`` and so on; none: every config that is not in the file.
+        names: ``atrc/hrnet18_nyud`` and so on; none: every config that is not in the file and is made for one size.
         path: The file; what it holds of other configs stays.
     """
     known = json.loads(path.read_text()) if path.is_file() else {}
     every = [p.relative_to(configs_folder()).with_suffix('').as_posix() for p in configs_folder().glob('[!_]*/*.py')]
-    missing = [n for n in sorted(every) if n not in known and not n.startswith('studies/')]
+    missing = [n for n in sorted(every) if n not in known and not n.startswith('studies/') and has_size(n)]
     for name in tqdm(names or missing, desc='configs'):
         known[name] = asdict(costs_of(str(configs_folder() / f'{name}.py')))
         write_json(str(path), dict(sorted(known.items())))
