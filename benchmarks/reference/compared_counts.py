@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmmtl.analysis.complexity import count_complexity
 from mmmtl.apis.convert import empty_network
-from mmmtl.ops.low_rank import LowRankConv2d
+from mmmtl.models.taskdiffusion.mlore import MLoREBlock
 
 METHODS = {
     'InvPTDecoder': 'InvPT',
@@ -27,9 +27,9 @@ METHODS = {
 }
 
 
-def _kernel_at_hand(pair: LowRankConv2d, factor: Tensor) -> Tensor:
-    """In place of the product of a pair's factors: a kernel that costs nothing."""
-    return pair.up.weight.new_zeros(pair.up.out_channels, pair.down.in_channels, 3, 3)
+def _kernels_at_hand(block: MLoREBlock, entered: list[Tensor], routes: list[Any]) -> list[Tensor]:
+    """One convolution per task: what is left where the kernels are at hand."""
+    return [block.shared(x) for x in entered]
 
 
 def _skips(network: Any, positions: int, tasks: int) -> int:
@@ -63,6 +63,6 @@ def compared_counts(cfg: Config, size: tuple[int, int]) -> tuple[int, int] | Non
         widths = network.decoder.in_channels
         finer = sum(c * (1 - 0.25**k) for k, c in enumerate(widths))
         spared = round(len(network.decoder.heads) * sum(widths) * finer * pixels / network.decoder.strides[0] ** 2)
-    with mock.patch.object(LowRankConv2d, 'kernel', _kernel_at_hand):
+    with mock.patch.object(MLoREBlock, '_collapsed', _kernels_at_hand):
         whole = count_complexity(cfg, size).total()
     return whole.layers + spared, whole.layers + whole.products + spared

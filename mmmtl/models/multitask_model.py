@@ -17,7 +17,7 @@ from mmmtl.registry import MODELS
 from mmmtl.structures import Explanation
 from mmmtl.tasks import Task, build_tasks
 
-from .backbones.pretrained import load_what_fits
+from .backbones.pretrained import pretrained_weights
 from .base import BaseMultiTaskModel, Size
 
 
@@ -86,8 +86,8 @@ class MultiTaskModel(BaseMultiTaskModel):
 
     def init_weights(self) -> None:
         """Draw the weights, and load those that ``backbone.init_cfg`` names."""
-        super().init_weights()
-        load_what_fits(self.backbone)
+        with pretrained_weights(self.backbone):
+            super().init_weights()
 
     def extract(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), or frame pairs (B, 2, 3, H, W), → features; those of a pair are concatenated."""

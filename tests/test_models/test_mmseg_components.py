@@ -36,7 +36,7 @@ BACKBONES = {
     ),
     'MiT': dict(type='mmseg.MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 4, 4]),
     'ConvNeXt': dict(type='mmseg.TIMMBackbone', model_name='convnext_atto', features_only=True, pretrained=False),
-    'Twins': dict(type='mmseg.SVT', **PYRAMID, windiow_sizes=[4, 4, 4, 4], qkv_bias=True),
+    'Twins': dict(type='mmseg.SVT', **{**PYRAMID, 'depths': [2] * 4}, sr_ratios=[4, 2, 1, 1], windiow_sizes=[4] * 4),
     'PVT': dict(type='mmseg.PCPVT', **PYRAMID, qkv_bias=True),
     'MobileNet': dict(type='mmseg.MobileNetV2', widen_factor=0.25, out_indices=(1, 2, 4, 6), norm_cfg=BN),
     'BEiT': dict(
@@ -48,7 +48,7 @@ BACKBONES = {
 DECODERS = [
     dict(type='PlainDecoder', channels=8, num_blocks=1),
     dict(type='DiffusionMTLDecoder', mode='feature', denoiser=dict(type='CrossDenoiser', hidden=8)),
-    dict(type='DecodeHeads', head=dict(type='mmseg.FCNHead', channels=8, num_convs=1, norm_cfg=BN)),
+    dict(type='DecodeHeads', head=dict(type='mmseg.SegformerHead', in_index=[0, 1, 2, 3], channels=8, norm_cfg=BN)),
 ]
 
 
@@ -72,7 +72,7 @@ def step(model):
     ]
 
 
-@pytest.mark.parametrize(('number', 'name'), enumerate(BACKBONES))
+@pytest.mark.parametrize(('number', 'name'), list(enumerate(BACKBONES)))
 def test_a_backbone_learns_with_a_decoder_and_starts_from_a_whole_networks_checkpoint(tmp_path, number, name):
     torch.manual_seed(0)
     decoder = DECODERS[number % len(DECODERS)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from mmengine.logging import print_log
@@ -17,26 +19,51 @@ _PREFIXES = ('backbone.', 'module.backbone.', 'encoder.', 'module.')
 """Of a backbone's parameters in checkpoints of whole networks (mmsegmentation's, mmpretrain's, of self-supervision)."""
 
 
-def load_what_fits(backbone: nn.Module) -> None:
-    """Load the weights of ``init_cfg=dict(type='Pretrained', checkpoint=PATH)`` that the backbone has not loaded itself.
+def _local_file(backbone: nn.Module) -> str | None:
+    """The file that ``init_cfg`` names, if it is one on this machine."""
+    init_cfg = getattr(backbone, 'init_cfg', None)
+    if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
+        return None
+    path = str(init_cfg.get('checkpoint'))
+    return path if '://' not in path and os.path.isfile(path) else None
+
+
+@contextmanager
+def pretrained_weights(backbone: nn.Module) -> Iterator[None]:
+    """See to it that the weights of ``init_cfg=dict(type='Pretrained', checkpoint=PATH)`` are loaded in the block.
 
     mmengine passes over weights whose names do not fit, so that a checkpoint of a whole network, whose names begin with
-    ``backbone.``, leaves a backbone as it was drawn. Weights that the backbone has resized on its own stay.
+    ``backbone.``, leaves a backbone as it was drawn; some backbones stop at such names. In the block ``init_cfg`` names a
+    file with the backbone's own names; afterwards what fits and has not been loaded is. Weights that the backbone has
+    resized on its own stay. Files on other machines are left to mmengine.
 
     Args:
-        backbone: A backbone whose weights have been initialised. Files on other machines are left to mmengine.
+        backbone: A backbone whose weights are initialised in the block.
 
     Raises:
         CheckpointError: Not one of the file's weights is the backbone's.
     """
-    init_cfg = getattr(backbone, 'init_cfg', None)
-    if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
+    path = _local_file(backbone)
+    if path is None:
+        yield
         return
-    path = str(init_cfg.get('checkpoint'))
-    if '://' in path or not os.path.isfile(path):
-        return
+    own, init_cfg = backbone.state_dict(), backbone.init_cfg
+    content = read_state(path)
+    state = _own_names(content, own, init_cfg.get('prefix'))
+    with tempfile.TemporaryDirectory() as folder:
+        if state.keys() != content.keys():
+            torch.save(state, os.path.join(folder, 'backbone.pth'))
+            backbone.init_cfg = dict(type='Pretrained', checkpoint=os.path.join(folder, 'backbone.pth'))
+        try:
+            yield
+        finally:
+            backbone.init_cfg = init_cfg
+    _load_what_fits(backbone, state, path)
+
+
+def _load_what_fits(backbone: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
+    """Load the weights of the backbone's own names and shapes, and tell how many they are."""
     own = backbone.state_dict()
-    state = _own_names(read_state(path), own, init_cfg.get('prefix'))
     fitting = {name: state[name] for name in own if name in state and state[name].shape == own[name].shape}
     if not fitting:
         raise CheckpointError(
