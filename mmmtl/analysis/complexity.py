@@ -22,9 +22,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from mmmtl.apis.checkpoint import auxiliary_prefixes
-from mmmtl.apis.model import build_model, forget_pretrained, quiet
+from mmmtl.apis.convert import empty_network
+from mmmtl.apis.model import build_model, quiet
 from mmmtl.models.sizes import input_size
-from mmmtl.ops.allocator import without_memory
 from mmmtl.utils.tables import format_table
 
 from .published import published_line
@@ -130,9 +130,8 @@ def count_complexity(cfg: Config, size: Sequence[int] | None = None) -> Complexi
         prediction on one image, of the operators that really run.
     """
     size = (size[0], size[-1]) if size is not None else input_size(cfg)
-    forget_pretrained(cfg.model)
-    with quiet(), without_memory():  # weights without memory
-        model = build_model(cfg, initialize=False).eval()
+    with quiet():
+        model = empty_network(cfg).eval()
     counts = Complexity(size, _parameters(model))
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):  # kernels that compute shapes alone

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
+from mmmtl.analysis.complexity import count_complexity
 from mmmtl.config import load_config
 from mmmtl.config.check import check_config
 from mmmtl.datasets import SegmentationSet
@@ -92,6 +94,12 @@ def test_a_backbone_learns_with_a_decoder_and_starts_from_a_whole_networks_check
     started.init_weights()
     loaded = started.backbone.state_dict()
     assert [k for k, v in loaded.items() if not torch.equal(v, own[f'backbone.{k}'])] == []
+
+
+def test_a_backbone_that_reads_numbers_while_it_is_built_is_counted():
+    model = dict(type='MultiTaskModel', tasks=TASKS, backbone=BACKBONES['Swin'], decoder=DECODERS[0])
+    found = count_complexity(Config(dict(model=model)), (64, 96)).total()
+    assert found.parameters == sum(p.numel() for p in MODELS.build(model).parameters()) and found.layers > 1e6
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
