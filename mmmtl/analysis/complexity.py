@@ -23,7 +23,7 @@ from torch.utils.flop_counter import flop_registry
 
 from mmmtl.apis.checkpoint import auxiliary_prefixes
 from mmmtl.apis.convert import empty_network
-from mmmtl.apis.model import build_model, quiet
+from mmmtl.apis.model import build_model, forget_pretrained, quiet
 from mmmtl.models.sizes import input_size
 from mmmtl.utils.tables import format_table
 
@@ -130,6 +130,7 @@ def count_complexity(cfg: Config, size: Sequence[int] | None = None) -> Complexi
         prediction on one image, of the operators that really run.
     """
     size = (size[0], size[-1]) if size is not None else input_size(cfg)
+    forget_pretrained(cfg.model)
     with quiet():
         model = empty_network(cfg).eval()
     counts = Complexity(size, _parameters(model))
