@@ -73,7 +73,7 @@ def _checkpoint(folder: str, about: Mapping[str, Any], model: Mapping[str, Any],
     name = model.get('Checkpoint')
     if not name:
         return ['-', '-', '-', '-']
-    file = name if '.' in name else 'FILE'
+    file = name.split()[0] if '.' in name else 'FILE'
     target = f'{model["Name"].rpartition("/")[2]}.safetensors'
     return [
         name if file == 'FILE' else f'`{name}`',
