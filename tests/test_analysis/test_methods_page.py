@@ -6,7 +6,6 @@ import json
 
 from mmengine.fileio import load
 
-from mmmtl.analysis.costs import has_size
 from mmmtl.analysis.methods import collections, methods_page, published_metrics, published_rows
 from mmmtl.apis.convert import empty_network
 from mmmtl.models.decoder import Decoder
@@ -37,8 +36,7 @@ def test_every_method_and_config_is_listed(root_dir):
 
 
 def test_the_zoo_is_complete(root_dir):
-    """Every config has its counts and every published one its metrics, checkpoint, licence and converter."""
-    costs = json.loads((root_dir / 'docs/results/costs.json').read_text())
+    """Every config has a line, and every published one its metrics, checkpoint, licence and converter."""
     page = methods_page(root_dir / 'docs/results/costs.json')
     CONVERTERS.import_from_location()
     used = set()
@@ -46,7 +44,6 @@ def test_the_zoo_is_complete(root_dir):
         assert about['Licence'], folder
         for model in models:
             line = next(line for line in page.splitlines() if line.startswith(f'| `{model["Name"]}` |'))
-            assert model['Name'] in costs or not has_size(model['Name']), f'mmmtl methods --count {model["Name"]}'
             used.add(model.get('Metrics'))
             if 'Checkpoint' in model:
                 assert (
