@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -43,7 +43,7 @@ class PublishedLabels(LabelSampler):
         self.dataset, self.setting = dataset, setting
         self.path = Path(data_root).expanduser() / 'label_maps' / f'{setting}.json'
 
-    def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, Sequence[str]]:
+    def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> Mapping[str, Sequence[str]]:
         drawn = {'onelabel': OneLabel, 'random': RandomLabels}[self.setting](seed=self.seed)
         if self.path.is_file():
             labels = read_label_map(self.path)

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -19,7 +20,7 @@ _PREFIXES = ('backbone.', 'module.backbone.', 'encoder.', 'module.')
 """Of a backbone's parameters in checkpoints of whole networks (mmsegmentation's, mmpretrain's, of self-supervision)."""
 
 
-def _local_file(backbone: nn.Module) -> str | None:
+def _local_file(backbone: Any) -> str | None:
     """The file that ``init_cfg`` names, if it is one on this machine."""
     init_cfg = getattr(backbone, 'init_cfg', None)
     if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
@@ -29,7 +30,7 @@ def _local_file(backbone: nn.Module) -> str | None:
 
 
 @contextmanager
-def pretrained_weights(backbone: nn.Module) -> Iterator[None]:
+def pretrained_weights(backbone: Any) -> Iterator[None]:
     """See to it that the weights of ``init_cfg=dict(type='Pretrained', checkpoint=PATH)`` are loaded in the block.
 
     mmengine passes over weights whose names do not fit, so that a checkpoint of a whole network, whose names begin with
