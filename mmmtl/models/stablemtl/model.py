@@ -30,15 +30,8 @@ from .video import stream_samples
 Latents = dict[str, Tensor]
 """{task: (B, C, h, w)}."""
 
-TASK_ATTENTION = dict(
-    heads=4,
-    query_width=640,
-    layers='all',
-    task_mask_prob=0.4,
-    exclude_main_task=True,
-    main_from_pretrained=False,
-    auxiliary_every=1,
-)
+TASK_ATTENTION: dict[str, Any] = dict(heads=4, query_width=640, layers='all', task_mask_prob=0.4)
+TASK_ATTENTION |= dict(exclude_main_task=True, main_from_pretrained=False, auxiliary_every=1)
 """Options of the multi-stream model and their defaults."""
 
 
