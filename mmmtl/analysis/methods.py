@@ -78,7 +78,7 @@ def _checkpoint(folder: str, about: Mapping[str, Any], model: Mapping[str, Any],
     return [
         name if file == 'FILE' else f'`{name}`',
         size,
-        about['Licence'],
+        about.get('Licence', '-'),
         f'`mmmtl convert {folder} {file} {target}`',
     ]
 

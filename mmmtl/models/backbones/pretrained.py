@@ -51,8 +51,11 @@ def pretrained_weights(backbone: Any) -> Iterator[None]:
     own, init_cfg = backbone.state_dict(), backbone.init_cfg
     content = read_state(path)
     state = _own_names(content, own, init_cfg.get('prefix'))
+    resized = any(name in own and value.shape != own[name].shape for name, value in state.items())
     with tempfile.TemporaryDirectory() as folder:
-        if state.keys() != content.keys():
+        if not resized:  # nothing that the backbone would have to do
+            backbone.init_cfg = None
+        elif state.keys() != content.keys():
             torch.save(state, os.path.join(folder, 'backbone.pth'))
             backbone.init_cfg = dict(type='Pretrained', checkpoint=os.path.join(folder, 'backbone.pth'))
         try:
