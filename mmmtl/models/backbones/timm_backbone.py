@@ -145,7 +145,7 @@ class TimmBackbone(BaseModule):
             return multiple, None
         with without_memory():
             body = self._create(*self._arguments).eval()
-        height, width = size = tuple(self._arguments[0] or self._usual_size)
+        height, width = self._arguments[0] or self._usual_size
         step = math.lcm(multiple, self.strides[-1])
 
         def takes(more: int) -> bool:
@@ -160,7 +160,7 @@ class TimmBackbone(BaseModule):
         if not takes(0):  # nothing can be learned by trying
             return multiple, None
         if not takes(step):
-            return multiple, size
+            return multiple, (height, width)
         return (multiple if multiple > 1 or takes(1) else step), None
 
     @property

@@ -57,7 +57,8 @@ class PromptedViT(TimmBackbone):
         self.grid = tuple(self.body.patch_embed.grid_size)
         if self.grid[0] % windows or self.grid[1] % windows:
             raise ConfigError(f'windows={windows} must divide the patch grid, which is {self.grid[0]}x{self.grid[1]}')
-        self.fixed_size = tuple(n * p for n, p in zip(self.grid, self.body.patch_embed.patch_size))
+        patch_size = self.body.patch_embed.patch_size
+        self.fixed_size = (self.grid[0] * patch_size[0], self.grid[1] * patch_size[1])
         self.windows, self.num_tasks = windows, len(tasks)
         width, positions, depth = self.body.embed_dim, self.grid[0] * self.grid[1], len(self.body.blocks)
         levels, heads = len(self.out_indices), self.body.blocks[0].attn.num_heads
