@@ -88,7 +88,7 @@ def _is_tensor(value: Any) -> bool:
 
 def _is_history(value: Any) -> bool:
     """A log history of mmengine, and its two rows of numbers as long."""
-    rows = (
+    rows: list[Any] = (
         [vars(value).get(name) for name in ('_log_history', '_count_history')] if type(value) is HistoryBuffer else []
     )
     sound = all(isinstance(row, np.ndarray) and row.ndim == 1 and row.dtype.kind in 'biuf' for row in rows)
