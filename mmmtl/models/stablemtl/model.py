@@ -128,11 +128,9 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
         options = {**TASK_ATTENTION, **options}
         if options['layers'] not in ('all', 'decoder'):
             raise ConfigError(f"model.task_attention.layers must be 'all' or 'decoder', got {options['layers']!r}")
-        if not isinstance(options['auxiliary_every'], int) or options['auxiliary_every'] < 1:
-            raise ConfigError(
-                f'model.task_attention.auxiliary_every must be a whole number > 0, got {options["auxiliary_every"]!r}'
-            )
-        self.auxiliary_every = options['auxiliary_every']
+        self.auxiliary_every = every = options['auxiliary_every']
+        if not isinstance(every, int) or every < 1:
+            raise ConfigError(f'model.task_attention.auxiliary_every must be a whole number > 0, got {every!r}')
         self.exclude_main_task, self.task_mask_prob = options['exclude_main_task'], options['task_mask_prob']
         self.main_from_pretrained = options['main_from_pretrained']
         for layer, channels in widths.items():
