@@ -11,7 +11,14 @@ from mmengine.runner.utils import calc_dynamic_intervals
 from torch.utils.data import DataLoader
 
 from mmmtl.engine.hooks.interrupt_hook import VALIDATION_DUE
-from mmmtl.engine.updates import batches_per_update, compare_updates, gather_batches, join_batches, mean_outputs
+from mmmtl.engine.updates import (
+    batches_per_update,
+    compare_updates,
+    gather_batches,
+    join_batches,
+    mean_outputs,
+    warn_of_statistics,
+)
 from mmmtl.errors import ConfigError
 from mmmtl.registry import LOOPS
 
@@ -115,6 +122,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         if place is None:  # a fresh run, or a checkpoint of another loop
             place = dict(consumed=self._iter * self.samples_per_iter, seed=getattr(sampler, 'seed', None))
         compare_updates(place, self.update, self.runner.logger)
+        warn_of_statistics(place, self.runner)
         if not hasattr(sampler, 'set_start'):
             return place['consumed']
         sampler.seed = place['seed']
@@ -148,7 +156,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     def run(self) -> Any:
         """Train; return the model."""
         consumed = self._start_stream()
-        update = self.update
+        update, processes = self.update, self.runner.world_size
         if self.accumulation > 1 and not self._gathers:
             gather_batches(self.runner.optim_wrapper, self.runner.model, self.accumulation, self._iter, self._max_iters)
             self._gathers = True
@@ -168,7 +176,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             self.runner.model.train()
             together = [next(batches) for _ in range(self.accumulation)]
             consumed += self.samples_per_iter
-            place = dict(consumed=consumed, seed=getattr(self.stream, 'seed', None), **update)
+            place = dict(consumed=consumed, seed=getattr(self.stream, 'seed', None), processes=processes, **update)
             self.runner.message_hub.update_info(STREAM_KEY, place)
             self._begun = consumed - self.samples_per_iter
             self.run_iter(together)

@@ -186,7 +186,7 @@ def _history(hub: Any) -> Iterator[str]:
     count: tuple[str, Check] = ('a whole number of at least 0, or None', _or_none(_is_count))
     stream = info.get('train_stream', {})
     size: tuple[str, Check] = ('a whole number of at least 1', lambda value: _is_count(value) and value > 0)
-    known = dict(consumed=count, seed=count, batches=size, iterations=size, samples=size)
+    known = dict(consumed=count, seed=count, batches=size, iterations=size, samples=size, processes=size)
     yield from _check('message_hub.runtime_info.train_stream', stream, known)
     yield from (f'message_hub.runtime_info.train_stream.{name!r:.40} is not known' for name in set(stream) - set(known))
 

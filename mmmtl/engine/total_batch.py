@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -10,13 +11,15 @@ from mmengine.logging import print_log
 
 from mmmtl.engine.loops import ResumableTrainLoop
 from mmmtl.registry import LOOPS
+from mmmtl.utils.tensor_files import read_torch
 
 
 def fit_batch(cfg: Config, runner: Any) -> None:
     """Add up the gradients of as many batches as make the total batch that the config is made for; log what is done.
 
     Left alone is a config that says how many batches make an update (``train_cfg.accumulation``,
-    ``optim_wrapper.accumulative_counts``), or whose learning rate follows the batch (``auto_scale_lr.enable``).
+    ``optim_wrapper.accumulative_counts``), or whose learning rate follows the batch (``auto_scale_lr.enable``). A run
+    that is resumed on another number of processes keeps the total batch that it had, where they divide it.
 
     Args:
         cfg: The config.
@@ -28,13 +31,17 @@ def fit_batch(cfg: Config, runner: Any) -> None:
     counted = wrapper.get('accumulative_counts') if isinstance(wrapper, dict) else None
     accumulation = loop.get('accumulation') or 1
     total, wanted = runner.world_size * each * (counted or 1) * accumulation, scaling.get('base_batch_size')
+    place = saved_place(cfg.load_from) if cfg.get('resume') and cfg.get('load_from') else {}
+    kept = place.get('samples', 0) if place.get('processes') not in (None, runner.world_size) else 0
+    if kept and kept % total == 0 and loop.get('accumulation') is None and _accumulates(loop):
+        _gather(runner, loader, kept // total)
+        sizes = f'{runner.world_size} process(es) x {each} images x {kept // total * (counted or 1)} step(s) of accumulation'
+        print_log(f'Total batch: {kept}, as on {place["processes"]} process(es) before ({sizes})', logger='current')
+        return
     open_to_change = counted is None and loop.get('accumulation') is None and _accumulates(loop)
     if open_to_change and not scaling.get('enable') and wanted and wanted > total and wanted % total == 0:
         accumulation, total = wanted // total, wanted
-        runner._train_loop = dict(runner._train_loop, accumulation=accumulation)
-        planned = (loader.get('batch_sampler') or {}).get('accumulation')
-        if planned:  # the batch sampler plans whole updates
-            runner._train_dataloader['batch_sampler']['accumulation'] = planned * accumulation
+        _gather(runner, loader, accumulation)
     steps = accumulation * (counted or 1)
     sizes = f'{runner.world_size} process(es) x {each} images x {steps} step(s) of accumulation'
     more = ''
@@ -49,6 +56,21 @@ def fit_batch(cfg: Config, runner: Any) -> None:
             logger='current',
             level=logging.WARNING,
         )
+
+
+def _gather(runner: Any, loader: Any, accumulation: int) -> None:
+    """Let every process of a run take so many batches an iteration."""
+    runner._train_loop = dict(runner._train_loop, accumulation=accumulation)
+    planned = (loader.get('batch_sampler') or {}).get('accumulation')
+    if planned:  # the batch sampler plans whole updates
+        runner._train_dataloader['batch_sampler']['accumulation'] = planned * accumulation
+
+
+def saved_place(path: str) -> dict[str, Any]:
+    """What a checkpoint says of its run's place in the data: samples of an update and number of processes among it."""
+    place = Path(path)
+    content = read_torch(place / 'rest.pth' if place.is_dir() else place, mmap=True)
+    return dict(content['message_hub']['runtime_info'].get('train_stream', {}))
 
 
 def _accumulates(loop: Any) -> bool:

@@ -86,3 +86,16 @@ def compare_updates(saved: Mapping[str, Any], own: Mapping[str, int], logger: An
         logger.warning(f'The checkpoint was trained with updates of {before}; from here on they are of {now}.')
     elif saved['batches'] != own['batches']:
         logger.info(f'Updates stay at {own["samples"]} samples, now from {own["batches"]} batch(es) of every process.')
+
+
+def warn_of_statistics(saved: Mapping[str, Any], runner: Any) -> None:
+    """Warn where another number of processes changes what running statistics are of: those of a process's own batches."""
+    before = saved.get('processes', runner.world_size)
+    norms = [m for m in runner.model.modules() if getattr(m, 'running_mean', None) is not None]
+    if before == runner.world_size or not norms:
+        return
+    runner.logger.warning(
+        f'The checkpoint is of {before} process(es), this run has {runner.world_size}: the running statistics of BatchNorm '
+        f'({len(norms)} layers), which are those of the batches that the first process sees, are of other batches from here '
+        f'on. Gradients do not depend on them, predictions do, until they have followed.'
+    )
