@@ -102,7 +102,7 @@ def build_page(predictor: Predictor, examples: list[str]) -> gr.Blocks:
     with gr.Blocks(
         analytics_enabled=False, title='mmmtl', delete_cache=(60, limits.kept_seconds), fill_width=True
     ) as page:
-        gr.Markdown(f'# {about["model"]}\n{", ".join(titles.values())} of one photograph.')
+        gr.Markdown(f'# {about["model"]}\n{", ".join(titles.values())} of one photograph. {about["about"]}')
         state = gr.State(None, time_to_live=limits.kept_seconds)
         with gr.Row():
             with gr.Column(scale=1, min_width=280):

@@ -67,9 +67,10 @@ class Predictor:
 
     def describe(self) -> dict[str, Any]:
         """What the network predicts and what may be asked of it."""
-        limits = self.limits
+        limits, about = self.limits, getattr(self.inferencer.model, 'description', None) or {}
         return dict(
-            model=Path(str(self.inferencer.model.cfg.filename or 'config')).stem,
+            model=about.get('name') or Path(str(self.inferencer.model.cfg.filename or 'mmmtl')).stem,
+            about=str(about.get('about') or ''),
             tasks=self.titles,
             steps=self.steps,
             random=self.random,

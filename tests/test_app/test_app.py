@@ -151,3 +151,23 @@ def test_a_taken_port_and_a_missing_gradio_are_told(page, inferencer, monkeypatc
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'mmmtl\[app\]'"), serve(inferencer):
         pass
+
+
+def test_the_command_names_one_network(capsys, tmp_path, monkeypatch):
+    from mmmtl.commands import main
+
+    for words, told in (
+        (['a.py'], 'a config needs its checkpoint'),
+        (['a.py', 'b.pth', '--model', 'x'], "--model 'x' and the config 'a.py': give one of the two"),
+    ):
+        with pytest.raises(SystemExit):
+            main(['app', *words])
+        assert told in capsys.readouterr().err
+
+    def stop(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmmtl.commands.app.time.sleep', stop)
+    main(['app', '--port', '17863', '--max-side', '64'])  # what ships
+    printed = capsys.readouterr().out
+    assert 'http://127.0.0.1:17863/' in printed and printed.rstrip().endswith('ended')
