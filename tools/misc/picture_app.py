@@ -26,8 +26,7 @@ def visit(page: Page, address: str, out: Path, note: Path) -> None:
     page.get_by_role('button', name='Predict').wait_for()
     page.screenshot(path=out / '0_start.png', full_page=True)
     page.locator('.gallery-item, .gallery button').first.click()
-    page.wait_for_load_state('networkidle')
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(6000)  # the example travels to the server and back
     ensemble = page.get_by_label('number input for Ensemble', exact=False)
     if ensemble.count() and ensemble.is_visible():
         ensemble.fill('4')
