@@ -1,10 +1,12 @@
-"""Write a model as a file that other programs run: ``mmmtl export CONFIG CHECKPOINT --out FILE``."""
+"""Write a model as a file that other programs run: ``mmmtl export [CONFIG CHECKPOINT] --out FILE``."""
 
 from __future__ import annotations
 
 import argparse
 
 from mmmtl.utils.command_line import add_shape, describe, positive
+
+from ._model import add_model, model_to_use
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,8 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'difference of every task and the speed of both.',
         epilog='Images come in as RGB of 0..255 (normalised within), maps go out under the names of the tasks. '
         'docs/export.md tells more.',
+        config='optional',
     )
     parser.add_argument('checkpoint', nargs='?', help='.pth or .safetensors (default: the weights as drawn)')
+    add_model(parser)
     parser.add_argument('--format', choices=['torch_export', 'onnx', 'openvino'], default='onnx', help='default: onnx')
     parser.add_argument('--out', metavar='FILE', help='.pt2, .onnx or .xml (default: the name of the config)')
     add_shape(parser, '--size')
@@ -48,15 +52,16 @@ def run(args: argparse.Namespace) -> None:
     """Export."""
     from pathlib import Path
 
-    from mmmtl.apis import init_model
     from mmmtl.config import load_config
+    from mmmtl.errors import ConfigError
     from mmmtl.export import export_model
     from mmmtl.export.api import batch_of
     from mmmtl.export.writers import FORMATS
 
-    cfg = load_config(args.config, args.cfg_options)
-    model = init_model(cfg, args.checkpoint)
-    out = args.out or Path(cfg.filename or 'model').stem + FORMATS[args.format]
+    if args.config is not None and args.model is not None:
+        raise ConfigError(f"--model '{args.model}' and the config '{args.config}': give one of the two")
+    model = model_to_use(args.config, args.checkpoint, args.model, args.cfg_options)
+    out = args.out or Path(args.config or args.model or 'model').stem + FORMATS[args.format]
     options = dict(size=args.size, batch=batch_of(args.batch), half=args.half, raw=args.raw, noise=args.noise)
     done = export_model(model, out, args.format, **options, check=not args.no_check)
     print(f'written: {", ".join(done.files)}')
