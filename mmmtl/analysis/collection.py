@@ -21,6 +21,7 @@ from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, index_files
 from mmmtl.datasets.io.inputs import ImageInput, gather_inputs
 from mmmtl.datasets.pseudo_labels import certain_label, label_stem
 from mmmtl.datasets.statistics import leaf_datasets
+from mmmtl.engine.checkpoint_files import DIGESTS, file_digest
 from mmmtl.errors import ConfigError, InputError, suggest
 from mmmtl.registry import DATASETS
 from mmmtl.utils.files import read_json, write_json, write_npy
@@ -295,6 +296,15 @@ def _limits(keep_below: Any, names: Sequence[str], ensemble: int) -> dict[str, f
         if isinstance(limits[name], bool) or not isinstance(limits[name], (int, float)) or not limits[name] > 0:
             raise ConfigError(f'keep_below: expected a number above 0 for {name}, got {limits[name]!r}')
     return {name: float(value) for name, value in limits.items()}
+
+
+def origin_of(config: str, options: Mapping[str, Any] | None, checkpoint: str) -> str:
+    """What predictions are of, as text: a config, its changes, and the bytes of a checkpoint, whatever it is called."""
+    path = Path(checkpoint)
+    part = path / DIGESTS if path.is_dir() else path
+    digest = file_digest(part)[:16] if part.is_file() else 'missing'
+    changes = ' '.join(f'{key}={value!r}' for key, value in sorted((options or {}).items()))
+    return f'{config} {changes} {path.name} sha256:{digest}'
 
 
 def claim(out: Path, settings: Mapping[str, Any]) -> None:

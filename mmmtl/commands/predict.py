@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Predict."""
-    from mmmtl.analysis.collection import Part, predict_collection, train_on_labels
+    from mmmtl.analysis.collection import Part, origin_of, predict_collection, train_on_labels
     from mmmtl.apis import Inferencer
     from mmmtl.config import load_config
     from mmmtl.errors import ConfigError
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         args.ensemble,
         limits(args.keep_below),
         args.batch_size,
-        origin=f'{args.config} {args.checkpoint}',
+        origin=origin_of(args.config, args.cfg_options, args.checkpoint),
     )
     if args.as_labels and part.number == 0:
         path = train_on_labels(cfg, args.inputs, args.out, args.tasks or list(inferencer.tasks), args.weight)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmmtl.analysis.collection import Part, entries_of, predict_collection, train_on_labels
+from mmmtl.analysis.collection import Part, entries_of, origin_of, predict_collection, train_on_labels
 from mmmtl.apis import Inferencer, train
 from mmmtl.commands.predict import limits
 from mmmtl.config import load_config
@@ -70,6 +70,16 @@ def test_predictions_of_something_else_do_not_mix(inferencer, folder, tmp_path):
         predict_collection(inferencer, [str(folder / '0.png')], out, origin='config b.pth')
     with pytest.raises(InputError, match='ensemble=1'):
         predict_collection(inferencer, [str(folder / '0.png')], out, origin='config a.pth', ensemble=2)
+
+
+def test_another_training_under_the_same_name_is_another_origin(tmp_path):
+    checkpoint = tmp_path / 'last.pth'
+    checkpoint.write_bytes(b'one')
+    first = origin_of('c.py', None, str(checkpoint))
+    assert first == origin_of('c.py', {}, str(checkpoint)) and 'last.pth sha256:' in first
+    assert first != origin_of('c.py', {'model.decoder.steps': 1}, str(checkpoint))
+    checkpoint.write_bytes(b'two')
+    assert first != origin_of('c.py', None, str(checkpoint))
 
 
 def test_a_broken_image_is_named_and_the_others_are_done(inferencer, folder, tmp_path):
