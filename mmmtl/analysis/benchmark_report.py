@@ -45,7 +45,7 @@ def measure(
     if threads:
         torch.set_num_threads(threads)
     if catalogue:
-        table, found = catalogue_table(
+        table, costs = catalogue_table(
             [config] if config else [],
             repeats,
             cfg_options,
@@ -58,7 +58,7 @@ def measure(
         )
         print(table)
         if out:
-            write_json(out, found)
+            write_json(out, costs)
         return
     assert config is not None
     options = dict(cfg_options or {})

@@ -33,12 +33,12 @@ def roofline_table(seconds: Mapping[str, float], parts: Mapping[str, Part], peak
         bandwidth: Bytes/s of its memory.
     """
     counts = {('everything else' if name == REST else name): part for name, part in parts.items()}
-    rows, total = [], [0.0] * 4
+    rows, total = [], (0.0, 0.0, 0.0, 0.0)
     for name, spent in seconds.items():
         part = counts.get(name, Part())
         operations = 2.0 * (part.layers + part.products)
         bound = max(operations / peak, part.moved / bandwidth)
-        total = [a + b for a, b in zip(total, (spent, operations, part.moved, bound))]
+        total = (total[0] + spent, total[1] + operations, total[2] + part.moved, total[3] + bound)
         rows.append(_row(name, spent, operations, part.moved, bound, peak, bandwidth))
     rows.append(_row('total', *total, peak, bandwidth))
     return format_table(HEADER, rows, right=range(1, len(HEADER)))

@@ -196,11 +196,11 @@ def page(config: str, curves: Sequence[Curve], picture: str) -> str:
     for curve in curves:
         words, powers = LAWS[curve.axis]
         head = [curve.axis, 'ms', 'MiB', 'GMAC', '3x3 convolutions', "the method's law"]
-        rows = [
+        rows: list[list[Any]] = [
             [p.value, f'{p.milliseconds:.1f}', f'{p.memory:.1f}', f'{p.gmac:.3f}', p.convolutions, p.law or '']
             for p in curve.points
         ]
-        lines = [head, ['---'] * len(head), *rows]
+        lines: list[list[Any]] = [head, ['---'] * len(head), *rows]
         table = '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
         told = ', '.join(f'{name} {r2:.3f}' for name, (_, r2) in curve.fits.items())
         parts.append(f'## {curve.axis.capitalize()}: {words}\n\n{table}\n\nR²: {told}.')

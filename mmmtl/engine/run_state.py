@@ -57,7 +57,7 @@ def _is_flag(value: Any) -> bool:
 
 def _is_count(value: Any) -> bool:
     """A whole number of at least 0."""
-    return isinstance(value, (int, np.integer)) and not _is_flag(value) and 0 <= value < _LARGEST
+    return isinstance(value, (int, np.integer)) and not _is_flag(value) and 0 <= int(value) < _LARGEST
 
 
 def _is_rate(value: Any) -> bool:

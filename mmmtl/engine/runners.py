@@ -42,6 +42,8 @@ def _claims(folder: str, name: str) -> bool:
 class NamedRunner(Runner):
     """mmengine's ``Runner``; two runs of one second have names and log folders of their own (``TIME`` and ``TIME_2``)."""
 
+    _timestamp: str
+
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """As the base, and take a name."""
         super().setup_env(env_cfg)

@@ -58,6 +58,8 @@ class ShardingStrategy(FSDPStrategy):
         **kwargs: As mmengine's.
     """
 
+    _timestamp: str
+
     def __init__(self, *, model_wrapper: dict | None = None, state_dict_cfg: Any = None, **kwargs: Any) -> None:
         wrapper = dict(
             type='MMFullyShardedDataParallel', use_orig_params=True, auto_wrap_policy=dict(type='wrap_blocks')
