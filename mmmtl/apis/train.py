@@ -42,8 +42,8 @@ def train(
     Args:
         cfg: What :func:`load_config` returned.
         work_dir: Where logs and checkpoints go; default ``work_dirs/`` + the config's name.
-        resume: True goes on from the newest checkpoint of the work dir (from the start if there is none), a
-            path from that file.
+        resume: True goes on from the newest checkpoint of the work dir (from the start, or from the config's
+            ``load_from``, if there is none), a path from that file.
         amp: Mixed precision: bfloat16, or float16 with loss scaling on a GPU without bfloat16.
         seed: Seed of everything random in the run; the choice of labels in partially labelled training
             keeps its own.
@@ -66,6 +66,7 @@ def train(
     if amp:
         use_amp(cfg)
     resume, overwrite = after_restart(cfg.work_dir, template_of(cfg), resume, overwrite)
+    start = cfg.get('load_from') if resume is True and not cfg.get('resume') else None  # weights for a run without past
     if resume:
         cfg.resume = True
         cfg.load_from = resume if isinstance(resume, str) else None
@@ -76,15 +77,21 @@ def train(
     drop_test(cfg)
     add_hooks(cfg)
     with locked(cfg.work_dir) if is_first_process(launcher) else nullcontext(), catch_signals():
-        return _train(cfg, overwrite)
+        return _train(cfg, overwrite, start)
 
 
-def _train(cfg: Config, overwrite: bool) -> Runner:
-    """Train in a work dir that is this run's own."""
+def _train(cfg: Config, overwrite: bool, start: str | None = None) -> Runner:
+    """Train in a work dir that is this run's own.
+
+    Args:
+        cfg: The prepared config.
+        overwrite: As of :func:`train`.
+        start: The config's own ``load_from``, taken where there is nothing to resume.
+    """
     template, told = template_of(cfg), None
     if is_first_process(cfg.launcher):
         told = settle(cfg.work_dir, cfg.to_dict(), bool(cfg.get('resume')), overwrite, template)
-    if cfg.get('load_from') or (cfg.get('resume') and newest_first(cfg.work_dir, template)):
+    if cfg.get('load_from') or start or (cfg.get('resume') and newest_first(cfg.work_dir, template)):
         forget_pretrained(cfg.model)
     runner = make_runner(cfg)
     if told:
@@ -95,6 +102,8 @@ def _train(cfg: Config, overwrite: bool) -> Runner:
             if isinstance(hook, AtomicCheckpointHook):
                 cfg.load_from = hook.choose_checkpoint(runner)
                 cfg.resume = cfg.load_from is not None
+        if not cfg.resume and start:
+            cfg.load_from = runner._load_from = start
     model = runner.model
     if not isinstance(model, nn.Module):  # a runner that shards the network builds it later
         with without_memory():

@@ -118,6 +118,20 @@ def test_resume_without_a_checkpoint_starts_anew_and_with_one_goes_on(tiny_confi
     assert again.iter == 4 and sorted(line['step'] for line in lines if 'loss' in line) == [1, 2, 3, 4]
 
 
+def test_resume_without_a_checkpoint_starts_from_the_weights_that_the_config_names(trained, tmp_path):
+    still = {
+        'load_from': str(trained / 'iter_4.pth'),
+        'max_iters': 2,
+        'param_scheduler': None,
+        'optim_wrapper.optimizer.lr': 0.0,
+    }
+    apis.train(config_of(trained, still), str(tmp_path / 'work'), resume=True)
+    ours = torch.load(tmp_path / 'work' / 'iter_2.pth', weights_only=True)['state_dict']
+    theirs = torch.load(trained / 'iter_4.pth', weights_only=True)['state_dict']
+    weights = [k for k in theirs if k.endswith('weight') and theirs[k].ndim > 1]
+    assert weights and all(torch.equal(ours[k], theirs[k]) for k in weights)
+
+
 def test_resuming_another_network_is_refused(trained, tmp_path):
     with pytest.raises(CheckpointError, match='is not of this network'):
         apis.train(
