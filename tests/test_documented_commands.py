@@ -37,7 +37,7 @@ STAND_INS = {
 }
 RUNS = 'run_a run_b multi mine seed_1 seed_2 single_semseg single_depth stl_semseg stl_depth'.split()
 TRIED = 'test infer publish browse logs show list side-by-side compare delta-m eval-predictions'.split()
-OTHERS = ('vitl_pascal', 'pascal_', 'camvid', 'stablemtl', 'r18_', 'walk.mp4', 'camera:', 'optical_flow')
+OTHERS = 'vitl_pascal pascal_ camvid stablemtl r18_ walk.mp4 camera: optical_flow labels/train.py'.split()
 """Lines that need what is not made here."""
 
 
@@ -58,6 +58,7 @@ def folder(tmp_path_factory):
         patch.chdir(place)
         Path(CONFIG).parent.mkdir(parents=True)
         Path(CONFIG).write_text(SMALL)
+        Path('my_config.py').write_text(SMALL)
         for name in (
             'photograph.png',
             'photograph.jpg',
@@ -75,6 +76,10 @@ def folder(tmp_path_factory):
         for run in RUNS:
             shutil.copytree(RUN, f'work_dirs/{run}')
             shutil.copytree('PREDICTIONS', f'work_dirs/{run}/predictions')
+        for name in ('mine/iter_200.pth', 'run/iter_8000.pth', 'other/iter_800.pth'):
+            Path('work_dirs', name).parent.mkdir(exist_ok=True)
+            shutil.copy(f'{RUN}/iter_2.pth', f'work_dirs/{name}')
+        main(['pack', CONFIG, f'{RUN}/iter_800.pth', 'work_dirs/net'])
         yield place
 
 

@@ -34,6 +34,7 @@ ARGUMENTS = {
     'XTC': dict(decoder=dict(type='PlainDecoder', channels=12, num_blocks=1), filters=(4, 4, 4, 4, 4)),
     'PlainDecoder': dict(channels=12, num_blocks=1),
     'ATRCSearchDecoder': dict(steps=4),
+    'DecodeHeads': dict(head=dict(type='mmseg.FCNHead', channels=8, num_convs=1, norm_cfg=dict(type='BN'))),
     'InvPTDecoder': dict(channels=8, extra_channels=8),
     'JTR': dict(decoder=dict(type='PlainDecoder', channels=12, num_blocks=1), filters=(4, 4, 4, 4, 4), views=1),
     'MLoREDecoder': dict(

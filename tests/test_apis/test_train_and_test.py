@@ -340,7 +340,7 @@ def test_an_evaluation_goes_on_with_another_number_of_processes(trained, tmp_pat
 
 
 def test_figures_outlive_records_that_cannot_be_written(trained, tmp_path, monkeypatch, capsys):
-    def full(self, path):
+    def full(self, path, **options):
         raise StorageError(28, f'cannot write {path}: No space left on device')
 
     monkeypatch.setattr(Records, 'save', full)

@@ -41,7 +41,7 @@ def test_the_total_batch_is_that_of_the_config_on_any_number_of_processes(monkey
     assert 'Total batch: 4 (2 process(es) x 2 images x 1 step(s) of accumulation)' in text_of(work)
     run(monkeypatch, 'train.py', config, '--work-dir', work, '--resume', '--cfg-options', *options, 'max_iters=3')
     log = text_of(work)
-    assert 'Total batch: 4 (1 process(es) x 2 images x 2 step(s) of accumulation): an iteration is 2 batches' in log
+    assert 'Total batch: 4, as on 2 process(es) before (1 process(es) x 2 images x 2 step(s) of accumulation)' in log
     assert 'Updates stay at 4 samples, now from 2 batch(es) of every process' in log
     place = torch.load(work / 'iter_3.pth')['message_hub']['runtime_info']['train_stream']
     assert (place['consumed'], place['samples']) == (12, 4)

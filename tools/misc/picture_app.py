@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-
-from playwright.sync_api import Page, sync_playwright
+from typing import TYPE_CHECKING
 
 from mmmtl.apis import Inferencer
 from mmmtl.app import Limits, serve
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 TABS = ('Compare', 'All tasks', 'Panel', 'Film', 'Download')
 
@@ -72,6 +74,8 @@ def main() -> int:
     parser.add_argument('--out', default='work_dirs/app', type=Path, metavar='DIR')
     parser.add_argument('--browser', default='/usr/bin/chromium', metavar='FILE')
     args = parser.parse_args()
+    from playwright.sync_api import sync_playwright  # of the extra docs; --help needs none of it
+
     args.out.mkdir(parents=True, exist_ok=True)
     strangers: set[str] = set()
     errors: list[str] = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os.path as osp
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mmmtl.datasets.base import MTLDataset
 from mmmtl.datasets.index_file import VERSION
@@ -138,13 +139,16 @@ def _plain(value: Any, where: str) -> Any:
     raise ConfigError(f'{where}: {value!r:.80} cannot be kept in an index: give numbers, text, lists and dictionaries')
 
 
-def _state(dataset: MTLDataset) -> dict[str, bytes]:
-    """What a data set holds, for comparison."""
-    own = {}
-    for name, value in vars(dataset).items():
-        if name not in ('remarks', 'storage', 'unreadable', 'pipeline'):
-            try:
-                own[name] = pickle.dumps(value)
-            except Exception:  # noqa: BLE001 - whatever cannot be compared is not looked at
-                continue
-    return own
+def _state(dataset: MTLDataset) -> dict[str, str]:
+    """What a data set holds, as text for comparison."""
+    left_out = ('remarks', 'storage', 'unreadable', 'pipeline')
+    return {name: _text(value) for name, value in vars(dataset).items() if name not in left_out}
+
+
+def _text(value: Any) -> str:
+    """A value with all that it holds."""
+    if isinstance(value, Mapping):
+        return f'{{{", ".join(f"{k!r}: {_text(v)}" for k, v in value.items())}}}'
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return f'{type(value).__name__}({", ".join(map(_text, value))})'
+    return repr(value.tolist()) if isinstance(value, np.ndarray) else repr(value)
