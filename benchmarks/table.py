@@ -159,6 +159,12 @@ def written(text: str, lines: dict[str, list[str]]) -> str:
     return f'{before}{BEGIN}\n\n{table_of({**read_rows(text), **lines})}\n\n{END}{after}'
 
 
+def keep_rows(lines: dict[str, list[str]], keep: bool) -> None:
+    """Put the rows into the page, unless it is to stay as it is."""
+    if not keep:
+        PAGE.write_text(written(PAGE.read_text(), lines))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 1 where a row failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -178,12 +184,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in args.rows:
             row = ROWS[name]
             found = measured(row.command, args.threads, raw)
-            engines = {}
+            lines[name] = cells(name, row, found, {})
+            keep_rows(lines, args.keep)  # the engines take minutes to read a network, and may be cut off
             if row.engines and 'error' not in found:
                 engines = measured((ENGINES, row.config, '--shape', '512', '--repeats', '3'), args.threads, raw)
-            lines[name] = cells(name, row, found, engines)
-            if not args.keep:
-                PAGE.write_text(written(PAGE.read_text(), lines))
+                lines[name] = cells(name, row, found, engines)
+                keep_rows(lines, args.keep)
             print(f'{name}: {time.monotonic() - start:.0f} s since the start', flush=True)
     print(table_of(lines))
     return int(any('failed' in line[2] for line in lines.values()))
