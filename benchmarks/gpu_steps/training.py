@@ -15,6 +15,7 @@ from torch import multiprocessing
 
 from mmmtl.apis import train
 from mmmtl.config import load_config
+from mmmtl.utils.tensor_files import read_torch
 
 from .models import ROOT, SMALL
 from .rows import Rows, Setting
@@ -48,8 +49,7 @@ def config_of(name: str, iterations: int, planned: int) -> Any:
 def weights(folder: str) -> dict[str, torch.Tensor]:
     """State dict of the last checkpoint of a run."""
     newest = sorted(Path(folder).glob('iter_*.pth'), key=lambda p: int(p.stem.split('_')[1]))[-1]
-    state = torch.load(newest, map_location='cpu', weights_only=False)
-    return state['state_dict']
+    return read_torch(newest)['state_dict']
 
 
 def _rank(name: str, iterations: int, rank: int, port: int, backend: str, folder: str, errors: Any) -> None:

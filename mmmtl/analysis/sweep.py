@@ -15,6 +15,7 @@ from mmmtl.config.load import load_config
 from mmmtl.errors import ConfigError, NotFoundError, suggest
 from mmmtl.evaluation.metrics.references import known_greater_is_better, read_metrics
 from mmmtl.utils.files import read_json, write_atomically
+from mmmtl.utils.optional import require
 from mmmtl.utils.tables import format_table
 
 from .study import Run, claim, execute, run_apart
@@ -281,14 +282,7 @@ def main_of_trial(path: str, work_dir: str, name: str) -> None:
 
 
 def require_optuna() -> Any:
-    """The module ``optuna``.
-
-    Raises:
-        ConfigError: Not installed; says how to.
-    """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError("a sweep needs Optuna: pip install 'mmmtl[sweep]'") from error
+    """The module ``optuna``, which says nothing but warnings; a ``ConfigError`` says how it is installed."""
+    optuna = require('optuna', 'a sweep needs Optuna', 'sweep')
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -6,6 +6,8 @@ import argparse
 
 from mmmtl.utils.command_line import describe
 
+from ._data import add_walk_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -15,14 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'folder for each task. Started again, it goes on where it was stopped; an index that is there is refreshed.',
     )
     parser.add_argument('--out', required=True, metavar='FILE.parquet', help='the index')
-    parser.add_argument(
-        '--splits',
-        nargs='+',
-        default=['train'],
-        choices=['train', 'val', 'test'],
-        help="which of the config's data loaders (default: train)",
-    )
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    add_walk_arguments(parser)
     parser.add_argument('--values', action='store_true', help='also decode: sizes of images, what each label holds')
     parser.add_argument('--digest', action='store_true', help='also keep a digest of each file')
 

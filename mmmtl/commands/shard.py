@@ -6,6 +6,8 @@ import argparse
 
 from mmmtl.utils.command_line import describe
 
+from ._data import add_walk_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -18,14 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--out', required=True, metavar='DIR', help='a folder, or an address such as s3://BUCKET/FOLDER'
     )
     parser.add_argument('--size', default='1GB', help='bytes of a shard (default: 1GB)')
-    parser.add_argument(
-        '--splits',
-        nargs='+',
-        default=['train'],
-        choices=['train', 'val', 'test'],
-        help="which of the config's data loaders (default: train)",
-    )
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    add_walk_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:

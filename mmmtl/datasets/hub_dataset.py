@@ -18,6 +18,7 @@ from mmmtl.datasets.io.values import spread
 from mmmtl.errors import ConfigError, FileError, NotFoundError, suggest
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import Task
+from mmmtl.utils.optional import require
 
 from .base import MTLDataset
 
@@ -35,16 +36,8 @@ _MAGIC = {
 
 
 def require_datasets() -> Any:
-    """The library ``datasets``.
-
-    Raises:
-        ImportError: Not installed; says how to.
-    """
-    try:
-        import datasets
-    except ImportError as error:
-        raise ImportError("HubDataset needs the library datasets: pip install 'mmmtl[hub]'") from error
-    return datasets
+    """The library ``datasets``; an ``ImportError`` says how it is installed."""
+    return require('datasets', 'HubDataset needs the library datasets', 'hub', ImportError)
 
 
 @DATASETS.register_module()

@@ -20,6 +20,8 @@ import numpy as np
 
 from mmmtl.errors import ConfigError, FileError, NotFoundError
 from mmmtl.utils.files import safe_name, write_atomically
+from mmmtl.utils.locks import one_at_a_time
+from mmmtl.utils.optional import require
 
 from .io.addresses import Member, address, join
 from .io.label_cache import LabelCache
@@ -38,13 +40,10 @@ def arrow() -> Any:
     Raises:
         ConfigError: It is not installed.
     """
-    try:
-        import pyarrow
-        import pyarrow.compute
-        import pyarrow.ipc
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError('indexes are read by Arrow, which is not installed: pip install "mmmtl[large]"') from error
+    for module in ('pyarrow', 'pyarrow.compute', 'pyarrow.ipc', 'pyarrow.parquet'):
+        require(module, 'indexes are read by Arrow, which is not installed', 'large')
+    import pyarrow
+
     return pyarrow
 
 
@@ -180,18 +179,9 @@ class IndexFile:
             self._opened = file, starts, dict(texts=texts, batches={})
         return self._opened
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> contextlib.AbstractContextManager[None]:
         """Of the processes of this machine, one at a time makes what is kept; the others wait and read it."""
-        try:
-            import fcntl
-        except ImportError:  # a system without such locks: several make the same
-            yield
-            return
-        self.cache.mkdir(parents=True, exist_ok=True)
-        with open(self.cache / '.lock', 'ab') as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return one_at_a_time(self.cache)
 
     def _write_side(self, target: Any) -> None:
         pa = arrow()

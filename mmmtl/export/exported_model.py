@@ -13,7 +13,7 @@ from mmmtl.diffusion.noise import SampleNoise
 from mmmtl.errors import ConfigError, InputError, NotFoundError
 
 from .metadata import KEY, decode
-from .writers import FORMATS, require
+from .writers import FORMATS, needed
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -95,7 +95,7 @@ def _open_torch(path: str, threads: int) -> tuple[str | None, Runner]:
 
 
 def _open_onnx(path: str, threads: int) -> tuple[str | None, Runner]:
-    onnxruntime = require('onnxruntime', 'onnxruntime')
+    onnxruntime = needed('onnxruntime')
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     session = onnxruntime.InferenceSession(path, options, providers=onnxruntime.get_available_providers())
@@ -104,7 +104,7 @@ def _open_onnx(path: str, threads: int) -> tuple[str | None, Runner]:
 
 
 def _open_openvino(path: str, threads: int) -> tuple[str | None, Runner]:
-    openvino = require('openvino', 'openvino')
+    openvino = needed('openvino')
     core = openvino.Core()
     model = core.read_model(path)
     text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None

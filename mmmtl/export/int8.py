@@ -25,7 +25,7 @@ from .comparison import seconds
 from .exported_model import ExportedModel
 from .metadata import KEY, encode
 from .program import DrawnNoise
-from .writers import require
+from .writers import needed
 
 QUANTISED = ('Conv', 'MatMul', 'Gemm')
 """Operations whose operands become eight bits; what the tasks make of raw maps stays as it is."""
@@ -72,8 +72,8 @@ def quantize(
     model: BaseMultiTaskModel, path: str, out: str, dataset: Any, images: int, metadata: dict[str, Any]
 ) -> None:
     """Write the eight-bit form of an ONNX file, its ranges taken from ``images`` images of ``dataset``."""
-    onnx = require('onnx', 'onnx')
-    require('onnxruntime', 'onnxruntime')
+    onnx = needed('onnx')
+    needed('onnxruntime')
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):

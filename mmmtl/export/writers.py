@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 
 from mmmtl.errors import ConfigError
 from mmmtl.ops.dispatch import plain_operations
+from mmmtl.utils.optional import require
 
 from .metadata import KEY, encode
 from .program import Program
@@ -122,7 +123,7 @@ def write(
         return [path]
     if kind == 'onnx':
         return write_onnx(graph, program, metadata, path, half)
-    openvino = require('openvino', 'openvino')
+    openvino = needed('openvino')
     with tempfile.TemporaryDirectory() as folder:
         between = str(Path(folder, 'model.onnx'))
         write_onnx(graph, program, metadata, between, False)
@@ -134,8 +135,8 @@ def write(
 
 def write_onnx(graph: ExportedProgram, program: Program, metadata: dict[str, Any], path: str, half: bool) -> list[str]:
     """Write a graph as ONNX; inputs and outputs have the names of images, noise and tasks."""
-    onnx = require('onnx', 'onnx')
-    require('onnxscript', 'onnxscript')
+    onnx = needed('onnx')
+    needed('onnxscript')
     names = ['image', *metadata['noise']]
     try:
         with _silence():
@@ -166,7 +167,7 @@ def write_onnx(graph: ExportedProgram, program: Program, metadata: dict[str, Any
 
 def _half(model: Any) -> Any:
     """An ONNX model that computes in half precision between float32 inputs and outputs."""
-    require('onnxruntime', 'onnxruntime')
+    needed('onnxruntime')
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with _silence():
@@ -210,15 +211,6 @@ def _translations() -> dict[Any, Any]:
     return {torch.ops.torchvision.deform_conv2d.default: deform_conv2d}
 
 
-def require(module: str, package: str) -> Any:
-    """A module of the extra ``export``.
-
-    Raises:
-        ConfigError: Not installed; says how to.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"this needs {package}: pip install 'mmmtl[export]'") from error
+def needed(module: str) -> Any:
+    """A module of the extra ``export``; a ``ConfigError`` says how it is installed."""
+    return require(module, f'this needs {module}', 'export')

@@ -20,6 +20,7 @@ from mmmtl.errors import CheckpointError, ConfigError, NotFoundError, suggest
 from mmmtl.ops.allocator import without_memory
 from mmmtl.utils.files import read_json, write_atomically, write_json
 from mmmtl.utils.models import unwrap_model
+from mmmtl.utils.optional import require
 from mmmtl.utils.shipped import name_of_config
 from mmmtl.utils.tensor_shapes import read_shapes
 from mmmtl.version import __version__
@@ -131,16 +132,8 @@ def find_folder(
 
 
 def _client() -> Any:
-    """The hub's client library.
-
-    Raises:
-        ImportError: Not installed; says how to.
-    """
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ImportError("the hub needs its client: pip install 'mmmtl[hub]'") from error
-    return huggingface_hub
+    """The hub's client library; an ``ImportError`` says how it is installed."""
+    return require('huggingface_hub', 'the hub needs its client', 'hub', ImportError)
 
 
 def _download(name: str, revision: str | None, cache_dir: str | None, token: str | bool | None) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmmtl.errors import ConfigError, StorageError
 from mmmtl.utils.files import PARTIAL, write_atomically
+from mmmtl.utils.locks import one_at_a_time
 
 _UNITS = {'': 1, 'k': 10**3, 'm': 10**6, 'g': 10**9, 't': 10**12}
 _ABANDONED = 600.0
@@ -70,7 +71,7 @@ class FileCache:
         size = len(content) + _DIGEST
         if size > self.limit:
             return
-        with self._alone():
+        with one_at_a_time(self.folder):
             if self._unseen + size > self.limit / 64:
                 self._make_room(size)
             self._unseen += size
@@ -105,18 +106,3 @@ class FileCache:
                 with contextlib.suppress(OSError):
                     state = place.stat()
                     yield state.st_mtime, state.st_size, place
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Of all processes, one at a time adds; the lock ends with its holder."""
-        try:
-            import fcntl
-
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.folder / '.lock', 'ab')
-        except (ImportError, OSError):  # no such locks on this system, or a folder that cannot be written
-            yield
-            return
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield

@@ -15,22 +15,15 @@ from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.ops.gemm import use_fast_linear
+from mmmtl.utils.optional import require
 from mmmtl.utils.tensor_files import read_state
 
 from .stable_diffusion import load_part
 
 
 def require_diffusers() -> Any:
-    """The module ``diffusers``.
-
-    Raises:
-        ImportError: Not installed; says how to.
-    """
-    try:
-        import diffusers
-    except ImportError as error:
-        raise ImportError("latent diffusion models need diffusers: pip install 'mmmtl[diffusion]'") from error
-    return diffusers
+    """The module ``diffusers``; an ``ImportError`` says how it is installed."""
+    return require('diffusers', 'latent diffusion models need diffusers', 'diffusion', ImportError)
 
 
 class AttentionProcessor:
