@@ -30,6 +30,7 @@ from mmmtl.utils.files import write_atomically, write_json
 from mmmtl.version import __version__
 
 from .study_costs import costs_rows, delta_interval, plot_gains, row_costs
+from .study_runs import kept_runs, restore_runs, settings_of
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,9 @@ def execute(run: Run, work_dir: Path) -> None:
     test(cfg, checkpoint, str(folder))
 
 
-def run_study(path: str, work_dir: str, jobs: int = 1, command: Sequence[str] = ()) -> list[str]:
+def run_study(
+    path: str, work_dir: str, jobs: int = 1, command: Sequence[str] = (), out: str | None = None
+) -> list[str]:
     """Do all runs that are not done yet, each in a process of its own.
 
     Args:
@@ -169,6 +172,7 @@ def run_study(path: str, work_dir: str, jobs: int = 1, command: Sequence[str] = 
         work_dir: A folder per run; what is there already is not done again.
         jobs: Runs at a time; the machine's cores are shared among them.
         command: Command line that executes one run; its name is appended.
+        out: The table's file, if there is one: runs that lie beside it are not done again.
 
     Returns:
         Names of the runs that failed; ``run.log`` in their folders says why.
@@ -179,6 +183,8 @@ def run_study(path: str, work_dir: str, jobs: int = 1, command: Sequence[str] = 
     study, root = read_study(path), Path(work_dir)
     root.mkdir(parents=True, exist_ok=True)
     draw_labels(study, root)
+    if out is not None:
+        restore_runs(study, root, out)
     runs = study.runs(root)
     for run in runs:
         claim(run, root)
@@ -226,7 +232,7 @@ def _is_done(run: Run, root: Path) -> bool:
 def claim(run: Run, root: Path) -> None:
     """Make a run's folder, or see that it is this run's."""
     path = root / run.name / 'run.json'
-    wanted = json.loads(json.dumps(dict(config=Path(run.config).name, seed=run.seed, options=run.options)))
+    wanted = settings_of(run)
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
         write_json(str(path), wanted)
@@ -248,10 +254,13 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     Args:
         path: The study's file.
         work_dir: Where its runs are.
-        out: Markdown file to write; the numbers go beside it as JSON, and with ``costs`` a plot as SVG.
+        out: Markdown file to write; the numbers and the runs go beside it as JSON, and with ``costs`` a plot as SVG.
+            Runs that lie there already count too.
     """
     study, root = read_study(path), Path(work_dir)
     tasks = study.tasks()
+    if out is not None:
+        restore_runs(study, root, out)
     found = _metrics(study, root)
     rows = {row: runs for row, runs in found.items() if runs}
     primary_metrics = [f'{name}/{primary_metric_of(task)}' for name, task in tasks.items()]
@@ -301,7 +310,7 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, text)
-        content: dict[str, Any] = dict(metrics=rows, delta_m=gains, intervals=intervals)
+        content: dict[str, Any] = dict(metrics=rows, delta_m=gains, intervals=intervals, runs=kept_runs(study, root))
         if study.costs:
             content['costs'] = {row: row_costs(study, root, row) for row in rows}
             plot_gains(gains, intervals, content['costs'], Path(out).with_suffix('.svg'))

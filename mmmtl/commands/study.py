@@ -14,12 +14,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         'Do the runs of a study and write its table, mean ± standard deviation over seeds with Δm; or do the trials of a '
         'sweep, which searches for the best options with Optuna.',
-        epilog='Runs whose metrics are there already are skipped, one that was cut off goes on from its last checkpoint.',
+        epilog='Runs whose metrics are there already, in the work dir or beside the table, are skipped; one that was cut '
+        'off goes on from its last checkpoint.',
         config=False,
     )
     parser.add_argument('study', help='file with study = dict(...) or sweep = dict(...), see configs/studies/')
     parser.add_argument('--work-dir', help='a folder per run (default: work_dirs/studies/ + name of the study)')
-    parser.add_argument('--out', metavar='FILE', help='write the table here (.md), and the numbers beside it (.json)')
+    parser.add_argument(
+        '--out', metavar='FILE', help='write the table here (.md), and the numbers and runs beside it (.json)'
+    )
     parser.add_argument('--jobs', type=positive, default=1, metavar='N', help='runs at a time (default: 1)')
     parser.add_argument('--table-only', action='store_true', help='tabulate what is there')
     parser.add_argument('--run', metavar='NAME', help='execute this run alone, in this process')
@@ -40,7 +43,10 @@ def run(args: argparse.Namespace) -> None:
     failed = []
     if not args.table_only:
         command = [sys.executable, '-m', 'mmmtl', 'study', args.study, '--work-dir', work_dir, '--run']
-        failed = (run_sweep if sweeps else run_study)(args.study, work_dir, args.jobs, command)
+        if sweeps:
+            failed = run_sweep(args.study, work_dir, args.jobs, command)
+        else:
+            failed = run_study(args.study, work_dir, args.jobs, command, args.out)
     print((sweep_table if sweeps else study_table)(args.study, work_dir, args.out))
     if failed:
         print(f'failed, see run.log in their folders below {work_dir}: {", ".join(failed)}', file=sys.stderr)

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from mmmtl.analysis.study import execute, read_study, run_study, study_table
+from mmmtl.apis.model import build_model
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.delta_m import delta_m
+from mmmtl.ops.allocator import without_memory
 
 CONTENT = """
 study = dict(
@@ -160,6 +162,42 @@ def test_mistakes_in_a_study_are_told(study, change, message):
         read_study(str(study))
     with pytest.raises(FileNotFoundError, match='no study'):
         read_study(str(study.with_name('none.py')))
+
+
+def test_a_table_grows_where_another_machine_left_it(study, tmp_path):
+    first, second, out = tmp_path / 'first', tmp_path / 'second', tmp_path / 'results' / 'table.md'
+    first.mkdir()
+    (first / 'broken').touch()
+    run_study(str(study), str(first), 1, stand_in(tmp_path, first), str(out))
+    study_table(str(study), str(first), str(out))
+    assert len(json.loads(out.with_suffix('.json').read_text())['runs']) == 6
+
+    assert run_study(str(study), str(second), 1, stand_in(tmp_path, second), str(out)) == []
+    assert (second / 'calls').read_text().split() == ['all-tasks_seed0', 'all-tasks_seed1']
+    text = study_table(str(study), str(second), str(out))
+    third = study_table(str(study), str(tmp_path / 'third'), str(out))
+    assert '| alone' in third and third.splitlines()[:9] == text.splitlines()[:9]
+
+    study.write_text(study.read_text().replace('options={},', "options={'max_iters': 3},"))
+    with pytest.warns(UserWarning, match='alone_depth_seed1 was made with other settings'):
+        text = study_table(str(study), str(tmp_path / 'fourth'), str(out))
+    assert '| alone' not in text and '| all tasks' in text, "the row's own option hides the study's"
+
+
+def test_studies_of_the_claims(root_dir, tmp_path):
+    """Rows have three seeds and configs that hold; TaskDiffusion's baseline is as large as it is."""
+    found = {}
+    for path in sorted((root_dir / 'configs' / 'studies').glob('claim_*.py')):
+        study = read_study(str(path))
+        assert len(study.seeds) >= 3 and len(study.runs(tmp_path)) == len(study.seeds) * len(study.rows)
+        for row in study.rows:
+            found[row] = load_config(study.config_of(row), study.options_of(row))
+    with without_memory():
+        ours, baseline = (
+            sum(p.numel() for p in build_model(found[row], initialize=False).parameters())
+            for row in ('TaskDiffusion', 'baseline, as many parameters')
+        )
+    assert abs(baseline / ours - 1) < 0.05
 
 
 @pytest.mark.parametrize('name', ['diorama_onelabel', 'camvid_onelabel'])
