@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from torch import Tensor
 
@@ -13,13 +11,12 @@ from mmmtl.errors import ConfigError, LabelError
 from mmmtl.registry import TASKS
 from mmmtl.utils.labels import IGNORE
 
-from .base import Legend, colour_ramp
-from .categorical import CategoricalTask
+from .binary import BinaryTask
 from .continuous import coded
 
 
 @TASKS.register_module()
-class Boundary(CategoricalTask):
+class Boundary(BinaryTask):
     """Boundary or not, from one logit. Label: int64 (H, W) of 0, 1, 255 unknown.
 
     Prediction: float (B, 1, H, W), the probability of a boundary.
@@ -68,24 +65,9 @@ class Boundary(CategoricalTask):
     def code_logits(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
 
-    def from_image(self, image: Tensor) -> Tensor:
-        return self.image_share(image)
-
     def default_regions(self) -> dict:
         weights = [1 - self.positive_weight, self.positive_weight]
         return dict(type='ClassRegions', classes=2, loss=dict(type='CrossEntropy', class_weight=weights))
 
     def default_metric(self) -> dict:
         return dict(type='BoundaryMeasure', max_dist=self.max_dist)
-
-    def constant_predictions(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [np.ones(1, np.float32)]
-
-    def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-        label = np.asarray(label).reshape(np.shape(label)[-2:])
-        if np.issubdtype(label.dtype, np.integer):
-            return super().colorize(label)
-        return colour_ramp(cv2.COLORMAP_BONE)[(label.clip(0, 1) * 255).astype(np.uint8)]
-
-    def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
-        return Legend(ramp=colour_ramp(cv2.COLORMAP_BONE), low=0.0, high=1.0, unit='probability')

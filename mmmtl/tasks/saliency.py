@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import cv2
-import numpy as np
 from torch import Tensor
 
 from mmmtl.errors import ConfigError
 from mmmtl.registry import TASKS
 
-from .base import Legend, colour_ramp
-from .categorical import CategoricalTask
+from .binary import BinaryTask
 
 
 @TASKS.register_module()
-class Saliency(CategoricalTask):
+class Saliency(BinaryTask):
     """Salient or not. Label: int64 (H, W) of 0, 1, 255 unknown. Raw output: two-class logits.
 
     Prediction: float (B, 1, H, W), the probability of "salient".
@@ -50,20 +46,5 @@ class Saliency(CategoricalTask):
     def code_logits(self, logits: Tensor) -> Tensor:
         return (self.predict(logits)[:, 0] > self.code_threshold).long()
 
-    def from_image(self, image: Tensor) -> Tensor:
-        return self.image_share(image)
-
     def default_metric(self) -> dict:
         return dict(type='SaliencyMeasure')
-
-    def constant_predictions(self, labels: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [np.ones(1, np.float32)]
-
-    def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-        label = np.asarray(label).reshape(np.shape(label)[-2:])
-        if np.issubdtype(label.dtype, np.integer):
-            return super().colorize(label)
-        return colour_ramp(cv2.COLORMAP_BONE)[(label.clip(0, 1) * 255).astype(np.uint8)]
-
-    def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
-        return Legend(ramp=colour_ramp(cv2.COLORMAP_BONE), low=0.0, high=1.0, unit='probability')

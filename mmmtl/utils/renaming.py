@@ -41,6 +41,28 @@ def rename_state(
     return renamed, dropped, unknown
 
 
+def rename_without_class_token(
+    state: Mapping[str, Tensor],
+    rules: Sequence[tuple[str, str | None]],
+    names: Mapping[str, str],
+    key: str = 'backbone.body.pos_embed',
+) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """:func:`rename_state`; slot 0 of a position embedding, of a class token the network never had, is cut off.
+
+    Args:
+        state, rules, names: As there.
+        key: The position embedding, after renaming.
+
+    Returns:
+        As there; the slot is among the dropped keys.
+    """
+    renamed, dropped, unknown = rename_state(state, rules, names)
+    if key in renamed:
+        renamed[key] = renamed[key][:, 1:]
+        dropped += [f'{name}[:, 0]' for name in state if name.removeprefix('module.') == 'backbone.pos_embed']
+    return renamed, dropped, unknown
+
+
 def task_order(keys: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:
     """This package's task names in the order in which the keys of a published file name them first."""
     order: list[str] = []
@@ -51,19 +73,3 @@ def task_order(keys: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str
 
 def _task_part(part: str, order: Sequence[str], names: Mapping[str, str]) -> str:
     return order[int(part[1:])] if part.startswith('@') else names.get(part, part)
-
-
-def drop_dead_position(
-    renamed: dict[str, Tensor], dropped: list[str], state: Mapping[str, Tensor], key: str = 'backbone.body.pos_embed'
-) -> None:
-    """Cut slot 0 off a position embedding, that of a class token which the network never had, and list it as dropped.
-
-    Args:
-        renamed: Renamed state dict; changed in place.
-        dropped: Dropped keys; extended in place.
-        state: The published state dict.
-        key: The position embedding in ``renamed``.
-    """
-    if key in renamed:
-        renamed[key] = renamed[key][:, 1:]
-        dropped += [f'{name}[:, 0]' for name in state if name.removeprefix('module.') == 'backbone.pos_embed']

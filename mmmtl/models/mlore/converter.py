@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmmtl.models.converter import Converter
 from mmmtl.registry import CONVERTERS
-from mmmtl.utils.renaming import drop_dead_position, rename_state
+from mmmtl.utils.renaming import rename_without_class_token
 
 _BLOCK = r'backbone\.MLoRE_{n}\.(\d+)'
 _ROUTER = (
@@ -55,9 +55,7 @@ RULES: list[tuple[str, str | None]] = [
 
 def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
     """Rename a published state dict; its position embedding loses the dead slot of a class token it never had."""
-    renamed, dropped, unknown = rename_state(state, RULES, names)
-    drop_dead_position(renamed, dropped, state)
-    return renamed, dropped, unknown
+    return rename_without_class_token(state, RULES, names)
 
 
 @CONVERTERS.register_module('mlore')

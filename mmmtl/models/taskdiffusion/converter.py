@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmmtl.models.converter import Converter
 from mmmtl.registry import CONVERTERS
-from mmmtl.utils.renaming import drop_dead_position, rename_state
+from mmmtl.utils.renaming import rename_without_class_token
 
 _TIMED = [('conv_1', 'conv3'), ('conv_2', 'conv1'), ('norm', 'norm.norm'), (r'time_mlp\.1', 'norm.film')]
 _POINTWISE = [('conv_1', 'conv1'), ('conv_2', 'conv3'), *_TIMED[2:]]
@@ -102,8 +102,7 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
     Returns:
         Renamed state dict, dropped entries (the position of a class token that the network never had), unknown keys.
     """
-    renamed, dropped, unknown = rename_state(state, RULES, names)
-    drop_dead_position(renamed, dropped, state)
+    renamed, dropped, unknown = rename_without_class_token(state, RULES, names)
     for key, value in list(renamed.items()):
         if '.unknown.' in key:
             renamed[key] = value.reshape(-1)
