@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -41,14 +42,13 @@ def whole(**numbers: Any) -> list[int]:
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
     """Show a visitor's mistake as a message in the page."""
 
+    @functools.wraps(function)  # a route's parameters have the names of the function's
     def run(*args: Any) -> Any:
         try:
             return function(*args)
         except UserError as error:
             raise gr.Error(str(error), duration=None, print_exception=False) from error
 
-    run.__name__ = function.__name__
-    run.__doc__ = function.__doc__
     return run
 
 

@@ -39,10 +39,14 @@ def split_words(words: Sequence[str], model: str | None) -> tuple[str | None, st
         inputs: What is left.
 
     Raises:
-        InputError: A config without checkpoint or inputs, or beside ``--model``.
+        InputError: A config without checkpoint or inputs, or beside ``--model``; a network's name in an input's place.
     """
     first = words[0]
     if not first.endswith('.py') and '::' not in first:
+        from mmmtl.hub import list_shipped
+
+        if not Path(first).exists() and first in list_shipped():
+            raise InputError(f"'{first}' is a network that ships, not an image: --model {first}")
         return None, None, list(words)
     if model is not None:
         raise InputError(f"--model '{model}' and the config '{first}': give one of the two")

@@ -69,6 +69,9 @@ def test_the_page_is_served_to_this_machine_and_asks_nobody_else(page):
 def test_the_client_of_the_page_gets_what_the_inferencer_gives(page, inferencer, photograph):
     _, client = page
     about = client.predict(api_name='/model')
+    routes = client.view_api(return_format='dict', print_info=False)['named_endpoints']
+    names = [p['parameter_name'] for p in routes['/predict']['parameters']]
+    assert names == ['path', 'tasks', 'steps', 'seed', 'ensemble', 'max_side']
     assert list(about['tasks']) == ['semseg', 'depth', 'boundary'] and about['steps'] == 2 and about['random']
     answer = client.predict(upload(photograph), ['semseg', 'depth'], 3, 5, 2, 64, api_name='/predict')
     gallery = answer[0]

@@ -19,6 +19,8 @@ def test_words():
         split_words(['c.py', 'a.jpg'], None)
     with pytest.raises(InputError, match='give one of the two'):
         split_words(['c.py', 'x.pth', 'a.jpg'], 'net')
+    with pytest.raises(InputError, match=f'--model {shipped_weights.DEFAULT_MODEL}'):
+        split_words([shipped_weights.DEFAULT_MODEL, 'a.jpg'], None)
     with pytest.raises(InputError, match="'x.pth' is a checkpoint and no input"):
         _model.refuse_missing(['x.pth', 'a.jpg'])
 
