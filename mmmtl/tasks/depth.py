@@ -47,7 +47,7 @@ class Depth(ContinuousTask):
         return logits.clamp_min(0)
 
     def bound(self, logits: Tensor) -> Tensor:
-        return logits.clamp(0, self.max_depth)
+        return logits.clamp(0.0, self.max_depth)  # two floats: ONNX has no form for numbers of two kinds
 
     def default_regions(self) -> dict:
         return dict(type='IntervalRegions', low=0.7, high=10.0)  # as published for NYUDv2
