@@ -60,7 +60,7 @@ lint: install
 	$(PY) -m mypy
 
 test: lint
-	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 # What compares numbers that an instruction set or a number of threads could change, without what takes long for others.
 NUMERICS := tests/test_parity.py tests/test_models/test_taskdiffusion_parity.py tests/test_models/test_diffusionmtl.py \

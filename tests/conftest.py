@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import logging
 import os
+import sys
+import threading
 from pathlib import Path
 
 for _name, _value in {'HF_HUB_OFFLINE': '1', 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'}.items():
     os.environ.setdefault(_name, _value)  # before the first import of torch, huggingface_hub and matplotlib
 
 import cv2  # noqa: E402
+import mmengine._strategy.base  # noqa: E402
+import mmengine.config.config  # noqa: E402
+import mmengine.runner.runner  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from mmengine.utils import ManagerMixin  # noqa: E402
@@ -23,6 +30,47 @@ THREADS = int(os.environ.get('MMMTL_TEST_THREADS', '1'))
 
 torch.set_num_threads(THREADS)
 cv2.setNumThreads(1)
+
+
+def _remember_what_every_run_repeats() -> None:
+    """A run formats its config six times and asks the machine what it is: half of the time of a small training."""
+    config, users = mmengine.config.config, (mmengine.runner.runner, mmengine._strategy.base)
+    format_code, collect_env = config.FormatCode, functools.cache(users[0].collect_env)
+    remembered = functools.lru_cache(256)(lambda text, style: format_code(text, style_config=dict(style)))
+    config.FormatCode = lambda text, style_config: remembered(text, tuple(style_config.items()))
+    for user in users:
+        user.collect_env = lambda: collect_env().copy()
+
+
+def _stop_tracing() -> None:
+    """What a forked process does is not measured, and need not be as slow as if it were."""
+    sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]
+
+
+_remember_what_every_run_repeats()
+os.register_at_fork(after_in_child=_stop_tracing)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, and measure coverage, which halves Python's speed, where it finds something.
+
+    Slow tests and drills run lines that quick ones run too; so do, mostly, all but the first parameters of a test.
+    """
+    measured: set[str] = set()
+    for item in items:
+        function = item.nodeid.partition('[')[0]
+        if item.get_closest_marker('slow') or item.get_closest_marker('drill') or function in measured:
+            item.add_marker('no_cover')
+        else:
+            measured.add(function)
+    items.sort(key=lambda item: item.get_closest_marker('slow') is None)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of the garbage collector's rounds, one of which every data set asks for."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')

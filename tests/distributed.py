@@ -77,3 +77,15 @@ def run_ranks(function: Callable, world_size: int, *arguments: Any, timeout: flo
             process.join(0 if len(results) < world_size else 30)
             process.kill()
     return results
+
+
+def _command(words: list[str]) -> None:
+    from mmmtl.commands.main import main
+
+    main([*words, '--launcher', 'pytorch'])
+
+
+def launch(*words: object, world_size: int = 2) -> None:
+    """Run an ``mmmtl`` command in several processes, as torchrun would start them."""
+    for ok, error in run_ranks(_command, world_size, [*map(str, words)]):
+        assert ok, error

@@ -42,12 +42,12 @@ OTHERS = 'vitl_pascal pascal_ camvid stablemtl r18_ walk.mp4 camera: optical_flo
 
 
 def lines(*commands: str) -> list[tuple[str, ...]]:
-    """Documented lines of these commands as words, with stand-ins for what the reader puts in."""
+    """Documented lines of these commands as words, each once, with stand-ins for what the reader puts in."""
     found = []
     for name, line in tool_calls():
         if name in commands and not any(word in line for word in OTHERS) and not set(line) & set('<>{}$'):
             found.append((name, *(STAND_INS.get(word, word) for word in shlex.split(line))))
-    return found
+    return list(dict.fromkeys(found))
 
 
 @pytest.fixture(scope='module')

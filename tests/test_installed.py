@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,19 @@ for tool in sys.argv[2:]:
     except SystemExit as end:
         assert end.code == 0, (tool, end.code)
 """
+FORKED = """
+import json, os, runpy, sys
+import mmmtl.apis
+for words in json.loads(sys.argv[1]):
+    sys.stdout.flush()
+    if not os.fork():
+        sys.argv = words
+        runpy.run_path(words[0], run_name='__main__')
+        break
+    assert os.wait()[1] == 0, words
+    print(end='\\0', flush=True)
+"""
+"""Commands after one another, each in a process forked from one that has the imports, which take the longest."""
 
 
 @pytest.fixture(scope='module')
@@ -54,6 +69,12 @@ def run(site: Path, folder: Path, *command: object) -> str:
     return done.stdout
 
 
+def run_all(site: Path, folder: Path, *commands: Sequence[object]) -> list[str]:
+    """Run several, and return what each has printed."""
+    words = [[*map(str, command)] for command in commands]
+    return run(site, folder, '-c', FORKED, json.dumps(words)).split('\0')[:-1]
+
+
 @pytest.mark.slow
 def test_every_command_of_an_installed_package(installed, tmp_path):
     tools = installed / 'mmmtl' / '.mim' / 'tools'
@@ -65,19 +86,22 @@ def test_every_command_of_an_installed_package(installed, tmp_path):
     run(installed, tmp_path, '-m', 'mmmtl', 'new', 'task', 'heat', '--package', 'thermal')
     assert (tmp_path / 'thermal/thermal/heat.py').is_file()
     config = write_config(tmp_path)
-    assert 'in a clone of the repository alone' in run(
-        installed, tmp_path, tools / 'analysis_tools/get_flops.py', config
-    )
     shipped = installed / 'mmmtl/.mim/configs/taskdiffusion/vitt_diorama.py'
-    assert 'input 96 x 96' in run(installed, tmp_path, tools / 'analysis_tools/get_flops.py', shipped)
-    seen = run(installed, tmp_path, tools / 'analysis_tools/benchmark.py', config, '--shape', 32, '--repeats', 1)
-    assert 'this model: median' in seen
     run(installed, tmp_path, tools / 'train.py', config, '--work-dir', 'work', '--cfg-options', 'max_iters=2')
     checkpoint = next((tmp_path / 'work').glob('iter_2.pth'))
-    assert 'RMSE*' in run(installed, tmp_path, tools / 'test.py', config, checkpoint, '--work-dir', 'work', '--report')
-    assert (tmp_path / 'work' / 'report' / 'index.html').is_file()
     Image.new('RGB', (50, 41)).save(tmp_path / 'a.png')
-    assert '1 images, 4 files' in run(installed, tmp_path, tools / 'infer.py', config, checkpoint, 'a.png')
+    own, flops, speed, tested, inferred = run_all(
+        installed,
+        tmp_path,
+        [tools / 'analysis_tools/get_flops.py', config],
+        [tools / 'analysis_tools/get_flops.py', shipped],
+        [tools / 'analysis_tools/benchmark.py', config, '--shape', 32, '--repeats', 1],
+        [tools / 'test.py', config, checkpoint, '--work-dir', 'work', '--report'],
+        [tools / 'infer.py', config, checkpoint, 'a.png'],
+    )
+    assert 'in a clone of the repository alone' in own and 'input 96 x 96' in flops
+    assert 'this model: median' in speed and 'RMSE*' in tested and '1 images, 4 files' in inferred
+    assert (tmp_path / 'work' / 'report' / 'index.html').is_file()
 
 
 NAMED = """

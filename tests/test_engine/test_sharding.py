@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from torch import nn
 from mmmtl.config import load_config
 from mmmtl.config.check import check_config
 from mmmtl.engine.sharding import ShardedOptimWrapper, wrap_blocks
+from tests.distributed import launch
 
 CONFIG = """
 _base_ = ['{base}']
@@ -28,33 +26,16 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 """
 
 
-def train(root_dir, folder: Path, config: Path, *options: str) -> list[str]:
+def train(folder: Path, config: Path, *options: str) -> list[str]:
     """Train on two processes; the gradient norms that were logged."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--nproc_per_node=2',
-        f'--master_port={port}',
-        str(root_dir / 'tools/train.py'),
-        str(config),
-        '--launcher=pytorch',
-        f'--work-dir={folder}',
-        *options,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root_dir, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return re.findall(r'grad_norm: ([\d.]+)', done.stdout + done.stderr)
+    launch('train', config, '--work-dir', folder, *options)
+    return re.findall(r'grad_norm: ([\d.]+)', ''.join(path.read_text() for path in folder.glob('*/*.log')))
 
 
 def state(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, map_location='cpu', weights_only=True)['state_dict']
 
 
-@pytest.mark.slow
 def test_sharded_training_equals_replicated_training_and_resumes(root_dir, tmp_path):
     base = root_dir / 'configs/stablemtl/tiny_diorama_single.py'
     sharded, replicated = tmp_path / 'sharded.py', tmp_path / 'replicated.py'
@@ -66,9 +47,9 @@ def test_sharded_training_equals_replicated_training_and_resumes(root_dir, tmp_p
         )
     )
     replicated.write_text(CONFIG.format(base=base, wrapper='', more=''))
-    norms = train(root_dir, tmp_path / 'a', sharded)
+    norms = train(tmp_path / 'a', sharded)
     assert len(norms) == 4
-    assert norms == train(root_dir, tmp_path / 'b', replicated), 'clipping sees all shards'
+    assert norms == train(tmp_path / 'b', replicated), 'clipping sees all shards'
     ours, other = state(tmp_path / 'a/iter_4.pth'), state(tmp_path / 'b/iter_4.pth')
     assert ours.keys() == other.keys()
     for name, value in ours.items():
@@ -77,7 +58,7 @@ def test_sharded_training_equals_replicated_training_and_resumes(root_dir, tmp_p
     resumed.mkdir()
     (resumed / 'iter_2.pth').write_bytes((tmp_path / 'a/iter_2.pth').read_bytes())
     (resumed / 'last_checkpoint').write_text(str(resumed / 'iter_2.pth'))
-    assert train(root_dir, resumed, sharded, '--resume') == norms[2:]
+    assert train(resumed, sharded, '--resume') == norms[2:]
     for name, value in state(resumed / 'iter_4.pth').items():
         assert torch.equal(value, ours[name]), name
 
