@@ -67,7 +67,7 @@ NUMERICS := tests/test_parity.py tests/test_models/test_taskdiffusion_parity.py 
     tests/test_models/test_latent_model.py tests/test_models/test_latent_parts.py tests/test_models/test_xtc.py \
     tests/test_ops tests/test_diffusion tests/test_evaluation/test_functional.py \
     tests/test_evaluation/test_saliency_structure.py
-NUMERICAL_TESTS = -m pytest -q -n $(JOBS) -m 'not slow' -k 'not meta_device and not is_imported' \
+NUMERICAL_TESTS = -m pytest -q -n $(JOBS) --dist worksteal -m 'not slow' -k 'not meta_device and not is_imported' \
     --deselect tests/test_ops/test_allocator.py $(NUMERICS)
 
 numerics: install
