@@ -30,6 +30,7 @@ STAND_INS = {
     'mmmtl::taskdiffusion/vitt_diorama': CONFIG,
     'CONFIG': CONFIG,
     'CHECKPOINT': f'{RUN}/iter_800.pth',
+    'max_iters=200': 'max_iters=4',
     'RUN_A': 'work_dirs/run_a',
     'RUN_B': 'work_dirs/run_b',
     'A_SEED_1,A_SEED_2': 'work_dirs/run_a,work_dirs/seed_1',
