@@ -143,3 +143,34 @@ def test_numbers_that_cannot_be_meant(words, capsys):
     with pytest.raises(SystemExit) as end:
         main(words.split())
     assert end.value.code == 2 and 'must be at least' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        ('show {config} --section trian_cfg', "--section 'trian_cfg': .* has no such place. Did you mean 'train_cfg'"),
+        ('show {config} --out whole.txt', "--out 'whole.txt': a config's file ends in .py"),
+        ('predict {config} x.pth photos --out out --weight -1', '--weight must be above 0, and goes with --as-labels'),
+        ('train vitt_diorama', "config 'vitt_diorama' does not exist"),
+        ('train taskdiffusion/vitt_diorama', 'The shipped config of that name is mmmtl::taskdiffusion/vitt_diorama'),
+    ],
+)
+def test_what_a_command_cannot_do_is_said(tiny_config, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(Path(tiny_config).parent)
+    with pytest.raises(SystemExit) as end:
+        main(words.format(config=tiny_config).split())
+    assert end.value.code == 1 and re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    'words', ['app --port 70000', 'compare a b --seed -1', 'index c.py --out i.parquet --workers -1']
+)
+def test_numbers_out_of_range(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    assert end.value.code == 2 and 'must be' in capsys.readouterr().err
+
+
+def test_a_config_is_written_into_a_new_folder(tiny_config, tmp_path):
+    main(['show', tiny_config, '--out', str(tmp_path / 'new' / 'whole.py')])
+    assert 'train_cfg' in (tmp_path / 'new' / 'whole.py').read_text()

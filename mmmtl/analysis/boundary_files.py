@@ -14,6 +14,7 @@ from mmmtl.datasets.io.arrays import read_npy
 from mmmtl.datasets.io.matlab import dense, read_mat, read_mat_map, variables
 from mmmtl.datasets.io.pictures import decode
 from mmmtl.datasets.io.values import full_scale_mask, spread, tell_mask
+from mmmtl.engine.checkpoint_files import file_digest
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.boundary.counts import average_precision, best_f, best_point, f_curve, precision_recall
 from mmmtl.evaluation.functional.boundary.evaluate import BoundarySettings, image_counts
@@ -47,7 +48,7 @@ def read_prediction(path: str | Path) -> np.ndarray:
         return value
     if value.dtype.kind != 'f':
         raise ConfigError(f'{path}: expected 8 or 16 bits or floats in [0, 1], found {value.dtype}')
-    low, high = float(np.nanmin(value, initial=0.0)), float(np.nanmax(value, initial=0.0))
+    low, high = float(np.min(value, initial=0.0)), float(np.max(value, initial=0.0))
     if not -1e-6 <= low <= high <= 1 + 1e-6:
         raise ConfigError(f'{path}: expected probabilities in [0, 1], found {low:g} .. {high:g}')
     return value
@@ -166,15 +167,17 @@ class BoundaryCounts:
         settings: What they were counted with.
         images: ``{image id: int64 (4, thresholds)}``, see
             :func:`~mmmtl.evaluation.functional.boundary.evaluate.image_counts`.
+        sources: ``{image id: digest of the files that were counted}``, as far as it is known.
     """
 
     settings: BoundarySettings
     images: dict[str, np.ndarray] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""
-        content = dict(settings=asdict(self.settings), images={k: v.tolist() for k, v in sorted(self.images.items())})
-        write_json(path, content, indent=None)
+        images = {k: v.tolist() for k, v in sorted(self.images.items())}
+        write_json(path, dict(settings=asdict(self.settings), images=images, sources=self.sources), indent=None)
 
     @classmethod
     def load(cls, path: str | Path) -> BoundaryCounts:
@@ -188,12 +191,18 @@ class BoundaryCounts:
             chosen = dict(content['settings'], thresholds=tuple(content['settings']['thresholds']))
             settings = BoundarySettings(**chosen)
             images = {name: np.array(counts, np.int64) for name, counts in content['images'].items()}
+            sources = dict(content.get('sources', {}))
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ConfigError(f'{path} does not hold boundary counts ({error})') from error
         wrong = [name for name, counts in images.items() if counts.shape != (4, len(settings.thresholds))]
         if wrong:
             raise ConfigError(f'{path}: counts of {wrong[:3]} do not fit its {len(settings.thresholds)} thresholds')
-        return cls(settings, images)
+        return cls(settings, images, sources)
+
+    def of_sources(self, sources: Mapping[str, str]) -> BoundaryCounts:
+        """Without the counts of images whose files are others now, or were not noted."""
+        images = {n: c for n, c in self.images.items() if n not in sources or self.sources.get(n) == sources[n]}
+        return BoundaryCounts(self.settings, images, self.sources)
 
     @classmethod
     def read_folder(
@@ -232,7 +241,7 @@ class BoundaryCounts:
         wrong = [name for name in both if (self.images[name] != other.images[name]).any()]
         if wrong:
             raise ConfigError(f'the counts disagree about {len(wrong)} images, for example {wrong[0]!r}')
-        return BoundaryCounts(self.settings, {**self.images, **other.images})
+        return BoundaryCounts(self.settings, {**self.images, **other.images}, {**self.sources, **other.sources})
 
     def metrics(self) -> dict[str, Any]:
         """Metrics of the set.
@@ -269,8 +278,12 @@ def _index(folder: str | Path, suffixes: Sequence[str], what: str) -> dict[str, 
     if not folder.is_dir():
         raise FileNotFoundError(f'{what}: there is no folder {folder}')
     found: dict[str, Path] = {}
-    for suffix in reversed(suffixes):  # of several files of one name, the first suffix counts
-        found.update({path.stem: path for path in sorted(folder.glob(f'*{suffix}'))})
+    for suffix in reversed(suffixes):  # of several labels of one name, the first suffix counts
+        named = {path.stem: path for path in sorted(folder.glob(f'*{suffix}'))}
+        twice = sorted(set(named) & set(found)) if what == 'predictions' else []
+        if twice:
+            raise ConfigError(f'{what}: {found[twice[0]]} and {named[twice[0]]} are of one image: keep one of the two')
+        found.update(named)
     if not found:
         raise FileNotFoundError(f'{what}: {folder} holds no {" or ".join(suffixes)} file')
     return found
@@ -299,6 +312,14 @@ def paired_files(
                 'Restrict the evaluation with a list of images (--image-list FILE) if that is meant.'
             )
     return {name: (predictions[name], labels[name]) for name in wanted}
+
+
+def sources_of(
+    pred_dir: str | Path, gt_dir: str | Path, kind: str, image_list: Sequence[str] | None = None
+) -> dict[str, str]:
+    """``{image id: digest}`` of the files that counts are made from, and of how the labels are read."""
+    files = paired_files(pred_dir, gt_dir, image_list)
+    return {n: f'{kind} {file_digest(p)[:16]} {file_digest(label)[:16]}' for n, (p, label) in files.items()}
 
 
 def count_files(

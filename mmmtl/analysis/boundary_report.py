@@ -11,7 +11,7 @@ from mmmtl.evaluation.functional.boundary.evaluate import even_thresholds, proto
 from mmmtl.evaluation.functional.image_list import read_image_list
 from mmmtl.utils.files import write_json
 
-from .boundary_files import BoundaryCounts, evaluate_folder
+from .boundary_files import BoundaryCounts, evaluate_folder, sources_of
 
 
 def evaluate_command(
@@ -49,7 +49,10 @@ def evaluate_command(
         before = before.merge(BoundaryCounts.load(counts))
     chosen = read_image_list(image_list) if image_list is not None else None
     if pred_dir is not None and gt_dir is not None:
+        sources = sources_of(pred_dir, gt_dir, labels, chosen) if counts is not None else {}
+        before = before.of_sources(sources)
         found = evaluate_folder(pred_dir, gt_dir, settings, labels, chosen, before.images, processes)
+        found.sources.update(sources)
     else:
         found = BoundaryCounts.read_folder(str(published_counts), settings, chosen)
     if counts is not None:

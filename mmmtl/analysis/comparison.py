@@ -44,6 +44,14 @@ class Difference:
         return self.a - self.b
 
 
+def check_runs(runs: Sequence[str]) -> None:
+    """Raise :class:`ConfigError` where a run stands twice among the seeds of one side, whose deviation would be too small."""
+    places = [os.path.realpath(run) for run in runs]
+    for run, place in zip(runs, places):
+        if places.count(place) > 1:
+            raise ConfigError(f'{run} is given twice among the runs of one side ({", ".join(runs)})')
+
+
 def delta_m_of_runs(
     runs: Sequence[str], reference: Reference, metrics: Sequence[str] | None = None
 ) -> tuple[list[DeltaM], dict[str, tuple[float, float]]]:
@@ -56,6 +64,7 @@ def delta_m_of_runs(
     """
     chosen = {name: reference.metrics[name] for name in metrics} if metrics else reference.metrics
     greater_is_better = greater_is_better_of(list(chosen))
+    check_runs(runs)
     measured = [read_metrics(run) for run in runs]
     gains = [delta_m(values, chosen, greater_is_better) for values in measured]
     return gains, {name: mean_and_std([values[name] for values in measured]) for name in chosen}
@@ -76,6 +85,8 @@ def compare_runs(
         seed: Of the resampling.
         progress: Wraps the loop over resamples, for a progress bar.
     """
+    for side in (a, b):
+        check_runs(side)
     sides = [[read_metrics(run) for run in runs] for runs in (a, b)]
     shared = [name for name in sides[0][0] if all(name in values for side in sides for values in side)]
     if not shared:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mmmtl.analysis.comparison import Difference, compare_runs, delta_m_of_runs
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.delta_m import delta_m, mean_and_std
-from mmmtl.evaluation.metrics.references import greater_is_better_of, read_reference
+from mmmtl.evaluation.metrics.references import greater_is_better_of, read_metrics, read_reference
 from mmmtl.utils.files import write_json
 from mmmtl.utils.tables import format_table
 
@@ -83,6 +83,9 @@ def comparison_table(run_a: str, run_b: str, resamples: int = 1000, seed: int = 
     table = format_table(['metric', 'A', 'B', 'A - B', '95 % interval', 'p', ''], rows, right=(1, 2, 3, 4, 5))
     names = [', '.join(os.path.normpath(run) for run in side) for side in sides]
     notes = [f'A: {names[0]}', f'B: {names[1]}']
+    alone = {name for side in sides for run in side for name in read_metrics(run)} - set(found)
+    if alone:
+        notes.append(f'not in all of these runs, and left out: {", ".join(sorted(alone))}')
     if any(math.isnan(d.p) for d in found.values()):
         notes.append('no interval: metrics whose states are not recorded, or runs without records.npz')
     return '\n'.join([*notes, '', table])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os.path as osp
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -71,10 +72,13 @@ def read_log(path: str) -> RunLog:
     """
     log = RunLog(osp.basename(osp.normpath(path)) if osp.isdir(path) else Path(path).parent.parent.name)
     for file in find_logs(path):
-        for number, line in enumerate(read_text(file, 'a log').splitlines(), 1):
+        text = read_text(file, 'a log')
+        for number, line in enumerate(text.splitlines(), 1):
             try:
                 _add(log, json.loads(line))
             except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+                if number > 1 and number == len(text.splitlines()) and not text.endswith('\n'):
+                    continue  # the run is at work on this line, or was cut off there
                 raise ConfigError(f'{file}, line {number}: no entry of a log in JSON: {error}') from error
     return log
 
@@ -103,8 +107,8 @@ def summarize_log(log: RunLog) -> str:
         lines[0] += f', {np.median(seconds):.3f} s each (median)'
     rows = []
     for key, curve in {**{k: v for k, v in log.train.items() if 'loss' in k}, **log.val}.items():
-        steps = sorted(curve)
-        low, high = min(curve, key=curve.__getitem__), max(curve, key=curve.__getitem__)
+        steps, known = sorted(curve), [step for step in curve if not math.isnan(curve[step])] or list(curve)
+        low, high = min(known, key=curve.__getitem__), max(known, key=curve.__getitem__)
         rows.append(
             [
                 key,
@@ -166,7 +170,9 @@ def plot_logs(logs: Sequence[RunLog], out: str, smooth: float = 0.0, metrics: in
         handles = [matplotlib.lines.Line2D([], [], color=PALETTE[i % len(PALETTE)]) for i in range(len(logs))]
         names = [log.name for log in logs]
         figure.legend(handles, names, loc='outside lower center', ncols=min(4, len(logs)), frameon=False)
-        kind = Path(out).suffix.lstrip('.') or 'png'
+        kind = Path(out).suffix.lstrip('.').lower() or 'png'
+        if kind not in (known := figure.canvas.get_supported_filetypes()):
+            raise ConfigError(f"'{out}': a plot ends in one of {', '.join(sorted(known))}")
         return write_atomically(out, lambda file: figure.savefig(file, format=kind, dpi=160))
 
 

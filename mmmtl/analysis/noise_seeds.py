@@ -38,7 +38,7 @@ def compare_noise_seeds(
         What the file holds; spread is the largest value minus the smallest.
 
     Raises:
-        ConfigError: Fewer than two seeds, one given twice, or a model without noise.
+        ConfigError: Fewer than two seeds, or one given twice.
     """
     if len(set(seeds)) != len(seeds) or len(seeds) < 2:
         raise ConfigError(f'give at least two different seeds, got {list(seeds)}: --seeds 0 1 2')
@@ -56,6 +56,8 @@ def compare_noise_seeds(
         for name, values in found.items()
     }
     print(seeds_table(summary, [str(seed) for seed in seeds]))
+    if not any(row['spread'] for row in summary.values()):
+        print('\nno metric depends on the seed: the network draws no noise')
     print(f'\nwritten: {write_json(osp.join(work_dir, RESULT), summary)}')
     return summary
 

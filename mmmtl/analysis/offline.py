@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from tqdm import tqdm
 
-from mmmtl.errors import ConfigError, suggest
+from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.evaluation.metrics.records import RECORDS_FILE
 from mmmtl.evaluation.table import metrics_table
 from mmmtl.registry import DATASETS, METRICS, register_all_modules
@@ -65,6 +65,14 @@ def evaluate_predictions(
     for i in tqdm(range(len(dataset)), desc='evaluating files', unit='image', delay=5):
         sample = dataset[i]['data_samples']
         maps = {name: torch.from_numpy(predictions.read(sample.sample_id, name)) for name in sample.gt.keys()}
+        for name, value in maps.items():
+            size = tuple(sample.gt.get(name).shape[-2:])
+            if tuple(value.shape[-2:]) != size:
+                raise FileError(
+                    f"{predictions.places[name]}: the prediction of task '{name}' for sample '{sample.sample_id}' is "
+                    f'{value.shape[-2]} x {value.shape[-1]}, its label {size[0]} x {size[1]} (height x width): predictions '
+                    f'have the size of the image'
+                )
         sample.pred = maps
         evaluator.process([sample])
     metrics = {name: float(value) for name, value in evaluator.evaluate(len(dataset)).items()}

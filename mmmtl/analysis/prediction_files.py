@@ -118,6 +118,7 @@ class PredictionFolder:
                     raise ConfigError(f"formats.{name}: unknown entry '{key}'.{suggest(key, ('scale', 'offset'))}")
         self.places = {name: self._place(task) for name, task in self.tasks.items()}
         self.white = {name: self._white(name) for name in self.tasks}
+        self._read: dict[str, str] = {}
 
     def _place(self, task: Task) -> str:
         names = (task.name, *task.aliases)
@@ -146,15 +147,24 @@ class PredictionFolder:
         """One sample's prediction of one task.
 
         Raises:
-            FileError: When there is none, or it is not what the task predicts.
+            FileError: When there is none, more than one, or one that is another sample's, or it is not what the task predicts.
         """
         inside = () if '..' in sample_id or osp.isabs(sample_id) else (sample_id,)
         for stem in dict.fromkeys((safe_name(sample_id), *inside, osp.basename(sample_id))):
-            for suffix in SUFFIXES:
-                path = osp.join(self.places[name], stem + suffix)
-                if osp.isfile(path):
-                    value = read_prediction(path, self.tasks[name], **self.formats.get(name, {}))
-                    return value if self.white[name] is None else np.where(value == self.white[name], 1, value)
+            found = [path for end in SUFFIXES if osp.isfile(path := osp.join(self.places[name], stem + end))]
+            if len(found) > 1:
+                raise FileError(
+                    f"{' and '.join(found)} are both predictions for sample '{sample_id}': keep one of them"
+                )
+            for path in found:
+                other = self._read.setdefault(path, sample_id)
+                if other != sample_id:
+                    raise FileError(
+                        f"{path} would be the prediction for two samples, '{other}' and '{sample_id}': name the files like "
+                        f'the ids, {safe_name(sample_id)}'
+                    )
+                value = read_prediction(path, self.tasks[name], **self.formats.get(name, {}))
+                return value if self.white[name] is None else np.where(value == self.white[name], 1, value)
         raise FileError(
             f"{osp.join(self.places[name], safe_name(sample_id))}: expected the prediction of task '{name}' for sample "
             f"'{sample_id}' ({', '.join(SUFFIXES)}), found no such file"

@@ -83,7 +83,8 @@ class Study:
 
     def config_of(self, row: str) -> str:
         """Config file of a row."""
-        return str((self.folder / self.rows[row]['config']).resolve())
+        config = self.rows[row]['config']
+        return config if '::' in config else str((self.folder / config).resolve())
 
     def options_of(self, row: str) -> dict[str, Any]:
         """Changes of a row's config."""
@@ -137,7 +138,29 @@ def read_study(path: str) -> Study:
     if content['reference'] not in content['rows']:
         near = suggest(content['reference'], content['rows'])
         raise ConfigError(f"{path}: reference '{content['reference']}' is none of the rows.{near}")
+    check_rows(content['rows'], content.get('seeds', Study.seeds), path)
     return Study(**content, folder=Path(path).resolve().parent)
+
+
+def check_rows(rows: Mapping[str, Any], seeds: Sequence[Any], path: str) -> None:
+    """See that every row says what it trains, and that every run has a folder of its own.
+
+    Raises:
+        ConfigError: An unknown or missing entry of a row, two rows of nearly one name, seeds that repeat or are none.
+    """
+    folders: dict[str, str] = {}
+    for row, content in rows.items():
+        for name in [name for name in content if name not in ('config', 'options', 'per_task')]:
+            raise ConfigError(
+                f"{path}: rows['{row}'] has no entry '{name}'.{suggest(name, ('config', 'options', 'per_task'))}"
+            )
+        if not isinstance(content.get('config'), str):
+            raise ConfigError(f"{path}: rows['{row}'] lacks config, a config's file")
+        other = folders.setdefault(_slug(row), row)
+        if other != row or not _slug(row):
+            raise ConfigError(f"{path}: rows '{other}' and '{row}' would share the folder '{_slug(row)}': rename one")
+    if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) for seed in seeds):
+        raise ConfigError(f'{path}: seeds must be different whole numbers, at least one, got {list(seeds)}')
 
 
 def draw_labels(study: Study, work_dir: Path) -> None:
@@ -232,12 +255,12 @@ def _is_done(run: Run, root: Path) -> bool:
 def claim(run: Run, root: Path) -> None:
     """Make a run's folder, or see that it is this run's."""
     path = root / run.name / 'run.json'
-    wanted = settings_of(run)
+    wanted = {**settings_of(run), 'folder': Path(run.config).parent.name}
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
         write_json(str(path), wanted)
         return
-    found = json.loads(path.read_text())
+    found = {'folder': wanted['folder'], **json.loads(path.read_text())}
     if found != wanted:
         changed = sorted(
             k for k in {*found['options'], *wanted['options']} if found['options'].get(k) != wanted['options'].get(k)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import json
+import logging
 import os
 import os.path as osp
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmmtl.errors import CheckpointError
@@ -33,7 +35,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     Raises:
         CheckpointError: Missing or broken file, foreign pickle, or nothing in it that could be a state dict.
     """
-    path = str(path)
+    path = osp.expanduser(str(path))
     if osp.isfile(osp.join(path, 'rest.pth')):  # torch.distributed.checkpoint takes its time to import
         from mmmtl.engine.sharded_checkpoint import read_whole
 
@@ -93,8 +95,22 @@ def load_checkpoint(model: nn.Module, path: str, training: bool = False) -> dict
     fit = compare_state(network, content, training)
     if not fit.exact:
         raise CheckpointError(fit.report(str(path)))
+    tell_broken(fit, path)
     network.load_state_dict(plain_state(content), strict=False)
     return content
+
+
+def tell_broken(fit: Fit, path: str) -> None:
+    """Warn of numbers in a checkpoint that are not finite."""
+    state = plain_state(fit.content)
+    broken = [key for key in fit.matched if state[key].is_floating_point() and not torch.isfinite(state[key]).all()]
+    if broken:
+        print_log(
+            f"checkpoint '{path}': numbers that are not finite in {len(broken)} of {len(state)} parameters and buffers, "
+            f'for example {broken[0]}: its training diverged, and so will be what it predicts',
+            'current',
+            logging.WARNING,
+        )
 
 
 def plain_state(content: Mapping) -> dict[str, Tensor]:
@@ -137,11 +153,7 @@ class Fit:
         kinds = (
             ('missing in the checkpoint', self.missing, lambda k: k),
             ('unknown to the network', self.unexpected, lambda k: k),
-            (
-                'of another shape',
-                self.mismatched,
-                lambda k: f'{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}',
-            ),
+            ('of another shape', self.mismatched, lambda k: f'{k} {_form(given[k])} instead of {_form(own[k])}'),
         )
         lines = [f'{len(self.matched)} parameters and buffers fit']
         for title, keys, show in kinds:
@@ -167,17 +179,27 @@ class Fit:
         return '\n'.join(lines)
 
 
+def _form(value: Tensor) -> str:
+    """Shape of a tensor, and its type where that is none of numbers with a fraction."""
+    return f'{tuple(value.shape)}' + ('' if value.is_floating_point() else f' of {value.dtype}'.replace('torch.', ''))
+
+
 def compare_state(network: nn.Module, content: Mapping, training: bool = False) -> Fit:
     """Compare a checkpoint with a network; see :func:`load_checkpoint` for ``training``."""
     given, own = plain_state(content), network.state_dict()
     optional = () if training else auxiliary_prefixes(network)
+    both = {
+        k: given[k].shape == v.shape and given[k].is_floating_point() >= v.is_floating_point()
+        for k, v in own.items()
+        if k in given
+    }
     return Fit(
         network,
         content,
-        matched=[k for k in own if k in given and given[k].shape == own[k].shape],
+        matched=[k for k, fits in both.items() if fits],
         missing=[k for k in own if k not in given and not k.startswith(optional)],
         unexpected=[k for k in given if k not in own],
-        mismatched=[k for k in own if k in given and given[k].shape != own[k].shape],
+        mismatched=[k for k, fits in both.items() if not fits],
     )
 
 

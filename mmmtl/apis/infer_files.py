@@ -57,8 +57,8 @@ def infer_files(
         kept = {key: value for key, value in options.items() if key not in ('explain', 'batch_size', 'progress')}
         kept.update(fps=fps, frames=frames, smooth=smooth)
         return infer_video(inferencer, by_number(inputs), out_dir, video=video is not False, **kept)
-    if smooth or frames is not None:
-        raise ConfigError('smooth and frames are for videos: give a video file, a camera, or --video')
+    if smooth or frames is not None or fps is not None:
+        raise ConfigError('smooth, frames and fps are for videos: give a video file, a camera, or --video')
     failures: list[str] = []
     images = files = 0
     inputs = by_number(inputs) if inferencer.frames == 2 else inputs

@@ -97,6 +97,8 @@ class Inferencer:
         else:
             device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
             self.model = init_model(model, checkpoint, device, cfg_options)
+            if checkpoint is None:
+                print_log('No checkpoint: predictions are those of weights as drawn', 'current', logging.WARNING)
             store_in_dtype(self.model, check_dtype(dtype or self.model.predict_dtype))
         if dtype is not None:
             self.model.predict_dtype = check_dtype(dtype)
@@ -166,6 +168,8 @@ class Inferencer:
             raise ConfigError(
                 f'{"explain=True draws pictures" if explain else "save writes"} into a folder: give out_dir'
             )
+        out_dir = osp.expanduser(out_dir) if out_dir else None
+        tasks = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
         options = PredictOptions(tasks, steps, seed, ensemble, max_side, batch_size)
         options.check(self.model)
         if self.fit == 'tile' and ensemble > 1:

@@ -20,6 +20,8 @@ from mmmtl.registry import register_all_modules
 
 TRAIN_SECTIONS = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
 VAL_SECTIONS = ('val_dataloader', 'val_cfg', 'val_evaluator')
+_RUNNERS_HOOKS = 'runtime_info timer sampler_seed logger param_scheduler checkpoint'.split()
+"""Hooks that mmengine's runner has where a config says nothing, and leaves out where it says None."""
 _LAUNCHERS = {
     'pytorch': ('RANK', 'not started by torchrun: start it with bash tools/dist_train.sh or dist_test.sh'),
     'slurm': ('SLURM_PROCID', 'not started by srun: start it with bash tools/slurm_train.sh or slurm_test.sh'),
@@ -46,8 +48,12 @@ def prepare(cfg: Config, work_dir: str | None, launcher: str) -> Config:
     """A copy of the config with work dir, launcher and scope settled."""
     cfg = copy.deepcopy(cfg)
     cfg.launcher = launcher
-    cfg.work_dir = str(work_dir or cfg.get('work_dir') or default_work_dir(cfg))
+    cfg.work_dir = osp.expanduser(work_dir or cfg.get('work_dir') or default_work_dir(cfg))
+    cfg.load_from = osp.expanduser(cfg.load_from) if cfg.get('load_from') else None
     cfg.setdefault('default_scope', 'mmmtl')
+    hooks = cfg.get('default_hooks') or {}  # a hook that is set to None is switched off
+    cfg.default_hooks = {name: hook for name, hook in hooks.items() if hook is not None or name in _RUNNERS_HOOKS}
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook is not None]
     for loader in (cfg.get(f'{part}_dataloader') for part in ('train', 'val', 'test')):
         if loader and not loader.get('num_workers'):  # torch refuses them without workers
             loader.pop('persistent_workers', None)

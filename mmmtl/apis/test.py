@@ -219,6 +219,8 @@ def add_hooks(
     """Hooks that write predictions and panels."""
     if explain and show_dir is None:
         raise ConfigError('explain=True draws pictures beside the panels: give show_dir (--show-dir DIR)')
+    if max_panels is not None and show_dir is None:
+        raise ConfigError(f'max_panels={max_panels} limits the panels: give show_dir (--show-dir DIR)')
     if out is not None:
         runner.register_hook(dict(type='mmmtl.PredictionHook', out_dir=out))
     if show_dir is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path as osp
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from mmmtl.config.check import check_config
@@ -20,11 +22,14 @@ from mmmtl.engine.work_dir import after_restart, locked, note_launch, settle
 from mmmtl.errors import CheckpointError, ConfigError
 from mmmtl.ops.allocator import without_memory
 from mmmtl.utils.models import unwrap_model
+from mmmtl.utils.tensor_files import find_state
 
-from .checkpoint import compare_state, read_checkpoint
+from .checkpoint import compare_state, read_checkpoint, tell_broken
 from .model import build_model, forget_pretrained
 from .runs import check_surroundings, is_first_process, make_runner, prepare
 
+_HOOKS = dict(param_scheduler=dict(type='ScheduleHook'), checkpoint=dict(type='AtomicCheckpointHook', interval=2000))
+"""Where a config says nothing, in the place of mmengine's, which resume the old schedule and save objects."""
 _AMP_WRAPPERS = ('AutocastOptimWrapper', 'AmpOptimWrapper')
 
 
@@ -59,6 +64,8 @@ def train(
         BusyError: Another run is at work in the work dir.
         Interrupted: The run was asked to stop (SIGTERM, SIGINT, SIGUSR1), and has saved a checkpoint.
     """
+    if resume and overwrite:
+        raise ConfigError('--resume goes on from what --overwrite deletes: give one of the two')
     cfg = prepare(cfg, work_dir, launcher)
     if seed is not None:
         set_seed(cfg, seed)
@@ -69,7 +76,7 @@ def train(
     start = cfg.get('load_from') if resume is True and not cfg.get('resume') else None  # weights for a run without past
     if resume:
         cfg.resume = True
-        cfg.load_from = resume if isinstance(resume, str) else None
+        cfg.load_from = osp.expanduser(resume) if isinstance(resume, str) else None
     check_config(cfg, parts=('model', 'train', 'val') if cfg.get('val_cfg') else ('model', 'train'))
     for section in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if not cfg.get(section):
@@ -124,9 +131,12 @@ def drop_test(cfg: Config) -> None:
 def set_seed(cfg: Config, seed: int) -> None:
     """Seed the run: generators, order of the samples, augmentation."""
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=int(seed))
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
-    if dataset is not None and 'tasks' in dataset:
-        dataset['seed'] = int(seed)
+    waiting = [(cfg.get('train_dataloader') or {}).get('dataset')]
+    while waiting:
+        dataset = waiting.pop() or {}  # one of several that are mixed or repeated
+        waiting += [dataset.get('dataset'), *(dataset.get('datasets') or ())]
+        if 'tasks' in dataset:
+            dataset['seed'] = int(seed)
 
 
 def use_amp(cfg: Config) -> None:
@@ -152,7 +162,9 @@ def use_amp(cfg: Config) -> None:
 
 
 def add_hooks(cfg: Config) -> None:
-    """Hooks of every training: a signal ends it with a checkpoint, and what slows it down is told."""
+    """Hooks of every training: checkpoints, schedules; a signal ends it with a checkpoint, what slows it down is told."""
+    for name, hook in _HOOKS.items():
+        cfg.default_hooks.setdefault(name, hook)
     hooks = list(cfg.get('custom_hooks') or [])
     kinds = {str(hook.get('type')).rpartition('.')[2] for hook in hooks}
     cfg.custom_hooks = [*hooks, *(dict(type=kind) for kind in ('InterruptHook', 'WatchHook') if kind not in kinds)]
@@ -166,11 +178,11 @@ def check_start(model: nn.Module, cfg: Config) -> None:
             some.
     """
     path: Any = cfg.get('load_from')
-    if not path or '://' in str(path):
+    if not path:
         return
     network = unwrap_model(model)
     network.cfg = cfg
-    content = read_checkpoint(str(path))
+    content = read_checkpoint(str(path)) if '://' not in str(path) else fetch_checkpoint(str(path))
     fit = compare_state(network, content, training=True)
     if cfg.get('resume'):
         if not fit.exact:
@@ -179,3 +191,17 @@ def check_start(model: nn.Module, cfg: Config) -> None:
         raise CheckpointError(fit.report(str(path)))
     elif not fit.exact:
         print_log(f'Starting from {path}: {fit.summary()}', logger='current')
+    tell_broken(fit, str(path))
+
+
+def fetch_checkpoint(address: str) -> dict[str, Any]:
+    """Read a checkpoint from an address, as mmengine will once more.
+
+    Raises:
+        CheckpointError: It cannot be fetched, or holds no state dict.
+    """
+    try:
+        content = CheckpointLoader.load_checkpoint(address, map_location='cpu', logger='current')
+    except OSError as error:  # a server that is not there, an address that gives no file
+        raise CheckpointError(f"checkpoint '{address}' could not be fetched: {error}") from error
+    return {**content, 'state_dict': find_state({'state_dict': content.get('state_dict', content)}, address)}

@@ -35,6 +35,11 @@ class Limits:
     waiting: int = 16
     kept_seconds: int = 900
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise InputError(f'the limit {name} of the page must be above 0, got {value}')
+
     def check(self, **values: int | None) -> None:
         """Refuse values beyond the limits of the same names.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from mmmtl.utils.command_line import natural
+
 
 def add_walk_arguments(parser: argparse.ArgumentParser) -> None:
     """Which splits, and by how many processes."""
@@ -14,4 +16,4 @@ def add_walk_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['train', 'val', 'test'],
         help="which of the config's data loaders (default: train)",
     )
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one alone)')
+    parser.add_argument('--workers', type=natural, default=0, help='processes (default: this one alone)')

@@ -65,6 +65,8 @@ def model_to_use(
     from mmmtl.hub import DEFAULT_MODEL, from_pretrained
 
     if config is not None:
+        if checkpoint is None:
+            print('no checkpoint: the weights are as drawn')
         return init_model(config, checkpoint, cfg_options=cfg_options)
     network = from_pretrained(model or DEFAULT_MODEL, cfg_options=cfg_options)
     about = network.description.get('about')

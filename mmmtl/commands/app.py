@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--host', default='127.0.0.1', help='address to listen at (default: 127.0.0.1, this machine alone)'
     )
-    parser.add_argument('--port', type=int, default=7860, metavar='N', help='default: 7860')
+    parser.add_argument('--port', type=port, default=7860, metavar='N', help='default: 7860')
     parser.add_argument('--examples', metavar='DIR', help='photographs that are offered (default: generated scenes)')
     parser.add_argument(
         '--max-side', type=positive, default=1024, metavar='N', help='largest size that is predicted at'
@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--max-upload', type=float, default=20, metavar='MB', help='largest upload (default: 20)')
     parser.add_argument('--seconds', type=float, default=120, metavar='S', help='longest prediction (default: 120)')
     add_cfg_options(parser)
+
+
+def port(text: str) -> int:
+    """A number of a port."""
+    if not 0 <= (number := int(text)) <= 65535:
+        raise argparse.ArgumentTypeError(f'must be from 0 to 65535, got {number}')
+    return number
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmmtl.utils.command_line import describe, positive
+from mmmtl.utils.command_line import describe, natural, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('run_a', metavar='RUN_A', help='work dir of the first run')
     parser.add_argument('run_b', metavar='RUN_B', help='work dir of the second run')
     parser.add_argument('--resamples', type=positive, default=1000, metavar='N', help='of the images (default: 1000)')
-    parser.add_argument('--seed', type=int, default=0, help='of the resampling (default: 0)')
+    parser.add_argument('--seed', type=natural, default=0, help='of the resampling (default: 0)')
     parser.add_argument('--out', metavar='FILE', help='write the numbers as JSON')
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from mmmtl.utils.command import run_command
-from mmmtl.utils.command_line import accept_any_console
+from mmmtl.utils.command_line import accept_any_console, at_home
 from mmmtl.version import __version__
 
 COMMANDS = {
@@ -101,7 +101,7 @@ def run_arguments(command: str, args: argparse.Namespace) -> None:
 def run_tool(command: str) -> None:
     """Run a command with the arguments that this process was given."""
     accept_any_console()
-    run_arguments(command, parser_of(command).parse_args())
+    run_arguments(command, parser_of(command).parse_args(at_home(sys.argv[1:])))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The words after ``mmmtl``; default: those of this process.
     """
     accept_any_console()
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = at_home(sys.argv[1:] if argv is None else argv)
     completing = os.environ.get('COMP_LINE') if '_ARGCOMPLETE' in os.environ else None
     seen = _words(completing)[1:] if completing else words
     parser = parser_of_all(next((word for word in seen if not word.startswith('-')), None))

@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
     if args.as_labels != (args.keep_below is not None):
         raise ConfigError('--as-labels and --keep-below go together: labels are what the network is certain of')
+    if not args.weight > 0 or (args.weight != 1.0 and not args.as_labels):
+        raise ConfigError(f'--weight must be above 0, and goes with --as-labels, got {args.weight}')
     part = Part.of(args.part)
     cfg = load_config(args.config, args.cfg_options)
     inferencer = Inferencer(cfg, args.checkpoint, device=args.device)

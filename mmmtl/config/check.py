@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import os
 import os.path as osp
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import EpochBasedTrainLoop
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import DATASETS, LABEL_SAMPLERS, MEANT, MODELS, PLAIN, Component, not_found, register_all_modules
+from mmmtl.utils.loops import loop_problems
+from mmmtl.utils.signatures import expected_kind
 from mmmtl.utils.trees import at
 
 from .sections import components
@@ -24,7 +26,6 @@ PARTS = {
     'val': ['val_dataloader', 'val_cfg', 'val_evaluator'],
     'test': f'test_dataloader test_cfg test_evaluator {_ALL}'.split(),
 }
-_ENDLESS = ('ResumableSampler', 'InfiniteSampler', 'TaskCycleBatchSampler')
 
 
 def check_config(cfg: Config | Mapping, parts: Sequence[str] = tuple(PARTS), files: bool = True) -> None:
@@ -50,8 +51,10 @@ def check_config(cfg: Config | Mapping, parts: Sequence[str] = tuple(PARTS), fil
         problems += [(component.path, text) for text in _component_problems(component)]
         problems += [(component.path, text) for text in _file_problems(component)] if files else []
     load_from = str(cfg.get('load_from') or '')
-    if files and load_from and '://' not in load_from and not osp.isfile(load_from):
-        problems.append(('', f"load_from='{load_from}' does not exist."))
+    if files and load_from and '://' not in load_from and not osp.isfile(osp.join(load_from, 'rest.pth')):
+        inside = osp.isdir(load_from) and sorted(name for name in os.listdir(load_from) if name.endswith('.pth'))
+        wrong = f'is a folder. In it there are {inside[:8]}.' if isinstance(inside, list) else 'does not exist.'
+        problems += [] if osp.isfile(load_from) else [('', f"load_from='{load_from}' {wrong}")]
     told: dict[str, list[str]] = {}
     for path, text in dict.fromkeys(problems):  # those that differ in their path alone are told once
         told.setdefault(text, []).append(path)
@@ -84,6 +87,9 @@ def _component_problems(component: Component) -> Iterator[str]:
         if name not in accepted:
             near = suggest(name, accepted - {'_scope_'})
             yield f".{name}={component.config[name]!r:.60}: {label} takes no argument '{name}'.{near}"
+    for name in [n for n, value in component.config.items() if isinstance(value, str) and n not in ('type', '_scope_')]:
+        if expected := expected_kind(factory, name):
+            yield f'.{name}={component.config[name]!r:.60}: {label} takes {expected} there.'
 
 
 def _file_problems(component: Component) -> Iterator[str]:
@@ -117,25 +123,6 @@ def _section_problems(cfg: Mapping, used: Mapping) -> Iterator[str]:
         lacking = [name for name in names if not cfg.get(name)]
         if cfg.get(f'{part}_cfg') and f'{part}_cfg' in used and lacking:
             yield f'{part}_cfg needs {" and ".join(lacking)}: give all three of {", ".join(names)}, or set all to None.'
-    schedulers = used.get('param_scheduler')
-    for index, scheduler in enumerate(schedulers if isinstance(schedulers, (list, tuple)) else []):
-        begin, end = scheduler.get('begin', 0), scheduler.get('end')
-        if end is not None and begin >= end:
-            yield (
-                f'param_scheduler.{index}: {scheduler.get("type")} begins at {begin} and ends at {end}; a run '
-                f'this short needs another schedule, for example --cfg-options param_scheduler=None.'
-            )
     kinds = {c.path: c for c in components(used) if c.path.startswith('train_')}
     loop = kinds['train_cfg'].resolve() if 'train_cfg' in kinds else None
-    for path in ('train_dataloader.sampler', 'train_dataloader.batch_sampler'):
-        if (
-            isinstance(loop, type)
-            and issubclass(loop, EpochBasedTrainLoop)
-            and path in kinds
-            and kinds[path].kind in _ENDLESS
-        ):
-            yield (
-                f"train_cfg.type='{loop.__name__}' waits for the end of an epoch, and {path}.type='{kinds[path].kind}' "
-                f"gives samples without end. Use train_cfg.type='ResumableTrainLoop' with train_cfg.max_epochs, or "
-                f"train_dataloader.sampler.type='DefaultSampler'."
-            )
+    yield from loop_problems(used, loop, {path: component.kind for path, component in kinds.items()})

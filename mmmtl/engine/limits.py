@@ -102,6 +102,7 @@ _SECTIONS: dict[str, dict[str, Limit]] = {
         **dict.fromkeys(('channels', 'steps', 'num_blocks', 'num_heads', 'embed_dim'), _or(None, _whole(1))),
         **dict.fromkeys(('drop_path_rate', 'drop_rate', 'dropout'), _real(0, 1, below=True)),
         'loss_weight': _real(0),
+        'noise_seed': _or(None, _whole(0, 2**62)),
     },
     'auto_scale_lr': {'base_batch_size': _whole(1)},
 }

@@ -177,8 +177,8 @@ def settle(
         template: Name of checkpoints, with ``{}`` for the step.
 
     Returns:
-        A line for the log where something was moved or deleted. A run with the same settings that starts anew puts the
-        earlier checkpoints aside, into ``earlier/TIME``.
+        A line for the log where something was moved or deleted, or where a run goes on with other settings. A run with
+        the same settings that starts anew puts the earlier checkpoints aside, into ``earlier/TIME``.
 
     Raises:
         ConfigError: Checkpoints of other settings are there, and the run neither resumes nor overwrites.
@@ -186,6 +186,11 @@ def settle(
     folder = Path(folder)
     own = json.loads(json.dumps({k: v for k, v in settings.items() if k not in _ASIDE}, default=str))
     note, found, line = folder / SETTINGS, newest_first(folder, template), None
+    changes = _differences(_read_owner(note), own) if found else []
+    if found and resume and changes and note.is_file():
+        line = (
+            f'The run goes on with other settings than before: {"; ".join(changes[:8])}{", ..." * (len(changes) > 8)}.'
+        )
     if found and not resume:
         best = [path for path in folder.glob('best_*.pth') if path.is_file()]
         if overwrite:
@@ -193,7 +198,6 @@ def settle(
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             line = f'{len(found) + len(best)} checkpoints of an earlier run are deleted (--overwrite).'
         else:
-            changes = _differences(_read_owner(note), own)
             if changes:
                 raise ConfigError(
                     f'{folder} holds {found[0].name} of a run with other settings ({"; ".join(changes[:3])}): --resume goes '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -17,6 +18,7 @@ from mmmtl.apis.checkpoint import auxiliary_prefixes, compare_state, load_checkp
 from mmmtl.apis.model import build_model, to_device
 from mmmtl.config.load import load_config
 from mmmtl.errors import CheckpointError, ConfigError, NotFoundError, suggest
+from mmmtl.evaluation.metrics.references import read_metrics
 from mmmtl.ops.allocator import without_memory
 from mmmtl.utils.files import read_json, write_atomically, write_json
 from mmmtl.utils.models import unwrap_model
@@ -181,7 +183,8 @@ def save_pretrained(
         The folder.
 
     Raises:
-        ConfigError: A network without config, a config that is no data, or an unknown ``dtype``.
+        ConfigError: A network without config, a config that is no data, an unknown ``dtype`` or one that cannot hold the
+            weights, or a folder with a ``config.json`` or ``README.md`` of something else.
     """
     network = unwrap_model(model)
     cfg = getattr(network, 'cfg', None)
@@ -189,7 +192,7 @@ def save_pretrained(
         raise ConfigError('save_pretrained: the network has no cfg; build it with mmmtl.apis.init_model or get_model')
     if dtype not in DTYPES:
         raise ConfigError(f"save_pretrained: dtype must be one of {DTYPES}, got '{dtype}'.{suggest(dtype, DTYPES)}")
-    figures = read_json(metrics, 'a metrics.json') if isinstance(metrics, (str, os.PathLike)) else metrics
+    figures = read_metrics(os.fspath(metrics)) if isinstance(metrics, (str, os.PathLike)) else metrics
     before = getattr(network, 'description', None) or {}  # of a network that was read from such a folder
     name, about = name_of_config(cfg.filename) or before.get('name'), about or before.get('about') or ''
     card, told = write_card(network, cfg, name, figures, about, {**before.get('licences', {}), **(licences or {})})
@@ -200,13 +203,45 @@ def save_pretrained(
         for key, value in network.state_dict().items()
         if not (dropped and key.startswith(dropped))
     }
-    target = Path(folder)
+    target = Path(folder).expanduser()
+    earlier = _holds_network(target)
+    lost = [key for key, value in network.state_dict().items() if key in kept and _overflows(value, kept[key])]
+    if lost:
+        raise ConfigError(
+            f"save_pretrained: dtype='{dtype}' cannot hold the numbers of {len(lost)} parameters, for example {lost[0]}: "
+            f"take 'bfloat16'"
+        )
     write_state(str(target / WEIGHTS), kept, dict(format='pt', mmmtl_version=__version__))
     write_json(target / CONFIG, description)
     write_atomically(target / CARD, card)
     if figures is not None:
         write_json(target / METRICS, dict(figures))
-    return str(folder)
+    elif earlier:
+        (target / METRICS).unlink(missing_ok=True)
+    return str(target)
+
+
+def _overflows(value: torch.Tensor, stored: torch.Tensor) -> bool:
+    """Whether a finite tensor is not finite as it is stored."""
+    return value.is_floating_point() and bool((torch.isfinite(value.cpu()) & ~torch.isfinite(stored)).any())
+
+
+def _holds_network(folder: Path) -> bool:
+    """Whether a folder holds a stored network, whose files may be replaced.
+
+    Raises:
+        ConfigError: It holds files of these names that are of something else.
+    """
+    there = [name for name in (CONFIG, CARD) if (folder / name).is_file()]
+    with contextlib.suppress(ValueError, OSError):
+        if 'mmmtl_format' in read_json(folder / CONFIG):
+            return True
+    if there:
+        raise ConfigError(
+            f"save_pretrained: '{folder}' holds {' and '.join(there)} of something else, which would be replaced: give a "
+            f'folder of its own'
+        )
+    return False
 
 
 def push_to_hub(

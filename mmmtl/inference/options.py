@@ -10,6 +10,9 @@ from typing import Any
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.ensemble import sampling
 
+LARGEST = 2**62
+"""Noise seeds are numbers of 64 bits, with room for those of an ensemble."""
+
 
 @dataclass(frozen=True)
 class PredictOptions:
@@ -60,7 +63,10 @@ class PredictOptions:
             ('max_side', self.max_side, 0),
             ('batch_size', self.batch_size, 1),
         ):
-            if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < low):
+            whole = isinstance(value, Integral) and not isinstance(value, bool)
+            if value is not None and (not whole or value < low):
                 raise ConfigError(f'{name} must be at least {low}, a whole number, got {value!r}')
+            if value is not None and value >= LARGEST:
+                raise ConfigError(f'{name} must be below 2^62, got {value!r}')
         with sampling(model, self.steps):
             pass

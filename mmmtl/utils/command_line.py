@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 _WORDS = {'true': True, 'false': False, 'none': None, 'null': None}
@@ -211,6 +212,12 @@ def set_local_rank(args: argparse.Namespace) -> argparse.Namespace:
     """Let mmengine know the process's place on its machine, which older launchers give as an argument."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
+
+
+def at_home(words: Sequence[str]) -> list[str]:
+    """Words of a command line with ``~/x`` as a path also behind ``KEY=`` and ``--option=``, where shells leave it."""
+    home = os.path.expanduser('~')
+    return [re.sub(r'^([\w.-]*=)?~(?=/|$)', lambda found: (found[1] or '') + home, word) for word in words]
 
 
 def accept_any_console() -> None:

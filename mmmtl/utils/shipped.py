@@ -58,8 +58,11 @@ def find_config(name: str, folder: str = '') -> str:
     if not osp.isfile(path):
         parent = Path(path).parent
         near = suggest(Path(path).name, (p.name for p in parent.glob('*.py')))
+        if Path(configs_folder(), f'{name}.py').is_file():
+            near = f' The shipped config of that name is mmmtl::{name}.'
         raise ConfigError(
-            f"config '{path}' does not exist." + (near if parent.is_dir() else f' There is no folder {parent} either.')
+            f"config '{path}' does not exist."
+            + (near or ('' if parent.is_dir() else f' There is no folder {parent} either.'))
         )
     if not path.endswith('.py'):
         raise ConfigError(f"config '{path}' must be a .py file")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 import textwrap
 from collections.abc import Iterable
 from typing import Any
@@ -49,6 +50,31 @@ def unknown_arguments(factory: Any, names: Iterable[str]) -> dict[str, str]:
     """Arguments that ``factory`` does not take: ``{name: text that names the nearest ones}``."""
     accepted, is_open = accepted_arguments(factory)
     return {} if is_open else {n: suggest(n, accepted) for n in names if n not in accepted}
+
+
+@functools.cache
+def expected_kind(factory: Any, name: str) -> str | None:
+    """What an argument of a class or function wants where text cannot be meant: ``true or false``, ``a number``, or None.
+
+    Its annotation tells it; of an argument without one, a default of true or false.
+    """
+    inits = [vars(base).get('__init__') for base in factory.__mro__] if inspect.isclass(factory) else [factory]
+    for init in (i for i in inits if i is not None):
+        try:
+            parameter = inspect.signature(init).parameters.get(name)
+        except (TypeError, ValueError):
+            return None
+        if parameter is None:
+            continue
+        kind = parameter.annotation
+        if kind is parameter.empty:
+            return 'true or false' if isinstance(parameter.default, bool) else None
+        text = kind.__name__ if isinstance(kind, type) else str(kind).replace('typing.', '')
+        words = set(re.findall(r'\w+', text)) - {'None', 'NoneType', 'Optional', 'Union'}
+        if words and words <= {'bool', 'int', 'float', 'Tensor'}:
+            return 'true or false' if words == {'bool'} else 'a number'
+        return None
+    return None
 
 
 def _named_arguments(function: Any) -> tuple[set[str], bool]:

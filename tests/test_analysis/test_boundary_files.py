@@ -337,6 +337,23 @@ def test_the_command_keeps_counts_and_writes_figures(folders, tmp_path):
     assert both == text
 
 
+def test_kept_counts_are_of_the_files_that_were_counted(folders, tmp_path):
+    pred, gt = folders
+    options = dict(protocol='mti', max_dist=0.03, thresholds=3)
+    first = evaluate_command(str(pred), str(gt), counts=str(tmp_path / 'c.json'), **options)
+    cv2.imwrite(str(pred / 'im0.png'), make_pair(0)[0] * 0)
+    again = evaluate_command(str(pred), str(gt), counts=str(tmp_path / 'c.json'), **options)
+    assert again == evaluate_command(str(pred), str(gt), **options) != first
+    np.save(pred / 'im1.npy', np.full((32, 44), np.nan))
+    with pytest.raises(
+        ValueError, match='im1.npy.* and .*im1.png are of one image|im1.png and .*im1.npy are of one image'
+    ):
+        evaluate_command(str(pred), str(gt), **options)
+    (pred / 'im1.png').unlink()
+    with pytest.raises(ValueError, match=r'im1.npy: expected probabilities in \[0, 1\], found nan'):
+        evaluate_command(str(pred), str(gt), processes=1, **options)
+
+
 def test_the_script(folders, root_dir, shared_dir):
     bench = shared_dir / 'data' / 'boundary_reference' / 'BSDS500_bench'
 

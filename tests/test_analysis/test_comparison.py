@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmmtl.analysis.comparison import bootstrap, compare_runs
-from mmmtl.analysis.comparison_tables import comparison_table
+from mmmtl.analysis.comparison_tables import comparison_table, delta_m_table
 from mmmtl.evaluation import MultiTaskMetric, Records
 from mmmtl.evaluation.metrics.records import RECORDS_FILE
 from mmmtl.tasks import build_tasks
@@ -152,6 +152,22 @@ def test_runs_that_cannot_be_compared(tmp_path, depth_runs):
     (tmp_path / 'other' / 'metrics.json').write_text('{"semseg/mIoU": 0.5}')
     with pytest.raises(ValueError, match='have no metric in common'):
         compare_runs([depth_runs[0]], [str(tmp_path / 'other')])
+
+
+def test_what_would_be_counted_twice_or_left_out_in_silence(tmp_path):
+    for name, figures in {
+        'a': {'depth/RMSE': 1.0, 'semseg/mIoU': 0.5},
+        'b': {'depth/RMSE': 2.0},
+        'c': {'depth/RMSE': None},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'metrics.json').write_text(json.dumps(figures))
+    a, b, c = (str(tmp_path / name) for name in 'abc')
+    assert 'not in all of these runs, and left out: semseg/mIoU' in comparison_table(a, b)
+    with pytest.raises(ValueError, match='is given twice among the runs of one side'):
+        comparison_table(f'{b},{b}/', a)
+    with pytest.raises(ValueError, match='has depth/RMSE = nan, of which nothing is a share'):
+        delta_m_table([b], c)
 
 
 def test_records_that_are_none(tmp_path):

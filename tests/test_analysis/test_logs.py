@@ -90,6 +90,18 @@ def test_colours_mean_runs_and_styles_mean_losses(tmp_path, monkeypatch):
     assert [t.get_text() for t in kept[0].legends[0].get_texts()] == [log.name for log in logs]
 
 
+def test_a_line_that_is_being_written_and_numbers_that_are_none(tmp_path):
+    lines = ['{"loss": NaN, "step": 1}', '{"loss": 2.0, "step": 2}', '{"loss": 1.0, "st']
+    (tmp_path / 'scalars.json').write_text('\n'.join(lines))
+    log = read_log(str(tmp_path / 'scalars.json'))
+    assert '2.0000 @ 2  2.0000 @ 2' in summarize_log(log)
+    with pytest.raises(ConfigError, match="c.xyz': a plot ends in one of .*png"):
+        plot_logs([log], str(tmp_path / 'c.xyz'))
+    (tmp_path / 'scalars.json').write_text('\n'.join([*lines, lines[0]]))
+    with pytest.raises(ConfigError, match='line 3: no entry'):
+        read_log(str(tmp_path / 'scalars.json'))
+
+
 def test_smoothing_is_unbiased():
     assert _smoothed([3.0, 3.0, 3.0], 0.9) == pytest.approx([3.0] * 3)
     assert _smoothed([1.0, 2.0], 0.5) == pytest.approx([1.0, (0.25 * 1 + 0.5 * 2) / 0.75])

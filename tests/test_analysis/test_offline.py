@@ -115,6 +115,23 @@ def test_the_script_and_some_of_the_tasks(written, root_dir, tmp_path):
     assert 'RMSE' in done.stdout
 
 
+def test_files_that_are_not_the_samples_own(written, tmp_path):
+    root, _ = written
+    (tmp_path / 'depth').mkdir()
+    for path in (root / 'out' / 'depth').glob('*.npy'):
+        np.save(tmp_path / 'depth' / path.name, np.load(path)[..., :-1])
+    with pytest.raises(FileError, match=r"'depth' for sample '.*' is 32 x 47, its label 32 x 48 \(height x width\)"):
+        evaluate_predictions(load_config(str(root / 'ten.py')), str(tmp_path), tasks=['depth'])
+    predictions = PredictionFolder(str(tmp_path), {'depth': make_tasks()['depth']})
+    stem = path.stem
+    predictions.read(f'kitchen/{stem}', 'depth')
+    with pytest.raises(FileError, match=f"would be the prediction for two samples, 'kitchen/{stem}' and 'hall/{stem}'"):
+        predictions.read(f'hall/{stem}', 'depth')
+    cv2.imwrite(str(tmp_path / 'depth' / f'{stem}.png'), np.zeros((32, 48), np.uint16))
+    with pytest.raises(FileError, match='are both predictions for sample'):
+        predictions.read(stem, 'depth')
+
+
 def test_formats_on_the_command_line(written, monkeypatch, capsys, tmp_path):
     """Depth in millimetres, as other code writes it: the same digits but for the rounding."""
     root, metrics = written

@@ -65,6 +65,26 @@ def test_runs_are_planned_by_row_seed_and_task(study, tmp_path):
     assert runs[3].options == {'max_iters': 2}
 
 
+@pytest.mark.parametrize(
+    'rows, seeds, words',
+    [
+        ("{'a': dict(config='m.py', option={})}", '[0]', r"rows\['a'\] has no entry 'option'.*'options'"),
+        ("{'a': dict(options={})}", '[0]', r"rows\['a'\] lacks config"),
+        (
+            "{'a': dict(config='m.py'), 'A ': dict(config='n.py')}",
+            '[0]',
+            "rows 'a' and 'A ' would share the folder 'a'",
+        ),
+        ("{'a': dict(config='m.py')}", '[0, 0]', r'seeds must be different whole numbers, at least one, got \[0, 0\]'),
+        ("{'a': dict(config='m.py')}", '[]', 'at least one'),
+    ],
+)
+def test_rows_that_would_not_be_what_they_say(tmp_path, rows, seeds, words):
+    (tmp_path / 'study.py').write_text(f"study = dict(title='t', reference='a', seeds={seeds}, rows={rows})")
+    with pytest.raises(ConfigError, match=words):
+        read_study(str(tmp_path / 'study.py'))
+
+
 def test_what_is_done_is_skipped_and_what_failed_is_named(study, tmp_path):
     root = tmp_path / 'runs'
     root.mkdir()

@@ -124,6 +124,8 @@ def test_size_of_the_call(inferencer):
         (dict(steps=0), 'steps must be at least 1, a whole number, got 0'),
         (dict(steps=2.5), 'steps must be at least 1'),
         (dict(seed=-1), 'seed must be at least 0'),
+        (dict(seed=2**64), r'seed must be below 2\^62'),
+        (dict(tasks=(name for name in ('depth', 'depht'))), "has no task 'depht'"),
         (dict(ensemble=0), 'ensemble must be at least 1'),
         (dict(max_side=-4), 'max_side must be at least 0'),
         (dict(save=['ply']), 'save writes into a folder: give out_dir'),
@@ -232,7 +234,7 @@ def test_a_camera_is_a_video_that_ends_when_asked(inferencer, tmp_path, monkeypa
     )
     assert infer_files(inferencer, ['camera:1'], str(tmp_path / 'cut'), raw=False).startswith('4 frames, 4 files')
     assert len(list(video.VideoReader(tmp_path / 'cut/camera_1.mp4'))) == 3
-    with pytest.raises(ConfigError, match='smooth and frames are for videos'):
+    with pytest.raises(ConfigError, match='smooth, frames and fps are for videos'):
         infer_files(inferencer, ['camera1.png'], str(tmp_path), frames=2)
 
 

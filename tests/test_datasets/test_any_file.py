@@ -21,6 +21,7 @@ from mmmtl.datasets.io.arrays import encode_flow, read_npy, read_pfm
 from mmmtl.datasets.io.exr import read_exr
 from mmmtl.datasets.io.folders import walk
 from mmmtl.datasets.io.inputs import gather_inputs
+from mmmtl.datasets.io.memory import to_rgb
 from mmmtl.datasets.io.pictures import decode, image_size, read_image, read_map, turn_upright
 from mmmtl.datasets.verify import verify_dataset
 from mmmtl.errors import ConfigError, FileError, LabelError
@@ -255,6 +256,20 @@ def test_photographs_of_many_bits(tmp_path, form, suffix):
     np.testing.assert_array_equal(image[..., 0], np.rint(RAMP / 65535 * 255))
     half = read_image(tmp_path / f'a.{suffix}', white=30000 / 65535 * decode(tmp_path / f'a.{suffix}').white)
     assert half.max() == 255 and abs(int(half[5, 19, 0]) - int(np.rint(RAMP[5, 19] / 30000 * 255))) <= 1
+
+
+def test_what_is_white_is_said_of_more_than_eight_bits_in_files_and_in_memory(tmp_path):
+    grey = np.arange(240, dtype=np.uint8).reshape(12, 20)
+    Image.fromarray(grey).save(tmp_path / 'a.png')
+    np.testing.assert_array_equal(read_image(tmp_path / 'a.png', white=4095), read_image(tmp_path / 'a.png'))
+    np.testing.assert_array_equal(to_rgb(grey, 'x', 4095)[..., 0], grey)
+    twelve = (grey / 255 * 4095).astype(np.uint16)
+    assert np.abs(to_rgb(twelve, 'x', 4095)[..., 0].astype(int) - grey).max() <= 1
+    assert np.abs(to_rgb(grey.astype(np.float32), 'x', 255)[..., 0].astype(int) - grey).max() == 0
+    with pytest.warns(UserWarning, match='below 4096 alone: if its camera has 12 bits'):
+        to_rgb(twelve, 'x')
+    with pytest.warns(UserWarning, match='below 4096 alone: if 255 is white, say white_point=255'):
+        to_rgb(grey.astype(np.uint16), 'x')
 
 
 def test_floats_must_say_what_white_is(tmp_path):

@@ -82,6 +82,8 @@ class TestSettle:
         ):
             self.settle(tmp_path, 2.0)
         assert (tmp_path / 'iter_4.pth').exists()
+        told = self.settle(tmp_path, 2.0, resume=True)
+        assert 'goes on with other settings than before: optim.lr was 1.0, is 2.0' in told
         assert self.settle(tmp_path, 2.0, resume=True) is None and (tmp_path / 'iter_4.pth').exists()
         assert '1 checkpoints of an earlier run are deleted' in self.settle(tmp_path, 3.0, overwrite=True)
         assert not list(tmp_path.glob('*.pth')) and not (tmp_path / 'last_checkpoint').exists()

@@ -43,6 +43,27 @@ def saved(tiny_config, tmp_path) -> tuple[torch.nn.Module, Path]:
     return model, tmp_path / 'net'
 
 
+def test_what_lies_in_the_folder_is_this_networks_or_stays(saved, tmp_path, monkeypatch):
+    model, folder = saved
+    model.save_pretrained(folder)  # without figures: those of the earlier network go
+    assert not (folder / 'metrics.json').exists()
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'README.md').write_text('My project')
+    with pytest.raises(ConfigError, match='holds README.md of something else'):
+        model.save_pretrained(tmp_path / 'mine')
+    (tmp_path / 'theirs').mkdir()
+    (tmp_path / 'theirs' / 'config.json').write_text('{"model_type": "bert"}')
+    with pytest.raises(ConfigError, match='holds config.json of something else'):
+        model.save_pretrained(tmp_path / 'theirs')
+    assert (tmp_path / 'mine' / 'README.md').read_text() == 'My project'
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert Path(model.save_pretrained('~/net')) == folder
+    with torch.no_grad():
+        next(model.parameters()).fill_(1e6)
+    with pytest.raises(ConfigError, match="dtype='float16' cannot hold .* 'bfloat16'"):
+        model.save_pretrained(folder, dtype='float16')
+
+
 def test_a_folder_is_read_back_as_it_was(saved):
     model, folder = saved
     assert sorted(p.name for p in folder.iterdir()) == ['README.md', 'config.json', 'metrics.json', 'model.safetensors']

@@ -45,14 +45,14 @@ class ImageInput:
         """The frames as uint8 RGB (H, W, 3).
 
         Args:
-            white_point: The number that is white in files of more than 8 bits; default: the largest of their type.
+            white_point: The number that is white in pictures of more than 8 bits; default: the largest of their type.
 
         Raises:
             FileError: A file that is missing or no image.
             InputError: An array that is no image, or frames of different sizes.
         """
         images = [
-            read_image(f, white=white_point) if isinstance(f, (str, Path)) else to_rgb(f, self.sample_id)
+            read_image(f, white=white_point) if isinstance(f, (str, Path)) else to_rgb(f, self.sample_id, white_point)
             for f in self.frames
         ]
         if len({i.shape for i in images}) > 1:
@@ -111,7 +111,9 @@ def _expand(item: Any) -> Iterator[Source]:
     if isinstance(item, (np.ndarray, Tensor, Image.Image)):
         yield item
         return
-    path = str(item)
+    if not isinstance(item, (str, Path)):
+        raise InputError(f'expected a path, a picture or a list of these, found {type(item).__name__} {item!r:.60}')
+    path = osp.expanduser(item)
     if osp.isdir(path):
         found = sorted(map(str, walk(path, IMAGE_SUFFIXES)), key=number_key)
         if not found:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from mmmtl.errors import FileError, InputError
 
-from .pictures import read_image
+from .pictures import read_image, warn_of_darkness
 
 
-def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:
+def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str, white: float | None = None) -> np.ndarray:
     """A picture in memory as uint8 RGB (H, W, 3).
 
     Args:
@@ -22,6 +22,7 @@ def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:
             (C, H, W), or (H, W); or an image of Pillow, which is turned as its EXIF orientation says. Numbers are uint8,
             uint16, boolean, or floats in [0, 1], where NaN counts as black.
         name: For messages.
+        white: The number that is white in a picture of other numbers than uint8; default: 65535, 1 for floats.
 
     Raises:
         InputError: Anything else.
@@ -50,10 +51,14 @@ def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str) -> np.ndarray:
     if picture.dtype.kind == 'f':
         picture = np.nan_to_num(picture.astype(np.float32), nan=0.0)
     scale = {'f': 1.0, 'b': 1.0, 'u': 65535.0}.get(picture.dtype.kind) if picture.dtype.itemsize <= 4 else None
+    if white is not None and picture.dtype.kind in 'fiu':
+        scale, picture = white, picture.clip(0, white)
+    elif picture.dtype.kind == 'u':
+        warn_of_darkness(picture)
     if scale is None or picture.min() < 0 or picture.max() > scale * 1.001:
         raise InputError(
             f"'{name}': expected uint8, uint16, or floats in [0, 1], found {kind} from {picture.min():g} to "
-            f'{picture.max():g}: divide by what is white'
+            f'{picture.max():g}: divide by what is white, or say white_point'
         )
     return np.rint(picture.astype(np.float32) * (255 / scale)).clip(0, 255).astype(np.uint8)
 

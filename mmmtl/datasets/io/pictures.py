@@ -236,17 +236,18 @@ def read_image(path: str | Path, upright: bool = True, white: float | None = Non
     Args:
         path: File.
         upright: Turn it as its EXIF orientation says.
-        white: The stored number that is white; default: the largest of the file's type, 1 for floats. Numbers beyond it
-            are white, and NaN is black.
+        white: The stored number that is white in a file of more than 8 bits; default: the largest of its type, 1 for
+            floats. Numbers beyond it are white, and NaN is black.
 
     Raises:
         FileError: No picture, or floats beyond 1 (integers below 0) without a ``white`` that says what they mean.
     """
     picture = decode(path, 'an image')
     pixels = picture.colours()
-    top = picture.white if white is None else float(white)
+    stated = white is not None and pixels.dtype != np.uint8
+    top = float(white) if white is not None and stated else picture.white
     if picture.palette is None and (pixels.dtype != np.uint8 or top != 255):
-        pixels = _to_bytes(path, pixels, top, white is not None)
+        pixels = _to_bytes(path, pixels, top, stated)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, -1)
     if pixels.shape[-1] != 3:
@@ -265,12 +266,20 @@ def _to_bytes(path: str | Path, pixels: np.ndarray, white: float, stated: bool) 
             f'{values.max():g}: say which one is white (white_point of FolderDataset and Inferencer, --white-point of '
             f'infer.py), or convert the file to 8 or 16 bits'
         )
-    if not stated and pixels.dtype == np.uint16 and white == 65535 and 255 < values.max() < 4096:
-        warnings.warn(
-            'a 16-bit photograph holds numbers below 4096 alone: if its camera has 12 bits, say white_point=4095',
-            stacklevel=2,
-        )
+    if not stated and white == 65535:
+        warn_of_darkness(pixels)
     return np.rint((values * (255 / white)).clip(0, 255)).astype(np.uint8)
+
+
+def warn_of_darkness(pixels: np.ndarray) -> None:
+    """Say that a photograph of 16 bits is nearly black where its numbers may be those of fewer bits."""
+    if pixels.dtype == np.uint16 and pixels.size and 0 < pixels.max() < 4096:
+        bits = (
+            'its camera has 12 bits, say white_point=4095'
+            if pixels.max() > 255
+            else '255 is white, say white_point=255'
+        )
+        warnings.warn(f'a 16-bit photograph holds numbers below 4096 alone: if {bits}', stacklevel=3)
 
 
 def read_map(path: str | Path, grey: bool = False) -> np.ndarray:

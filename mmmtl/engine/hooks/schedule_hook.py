@@ -62,6 +62,7 @@ class ScheduleHook(ParamSchedulerHook):
     def __init__(self) -> None:
         self._own: list[tuple[dict[str, Any], list[dict[str, float]]]] = []
         self._saved: list[dict[str, Any]] = []
+        self._rates: list[float] = []
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Step the schedules that count iterations."""
@@ -78,6 +79,8 @@ class ScheduleHook(ParamSchedulerHook):
         schedulers = [s for s in _flat(runner.param_schedulers) if isinstance(s, _ParamScheduler)]
         self._own = [(dict(s.state_dict()), _values(s)) for s in schedulers]
         self._saved = _flat(checkpoint.get('param_schedulers'))
+        groups = runner.optim_wrapper.param_groups
+        self._rates = [group['lr'] for group in groups] if isinstance(groups, list) else []
 
     def before_train(self, runner: Any) -> None:
         """Compare the settings; where they differ, walk through the config's own schedule up to the iteration."""
@@ -87,6 +90,14 @@ class ScheduleHook(ParamSchedulerHook):
     def _follow_own_schedule(self, runner: Any) -> None:
         own, saved, self._own, self._saved = self._own, self._saved, [], []
         schedulers = _flat(runner.param_schedulers)
+        if runner.iter > 0 and saved and not schedulers and self._rates:
+            groups = runner.optim_wrapper.param_groups
+            runner.logger.warning(
+                f'The checkpoint was trained by a schedule, and this config has none: lr is {self._rates[0]:.3g} from here '
+                f'on, instead of {groups[0]["lr"]:.3g}.'
+            )
+            for group, rate in zip(groups, self._rates):
+                group['lr'] = rate
         followed = [not s.by_epoch and not getattr(s, 'need_val_args', False) for s in schedulers]
         if runner.iter == 0 or not own or not saved or not all(followed):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,10 +81,13 @@ def read_reference(reference: str | Mapping[str, Any], primary_metrics: Mapping[
         joined: dict[str, float] = {}
         for path in paths:
             for name, value in read_metrics(path).items():
-                if joined.setdefault(name, value) != value:
+                if joined.setdefault(name, value) != value and math.isfinite(value):
                     raise ConfigError(f'{name} differs between the references {reference}: name one run per task')
         joined.pop('delta_m', None)
-        return Reference(reference, reference, _primary_metrics(joined, primary_metrics or {}))
+        chosen = _primary_metrics(joined, primary_metrics or {})
+        for name in [name for name, value in chosen.items() if not math.isfinite(value)]:
+            raise ConfigError(f'the reference {reference} has {name} = {chosen[name]}, of which nothing is a share')
+        return Reference(reference, reference, chosen)
     if 'columns' not in reference:
         return Reference('given', 'config', {name: float(value) for name, value in reference.items()})
     columns, units = reference['columns'], reference.get('units') or [1.0] * len(reference['columns'])

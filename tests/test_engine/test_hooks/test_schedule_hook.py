@@ -52,6 +52,12 @@ def test_another_initial_rate(tmp_path):
     assert '0.base_values: [0.01] -> [0.005]' in log(tmp_path)
 
 
+def test_no_schedule_is_the_configs_rate(tmp_path):
+    train(config(tmp_path, 4, param_scheduler=[poly(4)], **HOOK))
+    resumed = train(config(tmp_path, 6, resume=True, param_scheduler=None, **HOOK))
+    assert rates(resumed) == [0.01] and 'lr is 0.01 from here on, instead of 0.0001' in log(tmp_path)
+
+
 def test_a_rate_for_every_parameter_is_told_in_short(tmp_path):
     groups = dict(optim_wrapper__paramwise_cfg=dict(bypass_duplicate=True), **HOOK)
     train(config(tmp_path, 4, **groups))
