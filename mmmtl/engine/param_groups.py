@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
@@ -28,7 +30,8 @@ def check_paramwise(optim_wrapper: Mapping[str, Any], model: nn.Module) -> None:
     """See that ``paramwise_cfg`` of mmengine's constructor says something about the model's parameters.
 
     Raises:
-        ConfigError: An option that the constructor does not read, or a part of a name that no parameter's name holds.
+        ConfigError: An option that the constructor does not read, or a part of a name that no parameter's name holds and that
+            is nearly one of theirs; one that is like none is told in a warning.
     """
     options = optim_wrapper.get('paramwise_cfg') or {}
     own = str(optim_wrapper.get('constructor', DefaultOptimWrapperConstructor.__name__))
@@ -42,5 +45,8 @@ def check_paramwise(optim_wrapper: Mapping[str, Any], model: nn.Module) -> None:
     names = [name for name, _ in model.named_parameters()]
     for key in keys:
         if not any(str(key) in name for name in names):
-            parts = {part for name in names for part in name.split('.')}
-            raise ConfigError(f"{_PLACE}.custom_keys: no parameter's name holds '{key}'.{suggest(str(key), parts)}")
+            near = suggest(str(key), {part for name in names for part in name.split('.')})
+            text = f"{_PLACE}.custom_keys: no parameter's name holds '{key}'.{near}"
+            if near:
+                raise ConfigError(text)
+            print_log(text, 'current', logging.WARNING)  # of a part that is there with other tasks

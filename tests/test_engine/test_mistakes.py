@@ -36,9 +36,13 @@ def test_options_of_single_parameters_that_change_nothing(options, words):
         check_paramwise(dict(paramwise_cfg=options), NETWORK)
 
 
-def test_options_of_single_parameters_that_are_right():
+def test_options_of_single_parameters_that_are_right(caplog):
     check_paramwise(dict(), NETWORK)
     check_paramwise(dict(paramwise_cfg=dict(norm_decay_mult=0, custom_keys={'decoder.b': dict(decay_mult=0)})), NETWORK)
+    assert not caplog.text
+    with caplog.at_level('WARNING'):
+        check_paramwise(dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10)})), NETWORK)
+    assert "no parameter's name holds '.gamma'" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -100,3 +104,8 @@ def test_the_seed_of_a_run_reaches_every_data_set_within_another():
     set_seed(cfg, 7)
     first, second = cfg.train_dataloader.dataset.datasets
     assert cfg.randomness.seed == first.seed == second.dataset.seed == 7 and 'seed' not in second
+
+
+def test_the_log_holds_no_remarks_on_mmengines_own_classes(trained):
+    text = next(trained.glob('*/*.log')).read_text()
+    assert 'Saving checkpoint' in text and 'FileClient' not in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import time
 from collections import deque
@@ -51,6 +52,11 @@ class _LateRemovals:
         for remove, path in self._waiting:
             if path not in keep and self._backend.exists(path):
                 remove(path)
+
+
+def _is_no_remark(record: logging.LogRecord) -> bool:
+    """Whether a line of the log is not what mmengine remarks on its own use of its own classes."""
+    return 'will be deprecated in future' not in record.getMessage()
 
 
 def _remove_file(path: str) -> None:
@@ -189,7 +195,9 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Any) -> None:
         """Settle the folder, sweep what an interrupted save left, and warn of saves in the middle of an update."""
+        runner.logger.addFilter(_is_no_remark)
         super().before_train(runner)
+        runner.logger.removeFilter(_is_no_remark)
         self._forget_strange_paths()
         if self.atomic and is_main_process() and os.path.isdir(self.out_dir):
             remove_partial(self.out_dir)
