@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mmmtl.config import load_config
+from mmmtl.errors import ConfigError
 from mmmtl.ops.allocator import live_memory
 from mmmtl.ops.dispatch import plain_operations
 from mmmtl.utils.files import write_json
@@ -19,6 +20,24 @@ from .costs import catalogue_table
 from .published import pair_class
 from .roofline import roofline as roofline_table
 from .scaling import scaling_report
+
+
+def transcription_of(bench: Any) -> Any:
+    """The transcription beside the network of a benchmark, with its weights.
+
+    Raises:
+        ConfigError: The network is not of the form of the published ones.
+    """
+    kind = pair_class(bench.model)
+    try:
+        return kind(bench.model, bench.inputs, bench.targets)
+    except (RuntimeError, ValueError, KeyError, AttributeError) as error:
+        parts = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ConfigError(
+            f'--reference: the transcription is of networks like the published ones, and this one differs '
+            f"({(parts[1:] or parts or [type(error).__name__])[0]:.200}): leave out --reference, or take the method's config of "
+            f'PASCAL-Context or NYUDv2'
+        ) from error
 
 
 def measure(
@@ -86,7 +105,7 @@ def measure(
     noise, pair, memory, reference_memory = None, None, None, 0
     found: dict[str, Any] = {}
     if reference:
-        pair = pair_class(bench.model)(bench.model, bench.inputs, bench.targets)
+        pair = transcription_of(bench)
         noise = pair.draws()
         compare = pair.compare_predictions if mode == 'predict' else pair.compare_steps
         with live_memory():

@@ -88,6 +88,12 @@ class NamedRunner(Runner):
 
     _timestamp: str
 
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """As the base, one for each run: mmengine gives a run the one of an earlier run of that name, with its folder."""
+        if isinstance(visualizer, dict):
+            visualizer = {**visualizer, 'name': self._experiment_name}
+        return super().build_visualizer(visualizer)
+
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """As the base; parts of parameters' names that fit none are told."""
         with mistakes_in('optim_wrapper'):

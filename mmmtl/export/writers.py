@@ -149,9 +149,11 @@ def write_onnx(graph: ExportedProgram, program: Program, metadata: dict[str, Any
                 custom_translation_table=_translations(),
             )
     except Exception as error:  # as in _export
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        cause = error.__cause__ or error  # torch wraps it in a page of advice
+        first = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
         raise ConfigError(
-            f'{type(program.model).__name__}: ONNX has no form for a part of it ({first[:300]}): --format torch_export'
+            f'{type(program.model).__name__}: ONNX has no form for a part of it ({type(cause).__name__}: {first[:300]}): '
+            f'--format torch_export'
         ) from error
     assert converted is not None
     model = converted.model_proto

@@ -108,3 +108,10 @@ def test_the_seed_of_a_run_reaches_every_data_set_within_another():
 def test_the_log_holds_no_remarks_on_mmengines_own_classes(trained):
     text = next(trained.glob('*/*.log')).read_text()
     assert 'Saving checkpoint' in text and 'FileClient' not in text
+
+
+def test_two_runs_of_one_process_draw_into_folders_of_their_own(tiny_config, tmp_path):
+    for name in ('a', 'b'):
+        options = {'visualizer.name': 'visualizer', 'max_iters': 2}
+        train(load_config(tiny_config, options), str(tmp_path / name))
+        assert len(list((tmp_path / name).glob('*/vis_data/scalars.json'))) == 1
