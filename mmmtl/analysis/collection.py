@@ -292,7 +292,10 @@ def _limits(keep_below: Any, names: Sequence[str], ensemble: int) -> dict[str, f
     limits = dict(keep_below) if isinstance(keep_below, Mapping) else dict.fromkeys(names, keep_below)
     for name in [*names, *limits]:
         if name not in limits or name not in names:
-            raise ConfigError(f"keep_below: give one number, or one for each of {list(names)}; '{name}' does not match")
+            raise ConfigError(
+                f"keep_below: give one number, or one for each of {list(names)}; '{name}' does not match (tasks, --tasks, "
+                f'chooses some of them)'
+            )
         if isinstance(limits[name], bool) or not isinstance(limits[name], (int, float)) or not limits[name] > 0:
             raise ConfigError(f'keep_below: expected a number above 0 for {name}, got {limits[name]!r}')
     return {name: float(value) for name, value in limits.items()}
