@@ -79,7 +79,7 @@ class ScheduleHook(ParamSchedulerHook):
         schedulers = [s for s in _flat(runner.param_schedulers) if isinstance(s, _ParamScheduler)]
         self._own = [(dict(s.state_dict()), _values(s)) for s in schedulers]
         self._saved = _flat(checkpoint.get('param_schedulers'))
-        groups = runner.optim_wrapper.param_groups
+        groups = getattr(getattr(runner, 'optim_wrapper', None), 'param_groups', None)  # a sharded one comes later
         self._rates = [group['lr'] for group in groups] if isinstance(groups, list) else []
 
     def before_train(self, runner: Any) -> None:
