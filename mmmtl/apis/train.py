@@ -131,12 +131,15 @@ def drop_test(cfg: Config) -> None:
 def set_seed(cfg: Config, seed: int) -> None:
     """Seed the run: generators, order of the samples, augmentation."""
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=int(seed))
-    waiting = [(cfg.get('train_dataloader') or {}).get('dataset')]
-    while waiting:
-        dataset = waiting.pop() or {}  # one of several that are mixed or repeated
-        waiting += [dataset.get('dataset'), *(dataset.get('datasets') or ())]
-        if 'tasks' in dataset:
-            dataset['seed'] = int(seed)
+    _seed_datasets((cfg.get('train_dataloader') or {}).get('dataset'), int(seed))
+
+
+def _seed_datasets(dataset: Any, seed: int) -> None:
+    """Seed the augmentation of a data set's config, and of those that it mixes or repeats."""
+    for inner in [dataset.get('dataset'), *(dataset.get('datasets') or ())] if dataset else []:
+        _seed_datasets(inner, seed)
+    if dataset and 'tasks' in dataset:
+        dataset['seed'] = seed
 
 
 def use_amp(cfg: Config) -> None:
