@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmmtl.errors import ConfigError
-from mmmtl.models.ensemble import Ensemble, Smoothing, sampling
+from mmmtl.models.ensemble import Ensemble, Smoothing, lock_of, sampling
 from mmmtl.structures import MTLDataSample
 
 from .options import PredictOptions
@@ -46,7 +46,8 @@ def predict_image(
     model: Any, inputs: Tensor, sample: MTLDataSample, options: PredictOptions
 ) -> tuple[Maps, Maps | None]:
     """Predict on one image (1, ..., H, W), once or from several noise seeds."""
-    seed = model.noise_seed if options.seed is None else options.seed
+    with lock_of(model):
+        seed = model.noise_seed if options.seed is None else options.seed
     ensemble = Ensemble(model) if options.ensemble > 1 else None
     for member in range(options.ensemble):
         with sampling(model, options.steps, seed + member):

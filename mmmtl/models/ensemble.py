@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -82,9 +84,21 @@ def modules_with_steps(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if getattr(module, 'sampling_steps', None) is not None]
 
 
+_locks: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+_adding = threading.Lock()
+
+
+def lock_of(model: Any) -> Any:
+    """What one thread at a time holds while a model predicts: options of a call are set on the model for so long."""
+    with _adding:
+        return _locks.setdefault(model, threading.RLock())
+
+
 @contextmanager
 def sampling(model: Any, steps: int | None = None, seed: int | None = None) -> Iterator[None]:
     """Within it, the model predicts in ``steps`` steps, from noise of ``seed``; None leaves what its config says.
+
+    Other threads that come here wait until it is left.
 
     Raises:
         ConfigError: ``steps`` of a model that has none to choose.
@@ -96,14 +110,15 @@ def sampling(model: Any, steps: int | None = None, seed: int | None = None) -> I
             f'steps={steps}: {kind} has no number of sampling steps to choose: it predicts in one pass, or by the chain of '
             f'steps that it was trained with. Leave steps out'
         )
-    kept = [(module, module.sampling_steps) for module in choosing]
-    own_seed = model.noise_seed
-    try:
-        for module in choosing:
-            module.sampling_steps = steps
-        model.noise_seed = own_seed if seed is None else seed
-        yield
-    finally:
-        for module, before in kept:
-            module.sampling_steps = before
-        model.noise_seed = own_seed
+    with lock_of(model):
+        kept = [(module, module.sampling_steps) for module in choosing]
+        own_seed = model.noise_seed
+        try:
+            for module in choosing:
+                module.sampling_steps = steps
+            model.noise_seed = own_seed if seed is None else seed
+            yield
+        finally:
+            for module, before in kept:
+                module.sampling_steps = before
+            model.noise_seed = own_seed

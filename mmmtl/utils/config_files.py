@@ -109,7 +109,7 @@ class ConfigFile:
             exec(self._code, scope)  # a config is a program; it is run as such
         except ConfigError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             lines = [f.lineno or 0 for f in traceback.extract_tb(error.__traceback__) if f.filename == self.path]
             why = self._explain(error, lines[-1] if lines else 0, bases)
             raise ConfigError(
@@ -118,8 +118,10 @@ class ConfigFile:
         kept = {k: v for k, v in scope.items() if k != '_base_' and not k.startswith('__')}
         return {k: v for k, v in kept.items() if not isinstance(v, (FunctionType, ModuleType))}, scope['_base_']
 
-    def _explain(self, error: Exception, line: int, bases: Mapping) -> str:
+    def _explain(self, error: BaseException, line: int, bases: Mapping) -> str:
         """What went wrong in a line, with the near names where a choice is not offered."""
+        if 'read_base' in self.reads:
+            return 'configs of the form `with read_base():` are not read here: name the files as text, _base_ = [...]'
         if isinstance(error, KeyError):
             calls = [
                 n for n in ast.walk(self.tree) if isinstance(n, ast.Call) and n.lineno <= line <= (n.end_lineno or 0)

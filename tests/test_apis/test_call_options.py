@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -261,3 +263,16 @@ def test_the_command_has_the_same_options(trained, tmp_path, capsys):
         with pytest.raises(SystemExit):
             main([*words, *option.split()])
         assert words_of in capsys.readouterr().err
+
+
+def test_threads_that_share_a_network_get_their_own_options(inferencer):
+    image = pictures(1)[0]
+
+    def call(seed: int) -> np.ndarray:
+        return inferencer([image], seed=seed, steps=1 + seed % 2, panels=False, progress=False)[0].pred['normals']
+
+    alone = [call(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(call, range(4)))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together))
+    assert not np.array_equal(alone[0], alone[2])

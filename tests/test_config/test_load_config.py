@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mmmtl.config import check_config, load_config
@@ -190,3 +192,20 @@ def test_data_sets_of_dropped_tasks_go_with_them(root_dir, only, kinds):
     assert left and all(tasks == only for _, tasks in left)
     assert all(name.split('/')[1] in only for name in cfg.test_evaluator.reference)
     check_config(cfg, files=False)
+
+
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        (
+            'from mmengine.config import read_base\nwith read_base():\n    from .tiny import *\n',
+            'configs of the form `with',
+        ),
+        ("_base_ = './tiny.py'\nraise SystemExit\n", 'line 2: SystemExit'),
+    ],
+)
+def test_files_that_are_configs_of_another_kind(tiny_config, words, text):
+    path = Path(tiny_config).with_name('other.py')
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load_config(path)
