@@ -197,7 +197,6 @@ class AtomicCheckpointHook(CheckpointHook):
         """Settle the folder, sweep what an interrupted save left, and warn of saves in the middle of an update."""
         runner.logger.addFilter(_is_no_remark)
         super().before_train(runner)
-        runner.logger.removeFilter(_is_no_remark)
         self._forget_strange_paths()
         if self.atomic and is_main_process() and os.path.isdir(self.out_dir):
             remove_partial(self.out_dir)
