@@ -117,7 +117,7 @@ class ContinuousTask(Task):
 
     def predict(self, logits: Tensor) -> Tensor:
         low, high = self.value_range
-        return logits.clamp(low, high) if np.isfinite((low, high)).any() else logits
+        return logits.clamp(float(low), float(high)) if np.isfinite((low, high)).any() else logits
 
     def spread(self, mean: Tensor, variance: Tensor) -> Tensor:
         """Standard deviation, of vectors that of the distance to their mean; of unit vectors the circular one."""
