@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 for _name, _value in {'HF_HUB_OFFLINE': '1', 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'}.items():
@@ -27,6 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 THREADS = int(os.environ.get('MMMTL_TEST_THREADS', '1'))
 """More than one to see that results do not hang on it: ``make numerics``."""
+
+MEASURED = 3
+"""Parameters of a test with which coverage is measured."""
 
 torch.set_num_threads(THREADS)
 cv2.setNumThreads(1)
@@ -55,15 +59,18 @@ os.register_at_fork(after_in_child=_stop_tracing)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest tests, and measure coverage, which halves Python's speed, where it finds something.
 
-    Slow tests and drills run lines that quick ones run too; so do, mostly, all but the first parameters of a test.
+    Slow tests and drills run lines that quick ones run too. So do, mostly, all but the first parameters of a test;
+    those of the models' tests are networks, each with lines of its own.
     """
-    measured: set[str] = set()
+    measured: Counter[str] = Counter()
     for item in items:
         function = item.nodeid.partition('[')[0]
-        if item.get_closest_marker('slow') or item.get_closest_marker('drill') or function in measured:
+        measured[function] += 1
+        again = measured[function] > MEASURED and not function.startswith(
+            ('tests/test_models/', 'tests/test_configs.py')
+        )
+        if again or item.get_closest_marker('slow') or item.get_closest_marker('drill'):
             item.add_marker('no_cover')
-        else:
-            measured.add(function)
     items.sort(key=lambda item: item.get_closest_marker('slow') is None)
 
 
