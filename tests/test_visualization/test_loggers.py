@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmmtl.registry import VISUALIZERS, register_all_modules
+from mmmtl.registry import VISBACKENDS, VISUALIZERS, register_all_modules
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import build_tasks
 
@@ -55,4 +55,15 @@ def test_mlflow_gets_scalars_and_panels(tmp_path, monkeypatch):
     client = mlflow.MlflowClient(tracking_uri=uri)
     run = client.search_runs([client.get_experiment_by_name('mmmtl').experiment_id])[0]
     assert run.data.metrics['depth/RMSE'] == 2.25
-    assert any('panels' in item.path for item in client.list_artifacts(run.info.run_id))
+    assert [item.path for item in client.list_artifacts(run.info.run_id, 'panels')] == ['panels/a_3.png']
+
+
+def test_pictures_in_mlflow_have_a_format_and_their_step():
+    from types import SimpleNamespace
+
+    seen = []
+    backend = VISBACKENDS.get('MLflowVisBackend').__new__(VISBACKENDS.get('MLflowVisBackend'))
+    backend._env_initialized = True
+    backend._mlflow = SimpleNamespace(log_image=lambda image, name: seen.append(name))
+    backend.add_image('panels/a', np.zeros((2, 2, 3), np.uint8), step=3)
+    assert seen == ['panels/a_3.png']
