@@ -25,6 +25,7 @@ from mmmtl.apis.checkpoint import auxiliary_prefixes
 from mmmtl.apis.convert import empty_network
 from mmmtl.apis.model import build_model, forget_pretrained, quiet
 from mmmtl.models.sizes import input_size
+from mmmtl.ops.dispatch import traceable_operations
 from mmmtl.utils.tables import format_table
 
 from .published import published_line
@@ -126,8 +127,9 @@ def count_complexity(cfg: Config, size: Sequence[int] | None = None) -> Complexi
         size: (H, W) of the input; default :func:`input_size`.
 
     Returns:
-        Counts of backbone, neck, and every child of the decoder; ``multiply-accumulates`` are those of one
-        prediction on one image, of the operators that really run.
+        Counts of backbone, neck, and every child of the decoder; the multiply-accumulates are those of
+        one prediction on one image in PyTorch's own operations, rearranged as they are here. What a processor's kernels
+        make of them (Winograd's convolutions, bands that overlap) is not counted: the count is the same everywhere.
     """
     size = (size[0], size[-1]) if size is not None else input_size(cfg)
     forget_pretrained(cfg.model)
@@ -173,7 +175,7 @@ def _multiply_accumulates(model: nn.Module, counts: Complexity) -> None:
     """Run one prediction and write the counts into the parts."""
     frames = getattr(model, 'frames', 1)
     shape = (1, 3, *counts.size) if frames == 1 else (1, frames, 3, *counts.size)
-    with torch.no_grad(), _PartCounter(model, list(counts.parts)) as counter:
+    with torch.no_grad(), traceable_operations(), _PartCounter(model, list(counts.parts)) as counter:
         model(torch.zeros(shape), mode='tensor')
     for name, (layers, products, moved, convolutions) in counter.counts.items():
         part = counts.parts.setdefault(name, Part())

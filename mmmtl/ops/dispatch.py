@@ -55,6 +55,7 @@ _TRACEABLE = frozenset(KERNELS) - {
 VARIABLE, CHOICES = 'MMMTL_OPS', ('fast', 'plain')
 _at_start = os.environ.get(VARIABLE)
 _forced_plain = 0
+_forced_traceable = 0
 _forced_kernels: frozenset[str] = frozenset()
 
 
@@ -125,6 +126,17 @@ def plain_operations() -> Iterator[None]:
 
 
 @contextmanager
+def traceable_operations() -> Iterator[None]:
+    """Within it, only rearrangements of PyTorch's own operations serve, and no kernel of a processor: for counting."""
+    global _forced_traceable
+    _forced_traceable += 1
+    try:
+        yield
+    finally:
+        _forced_traceable -= 1
+
+
+@contextmanager
 def forced_operations(kernels: Collection[str]) -> Iterator[None]:
     """Within it, these kernels serve every device and precision, whatever the table says: for measuring them."""
     global _forced_kernels
@@ -152,7 +164,7 @@ def served(kernel: str, x: Tensor) -> bool:
     precisions = _FLOATS if kernel in _forced_kernels else places.get(x.device.type, places.get('any', frozenset()))
     if kernel in _TRACEABLE:
         return bool(precisions) and (precisions == _FLOATS or precision(x) in precisions)
-    if torch.compiler.is_compiling() or type(x) not in (Tensor, nn.Parameter):
+    if _forced_traceable or torch.compiler.is_compiling() or type(x) not in (Tensor, nn.Parameter):
         return False
     return precision(x) in precisions
 

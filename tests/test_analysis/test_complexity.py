@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmmtl.analysis import count_complexity
 from mmmtl.config import load_config
@@ -87,3 +88,49 @@ def test_the_input_size_is_the_configs(tiny_config, root_dir):
 def test_no_weights_are_left_behind_on_the_meta_device(tiny_config):
     count_complexity(load_config(tiny_config))
     assert torch.zeros(1).device.type == 'cpu'
+
+
+def test_kernels_of_a_processor_do_not_change_the_count():
+    from mmmtl.analysis.complexity import Complexity, _multiply_accumulates, _parameters
+    from mmmtl.ops.dispatch import KERNELS, forced_operations
+    from tests.test_models.test_every_method import network
+
+    model, found = network('taskdiffusion', ('semseg', 'depth')).eval(), []
+    for kernels in ((), KERNELS):
+        counts = Complexity((64, 128), _parameters(model))
+        with forced_operations(kernels):
+            _multiply_accumulates(model, counts)
+        found.append({name: (part.layers, part.products) for name, part in counts.parts.items()})
+    with torch.device('meta'):
+        model = network('taskdiffusion', ('semseg', 'depth')).eval()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _multiply_accumulates(model.to_empty(device='cpu'), counts)
+    assert found[0] == found[1] == {name: (part.layers, part.products) for name, part in counts.parts.items()}
+
+
+D = 'model.decoder.'
+ALL = ['semseg', 'human_parts', 'saliency', 'normals', 'boundary']
+VIT_B = 'configs/taskdiffusion/vitb_pascal.py'
+ROWS = {
+    'baseline': ('configs/baselines/vitb_pascal.py', {}),
+    'TaskDiffusion': (VIT_B, {}),
+    'single task (normals)': (VIT_B, {'only_tasks': ['normals']}),
+    'cross-task diffusion decoder': (VIT_B, {D + 'label_encoder.separate': ALL}),
+    'interaction by cross-attention': (VIT_B, {D + 'denoiser.interaction': 'cross_attention'}),
+    'interaction by concatenation': (VIT_B, {D + 'denoiser.interaction': 'concat'}),
+    'without level interaction': (VIT_B, {D + 'denoiser.level_interaction': False}),
+    'task-specific diffusion decoder': (
+        VIT_B,
+        {D + 'denoiser.type': 'TaskSpecificDenoiser', D + 'aux': None, D + 'label_encoder.separate': ALL},
+    ),
+}
+QUICK = ('baseline', 'single task (normals)')
+
+
+@pytest.mark.parametrize('row', [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in ROWS])
+def test_the_page_gives_the_counts_of_the_command(row, root_dir):
+    line = next(x for x in (root_dir / 'docs/taskdiffusion.md').read_text().splitlines() if x.startswith(f'| {row} |'))
+    path, options = ROWS[row]
+    whole = count_complexity(load_config(root_dir / path, options)).total()
+    parameters, operations = (whole.parameters - whole.auxiliary) / 1e6, (whole.layers + whole.products) / 1e9
+    assert f'| {parameters:.2f} M | {operations:.1f} G' in line
