@@ -26,6 +26,8 @@ FORMATS = {'torch_export': '.pt2', 'onnx': '.onnx', 'openvino': '.xml'}
 TRACED_BATCH = 2
 """Images of the example that a graph for any number of images is traced with."""
 LARGEST_BATCH = 1024
+OPSET = 20
+"""Version of ONNX's operations, the same with every version of torch."""
 LARGEST_MESSAGE = 2**31 - 2**24
 """Bytes that one protocol buffer holds; beyond, weights go into a file beside."""
 
@@ -52,10 +54,18 @@ def trace(program: Program, batch: int | None) -> tuple[ExportedProgram, int | N
     try:
         return _export(program, args, LARGEST_BATCH), LARGEST_BATCH
     except ConfigError as error:
-        limit = re.search(r'\bmax=(\d+)', str(error.__cause__))
+        limit = _limit(str(error.__cause__))
         if limit is None:
             raise
-        return _export(program, args, int(limit.group(1))), int(limit.group(1))
+        return _export(program, args, limit), limit
+
+
+def _limit(told: str) -> int | None:
+    """The largest number of images in what torch tells: ``max=9``, or ``batch < 64/7``, as its version has it."""
+    if found := re.search(r'\bmax=(\d+)', told):
+        return int(found.group(1))
+    found = re.search(r'\bbatch < (\d+)(?:/(\d+))?', told)
+    return (int(found.group(1)) - 1) // int(found.group(2) or 1) if found else None
 
 
 def _export(program: Program, args: tuple, largest: int | None) -> ExportedProgram:
@@ -144,6 +154,7 @@ def write_onnx(graph: ExportedProgram, program: Program, metadata: dict[str, Any
                 graph,
                 dynamo=True,
                 verbose=False,
+                opset_version=OPSET,
                 input_names=names,
                 output_names=program.task_names,
                 custom_translation_table=_translations(),
@@ -178,7 +189,7 @@ def _half(model: Any) -> Any:
 
 def _translations() -> dict[Any, Any]:
     """Operations of torchvision that torch's exporter does not know."""
-    from onnxscript import opset22 as op
+    from onnxscript import opset19 as op  # the first with DeformConv; a later one than OPSET cannot be written
 
     def deform_conv2d(
         x: Any,

@@ -24,6 +24,7 @@ from mmmtl.errors import ConfigError
 from mmmtl.models.decoder import FeedForwardDecoder
 from mmmtl.models.layers.conv_block import conv_bn_relu
 from mmmtl.models.layers.pixel_attention import attend_batch, concat_levels
+from mmmtl.ops.take_rows import repeat_rows
 from mmmtl.registry import MODELS
 
 from .attention import CodedAttention, CrossTaskAttention, NormedMLP
@@ -103,7 +104,7 @@ class MQTransformerDecoder(FeedForwardDecoder):
         """Maps as tokens (S, B, P, C) → queries (S, B, N, C). All tasks share the weights, so they are one batch."""
         tasks, batch = x.shape[:2]
         flat = x.flatten(0, 1)
-        query, code = (p.repeat_interleave(batch, 0) for p in (self.query, self.query_code))
+        query, code = (repeat_rows(p, batch) for p in (self.query, self.query_code))
         query = query + self.sample_drop(self.encode_attention(query, flat, flat, q_code=code))
         query = query + self.encode_linear(self.encode_norm(query))
         query = query + self.sample_drop(self.encode_mlp(query))
@@ -125,7 +126,7 @@ class MQTransformerDecoder(FeedForwardDecoder):
         """Maps as tokens (S, B, P, C) and queries (S, B, N, C) → (S, B, P, C)."""
         tasks, batch = x.shape[:2]
         flat, query = x.flatten(0, 1), query.flatten(0, 1)
-        code = self.key_code.repeat_interleave(batch, 0)
+        code = repeat_rows(self.key_code, batch)
         out = flat + self.sample_drop(self.decode_attention(flat, query, query, k_code=code))
         out = out + self.sample_drop(self.decode_mlp1(out))
         read = torch.cat([attend_batch(self.decode_self, o, self.mix_batch) for o in out.unflatten(0, (tasks, batch))])

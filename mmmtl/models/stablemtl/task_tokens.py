@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.ops.take_rows import repeat_rows
 from mmmtl.registry import MODELS
 from mmmtl.utils.tensor_files import read_state
 
@@ -35,8 +36,8 @@ def batch_tokens(tokens: Sequence[Tensor], repeats: int) -> tuple[Tensor, Tensor
     mask = None
     if any(len(t) < longest for t in tokens):
         mask = torch.tensor([[1] * len(t) + [0] * (longest - len(t)) for t in tokens], device=rows.device)
-        mask = mask.repeat_interleave(repeats, 0)
-    return rows.repeat_interleave(repeats, 0), mask
+        mask = repeat_rows(mask, repeats)
+    return repeat_rows(rows, repeats), mask
 
 
 def encode_text(pretrained: str, prompts: Iterable[str]) -> list[Tensor]:

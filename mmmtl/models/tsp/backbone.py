@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError
 from mmmtl.models.backbones import TimmBackbone
+from mmmtl.ops.take_rows import repeat_rows
 from mmmtl.registry import MODELS
 
 
@@ -77,7 +78,7 @@ class TaskPromptViT(TimmBackbone):
             if self.first <= i < self.first + layers:
                 if not split:
                     tokens, split = tokens.repeat(tasks, 1, 1), True  # (S·B, 1 + N, D)
-                own = prompts[:, i - self.first].repeat_interleave(x.shape[0], 0)
+                own = repeat_rows(prompts[:, i - self.first], x.shape[0])
                 tokens = block(torch.cat([tokens, own], 1))[:, :-length]
             else:
                 tokens = block(tokens)
