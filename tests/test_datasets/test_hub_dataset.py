@@ -137,6 +137,15 @@ def test_mistakes(parquet, tmp_path):
         make(parquet, columns=dict(COLUMNS, semseg='key')).load_sample(0)
 
 
+def test_a_table_is_not_indexed(parquet, tmp_path):
+    from mmmtl.datasets.preparation.indexing import make_index
+
+    config = dict(type='HubDataset', path=str(parquet), columns=COLUMNS, tasks=make(parquet).tasks)
+    with pytest.raises(ConfigError, match='cells of a table.*train from it directly'):
+        make_index(config, str(tmp_path / 'index.parquet'))
+    assert not list(tmp_path.glob('index*'))
+
+
 def test_batches_of_a_loader_with_processes(parquet):
     from torch.utils.data import DataLoader
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.base import MTLDataset
+from mmmtl.datasets.hub_dataset import HubDataset
 from mmmtl.datasets.index_file import VERSION
 from mmmtl.datasets.indexed import IndexedDataset
 from mmmtl.datasets.io.addresses import address
@@ -78,13 +79,19 @@ class Source:
         config: The data set's config.
 
     Raises:
-        ConfigError: A data set whose loaders need what listing leaves behind and its ``reader_state`` does not hold.
+        ConfigError: A data set that is a table or an index already, or whose loaders need what listing leaves behind and
+            its ``reader_state`` does not hold.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         kind = DATASETS.get(config['type']) if isinstance(config['type'], str) else config['type']
         if issubclass(kind, IndexedDataset):
             raise ConfigError(f'{config["index"]!r} is an index already: give the data set that it was made of')
+        if issubclass(kind, HubDataset):
+            raise ConfigError(
+                f'{kind.__name__} ({config.get("path")!r}): its labels are cells of a table, not files, and the table is read '
+                'without a walk as it is: train from it directly, or write its cells as files and index a FolderDataset'
+            )
         kept = {k: v for k, v in config.items() if k not in ('pipeline', 'label_sampler', 'label_map_out', 'indices')}
         self.dataset: MTLDataset = DATASETS.build(dict(kept, pipeline=[], allow_unlabelled=True, lazy_init=True))
         before = _state(self.dataset)
