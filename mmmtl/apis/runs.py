@@ -120,6 +120,9 @@ def make_runner(cfg: Config) -> Runner:
     if cfg.get('runner_type', 'Runner') == 'FlexibleRunner':
         from mmengine.runner._flexible_runner import FlexibleRunner
 
+        from mmmtl.engine.fully_shard import check_hooks
+
+        check_hooks(cfg.get('strategy') or {}, cfg.get('custom_hooks') or [])
         return FlexibleRunner.from_cfg(cfg)
     return NamedRunner.from_cfg(cfg)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import mmengine
@@ -33,6 +33,20 @@ def _fully_shard() -> Any:
             f"strategy.type='FullyShardStrategy' needs torch >= 2.6: {error}. Use ShardingStrategy with this one"
         ) from error
     return fully_shard
+
+
+def check_hooks(strategy: Mapping[str, Any], hooks: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse hooks that need whole parameters beside a strategy that shards them.
+
+    Raises:
+        ConfigError: ``EMAHook`` beside ``FullyShardStrategy``.
+    """
+    kinds = [str(part.get('type')).rpartition('.')[2] for part in (strategy, *hooks)]
+    if kinds[0] == 'FullyShardStrategy' and 'EMAHook' in kinds[1:]:
+        raise ConfigError(
+            "custom_hooks: EMAHook averages whole parameters, which strategy.type='FullyShardStrategy' shards: leave the "
+            "hook out, or train without runner_type='FlexibleRunner'"
+        )
 
 
 @STRATEGIES.register_module(force=True)

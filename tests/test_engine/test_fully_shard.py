@@ -14,10 +14,11 @@ from mmengine.runner._flexible_runner import FlexibleRunner
 
 from mmmtl.apis import publish_model
 from mmmtl.apis.checkpoint import read_checkpoint
+from mmmtl.apis.runs import make_runner
 from mmmtl.compat import init_cpu_dist
 from mmmtl.engine import AtomicCheckpointHook
 from mmmtl.engine.checkpoint_files import find_corruption, newest_first, why_not_resumable
-from mmmtl.errors import CheckpointError
+from mmmtl.errors import CheckpointError, ConfigError
 from tests.distributed import run_ranks
 from tests.test_engine.toy import config, train_rank
 
@@ -123,3 +124,12 @@ def test_parts_are_found_checked_and_not_trusted(run, tmp_path):
     with pytest.raises(CheckpointError, match='table of contents'):
         read_checkpoint(str(copy))
     assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize('kind', ['EMAHook', 'mmengine.EMAHook'])
+def test_averaged_weights_are_refused(tmp_path, kind):
+    cfg = config(tmp_path, **SHARDED, custom_hooks=[dict(type=kind)])
+    with pytest.raises(
+        ConfigError, match="EMAHook averages whole parameters, which strategy.type='FullyShardStrategy'"
+    ):
+        make_runner(cfg)
