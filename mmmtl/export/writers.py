@@ -45,19 +45,24 @@ def trace(program: Program, batch: int | None) -> tuple[ExportedProgram, int | N
     Raises:
         ConfigError: Something within that cannot be traced, or not for any number of images.
     """
-    rows = batch or TRACED_BATCH
-    image = torch.zeros(rows, *program.image_shape)
-    noise = {} if program.baked else {name: torch.zeros(rows, *shape) for name, shape in program.noise_shapes.items()}
-    args = (image, noise) if noise else (image,)
     if batch is not None:
-        return _export(program, args, None), None
+        return _export(program, _zeros(program, batch), None), None
+    args = _zeros(program, TRACED_BATCH)
     try:
         return _export(program, args, LARGEST_BATCH), LARGEST_BATCH
     except ConfigError as error:
         limit = _limit(str(error.__cause__))
         if limit is None:
+            _export(program, _zeros(program, 1), None)  # what fails for one image as well says so instead
             raise
         return _export(program, args, limit), limit
+
+
+def _zeros(program: Program, rows: int) -> tuple[Any, ...]:
+    """Arguments of a program for so many images."""
+    image = torch.zeros(rows, *program.image_shape)
+    noise = {} if program.baked else {name: torch.zeros(rows, *shape) for name, shape in program.noise_shapes.items()}
+    return (image, noise) if noise else (image,)
 
 
 def _limit(told: str) -> int | None:

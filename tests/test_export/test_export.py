@@ -14,7 +14,7 @@ from mmmtl.errors import ConfigError, InputError, UserError
 from mmmtl.export import ExportedModel, export_model
 from mmmtl.export.comparison import difference
 from mmmtl.export.program import Program
-from mmmtl.export.writers import trace
+from mmmtl.export.writers import _limit, trace
 from tests.test_models.test_every_method import network
 
 SIZE = (32, 32)
@@ -112,7 +112,8 @@ def test_other_mistakes(plain, tmp_path):
         plain.tta = None
 
 
-def test_what_no_graph_can_hold_is_told(plain, tmp_path, monkeypatch):
+@pytest.mark.parametrize('batch', [1, None])
+def test_what_no_graph_can_hold_is_told(plain, tmp_path, monkeypatch, batch):
     predict = plain.decoder.predict
 
     def looks_at_values(feats, noise, size):
@@ -120,7 +121,14 @@ def test_what_no_graph_can_hold_is_told(plain, tmp_path, monkeypatch):
 
     monkeypatch.setattr(plain.decoder, 'predict', looks_at_values)
     with pytest.raises(UserError, match='PlainDecoder.*cannot be traced'):
-        export_model(plain, tmp_path / 'm.onnx', size=SIZE)
+        export_model(plain, tmp_path / 'm.onnx', size=SIZE, batch=batch)
+
+
+@pytest.mark.parametrize(
+    ('told', 'limit'), [('max=9', 9), ('got < for batch < 64/7', 9), ('batch < 8', 7), ('no', None)]
+)
+def test_the_largest_batch_in_what_torch_tells(told, limit):
+    assert _limit(told) == limit
 
 
 LARGE = (64, 128)
