@@ -78,24 +78,27 @@ benchmark: install
 	$(PY) benchmarks/table.py $(if $(ROWS),--rows $(ROWS))
 
 # The network that ships: its config with changed colours in the training, 600 iterations of a schedule of 1600; then its
-# figures on the 120 held-out scenes, and the pictures.
+# figures on the 120 held-out scenes, and the pictures. A trial of the recipe: make weights SHIPPED_ITERS=2 SHIPPED_RUN=/tmp/x
+# SHIPPED_FOLDER=/tmp/y SHIPPED_PICTURES=/tmp/z
 SHIPPED := taskdiffusion/vitt_diorama
 SHIPPED_RUN := work_dirs/shipped
+SHIPPED_ITERS := 600
 SHIPPED_FOLDER := mmmtl/hub/weights/$(SHIPPED)
+SHIPPED_PICTURES := docs/pictures
 COLOURS := "train_pipeline=[dict(type='RandomFlip'),dict(type='PhotoMetricDistortion'),dict(type='PackMTLInputs')]"
 SHIPPED_ABOUT := A small network, trained on generated rooms alone. It shows what the outputs look like: on photographs it \
     finds strong edges and rough layouts, and is wrong about most else, since its eight classes, its figures and its \
     depth in metres are those of generated rooms. For real work train on your own data or convert a published checkpoint.
-PACK = $(PY) -m mmmtl pack mmmtl::$(SHIPPED) $(SHIPPED_RUN)/iter_600.pth $(SHIPPED_FOLDER) --half --drop-aux \
+PACK = $(PY) -m mmmtl pack mmmtl::$(SHIPPED) $(SHIPPED_RUN)/iter_$(SHIPPED_ITERS).pth $(SHIPPED_FOLDER) --half --drop-aux \
     --weights-licence Apache-2.0 --about "$(SHIPPED_ABOUT)"
 
 weights: install
 	$(PY) tools/train.py mmmtl::$(SHIPPED) --resume --work-dir $(SHIPPED_RUN) \
-	    --cfg-options max_iters=1600 train_cfg.max_iters=600 train_cfg.val_interval=600 $(COLOURS)
+	    --cfg-options max_iters=1600 train_cfg.max_iters=$(SHIPPED_ITERS) train_cfg.val_interval=$(SHIPPED_ITERS) $(COLOURS)
 	$(PACK)
 	$(PY) tools/test.py mmmtl::$(SHIPPED) $(SHIPPED_FOLDER)/model.safetensors --work-dir $(SHIPPED_RUN)/test
 	$(PACK) --metrics $(SHIPPED_RUN)/test/metrics.json
-	$(PY) -m mmmtl pictures
+	$(PY) -m mmmtl pictures --model $(SHIPPED_FOLDER) --out $(SHIPPED_PICTURES)
 
 pages: install
 	$(PY) -m mmmtl methods
