@@ -9,10 +9,11 @@ import time
 import numpy as np
 import pytest
 
+from mmmtl.analysis.collection import entries_of
 from mmmtl.datasets import FolderDataset, IndexedDataset, ShardStream
 from mmmtl.datasets.io.file_cache import FileCache, parse_size
 from mmmtl.datasets.io.storage import Storage
-from mmmtl.errors import ConfigError, LabelError, UnreadableError
+from mmmtl.errors import ConfigError, LabelError, NotFoundError, UnreadableError
 from mmmtl.registry import DATASETS
 from mmmtl.utils.files import PARTIAL
 
@@ -252,6 +253,12 @@ def test_s3(tmp_path, monkeypatch):
         shards = IndexedDataset('s3://bucket/shards', config['tasks'], backend_args=args)
         assert_same_samples_but_paths(walked, shards)
         assert verify_index('s3://bucket/shards', args) == []
+        monkeypatch.setenv('AWS_ENDPOINT_URL', f'http://{host}:{port}')  # as mmmtl predict s3://bucket/shards finds it
+        entries, count = entries_of(['s3://bucket/shards'], 1, config['tasks'])
+        ids = [walked.get_data_info(k)['sample_id'] for k in range(len(walked))]
+        assert count == len(walked) and [e.sample_id for e in entries] == ids
+        with pytest.raises(NotFoundError, match='index s3://bucket/nothing/index.parquet: no such file'):
+            entries_of(['s3://bucket/nothing'], 1, config['tasks'])
         make_shards(config, 's3://bucket/others', 9000, progress=False, backend_args=args)
         assert_same_samples_but_paths(walked, IndexedDataset('s3://bucket/others', config['tasks'], backend_args=args))
     finally:
