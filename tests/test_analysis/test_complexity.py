@@ -134,3 +134,15 @@ def test_the_page_gives_the_counts_of_the_command(row, root_dir):
     whole = count_complexity(load_config(root_dir / path, options)).total()
     parameters, operations = (whole.parameters - whole.auxiliary) / 1e6, (whole.layers + whole.products) / 1e9
     assert f'| {parameters:.2f} M | {operations:.1f} G' in line
+
+
+@pytest.mark.slow
+def test_the_page_gives_the_counts_of_other_numbers_of_steps(root_dir):
+    found = []
+    for steps in (1, 3, 5):
+        options = {'model.neck.channels': 528, D + 'steps': steps}
+        whole = count_complexity(load_config(root_dir / VIT_B, options)).total()
+        found.append(f'{(whole.layers + whole.products) / 1e9:.1f}')
+    parameters = f'{(whole.parameters - whole.auxiliary) / 1e6:.2f}'
+    row = f'| the same, E = 528; 1, 3, 5 steps | {parameters} M | {", ".join(found)} G (published'
+    assert row in (root_dir / 'docs/taskdiffusion.md').read_text()
