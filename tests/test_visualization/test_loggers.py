@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from mmmtl.registry import VISBACKENDS, VISUALIZERS, register_all_modules
 from mmmtl.structures import MTLDataSample
@@ -20,6 +21,7 @@ def log_a_run(folder: Path, backend: dict) -> None:
         dict(type='PanelVisualizer', name=f'of {folder}', vis_backends=[backend], save_dir=str(folder))
     )
     visualizer.dataset_meta = dict(tasks=build_tasks(dict(depth=dict(type='Depth'))))
+    visualizer.add_config(Config(dict(work_dir=str(folder))))
     visualizer.add_scalars({'loss': 0.5, 'depth/RMSE': 2.25}, step=3)
     sample = MTLDataSample(metainfo=dict(sample_id='a'))
     sample.pred = dict(depth=torch.ones(1, 16, 24))
