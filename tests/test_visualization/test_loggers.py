@@ -52,6 +52,7 @@ def test_weights_and_biases_gets_scalars_and_panels(tmp_path, monkeypatch):
 def test_mlflow_gets_scalars_and_panels(tmp_path, monkeypatch):
     mlflow = pytest.importorskip('mlflow', reason="pip install 'mmmtl[loggers]'")
     monkeypatch.setenv('GIT_PYTHON_REFRESH', 'quiet')
+    monkeypatch.chdir(tmp_path)  # where MLflow puts files of runs whose table is a database
     uri = f'sqlite:///{tmp_path}/runs.db'
     log_a_run(tmp_path, dict(type='MLflowVisBackend', exp_name='mmmtl', tracking_uri=uri))
     client = mlflow.MlflowClient(tracking_uri=uri)
