@@ -47,7 +47,8 @@ def quantize_and_compare(
         A table of every task's metric, of the files' sizes and their speed.
 
     Raises:
-        ConfigError: A file that is not ONNX, of a fixed number of images, or a config without these sections.
+        ConfigError: A file that is not ONNX, of a fixed number of images, or of another size than those of the config; or a
+            config without these sections.
     """
     path = done.files[0]
     if not path.endswith('.onnx') or done.metadata['image']['shape'][0] not in ('batch', 1):
@@ -56,7 +57,15 @@ def quantize_and_compare(
         if not cfg.get(section):
             raise ConfigError(f'--int8 {cfg.filename}: the config has no {section}, whose images are needed')
     small = str(Path(path).with_suffix('.int8.onnx'))
-    quantize(model, path, small, DATASETS.build(cfg.train_dataloader.dataset), images, done.metadata)
+    try:
+        quantize(model, path, small, DATASETS.build(cfg.train_dataloader.dataset), images, done.metadata)
+    except Exception as error:  # onnxruntime's own kinds
+        if 'invalid dimensions' not in str(error):
+            raise
+        raise ConfigError(
+            f'--int8 {cfg.filename}: its training images have another size than the file, {done.metadata["image"]["shape"]}: '
+            f'export with --size as theirs'
+        ) from error
     files = {'float32': ExportedModel(path), 'int8': ExportedModel(small)}
     found = {name: measure(model, file, cfg, images) for name, file in files.items()}
     text, rows, footer = _table(model, found, files)
