@@ -12,6 +12,7 @@ import torch
 from mmengine.logging import print_log
 
 from mmmtl.datasets.io.arrays import read_flo, read_npy
+from mmmtl.datasets.io.label_format import check_entry
 from mmmtl.datasets.io.pictures import decode
 from mmmtl.datasets.io.values import full_scale_mask, spread
 from mmmtl.errors import ConfigError, FileError, suggest
@@ -46,7 +47,7 @@ def read_prediction(path: str, task: Task, scale: float | None = None, offset: f
         FileError: When the file holds something else; names it, what was expected and found.
     """
     classes = task.categorical and not is_probability(task)
-    stored = _stored(path, classes)
+    stored, white = _stored(path, classes)
     if classes:
         if stored.ndim != 2 or stored.dtype.kind not in 'iub':
             raise FileError(f"{path}: task '{task.name}' expects class ids (H, W), found {stored.dtype} {stored.shape}")
@@ -63,20 +64,24 @@ def read_prediction(path: str, task: Task, scale: float | None = None, offset: f
                 f"{path}: what the numbers of a picture mean must be said for task '{task.name}': "
                 f'formats.{task.name}.scale (and .offset), for example 0.001 for millimetres'
             )
-        return planes / np.float64(np.iinfo(planes.dtype).max) * (high - low) + low
+        return planes / np.float64(white) * (high - low) + low
     return planes.astype(np.float64) * scale + offset
 
 
-def _stored(path: str, classes: bool) -> np.ndarray:
-    """The numbers of a file: (H, W) or (H, W, C), of an array also (C, H, W); of a palette, the ids of its colours."""
+def _stored(path: str, classes: bool) -> tuple[np.ndarray, float]:
+    """The numbers of a file, and which is white: (H, W) or (H, W, C), of an array also (C, H, W); of a palette, the ids of
+    its colours."""
     suffix = osp.splitext(path)[1].lower()
     if suffix == '.npy':
         array = read_npy(path)
-        return array[0] if array.ndim == 3 and len(array) == 1 else array
+        return array[0] if array.ndim == 3 and len(array) == 1 else array, 1.0
     if suffix == '.flo':
-        return read_flo(path)
+        return read_flo(path), 1.0
     picture = decode(path)
-    return picture.pixels if classes or picture.palette is None else picture.colours()
+    if picture.frames > 1 or (picture.alpha is not None and (picture.alpha != picture.alpha.max()).any()):
+        what = f'{picture.frames} pages' if picture.frames > 1 else 'pixels of different transparency'
+        raise FileError(f'{path}: expected one map, found {what}: save what is the prediction alone')
+    return (picture.pixels, picture.white) if classes or picture.palette is None else (picture.colours(), 255.0)
 
 
 def _planes(path: str, stored: np.ndarray, channels: int, name: str) -> np.ndarray:
@@ -116,6 +121,10 @@ class PredictionFolder:
             for key in form:
                 if key not in ('scale', 'offset'):
                     raise ConfigError(f"formats.{name}: unknown entry '{key}'.{suggest(key, ('scale', 'offset'))}")
+                check_entry(f'formats.{name}.{key}', key, form[key])
+            task = self.tasks[name]
+            if task.categorical and not is_probability(task) and ('scale' in form or form.get('offset', 0) % 1):
+                raise ConfigError(f'formats.{name}: class ids take a whole offset alone, found {form}')
         self.places = {name: self._place(task) for name, task in self.tasks.items()}
         self.white = {name: self._white(name) for name in self.tasks}
         self._read: dict[str, str] = {}
@@ -136,7 +145,7 @@ class PredictionFolder:
         if not isinstance(task, CategoricalTask) or task.num_classes != 2 or is_probability(task):
             return None
         pictures = spread(sorted(Path(self.places[name]).glob('*.png')), 16)
-        white = full_scale_mask(_stored(str(path), True) for path in pictures)
+        white = full_scale_mask(_stored(str(path), True)[0] for path in pictures)
         if white is not None:
             print_log(
                 f'{self.places[name]}: the pictures hold 0 and {white} alone: {white} is read as class 1', 'current'

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import DATASETS, LABEL_SAMPLERS, MEANT, MODELS, PLAIN, Component, not_found, register_all_modules
+from mmmtl.tasks.agreement import task_problems
 from mmmtl.utils.loops import loop_problems
 from mmmtl.utils.signatures import expected_kind
 from mmmtl.utils.trees import at
@@ -55,6 +56,7 @@ def check_config(cfg: Config | Mapping, parts: Sequence[str] = tuple(PARTS), fil
         inside = osp.isdir(load_from) and sorted(name for name in os.listdir(load_from) if name.endswith('.pth'))
         wrong = f'is a folder. In it there are {inside[:8]}.' if isinstance(inside, list) else 'does not exist.'
         problems += [] if osp.isfile(load_from) else [('', f"load_from='{load_from}' {wrong}")]
+    problems = problems or [('', text) for text in task_problems(used)]
     told: dict[str, list[str]] = {}
     for path, text in dict.fromkeys(problems):  # those that differ in their path alone are told once
         told.setdefault(text, []).append(path)

@@ -22,7 +22,7 @@ from mmmtl.tasks import IGNORE, Task, build_tasks
 from mmmtl.tasks.categorical import CategoricalTask
 from mmmtl.utils.seeding import stable_hash
 
-from .checks import check_ids, check_labels, check_pairs
+from .checks import check_ids, check_indices, check_labels, check_pairs, check_pipeline
 from .label_samplers import LabelSampler, save_label_map
 from .transforms.base import new_results
 from .unreadable import UnreadableSamples
@@ -126,6 +126,7 @@ class MTLDataset(BaseDataset):
         self.labels: dict[str, tuple[str, ...]] = {}
         self._visible: list[tuple[str, ...]] = []
         built = [t if not isinstance(t, Mapping) else TRANSFORMS.build(t) for t in pipeline]
+        self.remarks += check_pipeline(built, test_mode)
         super().__init__(
             ann_file='',
             metainfo=metainfo,
@@ -220,6 +221,7 @@ class MTLDataset(BaseDataset):
         self.tell_remarks()
         kept = [s for s in samples if self.labels[s['sample_id']]] if self.drop_unlabelled else samples
         self.unreadable.watch(len(kept))
+        check_indices(self, self._indices, len(kept))
         return kept
 
     def tell_remarks(self) -> None:

@@ -4,12 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mmmtl.errors import ConfigError, suggest
 
+from .transforms.formatting import PackMTLInputs
+
 if TYPE_CHECKING:
     from .base import MTLDataset
+
+
+def check_pipeline(steps: Sequence[Any], test_mode: bool) -> list[str]:
+    """Refuse steps that labels would not follow, or behind the last one.
+
+    Returns:
+        What is noteworthy: steps that draw random numbers in test mode.
+    """
+    for place, step in enumerate(steps):
+        if any(kind.__module__.startswith('mmcv.') for kind in type(step).__mro__):
+            raise ConfigError(
+                f'pipeline.{place}: {type(step).__name__} is a transform of mmcv, which labels do not follow: take the one of '
+                f"this package, or for colours alone dict(type='ColourStep', transform=dict(type=...))"
+            )
+        if isinstance(step, PackMTLInputs) and place < len(steps) - 1:
+            raise ConfigError(
+                f'pipeline.{place}: PackMTLInputs is the last step, found {type(steps[place + 1]).__name__} after it'
+            )
+    drawing = [type(step).__name__ for step in steps if getattr(step, 'draws_random', False)] if test_mode else []
+    if not drawing:
+        return []
+    return [
+        f'test_mode=True, but {", ".join(drawing)} change the images at random: metrics and written predictions are those of '
+        'changed images; leave them out of this pipeline'
+    ]
 
 
 def check_ids(dataset: MTLDataset, ids: Sequence[str]) -> None:
@@ -22,6 +51,19 @@ def check_ids(dataset: MTLDataset, ids: Sequence[str]) -> None:
     for i in counts:
         if i.startswith('/') or '..' in i.split('/') or '\0' in i:
             raise ConfigError(f"{name}: sample id '{i}' leads out of {dataset.data_root!r}")
+
+
+def check_indices(dataset: MTLDataset, chosen: int | Sequence[int] | None, samples: int) -> None:
+    """Refuse places of samples that there are not, or none."""
+    if chosen is None:
+        return
+    wrong = (
+        [chosen] if chosen == 0 or not np.size(chosen) else [i for i in np.ravel(chosen) if not -samples <= i < samples]
+    )
+    if wrong and (isinstance(chosen, Sequence) or chosen == 0):
+        raise ConfigError(
+            f'{type(dataset).__name__}.indices: expected places of the {samples} samples, or how many, found {wrong[0]}'
+        )
 
 
 def check_pairs(dataset: MTLDataset, single: str | None) -> None:
@@ -41,6 +83,23 @@ def check_pairs(dataset: MTLDataset, single: str | None) -> None:
     )
 
 
+def check_order(dataset: MTLDataset, what: str, classes: Sequence[str]) -> None:
+    """Refuse a segmentation whose classes are those of the labels in another order.
+
+    Args:
+        dataset: The data set.
+        what: Whose classes they are, for the message.
+        classes: Names in the order of the labels' numbers.
+    """
+    for name, task in dataset.tasks.items():
+        named = list(getattr(task, 'classes', ()))
+        if task.source == 'semseg' and named != list(classes) and sorted(map(str, named)) == sorted(map(str, classes)):
+            raise ConfigError(
+                f"tasks['{name}'].classes: the same classes as those of {what}, in another order than its labels have: "
+                f'{list(classes)}'
+            )
+
+
 def check_labels(dataset: MTLDataset, samples: int, there: Collection[str], chosen: Collection[str]) -> None:
     """Refuse a task without a label, unless that is allowed.
 
@@ -51,6 +110,7 @@ def check_labels(dataset: MTLDataset, samples: int, there: Collection[str], chos
         chosen: Tasks of which the label sampler has chosen one.
     """
     sources, remarks = dataset.sources(), dataset.remarks
+    check_order(dataset, type(dataset).__name__, dataset._metainfo.get('classes') or ())
     allowed = dataset.tasks if dataset.allow_unlabelled is True else (dataset.allow_unlabelled or ())
     for name, task in dataset.tasks.items():
         if name in allowed or name in chosen:

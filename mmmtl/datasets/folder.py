@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.io.addresses import address
-from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, index_files, read_id_list, sub_folders, walk
+from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, OTHER_PICTURES, index_files, read_id_list, sub_folders, walk
 from mmmtl.datasets.io.pictures import exif_orientation, image_size, read_image
 from mmmtl.datasets.io.storage import is_dir
 from mmmtl.datasets.io.stored_labels import LABEL_SUFFIXES, StoredLabels, label_examples, white_of
@@ -49,7 +49,7 @@ class FolderDataset(MTLDataset):
         split_file: File with one id a line, or a ``.csv`` with ids in its first column; default: every image.
             (``split`` only names the split.)
         formats: ``{task name: dict(scale=..., offset=..., unknown=[...], values={...}, ...)}``, the fields of
-            :class:`~mmmtl.datasets.io.stored_labels.LabelFormat`.
+            :class:`~mmmtl.datasets.io.label_format.LabelFormat`.
         white_point: The number that is white in photographs of more than 8 bits; default: the largest of their type.
         upright: Turn photographs as their EXIF orientation says; False where labels are drawn on the stored pixels.
     """
@@ -85,7 +85,11 @@ class FolderDataset(MTLDataset):
     def _prepare_formats(self) -> None:
         for name, task in self.tasks.items():
             self.stored[name] = StoredLabels(
-                f"FolderDataset.formats['{name}']", task, self.formats.get(name, {}), self.path(task.source)
+                f"FolderDataset.formats['{name}']",
+                task,
+                self.formats.get(name, {}),
+                self.path(task.source),
+                self.upright,
             )
 
     def list_samples(self) -> list[dict]:
@@ -96,10 +100,19 @@ class FolderDataset(MTLDataset):
                 f'FolderDataset: no folder of images at {address(root)}: say images=NAME where it is called otherwise (folders '
                 f'there: {sub_folders(self.data_root or ".")})'
             )
+        folders = [Path(self.path(name)) for name in (*self.sources(), *filter(None, [self.next_images]))]
+        inner = [folder for folder in folders if folder != root and folder.is_relative_to(root)]
         found = index_files(root, IMAGE_SUFFIXES)
+        found = {i: path for i, path in found.items() if not any(path.is_relative_to(folder) for folder in inner)}
         if not found:
             raise NotFoundError(f'FolderDataset: no images in {root}; an image ends in {", ".join(IMAGE_SUFFIXES)}')
         self._look_at_orientation([found[i] for i in found])
+        others = walk(root, OTHER_PICTURES)
+        if others:
+            self.remarks.append(
+                f'{len(others)} pictures in {root} are not read, for example {others[0].name}: images are '
+                f'{", ".join(IMAGE_SUFFIXES)}'
+            )
         ids = self._chosen(root, found) if self.split_file else list(found)
         labels = {name: index_files(self.path(task.source), LABEL_SUFFIXES) for name, task in self.tasks.items()}
         for name, files in labels.items():

@@ -152,7 +152,9 @@ class HubDataset(MTLDataset):
         for name, task in self.tasks.items():
             if name in self.columns:
                 where = f"HubDataset.formats['{name}']"
-                self.stored[name] = StoredLabels(where, task, self.formats.get(name, {}), self._where(name))
+                self.stored[name] = StoredLabels(
+                    where, task, self.formats.get(name, {}), self._where(name), self.upright
+                )
         ids = self._ids(table)
         there = {key: _filled(table, column) for key, column in self.columns.items()}
         lost = [ids[row] for row in np.flatnonzero(~there['image'])[:3]]
@@ -172,7 +174,7 @@ class HubDataset(MTLDataset):
     def load_data_list(self) -> list[dict]:
         samples = super().load_data_list()
         for name, stored in self.stored.items():  # what is looked at is visible
-            rows = [s['row'] for s in samples if name in self.labels[s['sample_id']]] if stored.may_be_mask else []
+            rows = [s['row'] for s in samples if name in self.labels[s['sample_id']]]
             with contextlib.suppress(FileError), contextlib.ExitStack() as stack:  # named when it is read
                 files = [stack.enter_context(self._file(name, row)) for row in spread(rows, 16)]
                 stored.infer(label_examples(files))

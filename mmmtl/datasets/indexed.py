@@ -12,7 +12,7 @@ from mmmtl.registry import DATASETS, look_up
 from mmmtl.tasks import Task
 
 from .base import MTLDataset
-from .checks import check_labels, check_pairs
+from .checks import check_indices, check_labels, check_pairs
 from .index_file import IndexFile
 from .label_columns import set_type
 from .label_samplers import save_label_map
@@ -156,6 +156,7 @@ class IndexedDataset(MTLDataset):
         places: Any = range(len(self.index))
         if self.drop_unlabelled:
             places = self._column('kept', dict(kept=True), lambda: self._sets != 0)
+        check_indices(self, self._indices, len(places))
         if self._indices is None:
             return places
         if isinstance(self._indices, int):

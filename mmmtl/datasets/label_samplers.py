@@ -12,6 +12,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 
 from mmmtl.datasets.io.folders import plain_name
 from mmmtl.errors import ConfigError, FileError, NotFoundError, suggest
@@ -208,6 +210,14 @@ class LabelMap(LabelSampler):
                 f'label map {self.path}: names none of the tasks {tasks}, only {sorted(named)}.{near} '
                 f'LabelMap(rename=dict(...)) translates spellings.'
             )
+        others = sorted(named - set(tasks))
+        if others:
+            near = next((text for text in (suggest(t, tasks) for t in others) if text), '')
+            print_log(
+                f'label map {self.path}: grants labels of {others}, which this run does not ask for.{near}',
+                logger='current',
+                level=logging.WARNING if near else logging.INFO,
+            )
         lost = [i for i in available if i not in labels]
         if lost and self.missing == 'error':
             raise FileError(
@@ -298,5 +308,7 @@ def _read_csv(path: Path) -> Assignment:
             continue
         if len(row) != len(tasks) + 1 or not set(row[1:]) <= {'0', '1'}:
             raise FileError(f'label map {path}, line {line}: expected an id and {len(tasks)} times 0 or 1, found {row}')
+        if plain_name(row[0]) in labels:
+            raise FileError(f"label map {path}, line {line}: sample '{row[0]}' is listed twice")
         labels[plain_name(row[0])] = tuple(t for t, mark in zip(tasks, row[1:]) if mark == '1')
     return labels

@@ -41,7 +41,11 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
         built = [_built(d) for d in datasets]
         if not built:
             raise ConfigError('MixedDataset: datasets is empty')
-        numbers = [w for w in weights or () if isinstance(w, (int, float)) and not isinstance(w, bool) and w >= 0]
+        numbers = [
+            w
+            for w in weights or ()
+            if isinstance(w, (int, float)) and not isinstance(w, bool) and 0 <= w < float('inf')
+        ]
         if weights is not None and (len(numbers) != len(built) or len(weights) != len(built) or sum(numbers) <= 0):
             raise ConfigError(f'MixedDataset: expected {len(built)} weights of at least 0, one above, got {weights!r}')
         self.weights = None if weights is None else numbers
@@ -53,6 +57,13 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
                     raise ConfigError(
                         f"MixedDataset: task '{name}' is {first!r} for one dataset and {task!r} for "
                         f'{type(dataset).__name__}'
+                    )
+                names, others = (getattr(t, 'classes', None) for t in (first, task))
+                if names != others:
+                    raise ConfigError(
+                        f"MixedDataset: task '{name}' has other classes, or another order of them, for "
+                        f'{type(dataset).__name__} than for the data sets before it: {others} instead of {names}. Bring the '
+                        f'labels to one list (formats with values), or give the tasks different names'
                     )
         keys = {key for dataset in built for key in dataset.metainfo}
         super().__init__(built, lazy_init=lazy_init, ignore_keys=sorted(keys))
@@ -104,6 +115,8 @@ class RepeatDataset(mmengine_dataset.RepeatDataset):
     """mmengine's: a data set several times in one epoch."""
 
     def __init__(self, dataset: MTLDataset | dict, times: int, lazy_init: bool = False) -> None:
+        if isinstance(times, bool) or not isinstance(times, int) or times < 1:
+            raise ConfigError(f'RepeatDataset: times must be a whole number of at least 1, got {times!r}')
         super().__init__(_built(dataset), times, lazy_init)
 
 

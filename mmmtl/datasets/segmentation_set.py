@@ -12,6 +12,7 @@ from mmmtl.errors import ConfigError, NotFoundError
 from mmmtl.registry import DATASETS, TRANSFORMS
 
 from .base import MTLDataset
+from .checks import check_order
 
 
 @DATASETS.register_module()
@@ -45,6 +46,7 @@ class SegmentationSet(MTLDataset):
         self.reader = TRANSFORMS.build({'_scope_': 'mmseg', **(loader or dict(type='mmseg.LoadAnnotations'))})
         super().__init__(tasks, data_root=str(self.source.data_root or ''), **options)
         classes = list(self.source.metainfo.get('classes') or ())
+        check_order(self, type(self.source).__name__, classes)
         for name, task in self.tasks.items():
             if task.source == 'semseg' and classes and task.out_channels != len(classes):
                 raise ConfigError(

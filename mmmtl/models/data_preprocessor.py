@@ -58,8 +58,13 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
             raise ConfigError(
                 'model.data_preprocessor: give both mean and std, or both as None (the pipeline normalises)'
             )
-        if mean is not None and std is not None and (len(mean) != len(std) or min(std) <= 0):
+        if mean is not None and std is not None and (len(mean) != len(std) or not min(std) > 0):
             raise ConfigError(f'model.data_preprocessor: mean {mean} and std {std} must be as long, and std positive')
+        if mean is not None and std is not None and not all(-1 <= v <= 1 for v in (*mean, *std)):
+            raise ConfigError(
+                f'model.data_preprocessor: mean {mean} and std {std} are those of values in [0, 1], as torchvision and timm '
+                f'give them: divide numbers for values in 0..255 by 255'
+            )
         if size_divisor < 1:
             raise ConfigError(f'model.data_preprocessor: size_divisor must be at least 1, got {size_divisor}')
         self.size_divisor, self.frames, self.second_frame = size_divisor, frames, second_frame

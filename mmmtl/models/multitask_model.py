@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmmtl.diffusion.noise import NoiseSource
@@ -34,6 +35,13 @@ def _geometry(backbone: nn.Module) -> tuple[list[int], list[int]]:
     with torch.no_grad():
         feats = backbone(next(backbone.parameters()).new_zeros(1, 3, *size))
     backbone.train(training)
+    shapes: list[Any] = [tuple(f.shape) if isinstance(f, Tensor) else type(f).__name__ for f in feats]
+    across = [size[0] / s[2] * s[3] / size[1] if len(s) == 4 and not isinstance(s, str) else 0.0 for s in shapes]
+    if isinstance(feats, (Tensor, Mapping)) or not all(2 / 3 < share < 3 / 2 for share in across):
+        raise ConfigError(
+            f'model.backbone: {type(backbone).__name__} must give a tuple of maps (B, C, H / stride, W / stride), found of an '
+            f'image of {size[0]}x{size[1]} a {type(feats).__name__} of {shapes}'
+        )
     return [f.shape[1] for f in feats], [size[1] // f.shape[-1] for f in feats]
 
 
@@ -88,6 +96,24 @@ class MultiTaskModel(BaseMultiTaskModel):
         """Draw the weights, and load those that ``backbone.init_cfg`` names."""
         with pretrained_weights(self.backbone):
             super().init_weights()
+        self._compare_statistics()
+
+    def _compare_statistics(self) -> None:
+        """Say in the log by what mean and deviation timm normalises images, where it is not done so here."""
+        stated = getattr(self.backbone, 'trained_with', ())
+        own = [
+            getattr(self.data_preprocessor, name) for name in ('mean', 'std') if hasattr(self.data_preprocessor, name)
+        ]
+        if not all(stated) or len(own) < 2:
+            return
+        here = tuple(tuple(round(v, 3) for v in buffer.flatten().tolist()) for buffer in own)
+        theirs = tuple(tuple(round(v, 3) for v in values) for values in stated)
+        if stated and here != theirs:
+            print_log(
+                f'model.backbone: the weights were made for images normalised by mean={theirs[0]} and std={theirs[1]}; here '
+                f'it is {here[0]} and {here[1]}. Theirs are model.data_preprocessor=dict(mean=..., std=...)',
+                logger='current',
+            )
 
     def extract(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), or frame pairs (B, 2, 3, H, W), → features; those of a pair are concatenated."""

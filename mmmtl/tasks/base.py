@@ -15,12 +15,16 @@ from typing import Any, TypeAlias
 import cv2
 import numpy as np
 import torch
+from mmengine.structures import PixelData
 from torch import Tensor
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import MODELS, TASKS
 
 Array: TypeAlias = np.ndarray | Tensor
+
+
+_TAKEN = {*dir(torch.nn.ModuleDict()), *dir(PixelData())}
 
 
 @dataclass
@@ -102,6 +106,11 @@ class Task(ABC):
         self.name = name or self.default_name
         if not self.name:
             raise ConfigError(f'{type(self).__name__} needs a name')
+        if not isinstance(self.name, str) or not re.fullmatch(r'[\w-]+', self.name) or self.name in _TAKEN:
+            raise ConfigError(
+                f"task '{self.name}': a task's name is made of letters, digits, '_' and '-', and is no word that torch's "
+                f'modules or data samples use themselves'
+            )
         self.prompt = self.prompt or (self.default_name or self.name).replace('_', ' ')
         self.loss_weight = float(loss_weight)
         if not 0 <= self.loss_weight < float('inf'):
@@ -185,10 +194,29 @@ class Task(ABC):
             logits: (n, ``out_channels``, H, W), raw.
             label: (n, H, W) int64 or (n, C, H, W) float32, at the logits' size.
             per_sample: Normalise every sample by its own valid pixels and return (n,) instead of one scalar.
+
+        Raises:
+            ConfigError: The loss module has parameters, which nothing would train, or gives no loss.
         """
         if self._loss is None:
-            self._loss = MODELS.build(self._loss_config or self.default_loss())
-        return self._loss(logits, label, per_sample=per_sample)
+            built = MODELS.build(self._loss_config or self.default_loss())
+            if isinstance(built, torch.nn.Module) and any(True for _ in built.parameters()):
+                raise ConfigError(
+                    f"task '{self.name}': {type(built).__name__} has parameters, and a task's loss is no part of the model "
+                    'that is trained: put them into a decoder'
+                )
+            self._loss = built
+        loss = self._loss(logits, label, per_sample=True) if per_sample else self._loss(logits, label)
+        shape = (len(label),) if per_sample else ()
+        if not isinstance(loss, Tensor) or loss.shape != shape or (logits.requires_grad and not loss.requires_grad):
+            found = f'a tensor {tuple(loss.shape)}' if isinstance(loss, Tensor) else f'{type(loss).__name__}'
+            if isinstance(loss, Tensor) and loss.shape == shape:
+                found += ' without a gradient'
+            raise ConfigError(
+                f"task '{self.name}': expected of {type(self._loss).__name__} a tensor of shape {shape} that depends on the "
+                f'prediction, found {found}'
+            )
+        return loss
 
     # ---- prediction ------------------------------------------------------------------------------------------------
     @abstractmethod

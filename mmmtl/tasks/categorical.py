@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,13 @@ class CategoricalTask(Task):
         super().__init__(name, **kwargs)
         if classes is None:
             raise ConfigError(f"task '{self.name}': give classes, a list of names or their number")
+        if isinstance(classes, (str, Mapping, float, bool)) or (
+            not isinstance(classes, int) and len(set(classes)) < len(classes)
+        ):
+            raise ConfigError(
+                f"task '{self.name}': classes must be a list of different names in the order of their numbers, or how many "
+                f'there are, got {classes!r:.200}'
+            )
         self.classes = [f'class {i}' for i in range(classes)] if isinstance(classes, int) else list(classes)
         if not 1 < len(self.classes) <= IGNORE:
             raise ConfigError(
@@ -65,6 +72,11 @@ class CategoricalTask(Task):
                 f'{len(self.classes)}'
             )
         colours = palette or default_palette(len(self.classes))
+        for colour in colours:
+            if isinstance(colour, str) or len(colour) != 3 or any(v != int(v) or not 0 <= v <= 255 for v in colour):
+                raise ConfigError(
+                    f"task '{self.name}': a colour of palette is three whole numbers (r, g, b) in 0..255, got {colour!r}"
+                )
         self.palette: list[tuple[int, int, int]] = [(int(r), int(g), int(b)) for r, g, b in colours]
         if len(self.palette) != len(self.classes):
             raise ConfigError(

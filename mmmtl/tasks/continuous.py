@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmmtl.errors import LabelError
+from mmmtl.errors import ConfigError, LabelError
 
 from .base import Legend, Task, colour_ramp, stripe_unknown
 from .picture_code import channels_to_image, fill_invalid, image_to_channels, known_pixels, peak, quantile_range
@@ -68,6 +68,12 @@ class ContinuousTask(Task):
             if not any(number in vars(kind) for kind in own):  # what a class says itself stays
                 setattr(self, number, self.channels)
         self.spread_unit = self.spread_unit or ('°' if self.unit_length else self.unit)
+        bounds = self.value_range
+        if not isinstance(bounds, (tuple, list)) or len(bounds) != 2 or not bounds[0] < bounds[1] or self.channels < 1:
+            raise ConfigError(
+                f"task '{self.name}': {type(self).__name__} needs a channel or more and value_range=(low, high), found "
+                f'channels={self.channels} and {bounds}'
+            )
 
     def default_regions(self) -> dict:
         if self.channels > 1:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import TASKS
 
 from .continuous import ContinuousTask
@@ -39,6 +40,8 @@ class Depth(ContinuousTask):
     def __init__(self, name: str | None = None, *, max_depth: float = 80.0, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.max_depth = float(max_depth)
+        if not self.max_depth > 0:
+            raise ConfigError(f"task '{self.name}': max_depth must be a number of metres above 0, got {max_depth}")
 
     def zoom(self, label: np.ndarray, factor: float) -> np.ndarray:
         return label / np.float32(factor)

@@ -14,7 +14,26 @@ from mmmtl.utils.files import read_text
 from .addresses import address
 from .storage import find_files, is_dir, is_file, is_local, read_bytes
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.avif', '.tif', '.tiff', '.heic', '.heif')
+IMAGE_SUFFIXES = (
+    '.jpg',
+    '.jpeg',
+    '.png',
+    '.bmp',
+    '.gif',
+    '.webp',
+    '.avif',
+    '.tif',
+    '.tiff',
+    '.heic',
+    '.heif',
+    '.jfif',
+    '.ppm',
+    '.pgm',
+)
+OTHER_PICTURES = tuple(
+    '.jp2 .jpe .jxl .psd .tga .ico .pbm .svg .dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .exr .hdr'.split()
+)
+"""Endings of pictures that are no photographs for this package, so that one can be told that they are left out."""
 _LITTER = {'thumbs.db', 'desktop.ini', '__macosx', '@eadir', '$recycle.bin', 'lost+found'}
 
 _HEADINGS = {

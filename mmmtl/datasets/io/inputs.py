@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os.path as osp
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from mmmtl.errors import InputError, suggest
 
-from .folders import IMAGE_SUFFIXES, walk
+from .folders import IMAGE_SUFFIXES, OTHER_PICTURES, walk
 from .memory import to_rgb
 from .pictures import read_image
 
@@ -118,6 +119,13 @@ def _expand(item: Any) -> Iterator[Source]:
         found = sorted(map(str, walk(path, IMAGE_SUFFIXES)), key=number_key)
         if not found:
             raise InputError(f"folder '{path}' has no images ({', '.join(IMAGE_SUFFIXES)})")
+        others = walk(path, OTHER_PICTURES)
+        if others:
+            warnings.warn(
+                f"folder '{path}': {len(others)} pictures are left out, for example {others[0].name}: images are "
+                f'{", ".join(IMAGE_SUFFIXES)}',
+                stacklevel=2,
+            )
         yield from found
     elif osp.exists(path):
         yield path

@@ -56,9 +56,10 @@ def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str, white: float |
     elif picture.dtype.kind == 'u':
         warn_of_darkness(picture)
     if scale is None or picture.min() < 0 or picture.max() > scale * 1.001:
+        numbers = f' from {picture.min():g} to {picture.max():g}' if picture.dtype.kind in 'iuf' else ''
         raise InputError(
-            f"'{name}': expected uint8, uint16, or floats in [0, 1], found {kind} from {picture.min():g} to "
-            f'{picture.max():g}: divide by what is white, or say white_point'
+            f"'{name}': expected uint8, uint16, or floats in [0, 1], found {kind}{numbers}: divide by what is white, or say "
+            'white_point'
         )
     return np.rint(picture.astype(np.float32) * (255 / scale)).clip(0, 255).astype(np.uint8)
 

@@ -191,7 +191,8 @@ def _tiff(path: Path) -> Picture:
         known = bits if pixels.dtype.kind == 'u' and bits < 8 * pixels.dtype.itemsize else 0
         picture = _split(_native(pixels), turn if turn in range(1, 9) else 1, bits=known)
         if page.photometric == 3:
-            picture.palette, picture.mode = (page.colormap >> 8).astype(np.uint8).T, 'P'
+            deep = page.colormap.max() > 255  # some programs write colours of 8 bits
+            picture.palette, picture.mode = (page.colormap >> 8 * deep).astype(np.uint8).T, 'P'
         if len(file.pages) > 1 and file.pages[1].shape == page.shape:
             picture.frames = len(file.pages)
         return picture
@@ -221,6 +222,15 @@ def exif_orientation(path: str | Path) -> int:
         return 1
 
 
+def has_palette(path: str | Path) -> bool:
+    """Whether a file is a picture of ids with a palette, by its header; False of what is no picture."""
+    try:
+        with _open(Path(path)) as image:
+            return image.mode in ('P', 'PA')
+    except (OSError, ValueError):
+        return False
+
+
 def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of a photograph as stored, from its header; (0, 1) of what is no picture."""
     try:
@@ -243,6 +253,8 @@ def read_image(path: str | Path, upright: bool = True, white: float | None = Non
         FileError: No picture, or floats beyond 1 (integers below 0) without a ``white`` that says what they mean.
     """
     picture = decode(path, 'an image')
+    if picture.frames > 1:
+        warnings.warn(f'{path}: holds {picture.frames} pages: the first one is the photograph', stacklevel=2)
     pixels = picture.colours()
     stated = white is not None and pixels.dtype != np.uint8
     top = float(white) if white is not None and stated else picture.white
@@ -268,6 +280,8 @@ def _to_bytes(path: str | Path, pixels: np.ndarray, white: float, stated: bool) 
         )
     if not stated and white == 65535:
         warn_of_darkness(pixels)
+    else:
+        warn_if_dark(float(values.max()) if values.size else 0.0, white)
     return np.rint((values * (255 / white)).clip(0, 255)).astype(np.uint8)
 
 
@@ -280,6 +294,17 @@ def warn_of_darkness(pixels: np.ndarray) -> None:
             else '255 is white, say white_point=255'
         )
         warnings.warn(f'a 16-bit photograph holds numbers below 4096 alone: if {bits}', stacklevel=3)
+
+
+def warn_if_dark(largest: float, white: float) -> None:
+    """Warn of a photograph that is all but black, because its numbers have fewer bits than their type."""
+    if 0 < largest < white / 16:
+        guess = next((2**bits - 1 for bits in range(8, 32) if 2**bits > largest), 0) if white > 1 else f'{largest:.3g}'
+        warnings.warn(
+            f'a photograph of numbers from 0 to {white:.10g} holds none above {largest:g} and is read as nearly black: if '
+            f'another number is white, say white_point={guess}',
+            stacklevel=3,
+        )
 
 
 def read_map(path: str | Path, grey: bool = False) -> np.ndarray:

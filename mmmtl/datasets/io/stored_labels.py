@@ -4,108 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 
-from mmmtl.errors import ConfigError, FileError, suggest
+from mmmtl.errors import FileError
 from mmmtl.tasks import IGNORE, Task
 
 from .arrays import decode_flow, read_flo, read_npy, read_pfm
 from .derived import mask_invalid
+from .label_format import LabelFormat, class_names
 from .matlab import read_mat_map
-from .pictures import Picture, decode
-from .values import colour_codes, full_scale_mask, map_values, read_table, spread, tell_mask
+from .palettes import palette_remark, two_levels
+from .pictures import Picture, decode, turn_upright
+from .values import colour_codes, full_scale_mask, join_annotators, map_values, read_table, spread, tell_mask
 
 LABEL_SUFFIXES = ('.png', '.npy', '.flo', '.tif', '.tiff', '.bmp', '.mat', '.pfm', '.exr', '.jpg', '.jpeg')
 _ARRAYS = ('.npy', '.flo', '.pfm', '.exr', '.mat')
 _LOSSY = ('.jpg', '.jpeg')
-_FOR = dict(
-    categorical=('offset', 'unknown', 'values', 'threshold', 'annotators', 'key', 'category', 'internal'),
-    continuous=('scale', 'offset', 'unknown', 'code', 'key'),
-)
-
-
-def _class_names(task: Task) -> Sequence[str]:
-    return getattr(task, 'classes', ())
-
-
-@dataclass
-class LabelFormat:
-    """How the stored numbers of one task become its label.
-
-    Attributes:
-        scale: Factor of the stored numbers (continuous tasks).
-        offset: Added to the scaled numbers, or to class ids.
-        unknown: Stored numbers of unknown pixels.
-        values: Table from stored numbers or colours to classes, see :func:`~mmmtl.datasets.io.values.read_table`.
-        threshold: A number beyond it is class 1, others are class 0.
-        code: Of a 16-bit flow picture: ``kitti`` (64 * pixels + 32768, third channel 0 where unknown).
-        key: Variable of a ``.mat`` file.
-        annotators: Where a file holds several maps of classes: the number of one, ``'any'``, or ``'majority'``
-            (pixels that some but not most of them marked are unknown).
-        category: Class of SBD whose contours are the boundaries.
-        internal: ``'unknown'`` or ``'background'``: the inside of SBD's objects.
-    """
-
-    scale: float | None = None
-    offset: float = 0.0
-    unknown: Sequence[float] | None = None
-    values: Any = None
-    threshold: float | None = None
-    code: str | None = None
-    key: str | None = None
-    annotators: int | str | None = None
-    category: int | None = None
-    internal: str = 'unknown'
-
-    @classmethod
-    def of(cls, where: str, task: Task, form: Mapping[str, Any]) -> LabelFormat:
-        """Build from a config's entry.
-
-        Args:
-            where: The entry, for messages.
-            task: Whose label it is.
-            form: The entry.
-
-        Raises:
-            ConfigError: An entry that there is not, or that this kind of task does not take.
-        """
-        names = [f.name for f in fields(cls)]
-        allowed = _FOR['categorical' if task.categorical else 'continuous']
-        for key in form:
-            if key not in names:
-                near = suggest(key, names)
-                raise ConfigError(f"{where}: unknown entry '{key}' ({', '.join(allowed)}).{near}")
-            if key not in allowed:
-                kind = 'class ids take offset and unknown, or values' if task.categorical else 'a continuous task'
-                raise ConfigError(f'{where}: {key} is for other tasks; {kind} ({", ".join(allowed)})')
-        for key in form:
-            _check_entry(f'{where}.{key}', key, form[key])
-        made = cls(**form)
-        if made.values is not None and (made.threshold is not None or made.offset):
-            raise ConfigError(f'{where}: values says all; threshold and offset do not go with it')
-        for name, allowed_values in (('internal', ('unknown', 'background')), ('code', (None, 'kitti'))):
-            if getattr(made, name) not in allowed_values:
-                raise ConfigError(f'{where}.{name}: expected one of {allowed_values}, found {getattr(made, name)!r}')
-        if made.category is not None and not 1 <= int(made.category) <= 20:
-            raise ConfigError(f'{where}.category: expected a class of SBD, 1..20, found {made.category}')
-        if made.values is not None:
-            read_table(made.values, _class_names(task), f'{where}.values')
-        return made
-
-
-def _check_entry(place: str, key: str, value: Any) -> None:
-    """Refuse what is no number where a number is meant."""
-    numbers = [value] if key in ('scale', 'offset', 'threshold', 'category') and value is not None else []
-    if key == 'unknown' and not isinstance(value, str):
-        numbers = list(np.ravel(np.asarray([] if value is None else value, object)))
-    wrong = [n for n in numbers if isinstance(n, (str, bool)) or not np.isscalar(n)]
-    if wrong or (key == 'unknown' and isinstance(value, str)):
-        raise ConfigError(f'{place}: expected {"numbers" if key == "unknown" else "a number"}, found {value!r}')
 
 
 class StoredLabels:
@@ -116,27 +34,27 @@ class StoredLabels:
         task: The task.
         form: The entry; see :class:`LabelFormat`.
         folder: Where the files are, for messages.
+        upright: Turn pictures as their own EXIF orientation says.
     """
 
-    def __init__(self, where: str, task: Task, form: Mapping[str, Any], folder: str = '') -> None:
-        self.folder = folder
+    def __init__(self, where: str, task: Task, form: Mapping[str, Any], folder: str = '', upright: bool = True) -> None:
+        self.folder, self.upright = folder, upright
         self.where, self.task, self.form = where, task, LabelFormat.of(where, task, form)
         self.stated = bool({'unknown', 'values', 'threshold', 'offset'} & set(form))
         self.table: dict[int, int] | None = None
         self.by_colour = False
         if self.form.values is not None:
-            self.table, self.by_colour = read_table(self.form.values, _class_names(task), f'{where}.values')
+            self.table, self.by_colour = read_table(self.form.values, class_names(task), f'{where}.values')
 
     def infer(self, files: Sequence[Path]) -> None:
-        """Look at some files of a task of two classes: masks of 0 and 255 are 0 and 1, and the log says so.
+        """Look at some files: masks of 0 and 255 for two classes are 0 and 1, and the log says so, as it tells of doubts.
 
         Args:
             files: Those that :func:`label_examples` chooses.
         """
-        if not self.may_be_mask:
-            return
         try:
-            maps = [_stored_map(path) for path in files]
+            self._doubt(files)
+            maps = [self._known(_stored_map(path)) for path in files] if self.may_be_mask else []
         except FileError:
             return  # named when it is read
         white = full_scale_mask(maps)
@@ -146,18 +64,53 @@ class StoredLabels:
         kinds = [set(np.unique(stored).tolist()) for stored in maps if stored.ndim == 2]
         whole = [path for path, kind in zip(files, kinds) if kind == {0, IGNORE}]
         if whole and any(1 in kind for kind in kinds):
-            print_log(
-                f'{self.folder or self.where}: masks of two kinds: {len(whole)} of {len(kinds)} looked at hold 0 and '
-                f'{IGNORE} and no 1, for example {whole[0].name}, others hold 1: {IGNORE} is read as unknown in all of '
-                f'them. If it is class 1, say formats=dict({self.task.name}=dict(values={{0: 0, 1: 1, {IGNORE}: 1}}))',
-                logger='current',
-                level=logging.WARNING,
+            self._warn(
+                f'masks of two kinds: {len(whole)} of {len(kinds)} looked at hold 0 and {IGNORE} and no 1, for example '
+                f'{whole[0].name}, others hold 1: {IGNORE} is read as unknown in all of them. If it is class 1, say '
+                f'formats=dict({self.task.name}=dict(values={{0: 0, 1: 1, {IGNORE}: 1}}))'
             )
+
+    def _warn(self, text: str) -> None:
+        print_log(f'{self.folder or self.where}: {text}', logger='current', level=logging.WARNING)
+
+    def _doubt(self, files: Sequence[Path]) -> None:
+        """Tell of ids of palettes that may be no classes, and of whole numbers that may be in no unit."""
+        task, name = self.task, self.task.name
+        if task.categorical and not self.stated:
+            remark = palette_remark(files, self._count)
+            if remark:
+                self._warn(
+                    f'{remark}: the ids are read as classes. If the colours say the class, say formats=dict({name}=dict('
+                    f'values={{(r, g, b): class, ...}})), else values={{0: 0, 1: 1, ...}}'
+                )
+        if self.form.values == 'cityscapes' and files:
+            seen = {n for path in files for n in np.unique(_stored_map(path)).tolist()} - {IGNORE}
+            if seen and max(seen) < 19:
+                self._warn(
+                    f'the numbers go up to {max(seen)} alone, as those of train ids do: values="cityscapes" is for raw label '
+                    f'ids. If they are train ids, leave values out'
+                )
+        bounded = np.isfinite(getattr(task, 'value_range', (-np.inf, np.inf))).all()
+        pictures = [path for path in files if path.suffix.lower() not in _ARRAYS]
+        if not task.categorical and not bounded and self.form.scale is None and pictures:
+            kind = decode(pictures[0]).pixels.dtype
+            if kind.kind in 'iu' and not (task.label_channels == 2 and kind == np.uint16):
+                unit = getattr(task, 'unit', '')
+                self._warn(
+                    f'the whole numbers of pictures ({kind}, for example {pictures[0].name}) are read as {unit} as they '
+                    f'are: say what one is, formats=dict({name}=dict(scale=0.001)) for thousandths, scale=1 if it is so'
+                )
 
     @property
     def may_be_mask(self) -> bool:
-        """Whether :meth:`infer` has anything to find out: the numbers of a task of two classes that nothing is said of."""
-        return self.task.categorical and self._count == 2 and not self.stated
+        """Whether 255 may be the second class: in the files of a task of two classes that nothing is said of."""
+        stated = self.form.values is not None or self.form.threshold is not None or self.form.offset
+        unknown = () if self.form.unknown is None else self.form.unknown
+        return self.task.categorical and self._count == 2 and not stated and not np.isin(IGNORE, np.ravel(unknown))
+
+    def _known(self, stored: np.ndarray) -> np.ndarray:
+        """A map without the numbers that are said to mean unknown."""
+        return np.where(np.isin(stored, np.ravel(self.form.unknown)), 0, stored) if self.form.unknown else stored
 
     def set_white(self, white: int | None) -> None:
         """Read masks of 0 and ``white`` as 0 and 1, where the task has two classes and nothing else is said."""
@@ -185,7 +138,14 @@ class StoredLabels:
                     f'{path}: expected a label without transparency, found pixels that are transparent and others that '
                     f'are not: what they mean cannot be told. Save it without its alpha channel'
                 )
-            return self._classes(path, picture) if categorical else self._numbers(path, picture.pixels, True)
+            if self.upright and picture.orientation != 1:
+                if getattr(self.task, 'label_channels', 1) > 1:
+                    raise FileError(
+                        f'{path}: expected a label that is upright, found one that its EXIF orientation '
+                        f'({picture.orientation}) turns, with vectors that would have to turn too: save it upright'
+                    )
+                picture.pixels = turn_upright(picture.pixels, picture.orientation)
+            return self._classes(path, picture) if categorical else self._numbers(path, picture.colours(), True)
         stored = _array(path, suffix, self.form)
         return self._classes(path, Picture(stored, 'array')) if categorical else self._numbers(path, stored, False)
 
@@ -193,7 +153,10 @@ class StoredLabels:
     def _classes(self, path: Path, picture: Picture) -> np.ndarray:
         if self.by_colour:
             return self._by_colour(path, picture.colours())
-        stored = _one_plane(picture)
+        form, two = self.form, two_levels(picture) if self.may_be_mask else None
+        if form.threshold is not None:  # of grey levels, whatever their order in a palette
+            picture = Picture(picture.colours(), picture.mode, picture.bits)
+        stored = _one_plane(picture) if two is None else two
         if stored.ndim == 3 and picture.mode == 'array':
             stored = self._annotated(path, stored)
         if stored.ndim != 2:
@@ -210,8 +173,15 @@ class StoredLabels:
                     f'{path}: expected integer class ids, found {stored.dtype}: save it as integers, or say threshold=0.5'
                 )
             stored = whole.astype(np.int64)
-        if self.form.threshold is not None:
-            label = (stored > self.form.threshold).astype(np.int64)
+        if form.threshold is not None:
+            top = 1 if stored.dtype == bool else np.inf if picture.mode == 'array' else picture.white
+            if stored.dtype.kind != 'f' and not 0 <= form.threshold < top:
+                raise FileError(
+                    f'{path}: expected numbers that a threshold of {form.threshold:g} cuts in two, found a picture of '
+                    f'0..{top:g}: choose a threshold below {top:g}'
+                )
+            label = (stored > form.threshold).astype(np.int64)
+            label[np.isnan(stored)] = IGNORE
         elif self.table is not None:
             label, missing = map_values(stored, self.table)
             self._refuse(path, stored, missing & ~self._hidden(stored))
@@ -245,7 +215,7 @@ class StoredLabels:
 
     @property
     def _count(self) -> int:
-        return len(_class_names(self.task))
+        return len(class_names(self.task))
 
     def _hidden(self, stored: np.ndarray) -> np.ndarray:
         """Where a stored number is one of ``unknown`` (of 255 alone, where nothing is said)."""
@@ -260,7 +230,7 @@ class StoredLabels:
             raise FileError(f'{path}: expected colours of 8 bits (H, W, 3), found {colours.dtype} {colours.shape}')
         label, missing = map_values(colour_codes(colours), self.table or {})
         if self.form.unknown is not None:
-            known_unknown = colour_codes(np.array(self.form.unknown, np.uint8).reshape(-1, 3))
+            known_unknown = colour_codes(np.array(self.form.unknown, np.int64).reshape(-1, 3))
             missing &= ~np.isin(colour_codes(colours), known_unknown)
         self._refuse(path, colours, missing)
         return label
@@ -268,7 +238,11 @@ class StoredLabels:
     def _refuse(self, path: Path, stored: np.ndarray, missing: np.ndarray) -> None:
         if missing.any():
             found = np.unique(stored[missing], axis=0)[:6].tolist()
-            source = f'{self.where}.values' if self.stated else 'the masks of this folder (0 and its largest number)'
+            source = (
+                f'{self.where}.values'
+                if self.form.values is not None
+                else 'the masks of this folder (0 and its largest number)'
+            )
             raise FileError(
                 f'{path}: expected what {source} names, found {found} in {int(missing.sum())} pixels: add them to '
                 f'values ({IGNORE} for unknown), or to unknown'
@@ -281,11 +255,8 @@ class StoredLabels:
         chosen, count = self.form.annotators, len(stored)
         if isinstance(chosen, int) and 0 <= chosen < count:
             return stored[chosen]
-        if chosen == 'any':
-            return stored.max(0)
-        if chosen == 'majority':
-            votes = (stored > 0).sum(0)
-            return np.where(2 * votes > count, 1, np.where(votes > 0, IGNORE, 0)).astype(np.uint8)
+        if isinstance(chosen, str):
+            return join_annotators(stored, chosen)
         raise FileError(
             f'{path}: expected one map, found {count} of shape {stored.shape[1:]}: choose one, formats=dict('
             f"{self.task.name}=dict(annotators=0)) .. {count - 1}, or join them, annotators='any' or 'majority'"
@@ -300,6 +271,11 @@ class StoredLabels:
             return mask_invalid(flow, ~known)
         if stored.ndim == 3 and channels == 1:
             stored = _one_plane(Picture(stored, ''))
+        if picture and stored.ndim == 3 and channels <= 2 and form.scale is None and not np.isfinite(low_high).all():
+            raise FileError(
+                f'{path}: expected numbers, found colours ({stored.dtype} {stored.shape}), as of a rendering, from which '
+                f"the values of task '{self.task.name}' cannot be told: give the file that it was made of"
+            )
         if picture and stored.ndim == 3 and stored.shape[-1] > channels == 2:
             stored = stored[..., :2]
         if not picture and stored.ndim == 3 and stored.shape[0] == channels != stored.shape[-1]:
@@ -321,7 +297,10 @@ class StoredLabels:
             # black is the lowest value, white the highest, as in predictions
             scale, offset = (low_high[1] - low_high[0]) / np.iinfo(planes.dtype).max, low_high[0]
         kind = values.dtype.type
-        return mask_invalid(values * kind(1.0 if scale is None else scale) + kind(offset), np.asarray(hidden))
+        values = values * kind(1.0 if scale is None else scale) + kind(offset)
+        if self.task.zero_is_unknown:  # whatever else is unknown, too
+            hidden = hidden | (values == 0).all(0)
+        return mask_invalid(values, np.asarray(hidden))
 
 
 def label_examples(files: Sequence[Path]) -> list[Path]:
@@ -338,7 +317,11 @@ def white_of(examples: Sequence[Path]) -> int | None:
 
 
 def _stored_map(path: Path) -> np.ndarray:
-    return read_npy(path) if path.suffix.lower() == '.npy' else _one_plane(decode(path))
+    if path.suffix.lower() == '.npy':
+        return read_npy(path)
+    picture = decode(path)
+    two = two_levels(picture)
+    return _one_plane(picture) if two is None else two
 
 
 def _array(path: Path, suffix: str, form: LabelFormat) -> np.ndarray:

@@ -74,7 +74,9 @@ def _key(key: Any, where: str) -> tuple[int, ...]:
                 return int(text[1:3], 16), int(text[3:5], 16), int(text[5:], 16)
             found = tuple(int(part) for part in text.split(','))
         else:
-            found = tuple(int(part) for part in key) if isinstance(key, Iterable) else (int(key),)
+            parts = tuple(key) if isinstance(key, Iterable) else (key,)
+            found = tuple(int(part) for part in parts if int(part) == part)
+            found = found if len(found) == len(parts) else ()
     except (TypeError, ValueError):
         found = ()
     if len(found) == 1 or (len(found) == 3 and all(0 <= v <= 255 for v in found)):
@@ -85,7 +87,11 @@ def _key(key: Any, where: str) -> tuple[int, ...]:
 def _class(value: Any, classes: Sequence[str], where: str) -> int:
     if isinstance(value, str) and value in classes:
         return list(classes).index(value)
-    if isinstance(value, str) or int(value) != value or not (0 <= int(value) < len(classes) or value == IGNORE):
+    if (
+        not isinstance(value, (int, float, np.number))
+        or int(value) != value
+        or not (0 <= int(value) < len(classes) or value == IGNORE)
+    ):
         raise ConfigError(
             f'{where}: expected a class of 0..{len(classes) - 1}, its name, or {IGNORE} for unknown, found {value!r}.'
             f'{suggest(str(value), classes)}'
@@ -113,6 +119,20 @@ def full_scale_mask(maps: Iterable[np.ndarray]) -> int | None:
         if len(seen) > 2:
             return None
     return max(seen) if seen in ({0, 255}, {0, 65535}) else None
+
+
+def join_annotators(maps: np.ndarray, how: str) -> np.ndarray:
+    """Maps (A, H, W) of 0, other numbers and 255 (unknown) by several people → one of 0, 1 and 255.
+
+    Args:
+        maps: Of each; where one of them knows nothing, the others decide.
+        how: ``any``: 1 where one of them marked it; ``majority``: where most did, and 255 where fewer did.
+    """
+    known = maps != IGNORE
+    votes = ((maps > 0) & known).sum(0)
+    enough = votes > 0 if how == 'any' else 2 * votes > known.sum(0)
+    rest = np.where((votes > 0) | ~known.any(0), IGNORE, 0)
+    return np.where(enough, 1, rest).astype(np.uint8)
 
 
 def tell_mask(where: str, white: int) -> None:

@@ -24,6 +24,9 @@ Results = dict[str, Any]
 class Transform(ABC):
     """One step of a pipeline: takes the dict, changes it, returns it."""
 
+    draws_random = False
+    """Whether it draws random numbers."""
+
     @abstractmethod
     def transform(self, results: Results) -> Results:
         """Change ``results`` in place and return it."""

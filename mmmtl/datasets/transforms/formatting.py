@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import TRANSFORMS
 from mmmtl.structures import MTLDataSample
 
@@ -30,6 +31,8 @@ class PackMTLInputs(Transform):
         self.meta_keys = tuple(meta_keys)
 
     def transform(self, results: Results) -> dict[str, Any]:
+        if 'img' not in results:
+            raise ConfigError('PackMTLInputs: the sample is packed already: it stands once in a pipeline, at its end')
         frames = [results[k] for k in ('img', 'img_next') if k in results]
         planes = [np.ascontiguousarray(f.transpose(2, 0, 1)) for f in frames]
         inputs = torch.from_numpy(planes[0] if len(planes) == 1 else np.stack(planes))

@@ -26,10 +26,13 @@ def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = 
 
 
 def _update_scale(results: Results, size: tuple[int, int]) -> None:
-    """Note a resize from the present image size to ``size``."""
+    """Note a resize from the present image size to ``size``; padding grows with the image, to whole pixels."""
     height, width = results['img'].shape[:2]
     across, down = results['scale_factor']
     results['scale_factor'] = (across * size[1] / width, down * size[0] / height)
+    left, right, top, bottom = results['padding']
+    columns, rows = size[1] / width, size[0] / height
+    results['padding'] = (round(left * columns), round(right * columns), round(top * rows), round(bottom * rows))
 
 
 @TRANSFORMS.register_module()
@@ -41,6 +44,8 @@ class RandomScale(Transform):
     Args:
         scale: Smallest and largest factor.
     """
+
+    draws_random = True
 
     def __init__(self, scale: tuple[float, float] = (0.5, 2.0)) -> None:
         low, high = (float(v) for v in scale)
@@ -78,11 +83,14 @@ class RandomCrop(Transform):
         max_ratio: Largest share of one class.
     """
 
+    draws_random = True
     tries = 10
 
     def __init__(self, size: tuple[int, int], category_task: str | None = None, max_ratio: float = 0.75) -> None:
         self.size = size_pair(size, 'RandomCrop')
         self.category_task, self.max_ratio = category_task, float(max_ratio)
+        if not 0 < self.max_ratio <= 1:
+            raise ConfigError(f'RandomCrop: max_ratio is a share in (0, 1], got {max_ratio}')
 
     def _draw(self, results: Results) -> tuple[int, int, int, int]:
         height, width = results['img'].shape[:2]
@@ -141,6 +149,8 @@ class RandomFlip(Transform):
         prob: Probability of a flip.
     """
 
+    draws_random = True
+
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:
             raise ConfigError(f'RandomFlip: prob must lie in [0, 1], got {prob}')
@@ -154,6 +164,13 @@ class RandomFlip(Transform):
             results['padding'] = (right, left, top, bottom)
             results['flip'] = not results['flip']
         return results
+
+
+def _check_sizes(name: str, size: tuple[int, int] | None, multiple: int | None) -> None:
+    if size is None and multiple is None:
+        raise ConfigError(f'{name}: give size=(height, width), multiple=N, or both')
+    if multiple is not None and (isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1):
+        raise ConfigError(f'{name}: multiple must be a whole number of at least 1, got {multiple!r}')
 
 
 def _touch_labels(labels: bool | None, results: Results) -> bool:
@@ -183,8 +200,7 @@ class Resize(Transform):
         interpolation: str = 'linear',
         labels: bool | None = None,
     ) -> None:
-        if size is None and multiple is None:
-            raise ConfigError('Resize: give size=(height, width), multiple=N, or both')
+        _check_sizes('Resize', size, multiple)
         if interpolation not in INTERPOLATION:
             raise ConfigError(
                 f'Resize: interpolation must be one of {list(INTERPOLATION)}, got {interpolation!r}.'
@@ -233,8 +249,7 @@ class CentredPad(Transform):
     def __init__(
         self, size: tuple[int, int] | None = None, multiple: int | None = None, labels: bool | None = None
     ) -> None:
-        if size is None and multiple is None:
-            raise ConfigError('CentredPad: give size=(height, width), multiple=N, or both')
+        _check_sizes('CentredPad', size, multiple)
         self.size = None if size is None else size_pair(size, 'CentredPad')
         self.multiple, self.labels = multiple, labels
 

@@ -41,6 +41,8 @@ class RandomImageOps(Transform):
         count: Number of operations.
     """
 
+    draws_random = True
+
     def __init__(self, count: int = 2) -> None:
         if count < 1:
             raise ConfigError(f'RandomImageOps: count must be at least 1, got {count}')

@@ -26,6 +26,8 @@ class ColorJitter(Transform):
         hue: In [0, 0.5], of the full circle.
     """
 
+    draws_random = True
+
     def __init__(
         self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
     ) -> None:

@@ -38,6 +38,8 @@ class RandomScaleCrop(Transform):
         smooth: Tasks whose label is interpolated (as published: surface normals).
     """
 
+    draws_random = True
+
     def __init__(self, scales: Sequence[float] = (1.0, 1.2, 1.5), smooth: Sequence[str] = ()) -> None:
         if not scales or min(scales) < 1:
             raise ConfigError(f'RandomScaleCrop: scales must be 1 or more, got {scales}')

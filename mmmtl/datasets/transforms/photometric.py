@@ -7,6 +7,7 @@ import random
 import cv2
 import numpy as np
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import TRANSFORMS
 
 from .base import Results, Transform, map_images
@@ -40,6 +41,8 @@ class PhotoMetricDistortion(Transform):
         hue_delta: Hue turns by -``hue_delta`` .. ``hue_delta`` - 1.
     """
 
+    draws_random = True
+
     def __init__(
         self,
         brightness_delta: float = 32,
@@ -47,6 +50,16 @@ class PhotoMetricDistortion(Transform):
         saturation_range: tuple[float, float] = (0.5, 1.5),
         hue_delta: int = 18,
     ) -> None:
+        for name, (low, high) in (('contrast_range', contrast_range), ('saturation_range', saturation_range)):
+            if not 0 <= low <= high:
+                raise ConfigError(
+                    f'PhotoMetricDistortion: {name} must be (low, high) with 0 <= low <= high, got {low, high}'
+                )
+        if hue_delta < 1 or brightness_delta < 0:
+            raise ConfigError(
+                f'PhotoMetricDistortion: hue_delta must be at least 1 and brightness_delta at least 0, got {hue_delta} and '
+                f'{brightness_delta}'
+            )
         self.brightness_delta, self.hue_delta = brightness_delta, int(hue_delta)
         self.contrast_range, self.saturation_range = tuple(contrast_range), tuple(saturation_range)
 

@@ -32,6 +32,10 @@ class ResampleNearest(Transform):
 
     def transform(self, results: Results) -> Results:
         old = results['img'].shape[:2]
+        if any(results['padding']):
+            raise ConfigError(
+                'ResampleNearest: what it gives counts as the original, so nothing may be padded before it'
+            )
         rows, columns = (nearest_exact(o, n) for o, n in zip(old, self.size))
         map_images(results, lambda image: np.ascontiguousarray(image[rows][:, columns]))
         map_labels(results, lambda task, label: label.take(rows, axis=-2).take(columns, axis=-1))
@@ -49,6 +53,8 @@ class RandomVerticalFlip(Transform):
     Args:
         prob: Probability of a flip.
     """
+
+    draws_random = True
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:

@@ -39,6 +39,28 @@ class LabelValuesHook(Hook):
             runner.logger.info(f'labels of {type(dataset).__name__} (a sample):\n{values.table()}')
             for line in values.warnings():
                 runner.logger.warning(line)
+        self._tell_shared(runner)
+
+    @staticmethod
+    def _tell_shared(runner: Any) -> None:
+        """Warn of images of the validation that are images of the training, too."""
+        if getattr(runner, '_val_loop', None) is None:
+            return
+        trained, validated = (
+            {
+                place
+                for data in leaf_datasets(loop.dataloader.dataset)
+                if data.compares_ids
+                for _, place in data.places()
+            }
+            for loop in (runner.train_loop, runner.val_loop)
+        )
+        shared = sorted((trained & validated) - {'', 'None'})
+        if shared:
+            runner.logger.warning(
+                f'{len(shared)} of {len(validated)} images of the validation are images of the training, too, for example '
+                f'{shared[0]}: its metrics do not tell how well the network does on others (is a split_file missing?)'
+            )
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None

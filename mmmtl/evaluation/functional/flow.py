@@ -24,10 +24,10 @@ def flow_sums(pred: np.ndarray, gt: np.ndarray) -> dict[str, np.ndarray]:
     angle = np.degrees(np.arccos(np.clip((normalised(pred) * normalised(gt)).sum(0), -1.0, 1.0)))
     share = error / (length + 1e-4)
     hits = [
-        (error > 3.0) & (error > 0.05 * length),
+        ~((error <= 3.0) | (error <= 0.05 * length)),  # what is no number is an outlier
         (error < 0.05) & (share < 0.05),
         (error < 0.1) & (share < 0.1),
-        (error > 0.3) & (share > 0.1),
+        ~((error <= 0.3) | (share <= 0.1)),
     ]
     return dict(
         count=np.int64(error.size),

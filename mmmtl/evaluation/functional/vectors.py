@@ -12,10 +12,10 @@ ANGLE_BINS = 18000
 
 
 def normalised(vectors: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Vectors of length one in float64; the zero vector stays zero."""
+    """Vectors of length one in float64; the zero vector stays zero, and one that holds NaN becomes NaN."""
     vectors = np.asarray(vectors, np.float64)
     length = np.sqrt((vectors * vectors).sum(axis, keepdims=True))
-    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length != 0)
 
 
 def angular_error(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:

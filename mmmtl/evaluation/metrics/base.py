@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mmmtl.errors import ConfigError, suggest
+from mmmtl.errors import ConfigError, InputError, suggest
 from mmmtl.evaluation.functional.image_list import read_image_list
 
 State = dict[str, np.ndarray]
@@ -97,6 +97,34 @@ class TaskMetric(ABC):
     def named(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """The numbers under their names with the protocol."""
         return {name + self.suffix: float(value) for name, value in metrics.items()}
+
+
+def expect_channels(metric: TaskMetric, gt: np.ndarray, least: int, most: int | None = None) -> None:
+    """Refuse a label that is no map of numbers with ``least`` to ``most`` channels.
+
+    Raises:
+        InputError: The metric is for other tasks.
+    """
+    if gt.ndim != 3 or gt.dtype.kind != 'f' or not least <= len(gt) <= (most or len(gt)):
+        wanted = f'{least}' if most == least else f'{least} or more'
+        raise InputError(
+            f'{type(metric).__name__} measures maps of numbers (C, H, W) with {wanted} channels, found a label {gt.dtype} '
+            f'{gt.shape}: choose another metric for this task'
+        )
+
+
+def expect_probability(pred: np.ndarray) -> None:
+    """Refuse a prediction that is no probability; what is no number is none, too, and passes.
+
+    Raises:
+        InputError: Numbers beyond 0 and 1.
+    """
+    low, high = (float(extreme.reduce(pred, axis=None)) for extreme in (np.fmin, np.fmax))
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise InputError(
+            f'expected probabilities in [0, 1], found numbers from {low:.4g} to {high:.4g}: give them after the sigmoid or '
+            'softmax, and pictures of 0..255 divided by 255'
+        )
 
 
 def valid_pixels(gt: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from mmmtl.evaluation.functional.alignment import fit_scale, fit_scale_shift
 from mmmtl.evaluation.functional.depth import DEPTH_FLOOR, depth_metrics, depth_sums
 from mmmtl.registry import METRICS
 
-from .base import State, TaskMetric, image_mean, image_state
+from .base import State, TaskMetric, expect_channels, image_mean, image_state
 
 DISPARITY_FLOOR = 1e-3
 """Metres, the least depth whose reciprocal is fitted; nearer, or negative, it would outweigh the whole image."""
@@ -70,6 +70,7 @@ class DepthError(TaskMetric):
         self.min_depth, self.max_depth = float(min_depth), float(max_depth)
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        expect_channels(self, gt, 1, 1)
         with np.errstate(invalid='ignore'):  # comparisons with NaN are False, as wanted
             valid = (gt[0] > self.min_depth) & (gt[0] < self.max_depth)
         if self.protocol == 'clean':

@@ -91,6 +91,12 @@ class MultiTaskMetric(BaseMetric):
             )
         self._dataset_meta = meta
         self.metrics = {name: build_metrics(name, task.metrics) for name, task in meta['tasks'].items()}
+        for name, metric in ((n, m) for n, some in self.metrics.items() for m in some):
+            count, classes = getattr(metric, 'num_classes', None), getattr(meta['tasks'][name], 'num_classes', None)
+            if count != classes and count is not None:
+                raise ConfigError(
+                    f"metric of task '{name}': {type(metric).__name__}.num_classes={count}, the task has {classes}"
+                )
         if self.reference:
             primary_metrics = {name: task.primary_metric for name, task in meta['tasks'].items()}
             self._reference = read_reference(self.reference, primary_metrics)
@@ -236,7 +242,15 @@ class MultiTaskMetric(BaseMetric):
                 self._check_list(name, metric, count)
                 if not parts:
                     continue
-                for key, value in metric.compute(total).items():
+                values = metric.compute(total)
+                if count and not values:
+                    print_log(
+                        f"task '{name}': {type(metric).__name__} measured nothing in {count} labelled images: every pixel of "
+                        'their labels is unknown, or out of the range that it measures',
+                        logger='current',
+                        level=logging.WARNING,
+                    )
+                for key, value in values.items():
                     found[f'{name}/{key}'] = value
         if self._reference and found:
             found.update(self._delta_m(self._reference, found))
@@ -298,10 +312,17 @@ def measure(metric: TaskMetric, where: str, pred: np.ndarray, gt: np.ndarray) ->
             f'{where}: prediction is {pred.shape[-2:]} and label {gt.shape[-2:]} (height, width); '
             'both must have the original image size'
         )
+    if gt.dtype.kind == 'f' and gt.ndim == 3 and pred.shape[:-2] != gt.shape[:-2]:
+        raise InputError(f'{where}: prediction has shape {pred.shape} and label {gt.shape}; their channels must agree')
     try:
-        return metric.measure(pred, gt)
+        state = metric.measure(pred, gt)
     except ValueError as error:
         raise InputError(f'{where}: {error}') from error
+    if not isinstance(state, Mapping) or not all(np.asarray(value).dtype.kind in 'biuf' for value in state.values()):
+        raise ConfigError(
+            f'{where}: {type(metric).__name__}.measure must give a dictionary of numbers and arrays, found {state!r:.80}'
+        )
+    return state
 
 
 def build_metrics(name: str, configs: Sequence[Mapping[str, Any]]) -> list[TaskMetric]:

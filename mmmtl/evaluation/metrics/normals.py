@@ -7,7 +7,7 @@ import numpy as np
 from mmmtl.evaluation.functional.vectors import ANGLE_BINS, LIMITS, angle_sums, histogram_quantile
 from mmmtl.registry import METRICS
 
-from .base import State, TaskMetric, image_mean, image_state, valid_pixels
+from .base import State, TaskMetric, expect_channels, image_mean, image_state, valid_pixels
 
 WITHIN = tuple(f'within{int(limit)}' for limit in LIMITS)
 
@@ -35,6 +35,7 @@ class NormalsError(TaskMetric):
         return {'mErr': False} if protocol == 'upstream' else cls.greater_is_better
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        expect_channels(self, gt, 2)
         valid = valid_pixels(gt)
         state = angle_sums(pred[:, valid], gt[:, valid])
         if self.protocol == 'clean':
@@ -51,6 +52,7 @@ class NormalsError(TaskMetric):
         mean, square = total['sums'] / count
         found = {'mErr': mean}
         if 'histogram' in total:
-            found['median'] = histogram_quantile(total['histogram'], 0.5, 180.0 / ANGLE_BINS)
+            whole = total['histogram'].sum() == count  # angles that are no numbers are in no bin
+            found['median'] = histogram_quantile(total['histogram'], 0.5, 180.0 / ANGLE_BINS) if whole else np.nan
         found['rmsErr'] = np.sqrt(square)
         return self.named({**found, **dict(zip(WITHIN, total['within'] / count))})

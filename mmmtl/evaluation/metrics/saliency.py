@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.saliency import (
     BETA_SQUARED,
     THRESHOLDS,
@@ -22,7 +23,7 @@ from mmmtl.evaluation.functional.saliency_structure import e_measure, s_measure,
 from mmmtl.registry import METRICS
 from mmmtl.utils.labels import IGNORE
 
-from .base import State, TaskMetric
+from .base import State, TaskMetric, expect_probability
 
 SUMS = ('adpF', 'wF', 'Sm', 'adpE', 'MAE')
 """Metrics of the toolkit protocol that are averaged over images as they are."""
@@ -58,6 +59,8 @@ class SaliencyMeasure(TaskMetric):
     ) -> None:
         super().__init__(protocol, image_list)
         self.thresholds = tuple(sorted(thresholds))
+        if not thresholds or not all(0 < t <= 1 for t in thresholds):
+            raise ConfigError(f'SaliencyMeasure: thresholds must lie in (0, 1] and there must be one, got {thresholds}')
         self.ordered = self.protocol == 'upstream'
 
     @classmethod
@@ -68,6 +71,7 @@ class SaliencyMeasure(TaskMetric):
         return {**dict.fromkeys(names, True), 'MAE': False}
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        expect_probability(pred)
         known = gt != IGNORE
         if self.protocol != 'toolkit':
             counts = threshold_counts(pred, gt, self.thresholds, self.protocol == 'upstream')

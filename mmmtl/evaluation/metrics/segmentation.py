@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmmtl.errors import ConfigError
 from mmmtl.evaluation.functional.segmentation import class_accuracy, confusion_matrix, mean_iou, pixel_accuracy
 from mmmtl.registry import METRICS
 
@@ -41,6 +42,8 @@ class MeanIoU(TaskMetric):
         super().__init__(protocol, image_list)
         self.num_classes = num_classes
         self.classes = list(classes) if classes is not None else [str(i) for i in range(num_classes)]
+        if len(self.classes) != num_classes:
+            raise ConfigError(f'MeanIoU: {len(self.classes)} names for num_classes={num_classes}')
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
         return dict(confusion=confusion_matrix(pred, gt, self.num_classes))

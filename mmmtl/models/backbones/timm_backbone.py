@@ -74,6 +74,7 @@ class TimmBackbone(BaseModule):
         super().__init__(init_cfg)
         self.model_name, self.antialias, self.norm_all = model_name, antialias, norm_all
         self.pretrained, self.checkpoint, self.checkpoint_grid = pretrained, checkpoint, checkpoint_grid
+        self.trained_with: tuple[tuple[float, ...], ...] = ()  # mean and std, once weights are loaded
         self.body = self._create(img_size, class_token, timm_options)
         info = list(self.body.feature_info)
         reductions = [int(level['reduction']) for level in info]
@@ -97,14 +98,23 @@ class TimmBackbone(BaseModule):
         name = self.model_name
         if name.split('.')[0] not in timm.list_models():
             raise ConfigError(f"timm has no model '{name}'.{suggest(name, timm.list_models())}")
-        with without_memory():
-            probe = timm.create_model(name, num_classes=0)
+        try:
+            with without_memory():
+                probe = timm.create_model(name, num_classes=0)
+        except RuntimeError as error:
+            raise ConfigError(f"model.backbone.model_name='{name}': {error}") from error
         registers = getattr(probe, 'reg_token', None) is not None
         self.plain_vit = name.startswith('vit_') and type(probe).__name__ == 'VisionTransformer' and not registers
         bases = [kind for kind in type(probe).__mro__ if kind.__module__.startswith('timm.')]
         known = {argument for kind in bases for argument in inspect.signature(kind).parameters}
         if img_size is not None and (not isinstance(img_size, Sequence) or len(img_size) != 2):
             raise ConfigError(f'model.backbone.img_size: expected (height, width) in pixels, got {img_size!r}')
+        ours = [name for name in ('features_only', 'num_classes', 'checkpoint_path') if name in timm_options]
+        if ours:
+            raise ConfigError(
+                f"model.backbone: timm's argument '{ours[0]}' has no place here: levels are chosen by out_indices, weights by "
+                'pretrained or checkpoint'
+            )
         options: dict[str, Any] = {}
         if img_size is not None and 'img_size' in known:
             options['img_size'] = tuple(img_size)
@@ -174,11 +184,17 @@ class TimmBackbone(BaseModule):
                 return tuple(total * (i + 1) // 4 - 1 for i in range(4))
             # the stem's half-resolution map is of no use to a dense decoder
             return tuple(i for i, r in enumerate(reductions) if r >= 4)
+        if isinstance(out_indices, int) or not all(isinstance(i, int) for i in out_indices):
+            raise ConfigError(
+                f'model.backbone.out_indices: expected numbers of levels like (0, 1, 2, 3), got {out_indices!r}'
+            )
         if not out_indices or not all(-total <= i < total for i in out_indices):
             raise ConfigError(
                 f'model.backbone.out_indices: {self.model_name} has levels 0 to {total - 1} '
                 f'({total} blocks or stages), got {tuple(out_indices)}'
             )
+        if len({i % total for i in out_indices}) < len(out_indices):
+            raise ConfigError(f'model.backbone.out_indices: a level is named twice in {tuple(out_indices)}')
         return tuple(sorted(i % total for i in out_indices))
 
     def _find_frozen(self, frozen: bool, stages: int, names: list[str]) -> list[nn.Module]:
@@ -241,6 +257,7 @@ class TimmBackbone(BaseModule):
                 f'missing ({missing[:3]}), {len(wrong)} of another shape ({wrong[:3]})'
             )
         self.body.load_state_dict({k: state[k] for k in own if k in state}, strict=False)
+        self.trained_with = tuple(tuple(self.body.pretrained_cfg.get(key) or ()) for key in ('mean', 'std'))
         return [k for k in state if k not in own]
 
     def _positions(self, state: dict[str, Tensor], own: Tensor, grid: tuple[int, int], of_timm: bool) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmmtl.registry import MODELS
 
 from .cross_entropy import mean_over_valid
+from .shapes import expect_numbers
 
 
 @MODELS.register_module()
@@ -21,6 +22,7 @@ class CosineDistance(nn.Module):
 
     def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
         """(n, C, H, W) twice → scalar, or (n,)."""
+        expect_numbers(self, logits, label, 2)
         known = ~torch.isnan(label).any(1, keepdim=True)
         cosine = (F.normalize(logits, dim=1) * torch.where(known, label, 0.0)).flatten(1).sum(1)
         count = known.flatten(1).sum(1)

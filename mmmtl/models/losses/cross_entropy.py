@@ -6,8 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.errors import ConfigError
 from mmmtl.registry import MODELS
 from mmmtl.utils.labels import IGNORE
+
+from .shapes import expect_classes, positive_share
 
 
 def mean_over_valid(total: Tensor, count: Tensor, per_sample: bool) -> Tensor:
@@ -27,9 +30,19 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, class_weight: list[float] | None = None) -> None:
         super().__init__()
+        weights = [] if class_weight is None else class_weight
+        if not isinstance(weights, (list, tuple)) or not all(0 <= w < float('inf') for w in weights):
+            raise ConfigError(
+                f'CrossEntropy: class_weight must be a list of numbers of at least 0, got {class_weight!r}'
+            )
         self.class_weight = class_weight
 
     def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        expect_classes(self, logits, label)
+        if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
+            raise ConfigError(
+                f'CrossEntropy: class_weight has {len(self.class_weight)} numbers for {logits.shape[1]} classes'
+            )
         weight = None if self.class_weight is None else logits.new_tensor(self.class_weight)
         pixel = F.cross_entropy(logits, label, weight=weight, ignore_index=IGNORE, reduction='none')
         return mean_over_valid(pixel.flatten(1).sum(1), (label != IGNORE).flatten(1).sum(1), per_sample)
@@ -44,6 +57,7 @@ class BalancedCrossEntropy(nn.Module):
     """
 
     def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        expect_classes(self, logits, label, 2)
         known = (label != IGNORE).flatten(1).sum(1).to(logits.dtype)
         negative = (label == 0).flatten(1).sum(1).to(logits.dtype)
         if not per_sample:
@@ -66,9 +80,10 @@ class WeightedBinaryCrossEntropy(nn.Module):
 
     def __init__(self, positive_weight: float = 0.95) -> None:
         super().__init__()
-        self.positive_weight = positive_weight
+        self.positive_weight = positive_share(type(self).__name__, positive_weight)
 
     def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        expect_classes(self, logits, label, 1)
         x, known, w = logits[:, 0], label != IGNORE, self.positive_weight
         pixel = torch.where(label == 1, w * F.softplus(-x), (1 - w) * F.softplus(x))
         pixel = torch.where(known, pixel, pixel.new_zeros(()))
@@ -87,9 +102,11 @@ class ThresholdedBinaryCrossEntropy(nn.Module):
 
     def __init__(self, positive_weight: float | None = None) -> None:
         super().__init__()
-        self.positive_weight = positive_weight
+        name = type(self).__name__
+        self.positive_weight = None if positive_weight is None else positive_share(name, positive_weight)
 
     def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        expect_classes(self, logits, label, 1)
         x, positive = logits[:, 0], label >= 1
         over = (1, 2) if per_sample else (0, 1, 2)
         w: float | Tensor

@@ -10,6 +10,7 @@ from mmmtl.errors import ConfigError
 from mmmtl.registry import MODELS
 
 from .cross_entropy import mean_over_valid
+from .shapes import expect_numbers
 
 
 @MODELS.register_module()
@@ -32,6 +33,7 @@ class MaskedL1(nn.Module):
         return difference.abs()
 
     def forward(self, logits: Tensor, label: Tensor, per_sample: bool = False) -> Tensor:
+        expect_numbers(self, logits, label)
         prediction = F.normalize(logits, dim=1) if self.normalize else logits
         known = ~torch.isnan(label).any(1, keepdim=True)
         # unknown pixels are replaced before the subtraction: NaN would reach the gradient even when masked afterwards

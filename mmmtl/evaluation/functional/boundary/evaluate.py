@@ -78,13 +78,15 @@ def protocol_settings(
     """The settings of ``protocol`` (``atrc``, ``mti`` or ``bsds``), with some of them replaced.
 
     Raises:
-        ConfigError: When the protocol is unknown, ``max_dist`` is not in (0, 1), or a threshold is not in (0,
+        ConfigError: When the protocol is unknown, ``max_dist`` is not in (0, 0.2), or a threshold is not in (0,
             1].
     """
     if protocol not in _THRESHOLDS:
         raise ConfigError(f'protocol must be one of {", ".join(_THRESHOLDS)}, got {protocol!r}')
-    if not 0 < max_dist < 1:
-        raise ConfigError(f'max_dist is a share of the diagonal between 0 and 1, for example 0.0075; got {max_dist}')
+    if not 0 < max_dist < 0.2:
+        raise ConfigError(
+            f'max_dist is a share of the diagonal between 0 and 0.2, such as 0.0075, no percentage and no pixels; got {max_dist}'
+        )
     chosen = tuple(sorted(float(t) for t in thresholds)) if thresholds is not None else _THRESHOLDS[protocol]
     if not chosen or not 0 < chosen[0] <= chosen[-1] <= 1:
         raise ConfigError(f'thresholds must lie in (0, 1] and there must be one; got {chosen[:3]}..')

@@ -1,0 +1,73 @@
+"""Whether the tasks of a model are those of the data it learns from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.logging import print_log
+
+from mmmtl.errors import suggest
+
+
+def task_problems(cfg: Mapping) -> Iterator[str]:
+    """Tasks that the model and a data set understand differently; the log is told of those that only one of them has."""
+    model = cfg.get('model')
+    tasks = model.get('tasks') if isinstance(model, Mapping) else None
+    if not isinstance(tasks, Mapping):
+        return
+    trained: dict[str, str] = {}
+    told: set[str] = set()
+    for part in ('train', 'val', 'test'):
+        for path, data in _datasets(cfg.get(f'{part}_dataloader'), f'{part}_dataloader'):
+            for name, task in data['tasks'].items():
+                if part == 'train':
+                    trained.setdefault(name, path)
+                if name in tasks and name not in told and (unlike := _unlike(tasks[name], task)):
+                    told.add(name)
+                    yield (
+                        f'model.tasks.{name} and {path}.tasks.{name} differ: {unlike}. Name the tasks once and use them in '
+                        f'both places.'
+                    )
+    for name in trained:
+        if name not in tasks:
+            _warn(
+                f"{trained[name]}.tasks: the model has no task '{name}': its labels teach nothing.{suggest(name, tasks)}"
+            )
+    for name in tasks:
+        if trained and name not in trained:
+            _warn(f"model.tasks: no training data are asked for labels of '{name}': it learns nothing.")
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)
+
+
+def _datasets(node: Any, path: str) -> Iterator[tuple[str, Mapping]]:
+    """Configs of data sets with tasks, in wrappers, too."""
+    if not isinstance(node, Mapping):
+        return
+    if isinstance(node.get('tasks'), Mapping):
+        yield path, node
+    yield from _datasets(node.get('dataset'), f'{path}.dataset')
+    parts = node.get('datasets')
+    for k, part in enumerate(parts if isinstance(parts, (list, tuple)) else ()):
+        yield from _datasets(part, f'{path}.datasets.{k}')
+
+
+def _unlike(model: Any, data: Any) -> str:
+    """In what two configs of a task differ that must not; '' where they agree, or are no configs."""
+    if not isinstance(model, Mapping) or not isinstance(data, Mapping):
+        return ''
+    kinds: list[Any] = [task.get('type') for task in (model, data)]
+    classes: list[Any] = [task.get('classes') for task in (model, data)]
+    if kinds[0] != kinds[1]:
+        return f'{kinds[0]} and {kinds[1]}'
+    if None in classes or classes[0] == classes[1]:
+        return ''
+    counts = [c if isinstance(c, int) else len(c) for c in classes]
+    if counts[0] != counts[1]:
+        return f'{counts[0]} and {counts[1]} classes'
+    names = [list(c) for c in classes if not isinstance(c, int)]
+    return f'the classes are {names[0]} and {names[1]}' if len(names) == 2 and names[0] != names[1] else ''
