@@ -119,7 +119,7 @@ def test_a_prediction_is_one_file_of_one_sample(tmp_path):
     with pytest.raises(FileError, match=r"are both predictions for sample 'a'"):
         predictions.read('a', 'x')
     assert predictions.read('one/b', 'x').shape == predictions.read('one/b', 'x').shape
-    with pytest.raises(FileError, match=r"b\.npy: would be the prediction for two samples, 'one/b' and 'two/b'"):
+    with pytest.raises(FileError, match=r"b\.npy would be the prediction for two samples, 'one/b' and 'two/b'"):
         predictions.read('two/b', 'x')
 
 
