@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmmtl.errors import FileError, InputError
 
-from .pictures import read_image, warn_of_darkness
+from .pictures import read_image, warn_if_dark
 
 
 def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str, white: float | None = None) -> np.ndarray:
@@ -54,7 +54,7 @@ def to_rgb(picture: np.ndarray | Tensor | Image.Image, name: str, white: float |
     if white is not None and picture.dtype.kind in 'fiu':
         scale, picture = white, picture.clip(0, white)
     elif picture.dtype.kind == 'u':
-        warn_of_darkness(picture)
+        warn_if_dark(float(picture.max()), 65535)
     if scale is None or picture.min() < 0 or picture.max() > scale * 1.001:
         numbers = f' from {picture.min():g} to {picture.max():g}' if picture.dtype.kind in 'iuf' else ''
         raise InputError(

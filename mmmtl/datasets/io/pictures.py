@@ -278,22 +278,8 @@ def _to_bytes(path: str | Path, pixels: np.ndarray, white: float, stated: bool) 
             f'{values.max():g}: say which one is white (white_point of FolderDataset and Inferencer, --white-point of '
             f'infer.py), or convert the file to 8 or 16 bits'
         )
-    if not stated and white == 65535:
-        warn_of_darkness(pixels)
-    else:
-        warn_if_dark(float(values.max()) if values.size else 0.0, white)
+    warn_if_dark(float(values.max()) if values.size else 0.0, white)
     return np.rint((values * (255 / white)).clip(0, 255)).astype(np.uint8)
-
-
-def warn_of_darkness(pixels: np.ndarray) -> None:
-    """Say that a photograph of 16 bits is nearly black where its numbers may be those of fewer bits."""
-    if pixels.dtype == np.uint16 and pixels.size and 0 < pixels.max() < 4096:
-        bits = (
-            'its camera has 12 bits, say white_point=4095'
-            if pixels.max() > 255
-            else '255 is white, say white_point=255'
-        )
-        warnings.warn(f'a 16-bit photograph holds numbers below 4096 alone: if {bits}', stacklevel=3)
 
 
 def warn_if_dark(largest: float, white: float) -> None:
