@@ -123,8 +123,33 @@ def band_windows(x: Tensor, side: tuple[int, int], step: tuple[int, int], border
     return found.reshape(side[0] * side[1], batch * rows * columns, channels)
 
 
+class BorderField(NamedTuple):
+    """A map (1, O, h, w) whose inner rows are all alike, as its inner columns are: at most three of either are kept.
+
+    Attributes:
+        field: (1, O, min(h, 3), min(w, 3)).
+        size: h and w.
+    """
+
+    field: Tensor
+    size: tuple[int, int]
+
+    def band(self, first: int, last: int, width: int) -> Tensor:
+        """(1, ``last`` - ``first``, ``width``, O): these rows and the first columns; beyond the map stands anything."""
+        kept = self.field.permute(0, 2, 3, 1)
+        rows, columns = (
+            (torch.arange(a, b).clamp_max(1) + (torch.arange(a, b) >= n - 1) * (n > 2)).clamp_max(min(n, 3) - 1)
+            for a, b, n in zip((first, 0), (last, width), self.size)
+        )
+        return kept[:, rows][:, :, columns]
+
+
 def winograd_conv3x3(
-    x: Tensor, transformed: Tensor, bias: Tensor | None = None, plus: Tensor | None = None, relu: bool = False
+    x: Tensor,
+    transformed: Tensor,
+    bias: Tensor | None = None,
+    plus: Tensor | BorderField | None = None,
+    relu: bool = False,
 ) -> Tensor:
     """``conv2d(x, weight, bias, padding=1)`` with ``transformed`` of :func:`transform_weight`.
 
@@ -135,7 +160,7 @@ def winograd_conv3x3(
         x: (B, I, h, w).
         transformed: (S, O, I), of x's type.
         bias: (O,).
-        plus: (B, O, h, w) that is added.
+        plus: (B, O, h, w) that is added, or a field that is added to every image.
         relu: Whether negative results become 0.
 
     Returns:
@@ -146,10 +171,9 @@ def winograd_conv3x3(
     rows, columns = -(-height // down), -(-width // across)
     y = x.new_empty(batch, down * rows, across * columns, transformed.shape[1])
     blocks = y.view(batch, rows, down, columns, across, -1)
-    if plus is not None:
-        around = F.pad(plus.permute(0, 2, 3, 1), (0, 0, 0, y.shape[2] - width, 0, y.shape[1] - height)).view(
-            blocks.shape
-        )
+    if isinstance(plus, Tensor):
+        around, beyond = plus.permute(0, 2, 3, 1), (0, 0, 0, y.shape[2] - width, 0, y.shape[1] - height)
+        around = (F.pad(around, beyond) if any(beyond) else around).view(blocks.shape)
     samples = samples_at_once(x, filtering)
     step = max(MOST_TILES // columns, 1) if samples == 1 else rows
     for start in range(0, batch, samples):
@@ -161,7 +185,10 @@ def winograd_conv3x3(
             if bias is not None:
                 part += bias.to(part.dtype)
             part = part.permute(2, 3, 0, 4, 1, 5)
-            if plus is not None:
+            if isinstance(plus, BorderField):
+                band = plus.band(first * down, last * down, y.shape[2])
+                part += band.view(1, last - first, down, columns, across, -1)
+            elif plus is not None:
                 part += around[some, first:last]
             blocks[some, first:last] = part.relu_() if relu else part
     return y[:, :height, :width].permute(0, 3, 1, 2)

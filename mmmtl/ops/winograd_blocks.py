@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from .convolution import merge_pointwise
 from .dispatch import precision, predicting, served
 from .inference import InferenceForm, inference_form_of
-from .winograd import FEWEST_TILES, WinogradConv2d, filtering_of, tiles_of, transform_weight, winograd_conv3x3
+from .winograd import (
+    FEWEST_TILES,
+    BorderField,
+    WinogradConv2d,
+    filtering_of,
+    tiles_of,
+    transform_weight,
+    winograd_conv3x3,
+)
 
 
 def _chosen(x: Tensor, weight: Tensor) -> bool:
@@ -94,15 +102,13 @@ def _merging_pays(inner: nn.Module, outer: nn.Module) -> bool:
     return bool(9 * into * out < 4 * into * middle + 9 * middle * out)
 
 
-def _border(inner: nn.Conv2d, outer: nn.Conv2d, size: tuple[int, int]) -> Tensor:
+def _border(inner: nn.Conv2d, outer: nn.Conv2d, size: tuple[int, int]) -> BorderField:
     """What the biases of both add: (1, O, h, w). Through the zero padding the inner one reaches fewer taps at the border."""
-    height, width = size
     reached = torch.einsum('omkl,m->okl', outer.weight.double(), inner.bias.double())[:, None]  # type: ignore[union-attr]
     bias = None if outer.bias is None else outer.bias.double()
-    small = (min(height, 3), min(width, 3))  # the first, any inner, and the last line
+    small = (min(size[0], 3), min(size[1], 3))  # the first, any inner, and the last line
     field = F.conv2d(reached.new_ones(1, 1, *small), reached, bias, padding=1).to(outer.weight.dtype)
-    rows, columns = (torch.arange(n).clamp_max(1) + (torch.arange(n) == n - 1) * (n > 2) for n in size)
-    return field.permute(0, 2, 3, 1)[:, rows][:, :, columns].permute(0, 3, 1, 2)
+    return BorderField(field, size)
 
 
 @inference_form_of(nn.Sequential)
@@ -143,8 +149,8 @@ class FoldedSequential(InferenceForm):
         transformed = self.remember((place, x.dtype), sources, transform)
         if inner is None or inner.bias is None:
             return winograd_conv3x3(x, transformed, outer.bias, relu=relu)
-        around = _border(inner, outer, (x.shape[2], x.shape[3])).to(x.dtype).expand(len(x), -1, -1, -1)
-        return winograd_conv3x3(x, transformed, None, around, relu)
+        field, size = _border(inner, outer, (x.shape[2], x.shape[3]))
+        return winograd_conv3x3(x, transformed, None, BorderField(field.to(x.dtype), size), relu)
 
 
 @inference_form_of('mmmtl.models.taskdiffusion.conditions.ConvConditions')
@@ -175,8 +181,8 @@ class FoldedConditions(InferenceForm):
         hidden = torch.ops.aten.gelu_(winograd_conv3x3(x, first, offset)).chunk(len(pairs), 1)
         found = []
         for pair, y, (weight, gain, shift) in zip(pairs, hidden, second):
-            around = _border(pair[0].conv1, pair[1].conv3, (x.shape[2], x.shape[3])) * gain[:, None, None]
-            around = (around + shift[:, None, None]).to(x.dtype).expand(len(x), -1, -1, -1)
+            field, size = _border(pair[0].conv1, pair[1].conv3, (x.shape[2], x.shape[3]))
+            around = BorderField((field * gain[:, None, None] + shift[:, None, None]).to(x.dtype), size)
             found.append(pair[1].conv1(torch.ops.aten.gelu_(winograd_conv3x3(y, weight, None, around))))
         return found
 
