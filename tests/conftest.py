@@ -52,6 +52,12 @@ def _stop_tracing() -> None:
     threading.settrace(None)  # type: ignore[arg-type]
 
 
+def _allow_forks() -> None:
+    """Begin with autograd before anything is traced: tracing lends it devices with threads, and then forks cannot use it."""
+    torch.zeros(1, requires_grad=True).sum().backward()
+
+
+_allow_forks()
 _remember_what_every_run_repeats()
 os.register_at_fork(after_in_child=_stop_tracing)
 

@@ -116,13 +116,15 @@ def make_runner(cfg: Config) -> Runner:
 
     keep_freed_memory()
     register_all_modules()
-    init_cpu_dist(cfg, cfg.launcher)
-    if cfg.get('runner_type', 'Runner') == 'FlexibleRunner':
-        from mmengine.runner._flexible_runner import FlexibleRunner
-
+    flexible = cfg.get('runner_type', 'Runner') == 'FlexibleRunner'
+    if flexible:
         from mmmtl.engine.fully_shard import check_hooks
 
         check_hooks(cfg.get('strategy') or {}, cfg.get('custom_hooks') or [])
+    init_cpu_dist(cfg, cfg.launcher)
+    if flexible:
+        from mmengine.runner._flexible_runner import FlexibleRunner
+
         return FlexibleRunner.from_cfg(cfg)
     return NamedRunner.from_cfg(cfg)
 
