@@ -255,7 +255,7 @@ def _is_done(run: Run, root: Path) -> bool:
 def claim(run: Run, root: Path) -> None:
     """Make a run's folder, or see that it is this run's."""
     path = root / run.name / 'run.json'
-    wanted = {**settings_of(run), 'folder': Path(run.config).parent.name}
+    wanted = settings_of(run)
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
         write_json(str(path), wanted)

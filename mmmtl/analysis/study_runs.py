@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """What makes a run what it is: its config, its seed and its options, as JSON gives them back."""
+    """What makes a run what it is: its config and the folder it is in, its seed and its options, as JSON gives them back."""
+    config = Path(run.config)
     content: dict[str, Any] = json.loads(
-        json.dumps(dict(config=Path(run.config).name, seed=run.seed, options=run.options))
+        json.dumps(dict(config=config.name, folder=config.parent.name, seed=run.seed, options=run.options))
     )
     return content
 

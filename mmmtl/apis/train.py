@@ -23,6 +23,7 @@ from mmmtl.errors import CheckpointError, ConfigError
 from mmmtl.ops.allocator import without_memory
 from mmmtl.utils.models import unwrap_model
 from mmmtl.utils.tensor_files import find_state
+from mmmtl.utils.trees import dataset_configs
 
 from .checkpoint import compare_state, read_checkpoint, tell_broken
 from .model import build_model, forget_pretrained
@@ -131,15 +132,9 @@ def drop_test(cfg: Config) -> None:
 def set_seed(cfg: Config, seed: int) -> None:
     """Seed the run: generators, order of the samples, augmentation."""
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=int(seed))
-    _seed_datasets((cfg.get('train_dataloader') or {}).get('dataset'), int(seed))
-
-
-def _seed_datasets(dataset: Any, seed: int) -> None:
-    """Seed the augmentation of a data set's config, and of those that it mixes or repeats."""
-    for inner in [dataset.get('dataset'), *(dataset.get('datasets') or ())] if dataset else []:
-        _seed_datasets(inner, seed)
-    if dataset and 'tasks' in dataset:
-        dataset['seed'] = seed
+    for _, dataset in dataset_configs(cfg.get('train_dataloader'), 'train_dataloader'):
+        if 'tasks' in dataset:
+            dataset['seed'] = int(seed)
 
 
 def use_amp(cfg: Config) -> None:

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.io.addresses import address
-from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, OTHER_PICTURES, index_files, read_id_list, sub_folders, walk
+from mmmtl.datasets.io.folders import (
+    IMAGE_SUFFIXES,
+    OTHER_PICTURES,
+    index_files,
+    index_paths,
+    read_id_list,
+    sub_folders,
+    walk,
+)
 from mmmtl.datasets.io.pictures import exif_orientation, image_size, read_image
 from mmmtl.datasets.io.storage import is_dir
 from mmmtl.datasets.io.stored_labels import LABEL_SUFFIXES, StoredLabels, label_examples, white_of
@@ -102,12 +110,13 @@ class FolderDataset(MTLDataset):
             )
         folders = [Path(self.path(name)) for name in (*self.sources(), *filter(None, [self.next_images]))]
         inner = [folder for folder in folders if folder != root and folder.is_relative_to(root)]
-        found = index_files(root, IMAGE_SUFFIXES)
+        pictures = walk(root, (*IMAGE_SUFFIXES, *OTHER_PICTURES))
+        found = index_paths(root, (path for path in pictures if path.suffix.lower() in IMAGE_SUFFIXES))
         found = {i: path for i, path in found.items() if not any(path.is_relative_to(folder) for folder in inner)}
         if not found:
             raise NotFoundError(f'FolderDataset: no images in {root}; an image ends in {", ".join(IMAGE_SUFFIXES)}')
         self._look_at_orientation([found[i] for i in found])
-        others = walk(root, OTHER_PICTURES)
+        others = [path for path in pictures if path.suffix.lower() in OTHER_PICTURES]
         if others:
             self.remarks.append(
                 f'{len(others)} pictures in {root} are not read, for example {others[0].name}: images are '

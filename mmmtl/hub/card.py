@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from mmengine.config import Config
 from torch import nn
 
 from mmmtl.utils.tables import markdown_table
+from mmmtl.utils.trees import dataset_configs
 from mmmtl.version import __version__
 
 from .sources import LICENCES
@@ -77,13 +77,6 @@ def write_card(
 
 def _datasets(cfg: Config) -> Iterator[str]:
     """Types of the data sets that a config trains on."""
-    waiting: list[Any] = [(cfg.get('train_dataloader') or {}).get('dataset')]
-    while waiting:
-        dataset = waiting.pop()
-        if not dataset:
-            continue
-        inner = [dataset.get('dataset'), *(dataset.get('datasets') or [])]
-        if any(inner):
-            waiting += inner
-        else:
+    for _, dataset in dataset_configs((cfg.get('train_dataloader') or {}).get('dataset'), ''):
+        if not dataset.get('dataset') and not dataset.get('datasets'):
             yield str(dataset.get('type')).rpartition('.')[2]

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mmmtl.errors import suggest
+from mmmtl.utils.trees import dataset_configs
 
 
 def task_problems(cfg: Mapping) -> Iterator[str]:
@@ -20,8 +21,9 @@ def task_problems(cfg: Mapping) -> Iterator[str]:
     trained: dict[str, str] = {}
     told: set[str] = set()
     for part in ('train', 'val', 'test'):
-        for path, data in _datasets(cfg.get(f'{part}_dataloader'), f'{part}_dataloader'):
-            for name, task in data['tasks'].items():
+        for path, data in dataset_configs(cfg.get(f'{part}_dataloader'), f'{part}_dataloader'):
+            named = data.get('tasks')
+            for name, task in named.items() if isinstance(named, Mapping) else ():
                 if part == 'train':
                     trained.setdefault(name, path)
                 if name in tasks and name not in told and (unlike := _unlike(tasks[name], task)):
@@ -42,18 +44,6 @@ def task_problems(cfg: Mapping) -> Iterator[str]:
 
 def _warn(text: str) -> None:
     print_log(text, logger='current', level=logging.WARNING)
-
-
-def _datasets(node: Any, path: str) -> Iterator[tuple[str, Mapping]]:
-    """Configs of data sets with tasks, in wrappers, too."""
-    if not isinstance(node, Mapping):
-        return
-    if isinstance(node.get('tasks'), Mapping):
-        yield path, node
-    yield from _datasets(node.get('dataset'), f'{path}.dataset')
-    parts = node.get('datasets')
-    for k, part in enumerate(parts if isinstance(parts, (list, tuple)) else ()):
-        yield from _datasets(part, f'{path}.datasets.{k}')
 
 
 def _unlike(model: Any, data: Any) -> str:

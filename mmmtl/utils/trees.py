@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -38,6 +38,17 @@ def places_of(node: Any, name: str, path: str = '') -> list[str]:
             found.append(join(path, key))
         found += places_of(value, name, join(path, key))
     return found
+
+
+def dataset_configs(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """A data loader's or data set's config with its path, and the configs of the data sets that it wraps with theirs."""
+    if not isinstance(node, Mapping):
+        return
+    yield path, node
+    yield from dataset_configs(node.get('dataset'), join(path, 'dataset'))
+    parts = node.get('datasets')
+    for place, part in enumerate(parts if isinstance(parts, (list, tuple)) else ()):
+        yield from dataset_configs(part, join(path, f'datasets.{place}'))
 
 
 def merged(old: Any, new: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mmmtl.errors import FileError, NotFoundError
@@ -102,8 +102,13 @@ def index_files(folder: str | Path, suffixes: Sequence[str]) -> dict[str, Path]:
     Raises:
         FileError: Two files have one id.
     """
+    return index_paths(folder, walk(folder, suffixes))
+
+
+def index_paths(folder: str | Path, paths: Iterable[Path]) -> dict[str, Path]:
+    """:func:`index_files` of files that :func:`walk` has found in the folder already."""
     found: dict[str, Path] = {}
-    for path in walk(folder, suffixes):
+    for path in paths:
         sample_id = plain_name(path.relative_to(folder).with_suffix('').as_posix())
         if sample_id in found:
             raise FileError(f"two files for '{sample_id}': {found[sample_id]} and {path}: remove one of them")

@@ -116,10 +116,11 @@ def _expand(item: Any) -> Iterator[Source]:
         raise InputError(f'expected a path, a picture or a list of these, found {type(item).__name__} {item!r:.60}')
     path = osp.expanduser(item)
     if osp.isdir(path):
-        found = sorted(map(str, walk(path, IMAGE_SUFFIXES)), key=number_key)
+        pictures = walk(path, (*IMAGE_SUFFIXES, *OTHER_PICTURES))
+        found = sorted((str(p) for p in pictures if p.suffix.lower() in IMAGE_SUFFIXES), key=number_key)
         if not found:
             raise InputError(f"folder '{path}' has no images ({', '.join(IMAGE_SUFFIXES)})")
-        others = walk(path, OTHER_PICTURES)
+        others = [p for p in pictures if p.suffix.lower() in OTHER_PICTURES]
         if others:
             warnings.warn(
                 f"folder '{path}': {len(others)} pictures are left out, for example {others[0].name}: images are "
