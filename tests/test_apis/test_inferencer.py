@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import weakref
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mmmtl.analysis.benchmark import peak_memory
 from mmmtl.apis import Inferencer, infer_files, init_model
 from mmmtl.config import load_config
 from mmmtl.datasets.io.inputs import gather_inputs
@@ -21,7 +20,6 @@ from mmmtl.models.enlarged_maps import EnlargedMaps
 from mmmtl.models.tiles import predict_in_tiles, tile_starts
 from mmmtl.tasks import build_tasks
 from mmmtl.visualization import read_raw, write_raw
-from tests.drills.processes import fork, wait
 
 
 @pytest.fixture(scope='module')
@@ -184,23 +182,15 @@ def test_very_large_images_are_enlarged_task_by_task(trained, monkeypatch, tmp_p
     np.testing.assert_allclose(result.pred['depth'], expected['depth'], rtol=0.2, atol=0.2)
 
 
-def peak_of_writing(folder: Path, side: int) -> None:
-    """Write enlarged normals and classes; note by how many bytes a pixel that raised the most memory ever held."""
-    tasks = build_tasks(dict(semseg=dict(type='SemanticSegmentation', classes=3), normals=dict(type='SurfaceNormals')))
-    rng = np.random.default_rng(0)
-    maps = dict(semseg=rng.integers(0, 3, (1, 40, 40)), normals=rng.normal(size=(3, 40, 40)).astype(np.float32))
-    write_raw(str(folder), 'warm', EnlargedMaps(maps, tasks, (64, 64), compact=True))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    write_raw(str(folder), 'a', EnlargedMaps(maps, tasks, (side, side), compact=True))
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    (folder / 'grown').write_text(str(grown / side**2))
-
-
 def test_one_large_map_at_a_time_is_in_memory(tmp_path):
-    assert wait(fork(peak_of_writing, tmp_path, 3000)) == 0
+    side, rng = 3000, np.random.default_rng(0)
+    tasks = build_tasks(dict(semseg=dict(type='SemanticSegmentation', classes=3), normals=dict(type='SurfaceNormals')))
+    maps = dict(semseg=rng.integers(0, 3, (1, 40, 40)), normals=rng.normal(size=(3, 40, 40)).astype(np.float32))
+    write_raw(str(tmp_path), 'warm', EnlargedMaps(maps, tasks, (64, 64), compact=True))
+    held = peak_memory(lambda: write_raw(str(tmp_path), 'a', EnlargedMaps(maps, tasks, (side, side), compact=True)))
     # normals take 12 bytes a pixel, and 4 of a channel on its way; two of them at a time would take 24
-    assert 6 < float((tmp_path / 'grown').read_text()) < 23
-    assert np.load(tmp_path / 'normals/a.npy', mmap_mode='r').shape == (3, 3000, 3000)
+    assert 6 < held / side**2 < 23
+    assert np.load(tmp_path / 'normals/a.npy', mmap_mode='r').shape == (3, side, side)
 
 
 def test_enlarged_normals_are_those_of_one_piece():
