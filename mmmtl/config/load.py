@@ -66,7 +66,7 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
     _check_effect(file, before, values, early, only)
     values = _put_all(values, {key: value for key, value in options.items() if key not in early})
     if only:
-        values = without_tasks(values, set(tasks) - set(_chosen(tasks, only)))
+        values = without_tasks(values, set(tasks) - set(_chosen(tasks, only)), tasks)
     _import_modules(values)
     cfg = Config(plain(values), cfg_text=Path(file.path).read_text(encoding='utf-8'), filename=file.path)
     super(Config, cfg).__setattr__('_options', copy.deepcopy(options))

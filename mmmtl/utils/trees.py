@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -78,22 +78,29 @@ def plain(node: Any) -> Any:
     return type(node)(plain(v) for v in node) if isinstance(node, (list, tuple)) else node
 
 
-def without_tasks(node: Any, dropped: set[str]) -> Any:
+def without_tasks(node: Any, dropped: set[str], tasks: Collection[str]) -> Any:
     """A config without references to tasks that are gone.
 
-    Arguments equal to such a name become None; lists lose it, and mappings its key (``BENCHMARK/TASK/METRIC``, too).
-    Data sets all of whose tasks are gone are left out. Configs of the tasks that stay (below a key ``tasks``) and what
-    describes data (``metainfo``) are left alone.
+    Arguments equal to such a name become None; lists lose it, and mappings by task (all of whose keys are names of tasks,
+    or ``BENCHMARK/TASK/METRIC``) lose its key. An argument of a component that is called like a task (``depth=8`` of a
+    backbone) is none. Data sets all of whose tasks are gone are left out. Configs of the tasks that stay (below a key
+    ``tasks``) and what describes data (``metainfo``) are left alone.
+
+    Args:
+        node: The config.
+        dropped: Names of the tasks that are gone.
+        tasks: Names of all tasks, those that are gone among them.
     """
     if isinstance(node, Mapping):
-        kept = {k: v for k, v in node.items() if not {*str(k).split('/')} & dropped and not _emptied(v, dropped)}
+        by_task = 'type' not in node and all({*str(k).split('/')} & {*tasks} for k in node)
         return {
-            k: v if k == 'metainfo' else _tasks_left(v, dropped) if k == 'tasks' else without_tasks(v, dropped)
-            for k, v in kept.items()
+            k: v if k == 'metainfo' else _tasks_left(v, dropped) if k == 'tasks' else without_tasks(v, dropped, tasks)
+            for k, v in node.items()
+            if not (by_task and {*str(k).split('/')} & dropped) and not _emptied(v, dropped)
         }
     if isinstance(node, (list, tuple)):
         kept_items = [v for v in node if not (isinstance(v, str) and v in dropped) and not _emptied(v, dropped)]
-        return type(node)(without_tasks(v, dropped) for v in kept_items)
+        return type(node)(without_tasks(v, dropped, tasks) for v in kept_items)
     return None if isinstance(node, str) and node in dropped else node
 
 

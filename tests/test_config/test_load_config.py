@@ -8,6 +8,7 @@ import pytest
 
 from mmmtl.config import check_config, load_config
 from mmmtl.errors import ConfigError
+from mmmtl.utils.trees import without_tasks
 
 
 def test_a_file_is_read_as_it_is(tiny_config):
@@ -89,6 +90,14 @@ def test_only_tasks_drops_arguments_that_name_another_task(root_dir):
     pascal = load_config(root_dir / 'configs/taskdiffusion/vitl_pascal.py', {'only_tasks': ['semseg']})
     assert [s.category_task for s in pascal.train_dataloader.dataset.pipeline if 'category_task' in s] == ['semseg']
     assert 'saliency' not in pascal.model.decoder.label_encoder.get('separate', ())
+
+
+def test_only_tasks_leaves_arguments_that_are_called_like_a_task(root_dir):
+    cfg = load_config(root_dir / 'configs/baselines/vitt_diorama.py', {'only_tasks': ['semseg']})
+    assert cfg.model.backbone.depth == 8
+    node = dict(net=dict(type='Net', depth=2, options=dict(depth=3, heads=4)), weights=dict(depth=1, semseg=2))
+    left = without_tasks(node, {'depth'}, ['depth', 'semseg'])
+    assert left == dict(node, weights=dict(semseg=2))
 
 
 def test_a_new_task_comes_with_its_type(tiny_config):
