@@ -17,10 +17,11 @@ tasks = dict(
     boundary=dict(loss=dict(type='ThresholdedBinaryCrossEntropy', positive_weight=0.95)),
 )
 crop_size = (480, 640)
+order = ('semseg', 'normals', 'boundary', 'depth')  # the published program's, which its feature propagation depends on
 
 model = dict(
     type='MultiTaskModel',
-    tasks=_base_.tasks,
+    tasks={name: _base_.tasks[name] for name in order if _base_.tasks.get(name)},
     backbone=_base_.hrnet,
     decoder=dict(type='MTINetDecoder', final=['semseg', 'depth']),
 )

@@ -16,6 +16,7 @@ from mmmtl.errors import CheckpointError, ConfigError, suggest
 from mmmtl.models.converter import Converter
 from mmmtl.ops.allocator import without_memory
 from mmmtl.registry import CONVERTERS, TASKS
+from mmmtl.utils.renaming import task_order
 from mmmtl.utils.shipped import configs_folder
 
 from .checkpoint import compare_state, write_state
@@ -77,13 +78,20 @@ def try_config(
 ) -> tuple[Conversion, str, int]:
     """Convert for one config: the conversion, what does not fit (empty when all does), and how many keys do not."""
     network = empty_network(config, options)
-    renamed, dropped, unknown = converter.convert(state, published_names(network.tasks))
+    names = published_names(network.tasks)
+    renamed, dropped, unknown = converter.convert(state, names)
     fit = compare_state(network, {'state_dict': renamed}, training=True)
     fit.missing = [key for key in fit.missing if key.startswith(converter.published_part(renamed))]
     wrong = len(fit.missing) + len(fit.unexpected) + len(fit.mismatched) + len(unknown)
     summary = fit.summary() if not fit.exact else ''
     if unknown:
         summary += f'\n  {len(unknown)} published keys without a counterpart: {"; ".join(unknown[:3])}'
+    order = task_order(state, names)
+    if converter.ordered and order != (own := [name for name in network.tasks if name in order]):
+        wrong += 1
+        summary += (
+            f"\n  its tasks come in the order {order}, the config's in {own}: write those of the model in that order"
+        )
     name = ' '.join([str(config), *(f'{key}={value}' for key, value in (options or {}).items())])
     return Conversion(renamed, dropped, name), summary, wrong
 

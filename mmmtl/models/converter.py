@@ -21,8 +21,11 @@ class Converter(ABC):
         variants: Options of these configs, of which a checkpoint may need any.
         parts: Prefixes of what is published in files of its own; such a file fills these parameters alone, all of them.
             Empty: a checkpoint fills the whole network.
+        ordered: Whether the network depends on the order of its tasks (layers that take the channels of all in turn), which
+            then must be the file's.
     """
 
+    ordered = True
     variants: tuple[dict[str, Any], ...] = ({},)
     parts: tuple[tuple[str, ...], ...] = ()
 

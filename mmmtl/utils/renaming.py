@@ -63,11 +63,17 @@ def rename_without_class_token(
     return renamed, dropped, unknown
 
 
-def task_order(keys: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:
-    """This package's task names in the order in which the keys of a published file name them first."""
+def task_order(state: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:
+    """This package's task names in the order in which the keys of a published file name them first.
+
+    Sorted keys (safetensors) say nothing of an order: it then is that of ``names``.
+    """
     order: list[str] = []
-    for key in keys:
+    for key in state:
         order += [names[part] for part in key.split('.') if part in names and names[part] not in order]
+    numbers = [key for key, value in state.items() if value.is_floating_point()]
+    if numbers == sorted(numbers):
+        return [name for name in dict.fromkeys(names.values()) if name in order]
     return order
 
 

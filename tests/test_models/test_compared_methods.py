@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from mmmtl.apis.convert import convert_state, converter_of, empty_network
+from mmmtl.errors import CheckpointError
+from mmmtl.utils.renaming import task_order
 from tests.parity.replay import replay_file
 
 RECORDINGS = ('invpt', 'taskprompter', 'mlore', 'mtinet', 'tsp_transformer', 'atrc', 'demt', 'mqtransformer', 'jtr')
@@ -70,3 +72,42 @@ def test_key_list_converts_strictly(name, shared_dir, root_dir, networks, monkey
     if parameters is not None:
         published = sum(v.numel() for k, v in state.items() if not STATISTIC.search(k))
         assert published == parameters
+
+
+def test_tasks_in_another_order_than_the_file_s_are_refused(shared_dir, root_dir, networks, monkeypatch):
+    state = read_keys(shared_dir / 'golden' / 'keys' / 'mtinet_nyud_hrnet18_edges_normals.txt')
+    path = str(root_dir / 'configs/mtinet/hrnet18_nyud.py')
+    network = networks(path)
+    monkeypatch.setattr('mmmtl.apis.convert.empty_network', lambda *args: network)
+    monkeypatch.setattr(network, 'tasks', dict(sorted(network.tasks.items())))
+    with pytest.raises(
+        CheckpointError, match=r"order \['semseg', 'normals', 'boundary', 'depth'\], the config's in \['bound"
+    ):
+        convert_state('mtinet', state, path)
+
+
+def test_queries_find_their_task_whatever_the_order():
+    block = 'head.parts_query_encoder_decoder_blocks.0.rpn_tokens'
+    state = {f'{block}.{i}': torch.full((1, 2, 3), float(i)) for i in range(2)}
+    state |= {f'head.final_logits.{name}.{part}': torch.zeros(1) for name in 'ba' for part in ('weight', 'bias')}
+    renamed, _, _ = converter_of('mqtransformer').convert(state, {'a': 'a', 'b': 'b'})
+    assert renamed['decoder.query'][:, 0, 0].tolist() == [1, 0]
+
+
+def test_prompts_find_their_task_whatever_the_order():
+    state = {f'backbone.{name}Prompt_Tokens': torch.zeros(1) for name in ('S', 'P', 'Sa', 'N', 'E')}
+    names = {'sal': 'saliency', 'semseg': 'semseg', 'human_parts': 'human_parts'}
+    for order in (names, dict(reversed(names.items()))):
+        for name, tensor in (('semseg', 'S'), ('saliency', 'Sa')):
+            one = {k: v + 1 if k == f'backbone.{tensor}Prompt_Tokens' else v for k, v in state.items()}
+            assert converter_of('tsp').convert(one, order)[0][f'backbone.prompts.{name}'].tolist() == [1]
+
+
+def test_sorted_keys_say_nothing_of_an_order():
+    keys = [f'decoder.{name}.{part}' for name in ('semseg', 'depth') for part in ('weight', 'bias')]
+    names = {'semseg': 'semseg', 'depth': 'depth'}
+    assert task_order(dict.fromkeys(sorted(keys), torch.zeros(1)), names) == ['semseg', 'depth']
+    assert task_order(dict.fromkeys(keys, torch.zeros(1)), {'depth': 'depth', 'semseg': 'semseg'}) == [
+        'semseg',
+        'depth',
+    ]

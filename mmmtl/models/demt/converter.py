@@ -50,4 +50,5 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
 class DeMTConverter(Converter):
     """Reads the published DeMT checkpoints."""
 
+    ordered = False
     convert = staticmethod(convert)

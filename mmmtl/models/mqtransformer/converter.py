@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
@@ -23,7 +22,7 @@ RULES: list[tuple[str, str | None]] = [
     (rf'{_HEAD}patch_embed\..+', None),
     (rf'{_BLOCK}\.decoder1\.(attn2|rel_pos)\..+', None),
     (rf'{_HEAD}linears\.(\d+)\.(\w+)', r'decoder.reduce.@\1.\2'),
-    *((rf'{_BLOCK}\.{old}\.(\d+)', rf'decoder.{new}.\1') for old, new in _STACKED.items()),
+    *((rf'{_BLOCK}\.{old}\.(\d+)', rf'decoder.{new}.@\1') for old, new in _STACKED.items()),
     *(
         (rf'{_BLOCK}\.{old}\.(.+)', rf'decoder.{new}.\1')
         for old, new in (
@@ -52,11 +51,8 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
     """Rename a published state dict; queries and codes of the tasks are stacked, and a convolution becomes linear."""
     renamed, dropped, unknown = rename_state(state, RULES, names)
     for name in _STACKED.values():
-        keys = sorted(
-            (k for k in renamed if re.fullmatch(rf'decoder\.{name}\.\d+', k)), key=lambda k: int(k.split('.')[-1])
-        )
-        if keys:
-            parts = [renamed.pop(key) for key in keys]
+        keys = [f'decoder.{name}.{task}' for task in dict.fromkeys(names.values())]
+        if parts := [renamed.pop(key) for key in keys if key in renamed]:
             renamed[f'decoder.{name}'] = torch.stack([p.flatten(2)[0] if p.ndim == 4 else p[0] for p in parts])
     key = 'decoder.encode_linear.weight'
     if key in renamed:
@@ -68,4 +64,5 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
 class MQTransformerConverter(Converter):
     """Reads the published MQTransformer checkpoints."""
 
+    ordered = False
     convert = staticmethod(convert)

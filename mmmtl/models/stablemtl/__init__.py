@@ -41,7 +41,6 @@ __all__ = [
     'LearnedTokens',
     'MainStream',
     'StableMTLConverter',
-    'StableMTLConverter',
     'TaskAttention',
     'TaskMasking',
     'TextTokens',

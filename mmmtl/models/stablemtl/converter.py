@@ -128,6 +128,10 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
             if own is None:
                 dropped.append(key)
                 continue
+            if len(value) > TOKEN_ROOM:
+                raise CheckpointError(
+                    f'{key}: {len(value)} tokens, the model has room for {TOKEN_ROOM}: give a shorter prompt'
+                )
             renamed[f'tokens.token_{own}'] = F.pad(value, (0, 0, 0, TOKEN_ROOM - len(value)))
             renamed[f'tokens.length_{own}'] = torch.tensor(len(value))
         elif not re.search(r'\.attn1\.(task_|to_out_task)', bare):
@@ -219,5 +223,6 @@ def export_folder(model: torch.nn.Module, target: str | Path) -> list[str]:
 class StableMTLConverter(Converter):
     """Reads the published StableMTL checkpoints."""
 
+    ordered = False
     read = staticmethod(read_release)
     convert = staticmethod(convert)

@@ -8,21 +8,13 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmmtl.models.converter import Converter
+from mmmtl.models.layers.mlore_names import block_rules
 from mmmtl.registry import CONVERTERS
 from mmmtl.utils.renaming import rename_without_class_token
 
 _TIMED = [('conv_1', 'conv3'), ('conv_2', 'conv1'), ('norm', 'norm.norm'), (r'time_mlp\.1', 'norm.film')]
 _POINTWISE = [('conv_1', 'conv1'), ('conv_2', 'conv3'), *_TIMED[2:]]
-_ROUTER = [
-    ('conv1', 'local'),
-    ('ln', 'local_norm'),
-    ('conv3', 'local_out'),
-    ('convsp', 'spatial'),
-    ('ln_sp', 'spatial_norm'),
-    ('conv2', 'spatial_out'),
-]
 _FPN = r'heads\.fpn_encoder'
-_MOE = rf'{_FPN}\.feat_task\.(\d+)\.(\d+)'
 _OURS = 'decoder.denoiser'
 _RELATION = rf'{_OURS}.task_interaction.\1.relation'
 
@@ -48,21 +40,7 @@ RULES: list[tuple[str, str | None]] = [
     *_each(rf'{_FPN}\.specific_head\.(\d+)\.(\w+)', rf'{_OURS}.post_interaction.\1.\2', _POINTWISE),
     *_each(rf'{_FPN}\.fpn_mask\.(\w+)', rf'{_OURS}.level_interaction.\1', _POINTWISE),
     # conditions of the MLoRE variant: level, block, then the part
-    (rf'{_MOE}\.share_conv\.(\w+)', r'decoder.conditions.levels.\1.\2.shared.\3'),
-    *(
-        (rf'{_MOE}\.lora_list_1\.(\d+)\.{a}\.(\w+)', rf'decoder.conditions.levels.\1.\2.experts.\3.{b}.\4')
-        for a, b in (('W', 'down'), ('M', 'up'))
-    ),
-    *(
-        (rf'{_MOE}\.conv2\.(\w+)\.{a}\.(\w+)', rf'decoder.conditions.levels.\1.\2.own.\3.{b}.\4')
-        for a, b in (('W', 'down'), ('M', 'up'))
-    ),
-    (rf'{_MOE}\.conv1\.(.+)', r'decoder.conditions.levels.\1.\2.enter.\3'),
-    (rf'{_MOE}\.conv3\.(.+)', r'decoder.conditions.levels.\1.\2.leave.\3'),
-    (rf'{_MOE}\.bn\.(\w+)\.(\w+)', r'decoder.conditions.levels.\1.\2.norm.\3.norm.\4'),
-    (rf'{_MOE}\.bn_all\.(\w+)\.(\w+)', r'decoder.conditions.levels.\1.\2.expert_norm.\3.norm.\4'),
-    *_each(rf'{_MOE}\.router_1\.(\w+)\.0', r'decoder.conditions.levels.\1.\2.router.\3', _ROUTER),
-    (rf'{_MOE}\.router_1\.(\w+)\.1\.(\w+)', r'decoder.conditions.levels.\1.\2.router.\3.gate.\4'),
+    *block_rules(rf'{_FPN}\.feat_task\.(\d+)\.(\d+)', r'decoder.conditions.levels.\1.\2', 3),
     # conditions of the plain variant: level, task, then the place in a sequence of two blocks
     *(
         (

@@ -17,8 +17,8 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
     found = {key.split('.')[-1] for key in state if key.endswith('Prompt_Tokens')}
     prompts: list[tuple[str, str]] = []
     for task in names:
-        # a task's tensor is named by its initial, by that of its last word, or by its first two letters
-        initials = (task[0].upper(), task.rpartition('_')[2][0].upper(), task[:2].capitalize())
+        # a task's tensor is named by its first two letters (where its initial is another's), its initial, or its last word's
+        initials = (task[:2].capitalize(), task[0].upper(), task.rpartition('_')[2][0].upper())
         tensor = next((f'{i}Prompt_Tokens' for i in initials if f'{i}Prompt_Tokens' in found), None)
         if tensor is not None:
             found.remove(tensor)
