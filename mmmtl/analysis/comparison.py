@@ -126,11 +126,11 @@ def bootstrap(
         ``{'TASK/METRIC': (2.5 %, 97.5 %, p)}`` of mean(a) - mean(b).
 
     Raises:
-        ConfigError: When the runs were not evaluated on the same images.
+        ConfigError: When the runs were not evaluated on the same images by the same metrics.
     """
     ids = a[0].ids()
     for records in (*a, *b):
-        _same_images(a[0], records)
+        _same_evaluation(a[0], records)
     keys = [key for key in a[0].tables if all(key in r.tables for r in (*a, *b))]
     sides = [[{key: _Resampled(r, key, ids) for key in keys} for r in side] for side in (a, b)]
     rng = np.random.default_rng(seed)
@@ -147,6 +147,8 @@ def bootstrap(
 
 
 def _interval(differences: np.ndarray) -> tuple[float, float, float]:
+    if not np.isfinite(differences).all():
+        return (float('nan'),) * 3
     low, high = np.quantile(differences, (0.025, 0.975)).tolist()
     tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return low, high, min(1.0, 2.0 * (tail + 1) / (len(differences) + 1))
@@ -157,8 +159,14 @@ def _mean_metrics(runs: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[st
     return [{name: float(np.mean([s[name] for s in same])) for name in same[0]} for same in zip(*runs)]
 
 
-def _same_images(first: Records, other: Records) -> None:
+def _same_evaluation(first: Records, other: Records) -> None:
     for key in first.tables.keys() & other.tables.keys():
+        rules = [r.configs[key[0]][key[1]] for r in (first, other)]
+        if rules[0] != rules[1] and first.metric(key).reported.keys() & other.metric(key).reported.keys():
+            raise ConfigError(
+                f"task '{key[0]}': the runs were measured by different rules, {rules[0]} and {rules[1]}: evaluate both by one "
+                'config'
+            )
         mine, theirs = set(first.tables[key].ids), set(other.tables[key].ids)
         if mine != theirs:
             example = sorted(mine ^ theirs)[0]

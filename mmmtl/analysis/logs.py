@@ -55,8 +55,7 @@ def find_logs(path: str) -> list[Path]:
     """
     if osp.isfile(path):
         return [Path(path)]
-    found = sorted(Path(path).glob('**/vis_data/scalars.json'))
-    found = [f for f in found if f.stat().st_size]
+    found = [f for f in sorted(Path(path).glob('*/vis_data/scalars.json')) if f.stat().st_size]
     if not found:
         raise ConfigError(
             f"'{path}' has no log: expected a work dir with TIMESTAMP/vis_data/scalars.json in it, or such a file"
@@ -65,33 +64,37 @@ def find_logs(path: str) -> list[Path]:
 
 
 def read_log(path: str) -> RunLog:
-    """Read the log of a work dir or a ``scalars.json``; where runs overlap, the later one counts.
+    """Read the log of a work dir or a ``scalars.json``; from where a later run begins, it counts alone.
 
     Raises:
         ConfigError: No log there, or a file that is none; names file and line.
     """
     log = RunLog(osp.basename(osp.normpath(path)) if osp.isdir(path) else Path(path).parent.parent.name)
     for file in find_logs(path):
-        text = read_text(file, 'a log')
+        text, own = read_text(file, 'a log'), RunLog(log.name)
         for number, line in enumerate(text.splitlines(), 1):
             try:
-                _add(log, json.loads(line))
+                _add(own, json.loads(line), max(log.train.get('loss', {}), default=0))
             except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                 if number > 1 and number == len(text.splitlines()) and not text.endswith('\n'):
                     continue  # the run is at work on this line, or was cut off there
                 raise ConfigError(f'{file}, line {number}: no entry of a log in JSON: {error}') from error
+        begin = min((min(curve) for curve in own.train.values()), default=math.inf)
+        for mine, later in ((log.train, own.train), (log.val, own.val)):
+            for key in {**mine, **later}:
+                mine[key] = {s: v for s, v in mine[key].items() if s < begin} | later.get(key, {})
     return log
 
 
-def _add(log: RunLog, entry: Mapping[str, object]) -> None:
-    """Sort one line of a log into the curves."""
+def _add(log: RunLog, entry: Mapping[str, object], before: int) -> None:
+    """Sort one line of a log into the curves; ``before`` iterations were done when the log begins."""
     step = int(entry.get('step', entry.get('iter', 0)))  # type: ignore[call-overload]
     numbers = {
         k: float(v) for k, v in entry.items() if isinstance(v, (int, float)) and k not in ('step', 'iter', 'epoch')
     }
     is_val = 'loss' not in numbers and 'lr' not in numbers
     if is_val and step == 0:  # a logger that counts epochs in a run by iterations
-        step = max(log.train.get('loss', {}), default=0)
+        step = max(log.train.get('loss', {}), default=before)
     for key, value in numbers.items():
         if is_val and key not in ('time', 'data_time', 'memory'):
             log.val[key][step] = value

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from mmmtl.apis.test import test
 from mmmtl.errors import ConfigError
+from mmmtl.evaluation.metrics.references import primary_metric_of
 from mmmtl.ops.precision import check_dtype
 from mmmtl.tasks import Task, build_tasks
 from mmmtl.utils.files import write_atomically, write_json
@@ -65,7 +66,7 @@ def precision_table(
     header = ['metric', WHOLE, *(text for name in others for text in (name, 'loss'))]
     rows: list[list[Any]] = []
     for name, task in tasks.items():
-        key = f'{name}/{task.primary_metric}'
+        key = f'{name}/{primary_metric_of(task)}'
         if key not in found[WHOLE]:
             continue
         row, whole = [f'{key} {"↑" if task.greater_is_better else "↓"}', f'{found[WHOLE][key]:.4f}'], found[WHOLE][key]

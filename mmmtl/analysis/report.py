@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os.path as osp
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import nn
 
 from mmmtl.apis.test import run_test
 from mmmtl.datasets.io.memory import original_photograph
+from mmmtl.engine.checkpoint_files import file_digest
 from mmmtl.errors import ConfigError
-from mmmtl.utils.files import safe_name, write_atomically, write_json, write_png
+from mmmtl.utils.files import read_json, safe_name, write_atomically, write_json, write_png
 from mmmtl.utils.models import unwrap_model
 from mmmtl.visualization import input_photograph, panel_of_sample
 
@@ -56,10 +57,11 @@ def make_report(work_dir: str, count: int = IMAGES) -> str:
     data = collect_report(work_dir)
     write_tables(data, folder)
     names = ['', *(task.name for task in data.tasks)]
-    panels = {(name, i): panel_path(name, i) for name in names for i in data.images}
+    origin = read_origin(work_dir)
+    panels = {(name, i): panel_path(name, i) for name in names for i in data.images if origin is not None}
     panels = {key: path for key, path in panels.items() if osp.isfile(osp.join(folder, path))}
     curves = training_curves(work_dir, folder)
-    page = report_page(data, osp.basename(osp.abspath(work_dir)), panels, curves, count, read_origin(work_dir))
+    page = report_page(data, osp.basename(osp.abspath(work_dir)), panels, curves, count, origin or {})
     return write_atomically(osp.join(folder, 'index.html'), page)
 
 
@@ -77,6 +79,8 @@ def evaluate_and_report(cfg: Config, checkpoint: str | None, **options: Any) -> 
     if is_main_process():
         work_dir = runner.work_dir
         origin = dict(config=cfg.filename or '', checkpoint=checkpoint or 'none: weights as drawn', date=today())
+        origin['metrics'] = file_digest(osp.join(work_dir, 'metrics.json'))
+        shutil.rmtree(osp.join(work_dir, 'report', 'panels'), ignore_errors=True)  # of an earlier evaluation
         write_json(osp.join(work_dir, ORIGIN), {name: value for name, value in origin.items() if value})
         chosen = chosen_images(collect_report(work_dir))
         draw_chosen(unwrap_model(runner.model), runner.test_dataloader.dataset, chosen, osp.join(work_dir, 'report'))
@@ -85,13 +89,13 @@ def evaluate_and_report(cfg: Config, checkpoint: str | None, **options: Any) -> 
     return metrics
 
 
-def read_origin(work_dir: str) -> dict[str, str]:
-    """Config, checkpoint and date of the evaluation in a work dir, as far as they were written down."""
+def read_origin(work_dir: str) -> dict[str, str] | None:
+    """Config, checkpoint and date of the evaluation in a work dir, as far as they were written down; None where they, and
+    the panels, are those of an earlier evaluation."""
     path = osp.join(work_dir, ORIGIN)
-    if not osp.isfile(path):
-        return {}
-    with open(path, encoding='utf-8') as file:
-        return {str(name): str(value) for name, value in json.load(file).items()}
+    origin = {str(name): str(value) for name, value in read_json(path).items()} if osp.isfile(path) else {}
+    known = origin.pop('metrics', None)
+    return origin if known in (None, file_digest(osp.join(work_dir, 'metrics.json'))) else None
 
 
 def panel_path(task: str, sample_id: str) -> str:

@@ -26,7 +26,7 @@ from mmmtl.evaluation.functional.delta_m import delta_m, mean_and_std
 from mmmtl.evaluation.metrics.references import greater_is_better_of, primary_metric_of, read_metrics
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import build_tasks
-from mmmtl.utils.files import write_atomically, write_json
+from mmmtl.utils.files import read_json, write_atomically, write_json
 from mmmtl.version import __version__
 
 from .study_costs import costs_rows, delta_interval, plot_gains, row_costs
@@ -165,12 +165,20 @@ def check_rows(rows: Mapping[str, Any], seeds: Sequence[Any], path: str) -> None
 
 def draw_labels(study: Study, work_dir: Path) -> None:
     """Write which image has which label, once for all runs."""
-    path = work_dir / 'labels.json'
-    if study.label_sampler is None or path.is_file():
+    path, note = work_dir / 'labels.json', work_dir / 'label_sampler.json'
+    if study.label_sampler is None:
         return
+    if path.is_file() and (not note.is_file() or read_json(note) == json.loads(json.dumps(study.label_sampler))):
+        return
+    if path.is_file():
+        raise ConfigError(
+            f'{path} holds labels drawn by {read_json(note)}, and the study draws them by {study.label_sampler}: name another '
+            '--work-dir'
+        )
     first = next(iter(study.rows))
     cfg = load_config(study.config_of(first), study.options_of(first))
     dataset = dict(cfg.train_dataloader.dataset, label_sampler=study.label_sampler, label_map_out=str(path))
+    write_json(note, study.label_sampler)
     DATASETS.build(dataset)
 
 
@@ -351,6 +359,7 @@ def _metrics(study: Study, root: Path) -> dict[str, list[dict[str, float]]]:
         if all(_is_done(run, root) for run in runs):
             merged: dict[str, float] = {}
             for run in runs:
+                claim(run, root)
                 merged.update(read_metrics(str(root / run.name)))
             found[row].append(merged)
     return found

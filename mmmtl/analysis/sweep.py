@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -197,7 +198,7 @@ def open_search(sweep: Sweep, root: Path, path: str) -> Any:
     """Optuna's study in the work dir, new or as it was left.
 
     Raises:
-        ConfigError: The work dir holds a sweep for another metric.
+        ConfigError: The work dir holds a sweep for another metric, of another config or space.
     """
     optuna = require_optuna()
     backend = optuna.storages.journal.JournalFileBackend(str(root / STORAGE))
@@ -212,10 +213,12 @@ def open_search(sweep: Sweep, root: Path, path: str) -> Any:
         direction=direction,
         load_if_exists=True,
     )
-    before = search.user_attrs.get('metric', sweep.metric)
-    if before != sweep.metric:
-        raise ConfigError(f"{root} holds a sweep of '{before}', not of '{sweep.metric}': name another --work-dir")
-    search.set_user_attr('metric', sweep.metric)
+    settings = {name: getattr(sweep, name) for name in ('metric', 'config', 'options', 'space')}
+    for name, own in json.loads(json.dumps(settings)).items():
+        before = search.user_attrs.get(name, own)
+        if before != own:
+            raise ConfigError(f'{root} holds a sweep with {name}={before!r}, not {own!r}: name another --work-dir')
+        search.set_user_attr(name, own)
     return search
 
 

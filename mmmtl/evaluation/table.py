@@ -7,6 +7,8 @@ from typing import Any
 
 from mmmtl.utils.tables import format_table
 
+from .metrics.references import primary_metric_of
+
 
 def metrics_table(values: Mapping[str, float], tasks: Mapping[str, Any] = {}, metrics: Iterable[Any] = ()) -> str:
     """Values as a table by task, in the order of ``tasks``; the metric that papers compare is marked with a star.
@@ -25,7 +27,7 @@ def metrics_table(values: Mapping[str, float], tasks: Mapping[str, Any] = {}, me
     rows, last = [], None
     for key in sorted(values, key=place):
         task, _, name = key.rpartition('/')
-        star = '*' if getattr(tasks.get(task), 'primary_metric', None) == name else ''
+        star = '*' if task in tasks and primary_metric_of(tasks[task]) == name else ''
         sense = '' if key not in better else 'higher is better' if better[key] else 'lower is better'
         rows.append([task if task != last else '', name + star, f'{values[key]:.4f}', sense])
         last = task

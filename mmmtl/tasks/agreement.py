@@ -32,6 +32,13 @@ def task_problems(cfg: Mapping) -> Iterator[str]:
                         f'model.tasks.{name} and {path}.tasks.{name} differ: {unlike}. Name the tasks once and use them in '
                         f'both places.'
                     )
+                for key in sorted(_apart(tasks.get(name), task)):
+                    if (place := f'{name}.{key}') not in told:
+                        told.add(place)
+                        _warn(
+                            f'model.tasks.{place}={tasks[name].get(key)!r} and {path}.tasks.{place}={task.get(key)!r}: '
+                            "the network goes by the model's, labels and metrics by the data's."
+                        )
     for name in trained:
         if name not in tasks:
             _warn(
@@ -40,6 +47,14 @@ def task_problems(cfg: Mapping) -> Iterator[str]:
     for name in tasks:
         if trained and name not in trained:
             _warn(f"model.tasks: no training data are asked for labels of '{name}': it learns nothing.")
+
+
+def _apart(model: Any, data: Any) -> set[str]:
+    """Arguments of a task that differ; a loss, which a model alone needs, and a metric that the data tells do not count."""
+    if not isinstance(model, Mapping) or not isinstance(data, Mapping):
+        return set()
+    aside = {'type', 'classes', 'loss', 'loss_weight', *({'metric', 'source'} & set(data))}
+    return {key for key in {*model, *data} - aside if model.get(key) != data.get(key)}
 
 
 def _warn(text: str) -> None:

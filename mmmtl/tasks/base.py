@@ -72,7 +72,7 @@ class Task(ABC):
         name: The task's name: its key in configs, data samples, losses and metrics. Default: the class's own.
         loss: Config of a loss module taking (logits, label); default :attr:`default_loss`.
         loss_weight: Factor of the loss in the sum over tasks.
-        metric: Config of a metric, or a list of them; default :meth:`default_metric`.
+        metric: Config of a metric, or a list of them, empty for none; default: :meth:`default_metric`.
         source: Name of the label a dataset loads for this task; default ``name``.
     """
 
@@ -314,7 +314,7 @@ class Task(ABC):
     @property
     def metrics(self) -> list[dict]:
         """Configs of the task's metrics."""
-        chosen = self._metric_config or self.default_metric()
+        chosen = self.default_metric() if self._metric_config is None else self._metric_config
         return [dict(chosen)] if isinstance(chosen, Mapping) else [dict(c) for c in chosen]
 
     @abstractmethod

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from .base import Legend, colour_ramp
+from .base import Legend, colour_ramp, stripe_unknown
 from .categorical import CategoricalTask
 
 
@@ -27,7 +27,8 @@ class BinaryTask(CategoricalTask):
         label = np.asarray(label).reshape(np.shape(label)[-2:])
         if np.issubdtype(label.dtype, np.integer):
             return super().colorize(label)
-        return colour_ramp(cv2.COLORMAP_BONE)[(label.clip(0, 1) * 255).astype(np.uint8)]
+        picture = colour_ramp(cv2.COLORMAP_BONE)[(np.nan_to_num(label).clip(0, 1) * 255).astype(np.uint8)]
+        return stripe_unknown(picture, np.isnan(label))
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
         return Legend(ramp=colour_ramp(cv2.COLORMAP_BONE), low=0.0, high=1.0, unit='probability')

@@ -43,12 +43,13 @@ class HumanParts(CategoricalTask):
         self,
         name: str | None = None,
         *,
-        classes: Sequence[str] = PARTS,
+        classes: Sequence[str] | int = PARTS,
         palette: Sequence[Sequence[int]] | None = None,
         ignore_empty: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(name, classes=classes, palette=palette or (COLOURS if len(classes) == 7 else None), **kwargs)
+        count = classes if isinstance(classes, int) else len(classes)
+        super().__init__(name, classes=classes, palette=palette or (COLOURS if count == 7 else None), **kwargs)
         self.ignore_empty = ignore_empty
 
     def finish(self, label: np.ndarray) -> np.ndarray:

@@ -34,6 +34,8 @@ class Saliency(BinaryTask):
         super().__init__(name, classes=('background', 'salient'), palette=((0, 0, 0), (255, 255, 255)), **kwargs)
         if out_channels not in (1, 2):
             raise ConfigError(f"task '{self.name}': out_channels must be 1 or 2, got {out_channels}")
+        if not 0 < code_threshold < 1:
+            raise ConfigError(f"task '{self.name}': code_threshold must lie between 0 and 1, got {code_threshold}")
         self.out_channels = out_channels
         self.code_threshold = code_threshold
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from mmmtl.structures import Explanation
-from mmmtl.tasks.base import Legend
+from mmmtl.tasks.base import Legend, colour_ramp
 
 from .canvas import MUTED, Canvas, load_font, wrap_words
 from .legends import LegendBlock
@@ -60,12 +60,12 @@ def colour_cells(explanation: Explanation, tasks: Mapping) -> tuple[list[list[np
     values = np.concatenate([np.ravel(cell) for row in explanation.cells for cell in row])
     low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
     high = max(high, low + 1e-6)
-    ramp = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
+    ramp = colour_ramp(cv2.COLORMAP_INFERNO)
     index = [
         [(255 * (cell[0] - low) / (high - low)).clip(0, 255).astype(np.uint8) for cell in row]
         for row in explanation.cells
     ]
-    return [[ramp[i] for i in row] for row in index], Legend(ramp=ramp.copy(), low=low, high=high)
+    return [[ramp[i] for i in row] for row in index], Legend(ramp=ramp, low=low, high=high)
 
 
 @dataclasses.dataclass

@@ -24,7 +24,7 @@ def input_photograph(inputs: torch.Tensor, meta: Mapping) -> list[np.ndarray]:
     if frames.dtype != torch.uint8:
         frames = frames.float()
         low, high = frames.min(), frames.max()
-        if low < 0:
+        if low < 0 or high <= 1:
             frames = (frames - low) / (high - low).clamp_min(1e-6) * 255
         frames = frames.round().clamp(0, 255).to(torch.uint8)
     return [np.ascontiguousarray(f.permute(1, 2, 0).numpy()) for f in frames]

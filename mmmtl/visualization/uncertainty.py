@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmmtl.tasks.base import Legend, colour_ramp
+from mmmtl.tasks.base import Legend, colour_ramp, stripe_unknown
 
 
 def draw_spread(task: Any, spread: np.ndarray) -> tuple[np.ndarray, Legend]:
@@ -20,8 +20,9 @@ def draw_spread(task: Any, spread: np.ndarray) -> tuple[np.ndarray, Legend]:
     Returns:
         uint8 RGB (H, W, 3) from 0 to the task's limit, where it has none to the 99 % quantile; and its legend.
     """
-    values = np.nan_to_num(np.asarray(spread, np.float32).reshape(np.shape(spread)[-2:]))
+    spread = np.asarray(spread, np.float32).reshape(np.shape(spread)[-2:])
+    values = np.nan_to_num(spread)
     high = task.spread_limit or max(float(np.quantile(values, 0.99)), 1e-6)
     ramp = colour_ramp(cv2.COLORMAP_INFERNO)
     picture = ramp[(values / high * 255).clip(0, 255).astype(np.uint8)]
-    return picture, Legend(ramp=ramp, low=0.0, high=high, unit=task.spread_unit)
+    return stripe_unknown(picture, np.isnan(spread)), Legend(ramp=ramp, low=0.0, high=high, unit=task.spread_unit)

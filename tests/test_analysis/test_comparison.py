@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from mmmtl.analysis.comparison import bootstrap, compare_runs
+from mmmtl.analysis.comparison import _interval, bootstrap, compare_runs
 from mmmtl.analysis.comparison_tables import comparison_table, delta_m_table
 from mmmtl.evaluation import MultiTaskMetric, Records
 from mmmtl.evaluation.metrics.records import RECORDS_FILE
@@ -144,6 +144,11 @@ def test_runs_that_cannot_be_compared(tmp_path, depth_runs):
         ValueError, match=r"task 'depth': the runs were evaluated on different images \(80 and 5, 5 in common"
     ):
         compare_runs([depth_runs[0]], [str(tmp_path / 'few')])
+    near = build_tasks(dict(depth=dict(type='Depth', max_depth=70.0)))
+    evaluate(near, list(depth_samples(np.ones(80), 0)), str(tmp_path / 'near'))
+    with pytest.raises(ValueError, match="task 'depth': the runs were measured by different rules, .*80.0.* and .*70.0"):
+        compare_runs([depth_runs[0]], [str(tmp_path / 'near')])
+    assert all(map(math.isnan, _interval(np.array([0.1, np.nan] * 50)))), 'no p of what is no number'
     (tmp_path / 'few' / RECORDS_FILE).unlink()
     found = compare_runs([depth_runs[0]], [str(tmp_path / 'few')])['depth/RMSE']
     assert math.isnan(found.low) and math.isfinite(found.difference)

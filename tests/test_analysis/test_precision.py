@@ -72,7 +72,9 @@ def test_what_it_costs_is_measured(trained, tmp_path):
 
 
 def test_a_loss_is_what_got_worse():
-    tasks = build_tasks(dict(depth=dict(type='Depth'), semseg=dict(type='SemanticSegmentation', classes=2)))
-    found = dict(fp32={'depth/RMSE': 1.0, 'semseg/mIoU': 0.5}, bf16={'depth/RMSE': 1.5, 'semseg/mIoU': 0.25})
+    depth = dict(type='Depth', metric=dict(type='DepthError', protocol='upstream'))
+    tasks = build_tasks(dict(depth=depth, semseg=dict(type='SemanticSegmentation', classes=2)))
+    found = dict(fp32={'depth/RMSE_upstream': 1.0, 'semseg/mIoU': 0.5})
+    found['bf16'] = {'depth/RMSE_upstream': 1.5, 'semseg/mIoU': 0.25}
     header, rows = precision_table(found, tasks)
     assert header == ['metric', 'fp32', 'bf16', 'loss'] and [row[-1] for row in rows] == ['+0.5000', '+0.2500']

@@ -101,6 +101,14 @@ def test_a_report_is_made_again_from_the_work_dir(reported):
     before = page.read_text()
     page.unlink()
     assert make_report(str(reported)) == str(page) and page.read_text() == before
+    metrics = reported / 'metrics.json'
+    kept = metrics.read_text()
+    metrics.write_text(kept.replace('depth/RMSE', 'depth/Rmse'))  # another checkpoint was evaluated since
+    make_report(str(reported))
+    assert 'panels/' in before and 'iter_4.pth' in before
+    assert 'panels/' not in page.read_text() and 'iter_4.pth' not in page.read_text()
+    metrics.write_text(kept)
+    make_report(str(reported))
 
 
 def test_without_an_evaluation_the_way_to_one_is_told(tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from mmmtl.analysis.study import execute, read_study, run_study, study_table
+from mmmtl.analysis.study import draw_labels, execute, read_study, run_study, study_table
 from mmmtl.apis.model import build_model
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError
@@ -152,8 +153,22 @@ def test_other_options_do_not_mix_with_what_is_there(study, tmp_path):
     root = tmp_path / 'runs'
     run_study(str(study), str(root), 1, stand_in(tmp_path, root))
     study.write_text(study.read_text().replace('options={},', "options={'max_iters': 3},"))
-    with pytest.raises(ConfigError, match='other options .max_iters.*delete it'):
-        run_study(str(study), str(root), 1, stand_in(tmp_path, root))
+    for again in (
+        lambda: run_study(str(study), str(root), 1, stand_in(tmp_path, root)),
+        lambda: study_table(str(study), str(root)),
+    ):
+        with pytest.raises(ConfigError, match='other options .max_iters.*delete it'):
+            again()
+
+
+def test_labels_drawn_by_another_sampler(study, tmp_path):
+    text = study.read_text()
+    for seed, told in ((0, None), (0, None), (1, r"labels drawn by .*'seed': 0.*draws them by .*'seed': 1")):
+        study.write_text(
+            text.replace('study = dict(', f"study = dict(label_sampler=dict(type='OneLabel', seed={seed}),")
+        )
+        with pytest.raises(ConfigError, match=told) if told else nullcontext():
+            draw_labels(read_study(str(study)), tmp_path)
 
 
 def test_a_run_trains_evaluates_and_goes_on(study, tmp_path):

@@ -134,9 +134,15 @@ def test_ranges_that_are_none(given):
 def test_another_metric_needs_another_folder(sweep, tmp_path):
     root = tmp_path / 'runs'
     run_sweep(str(sweep), str(root), 1, stand_in(root))
-    sweep.write_text(sweep.read_text().replace('depth/RMSE', 'semseg/mIoU'))
-    with pytest.raises(ConfigError, match='another --work-dir'):
-        run_sweep(str(sweep), str(root), 1, stand_in(root))
+    text = sweep.read_text()
+    for old, new in (
+        ('depth/RMSE', 'semseg/mIoU'),
+        ('[(32, 32), (32, 64)]', '[(32, 64), (32, 32)]'),
+        ("s': 2", "s': 3"),
+    ):
+        sweep.write_text(text.replace(old, new))
+        with pytest.raises(ConfigError, match='another --work-dir'):
+            sweep_table(str(sweep), str(root))
 
 
 def test_a_real_trial_trains_and_evaluates(sweep, tmp_path):

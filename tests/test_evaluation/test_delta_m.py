@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from mmmtl.analysis.comparison_tables import delta_m_table
 from mmmtl.errors import ConfigError
@@ -19,6 +20,8 @@ from mmmtl.evaluation.metrics.references import (
     read_metrics,
     read_reference,
 )
+from mmmtl.evaluation.table import metrics_table
+from mmmtl.tasks import Depth, SemanticSegmentation
 
 from .cases import make_samples, make_tasks
 
@@ -145,6 +148,9 @@ def test_references_from_ones_own_runs(tmp_path):
     (tmp_path / 'r.py').write_text('single_task_refrence = dict()\n')
     with pytest.raises(ConfigError, match="no 'single_task_reference'. Did you mean 'single_task_refrence'"):
         read_reference(str(tmp_path / 'r.py'))
+    for wrong in (dict(units=[1.0], single_task=[1, 2]), {}):
+        with pytest.raises(ConfigError, match='lacks single_task, or has . units for 2 columns'):
+            read_reference(dict(columns=['a/mIoU', 'b/RMSE'], **wrong))
     with pytest.raises(ConfigError, match=r"row 'x' of the reference holds 1 numbers for 2 columns"):
         read_reference(dict(columns=['a/mIoU', 'b/RMSE'], single_task=[1, 2], rows={'x': [1]}))
 
@@ -188,3 +194,17 @@ def test_delta_m_inside_an_evaluation(capsys):
     assert set(itertools.chain(plain)) == set(figures) - {'delta_m'}
     with pytest.raises(FileNotFoundError):  # when the dataset is known, not after an hour
         MultiTaskMetric(reference='nowhere/metrics.json').dataset_meta = dict(tasks=tasks)
+
+
+def test_tasks_that_no_gain_counts_are_told(tmp_path, caplog):
+    """The metric of a reference is the one of the task's protocol; a task that the reference lacks is named."""
+    run = write_run(tmp_path / 'a', depth__RMSE_upstream=0.5, semseg__aAcc=0.4)
+    metric = MultiTaskMetric(reference=run)
+    tasks = dict(
+        depth=Depth(metric=dict(type='DepthError', protocol='upstream')), semseg=SemanticSegmentation(classes=5)
+    )
+    MMLogger.get_instance('gains').addHandler(caplog.handler)
+    metric.dataset_meta = dict(tasks=tasks)
+    assert metric._reference.metrics == {'depth/RMSE_upstream': 0.5}
+    assert 'leaves out semseg: the reference lacks semseg/mIoU' in caplog.text
+    assert 'RMSE_upstream*' in metrics_table({'depth/RMSE_upstream': 0.5}, tasks)

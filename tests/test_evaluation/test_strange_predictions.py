@@ -62,6 +62,20 @@ def test_probabilities_are_probabilities(metric, pred):
         ('Depth', DEPTH, DEPTH, dict(type='NormalsError'), 'NormalsError measures .* 2 or more channels'),
         ('SurfaceNormals', NORMALS, NORMALS, dict(type='DepthError'), 'DepthError measures .* with 1 channels'),
         ('SurfaceNormals', NORMALS[:2], NORMALS, dict(type='NormalsError'), 'their channels must agree'),
+        ('HumanParts', EDGES, EDGES, dict(type='ImageError'), 'ImageError measures .* 1 or more channels'),
+        ('HumanParts', EDGES, EDGES, dict(type='EndPointError'), 'EndPointError measures .* 2 to 3 channels'),
+        ('Depth', DEPTH, DEPTH, dict(type='EndPointError'), 'EndPointError measures'),
+        *(
+            (
+                'Shading',
+                DEPTH,
+                DEPTH,
+                dict(type=metric),
+                f'{metric} measures probabilities against labels of 0, 1 and 255',
+            )
+            for metric in ('BoundaryMeasure', 'BoundaryLoss', 'SaliencyMeasure')
+        ),
+        ('HumanParts', EDGES, 2 * EDGES, dict(type='SaliencyMeasure'), 'found a label int64'),
     ],
 )
 def test_metrics_of_other_tasks(kind, pred, gt, metric, words):

@@ -58,6 +58,13 @@ def test_tasks_that_only_one_of_them_has(said):
     assert "labels of 'depth': it learns nothing" in said[1]
 
 
+def test_arguments_that_only_one_of_them_goes_by(said):
+    depth = dict(DEPTH, metric=dict(type='DepthError'), loss_weight=3.0, max_depth=10.0)
+    assert not list(task_problems(config(dict(depth=depth), dict(depth=DEPTH), dict(depth=dict(depth, max_depth=9.0)))))
+    assert [line.partition('=')[0] for line in said] == ['model.tasks.depth.max_depth', 'model.tasks.depth.metric']
+    assert "datasets.0.tasks.depth.max_depth=None: the network goes by the model's" in said[0].replace('[0]', '.0')
+
+
 def test_a_config_is_looked_at(tiny_config):
     options = {'model.tasks.semseg.classes': 9}
     with pytest.raises(

@@ -201,7 +201,7 @@ def test_picture_and_legend(task):
 def test_metrics_are_configs(task):
     assert all('type' in m for m in task.metrics)
     own = type(task)(classes=5, metric=dict(type='X')) if task.name == 'semseg' else type(task)(metric=dict(type='X'))
-    assert own.metrics == [dict(type='X')]
+    assert own.metrics == [dict(type='X')] and (task.name == 'semseg' or type(task)(metric=[]).metrics == [])
 
 
 def test_build_errors_name_place_and_near_names():
@@ -251,6 +251,8 @@ def test_a_class_may_say_its_own_channels():
         ('SemanticSegmentation', dict(classes=1), 'classes must be 2 to 255.*got 1'),
         ('SemanticSegmentation', dict(classes=300), 'classes must be 2 to 255.*got 300'),
         ('SemanticSegmentation', dict(), 'give classes'),
+        ('HumanParts', dict(classes=1), 'classes must be 2 to 255.*got 1'),
+        ('Saliency', dict(code_threshold=85), 'code_threshold must lie between 0 and 1, got 85'),
         ('Depth', dict(loss_weight=-1), 'loss_weight must be a number of at least 0, got -1'),
     ],
 )

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from mmmtl.structures import MTLDataSample
-from mmmtl.tasks import build_tasks
-from mmmtl.tasks.base import task_title
+from mmmtl.tasks import Boundary, Depth, build_tasks
+from mmmtl.tasks.base import UNKNOWN_COLOURS, task_title
 from mmmtl.visualization import PanelVisualizer, draw_panel, draw_rows, panel_of_sample, panel_visualizer
 from mmmtl.visualization.canvas import PAPER, load_font, wrap_words
 from mmmtl.visualization.legends import LegendBlock, format_value
 from mmmtl.visualization.panel import choose_columns, split_bands
+from mmmtl.visualization.uncertainty import draw_spread
 
 HEIGHT, WIDTH = 24, 32
 RED, BLUE = (200, 10, 20), (10, 20, 200)
@@ -157,6 +158,12 @@ def test_unknown_pixels_look_like_nothing_else():
         assert found == set(UNKNOWN_COLOURS), name
         assert not found & {tuple(c) for c in picture[:, :20].reshape(-1, 3).tolist()}, name
         assert read_legend(task, label, label).entries[-1] == ('unknown', UNKNOWN_COLOURS[0]), name
+
+
+def test_what_is_no_number_is_drawn_as_unknown():
+    nothing = np.full((1, 8, 8), np.nan, np.float32)
+    for picture in (Boundary().colorize(nothing), draw_spread(Depth(), nothing)[0]):
+        assert set(map(tuple, picture.reshape(-1, 3).tolist())) == set(UNKNOWN_COLOURS)
 
 
 def test_rows_of_several_runs(tasks, maps):

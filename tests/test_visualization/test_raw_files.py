@@ -48,6 +48,10 @@ def test_the_photograph_is_what_the_network_saw():
     assert stretched.min() == 0 and stretched.max() == 255
 
 
+def test_images_of_0_to_1_are_no_night():
+    assert input_photograph(torch.linspace(0, 1, 48).reshape(3, 4, 4), {})[0].max() == 255
+
+
 def test_the_original_photograph_if_there_is_one(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     Image.fromarray(image).save(tmp_path / 'a.png')

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmmtl.errors import ConfigError, InputError, suggest
 from mmmtl.evaluation.functional.image_list import read_image_list
+from mmmtl.utils.labels import IGNORE
 
 State = dict[str, np.ndarray]
 """What one image contributes: integer arrays (added as int64) or float64 arrays (added exactly, rounded once)."""
@@ -106,19 +107,24 @@ def expect_channels(metric: TaskMetric, gt: np.ndarray, least: int, most: int | 
         InputError: The metric is for other tasks.
     """
     if gt.ndim != 3 or gt.dtype.kind != 'f' or not least <= len(gt) <= (most or len(gt)):
-        wanted = f'{least}' if most == least else f'{least} or more'
+        wanted = f'{least}' if most == least else f'{least} to {most}' if most else f'{least} or more'
         raise InputError(
             f'{type(metric).__name__} measures maps of numbers (C, H, W) with {wanted} channels, found a label {gt.dtype} '
             f'{gt.shape}: choose another metric for this task'
         )
 
 
-def expect_probability(pred: np.ndarray) -> None:
-    """Refuse a prediction that is no probability; what is no number is none, too, and passes.
+def expect_probability(metric: TaskMetric, pred: np.ndarray, gt: np.ndarray) -> None:
+    """Refuse a prediction that is no probability, and a label of other than two classes; a prediction of NaN passes.
 
     Raises:
-        InputError: Numbers beyond 0 and 1.
+        InputError: Numbers beyond 0 and 1 in the prediction, or other numbers than 0, 1 and 255 in the label.
     """
+    if gt.dtype.kind not in 'iub' or ((gt > 1) & (gt != IGNORE)).any():
+        raise InputError(
+            f'{type(metric).__name__} measures probabilities against labels of 0, 1 and {IGNORE} (unknown), found a label '
+            f'{gt.dtype} {gt.shape} with other numbers: choose another metric for this task'
+        )
     low, high = (float(extreme.reduce(pred, axis=None)) for extreme in (np.fmin, np.fmax))
     if low < -1e-3 or high > 1 + 1e-3:
         raise InputError(

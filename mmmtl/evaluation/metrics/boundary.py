@@ -60,7 +60,7 @@ class BoundaryMeasure(TaskMetric):
         if unknown.all():
             zero = np.zeros((4, len(self.settings.thresholds)), np.int64)
             return dict(images=np.int64(0), counts=zero, best=zero[:, 0])
-        expect_probability(pred)
+        expect_probability(self, pred, annotators if self.label == 'contours' else unknown)
         # nothing can be found or missed where the label is unknown
         probability = np.where(unknown, pred.dtype.type(0), pred.reshape(unknown.shape))
         boundaries = [label == 1 for label in annotators]
@@ -110,8 +110,8 @@ class BoundaryLoss(TaskMetric):
         self.positive_weight = positive_weight
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
-        expect_probability(pred)
-        probability, known, boundary = pred.reshape(gt.shape).astype(np.float64), gt != 255, gt == 1
+        expect_probability(self, pred, gt)
+        probability, known, boundary = pred.reshape(gt.shape).astype(np.float64), gt != IGNORE, gt == 1
         if self.protocol == 'upstream':
             log_p, log_q = -np.logaddexp(0, -probability), -np.logaddexp(0, probability)
         else:

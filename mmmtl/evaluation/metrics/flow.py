@@ -8,7 +8,7 @@ from mmmtl.evaluation.functional.alignment import fit_scales
 from mmmtl.evaluation.functional.flow import flow_metrics, flow_sums
 from mmmtl.registry import METRICS
 
-from .base import State, TaskMetric, valid_pixels
+from .base import State, TaskMetric, expect_channels, valid_pixels
 
 
 @METRICS.register_module()
@@ -38,12 +38,13 @@ class EndPointError(TaskMetric):
     }
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        expect_channels(self, gt, 2, 3)
         valid = valid_pixels(gt)
         value, truth = pred[:, valid].astype(np.float64), gt[:, valid].astype(np.float64)
         if self.protocol == 'upstream' and truth.size:
             value = value * fit_scales(value, truth)[:, None]
         kind = np.zeros(4, np.int64)
-        kind[min(len(gt), 3)] = 1
+        kind[len(gt)] = 1
         return dict(flow_sums(value, truth), kind=kind)
 
     def compute(self, total: State) -> dict[str, float]:

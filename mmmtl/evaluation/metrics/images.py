@@ -8,7 +8,7 @@ from mmmtl.evaluation.functional.alignment import fit_scale
 from mmmtl.evaluation.functional.images import image_rmse, local_mse, structural_similarity
 from mmmtl.registry import METRICS
 
-from .base import State, TaskMetric, image_mean, image_state, valid_pixels
+from .base import State, TaskMetric, expect_channels, image_mean, image_state, valid_pixels
 
 
 @METRICS.register_module()
@@ -35,6 +35,7 @@ class ImageError(TaskMetric):
         return {'RMSE': False, 'SSIM': True, 'LMSE': False}
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
+        expect_channels(self, gt, 1)
         valid = valid_pixels(gt)
         if self.protocol == 'upstream':
             return image_state(('RMSE', 'SSIM', 'LMSE'), self._aligned(pred, gt, valid) if valid.any() else {})

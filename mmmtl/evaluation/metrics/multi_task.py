@@ -24,7 +24,7 @@ from .exchange import in_order, own_ids
 from .external import ExternalMetric
 from .pool import MeasurePool, automatic_workers
 from .record_parts import write_records
-from .references import Reference, read_reference
+from .references import Reference, primary_metric_of, read_reference
 from .states import StateFile
 
 Key = tuple[str, int]  # a task's name and the index of its metric
@@ -98,8 +98,15 @@ class MultiTaskMetric(BaseMetric):
                     f"metric of task '{name}': {type(metric).__name__}.num_classes={count}, the task has {classes}"
                 )
         if self.reference:
-            primary_metrics = {name: task.primary_metric for name, task in meta['tasks'].items()}
+            primary_metrics = {name: primary_metric_of(task) for name, task in meta['tasks'].items()}
             self._reference = read_reference(self.reference, primary_metrics)
+            if left_out := set(primary_metrics) - {name.partition('/')[0] for name in self._reference.metrics}:
+                print_log(
+                    f'Δm against {self._reference.name} leaves out {", ".join(sorted(left_out))}: the reference lacks '
+                    f'{", ".join(f"{name}/{primary_metrics[name]}" for name in sorted(left_out))}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
 
     @property
     def greater_is_better(self) -> dict[str, bool]:

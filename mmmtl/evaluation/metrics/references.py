@@ -91,6 +91,8 @@ def read_reference(reference: str | Mapping[str, Any], primary_metrics: Mapping[
     if 'columns' not in reference:
         return Reference('given', 'config', {name: float(value) for name, value in reference.items()})
     columns, units = reference['columns'], reference.get('units') or [1.0] * len(reference['columns'])
+    if 'single_task' not in reference or len(units) != len(columns):
+        raise ConfigError(f'the reference lacks single_task, or has {len(units)} units for {len(columns)} columns')
 
     def as_metrics(values: Sequence[float], where: str) -> dict[str, float]:
         if len(values) < len(columns):

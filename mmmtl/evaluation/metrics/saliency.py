@@ -71,7 +71,7 @@ class SaliencyMeasure(TaskMetric):
         return {**dict.fromkeys(names, True), 'MAE': False}
 
     def measure(self, pred: np.ndarray, gt: np.ndarray) -> State:
-        expect_probability(pred)
+        expect_probability(self, pred, gt)
         known = gt != IGNORE
         if self.protocol != 'toolkit':
             counts = threshold_counts(pred, gt, self.thresholds, self.protocol == 'upstream')
