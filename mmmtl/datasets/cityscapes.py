@@ -11,6 +11,7 @@ from mmmtl.datasets.io.pictures import read_map
 from mmmtl.datasets.io.values import NAMED, map_values
 from mmmtl.errors import ConfigError, FileError
 from mmmtl.registry import DATASETS
+from mmmtl.tasks import IGNORE
 
 from .listed import ListedDataset
 from .street_classes import CITYSCAPES_IDS, STREET_CLASSES
@@ -45,9 +46,10 @@ class Cityscapes(ListedDataset):
     ) -> None:
         if classes not in (8, 19):
             raise ConfigError(f'Cityscapes.classes: expected 8 or 19, got {classes}')
-        self.table = CITYSCAPES_IDS if upstream else {**CITYSCAPES_IDS, 27: STREET_CLASSES.index('vehicle')}
-        if classes == 19:
-            self.table = NAMED['cityscapes']
+        self.table = NAMED['cityscapes']
+        if classes == 8:
+            trucks = {} if upstream else {27: STREET_CLASSES.index('vehicle')}
+            self.table = dict.fromkeys(self.table, IGNORE) | CITYSCAPES_IDS | trucks
         super().__init__(tasks, data_root, split_file, **kwargs)
 
     def scan(self) -> list[str]:
@@ -66,4 +68,9 @@ class Cityscapes(ListedDataset):
         return info['label_path']
 
     def load_semseg(self, info: dict) -> np.ndarray:
-        return map_values(read_map(info['label_path']), self.table)[0]
+        stored = read_map(info['label_path'])
+        classes, missing = map_values(stored, self.table)
+        if missing.any():
+            found = np.unique(stored[missing])[:8].tolist()
+            raise FileError(f'{info["label_path"]}: expected label ids of Cityscapes, -1..33 or 255, found {found}')
+        return classes

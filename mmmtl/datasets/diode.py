@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from mmmtl.datasets.io.arrays import read_npy, squeezed
+from mmmtl.datasets.io.arrays import read_metres, read_npy, squeezed
 from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
@@ -27,9 +24,6 @@ class DIODE(ListedDataset):
     viewer, where their length lies between 0.5 and 1.5.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], data_root: str, split_file: str | None = None, **kwargs: Any) -> None:
-        super().__init__(tasks, data_root, split_file, **kwargs)
-
     def scan(self) -> list[str]:
         return self.found('*door*/scene_*/scan_*/*.png')
 
@@ -46,9 +40,10 @@ class DIODE(ListedDataset):
         return [self.label_file(info, source), *([f'{info["stem"]}_depth_mask.npy'] if source == 'depth' else [])]
 
     def load_depth(self, info: dict) -> np.ndarray:
-        depth, mask = (squeezed(read_npy(p := f'{info["stem"]}_{name}.npy'), p) for name in ('depth', 'depth_mask'))
+        depth, masked = read_metres(self.label_file(info, 'depth')), f'{info["stem"]}_depth_mask.npy'
+        mask = squeezed(read_npy(masked), masked)
         if depth.shape != mask.shape:
-            raise FileError(f'{info["stem"]}_depth_mask.npy: expected {depth.shape} as the depth, found {mask.shape}')
+            raise FileError(f'{masked}: expected {depth.shape} as the depth, found {mask.shape}')
         return mask_invalid(depth[None], (mask == 0) | ~np.isfinite(depth))
 
     def load_normals(self, info: dict) -> np.ndarray:

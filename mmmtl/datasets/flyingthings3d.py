@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.arrays import decode_flow, read_npy
+from mmmtl.datasets.io.arrays import decode_flow, read_npy, read_npz
 from mmmtl.datasets.io.derived import mask_invalid
-from mmmtl.datasets.io.pictures import image_size, read_image, read_picture
-from mmmtl.datasets.io.storage import is_file, open_file
+from mmmtl.datasets.io.pictures import image_size, read_picture
+from mmmtl.datasets.io.storage import is_file
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
+from .crops import benchmark_crop, cropped_image
 from .listed import ListedDataset
 
 
@@ -106,17 +106,17 @@ class FlyingThings3D(ListedDataset):
         return [info['paths'][name] for name in (source, *(['points'] if source == 'scene_flow' else []))]
 
     def load_image(self, info: dict) -> np.ndarray:
-        return self._picture(info['img_path'])
+        return cropped_image(info['img_path'], self.crop, middle=True)
 
     def load_next_image(self, info: dict) -> np.ndarray:
-        return self._picture(info['next_path'])
+        return cropped_image(info['next_path'], self.crop, middle=True)
 
     def load_optical_flow(self, info: dict) -> np.ndarray:
         flow, known = decode_flow(read_picture(info['paths']['optical_flow'], np.uint16))
-        return self._cropped(mask_invalid(flow, ~known))
+        return benchmark_crop(mask_invalid(flow, ~known), self.crop, info['paths']['optical_flow'], middle=True)
 
     def load_scene_flow(self, info: dict) -> np.ndarray:
-        moved, points = read_npy(info['paths']['scene_flow']), _points(info['paths']['points'])
+        moved, points = read_npy(info['paths']['scene_flow']), read_npz(info['paths']['points'], 'pc1')
         if moved.shape != points.shape or moved.ndim != 2 or moved.shape[-1] != 3:
             raise FileError(
                 f'{info["paths"]["scene_flow"]}: expected (n, 3) as the points {points.shape}, found {moved.shape}'
@@ -129,34 +129,8 @@ class FlyingThings3D(ListedDataset):
             cx, cy = cx - (width - self.crop[1]) // 2, cy - (height - self.crop[0]) // 2
         return scatter(moved, points, (focal, cx, cy), self.crop)
 
-    def _picture(self, path: str) -> np.ndarray:
-        return np.ascontiguousarray(self._cropped(read_image(path).transpose(2, 0, 1)).transpose(1, 2, 0))
-
-    def _cropped(self, maps: np.ndarray) -> np.ndarray:
-        if self.crop is None:
-            return maps
-        height, width = maps.shape[-2:]
-        if height < self.crop[0] or width < self.crop[1]:
-            raise FileError(
-                f'expected at least {self.crop[0]}x{self.crop[1]} pixels (height x width) to crop, found '
-                f'{height}x{width}'
-            )
-        top, left = (height - self.crop[0]) // 2, (width - self.crop[1]) // 2
-        return np.ascontiguousarray(maps[..., top : top + self.crop[0], left : left + self.crop[1]])
-
 
 def _next(path: str) -> str:
     """The path of the following frame."""
     stem = Path(path).stem
     return (Path(path).parent / f'{int(stem) + 1:0{len(stem)}d}{Path(path).suffix}').as_posix()
-
-
-def _points(path: str) -> np.ndarray:
-    try:
-        with open_file(path) as file, np.load(file, allow_pickle=False) as stored:
-            return stored['pc1']
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FileError(
-            f"{path}: expected an .npz with the points 'pc1' (n, 3), found none that can be read "
-            f'({type(error).__name__}: {error})'
-        ) from error

@@ -21,7 +21,7 @@ from mmmtl.datasets.io.folders import (
 )
 from mmmtl.datasets.io.pictures import exif_orientation, image_size, read_image
 from mmmtl.datasets.io.storage import is_dir
-from mmmtl.datasets.io.stored_labels import LABEL_SUFFIXES, StoredLabels, label_examples, white_of
+from mmmtl.datasets.io.stored_labels import LABEL_SUFFIXES, StoredLabels, label_examples, mask_numbers
 from mmmtl.datasets.io.values import spread
 from mmmtl.errors import ConfigError, NotFoundError, suggest
 from mmmtl.registry import DATASETS
@@ -140,16 +140,18 @@ class FolderDataset(MTLDataset):
         return samples
 
     def reader_state(self) -> dict[str, Any]:
-        return dict(white={source: white_of(files) for source, files in self._label_files.items()})
+        return dict(numbers={source: mask_numbers(files) for source, files in self._label_files.items()})
 
     def restore_reader(self, state: Mapping[str, Any]) -> None:
         self._prepare_formats()
         for name, task in self.tasks.items():
-            self.stored[name].set_white(state['white'].get(task.source))
+            self.stored[name].set_numbers(state['numbers'].get(task.source, ()))
 
     @classmethod
     def reader_arguments(cls, arguments: dict[str, Any], tasks: Mapping[str, Any]) -> dict[str, Any]:
-        formats = {name: form for name, form in (arguments.get('formats') or {}).items() if name in tasks}
+        # a task of the index may be called otherwise now: its label has kept its name
+        given = arguments.get('formats') or {}
+        formats = {n: given.get(n, given.get(t.source)) for n, t in tasks.items() if n in given or t.source in given}
         return dict(arguments, formats=formats)
 
     def _chosen(self, root: Path, found: Mapping[str, Path]) -> list[str]:

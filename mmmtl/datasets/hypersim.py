@@ -87,7 +87,7 @@ class Hypersim(ListedDataset):
         return [self._existing_file(info, source), *also, *([self._albedo_file(info)] if source == 'shading' else [])]
 
     def load_depth(self, info: dict) -> np.ndarray:
-        depth = read_map(info['paths']['depth']).astype(np.float32) / 1000
+        depth = read_map(info['paths']['depth'], dtype=np.uint16).astype(np.float32) / 1000
         return mask_invalid(depth[None], ~((depth > self.depth_range[0]) & (depth < self.depth_range[1])))
 
     def load_normals(self, info: dict) -> np.ndarray:

@@ -28,7 +28,7 @@ from .io.label_cache import LabelCache
 from .io.storage import Storage
 from .label_columns import IdColumn, set_type
 
-VERSION = 1
+VERSION = 2
 KEY = b'mmmtl'
 _ID, _ROOT = '\x1a', '\x1c'  # JSON writes control characters as \u00XX, so these occur in no text
 _BATCH = 1 << 16
@@ -273,7 +273,7 @@ class IndexFile:
             make: Makes it.
         """
         self._mapped()  # before the lock is taken, which making it takes, too
-        text = json.dumps([VERSION, self.about['content'], key], sort_keys=True)
+        text = json.dumps([VERSION, self.about['content'], self.sources, key], sort_keys=True)
         place = self.cache / f'{name}-{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.npy'
         if not place.is_file():
             with self.alone():

@@ -10,12 +10,12 @@ import numpy as np
 
 from mmmtl.datasets.io.arrays import decode_flow
 from mmmtl.datasets.io.derived import mask_invalid
-from mmmtl.datasets.io.pictures import read_image, read_map, read_picture
+from mmmtl.datasets.io.pictures import read_map, read_picture
 from mmmtl.datasets.io.storage import read_bytes
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
-from .kitti import benchmark_crop, crop_picture
+from .crops import benchmark_crop, cropped_image
 from .listed import ListedDataset
 
 BASELINE = 0.54
@@ -116,10 +116,10 @@ class KITTI2015(ListedDataset):
         return [info['flow_occ'], *also]
 
     def load_image(self, info: dict) -> np.ndarray:
-        return crop_picture(read_image(info['img_path']), self.crop, info['img_path'])
+        return cropped_image(info['img_path'], self.crop)
 
     def load_next_image(self, info: dict) -> np.ndarray:
-        return crop_picture(read_image(info['next_path']), self.crop, info['next_path'])
+        return cropped_image(info['next_path'], self.crop)
 
     def load_optical_flow(self, info: dict) -> np.ndarray:
         flow, known = decode_flow(read_picture(info['flow_occ'], np.uint16))
@@ -137,4 +137,4 @@ class KITTI2015(ListedDataset):
     @staticmethod
     def _disparity(info: dict, moment: int) -> np.ndarray:
         """Disparity (H, W) in pixels, 0 where unknown; that of the second moment lies on the first frame's grid."""
-        return read_map(info[f'disp_occ_{moment}']).astype(np.float32) / 256
+        return read_map(info[f'disp_occ_{moment}'], dtype=np.uint16).astype(np.float32) / 256

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.io.derived import mask_invalid
-from mmmtl.datasets.io.pictures import read_image, read_map
+from mmmtl.datasets.io.pictures import read_map
 from mmmtl.datasets.io.storage import is_file
 from mmmtl.errors import ConfigError, FileError, suggest
 from mmmtl.registry import DATASETS
 
-from .kitti import benchmark_crop, crop_picture
+from .crops import benchmark_crop, cropped_image
 from .listed import ListedDataset
 
 WINDOWS = {
@@ -99,10 +99,10 @@ class KITTIDepth(ListedDataset):
         return info['label_path']
 
     def load_image(self, info: dict) -> np.ndarray:
-        return crop_picture(read_image(info['img_path']), self.crop, info['img_path'])
+        return cropped_image(info['img_path'], self.crop)
 
     def load_depth(self, info: dict) -> np.ndarray:
-        depth = read_map(info['label_path']).astype(np.float32) / 256
+        depth = read_map(info['label_path'], dtype=np.uint16).astype(np.float32) / 256
         known = (depth > self.depth_range[0]) & (depth < self.depth_range[1])
         if self.window and (self.upstream or self.crop is None):
             known &= evaluation_window(depth.shape[0], depth.shape[1], self.window)

@@ -282,10 +282,7 @@ def read_label_map(path: str | Path) -> Assignment:
 
 
 def _read_json(path: Path) -> Assignment:
-    try:
-        content = read_json(path)
-    except ValueError as error:
-        raise FileError(f'label map {path}: not valid JSON: {error}') from error
+    content = read_json(path, 'a label map as JSON')
     labels = content.get('labels', content) if isinstance(content, dict) else content
     if not isinstance(labels, dict):
         raise FileError(f'label map {path}: expected an object of sample ids, found {type(labels).__name__}')

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmmtl.datasets.io.addresses import address
-from mmmtl.datasets.io.arrays import read_npy, squeezed
+from mmmtl.datasets.io.arrays import read_metres, read_npy, squeezed
 from mmmtl.datasets.io.derived import mask_invalid, unit_or_unknown
 from mmmtl.datasets.io.storage import glob_files, is_dir
 from mmmtl.errors import ConfigError, FileError, NotFoundError
@@ -61,8 +61,7 @@ class _MTAN(MTLDataset):
         return label
 
     def load_depth(self, info: dict) -> np.ndarray:
-        path = self.label_file(info, 'depth')
-        values = squeezed(read_npy(path), path)
+        values = read_metres(self.label_file(info, 'depth'))
         return mask_invalid(values[None], (values == 0) | np.isnan(values))
 
 

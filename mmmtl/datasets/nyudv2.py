@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from mmmtl.datasets.io.addresses import address
-from mmmtl.datasets.io.arrays import read_npy, squeezed
+from mmmtl.datasets.io.arrays import read_metres
 from mmmtl.datasets.io.derived import decode_normals, mask_invalid
 from mmmtl.datasets.io.folders import read_id_list
 from mmmtl.datasets.io.pictures import read_map, read_picture
 from mmmtl.datasets.io.storage import is_file
-from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import IGNORE
 
@@ -52,10 +51,7 @@ class NYUDv2(MTLDataset):
         return stored - 1 if stored.dtype == np.uint8 else np.where(stored == 0, IGNORE, stored.astype(np.int64) - 1)
 
     def load_depth(self, info: dict) -> np.ndarray:
-        path = self.label_file(info, 'depth')
-        metres = squeezed(read_npy(path), path)
-        if metres.dtype.kind != 'f':
-            raise FileError(f'{path}: expected metres as float (H, W), found {metres.dtype} {metres.shape}')
+        metres = read_metres(self.label_file(info, 'depth'))
         return mask_invalid(metres[None], (metres == 0) | np.isnan(metres))
 
     def load_normals(self, info: dict) -> np.ndarray:

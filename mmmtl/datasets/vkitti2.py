@@ -121,7 +121,7 @@ class VKITTI2(ListedDataset):
         return dict(
             sample_id=f'{scene}/{variant}/{camera}/{number}',
             img_path=join(rgb, f'rgb_{number}.jpg'),
-            next_path=following,
+            **(dict(next_path=following) if self.pairs else {}),  # of the last frame there is none
             paths=paths,
         )
 
@@ -133,7 +133,7 @@ class VKITTI2(ListedDataset):
         return [info['paths'][name] for name in (source, also) if name]
 
     def load_depth(self, info: dict) -> np.ndarray:
-        depth = read_map(info['paths']['depth']).astype(np.float32) / 100
+        depth = read_map(info['paths']['depth'], dtype=np.uint16).astype(np.float32) / 100
         return mask_invalid(depth[None], ~((depth > self.depth_range[0]) & (depth < self.depth_range[1])))
 
     def load_normals(self, info: dict) -> np.ndarray:

@@ -118,14 +118,23 @@ def read_json(path: str | os.PathLike, expected: str = 'JSON') -> Any:
         expected: What it should be, for the error.
 
     Raises:
-        FileError: A missing file, one that is not JSON, or one that is larger than :data:`MAX_TEXT_BYTES`.
+        FileError: A missing file, one that is not JSON or says something twice, or one that is larger than
+            :data:`MAX_TEXT_BYTES`.
     """
     try:
-        return json.loads(read_text(path, expected))
+        return json.loads(read_text(path, expected), object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f'{path}: expected {expected}, found something that is no JSON: {error}') from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f'{next(name for name in names if names.count(name) > 1)!r} occurs twice in it')
+    return found
 
 
 def read_text(path: str | os.PathLike, expected: str = 'text') -> str:

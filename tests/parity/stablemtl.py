@@ -340,8 +340,8 @@ def _seed_of(data: dict) -> int:
 
 
 def _encodings(data: dict) -> list[Row]:
+    from mmmtl.datasets.crops import benchmark_crop
     from mmmtl.datasets.io.values import map_values
-    from mmmtl.datasets.kitti import benchmark_crop
     from mmmtl.datasets.street_classes import CITYSCAPES_IDS, STREET_CLASSES, STREET_PALETTE, colours_to_classes
     from mmmtl.models.stablemtl import latent_valid
     from mmmtl.tasks import Depth, OpticalFlow, SceneFlow, SemanticSegmentation

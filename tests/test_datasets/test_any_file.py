@@ -185,6 +185,10 @@ def test_two_and_four_bits(tmp_path):
     (tmp_path / 'two.png').write_bytes(png(4, 1, 2, 0, [bytes([0b00011011])]))
     np.testing.assert_array_equal(read_map(tmp_path / 'two.png'), [[0, 1, 2, 3]])
     np.testing.assert_array_equal(read_image(tmp_path / 'two.png')[0, :, 0], [0, 85, 170, 255])
+    (tmp_path / 'shading').mkdir()
+    (tmp_path / 'shading/a.png').write_bytes((tmp_path / 'semseg/a.png').read_bytes())
+    shading = FolderDataset(dict(shading=dict(type='Shading')), str(tmp_path))[0]['gt']['shading']
+    np.testing.assert_allclose(shading[0, 0, 1:], np.array([1, 2, 3]) / 15, rtol=1e-6)  # white is the 15 of four bits
 
 
 def test_several_annotators_and_sbd(tmp_path):
@@ -316,6 +320,9 @@ def test_exif_orientation(tmp_path, orientation):
     picture.save(tmp_path / 'images/a.png', exif=exif)
     expected = np.array(ImageOps.exif_transpose(Image.open(tmp_path / 'images/a.png')))
     np.testing.assert_array_equal(read_image(tmp_path / 'images/a.png'), expected)
+    picture.save(tmp_path / 'b.tif', exif=exif, compression='jpeg')  # which Pillow turns by itself
+    with Image.open(tmp_path / 'b.tif') as turned:
+        np.testing.assert_array_equal(read_image(tmp_path / 'b.tif'), np.array(turned))
     root = folder(tmp_path, {'saliency/a.png': MASK}, images=())
     data = FolderDataset(SALIENCY, root)
     if orientation < 5:
@@ -445,6 +452,9 @@ def test_equal_names_of_two_sets_stay_apart(tmp_path):
         assert isinstance(data, MixedDataset)
         assert [data[k]['sample_id'] for k in range(4)] == ['a', 'b', '1/a', '1/b']
         assert data.get_data_info(3)['sample_id'] == '1/b'
+    folder(tmp_path / 'one', {'images/1/a.png': MASK, 'saliency/1/a.png': MASK})
+    data = DATASETS.build(dict(type='MixedDataset', datasets=sets))
+    assert [data[k]['sample_id'] for k in range(5)] == ['1/a', 'a', 'b', '1/1/a', '1/1/b']  # 1/a is taken
 
 
 def test_wrappers_of_mmengine(tmp_path):

@@ -92,3 +92,7 @@ def test_errors(tmp_path):
     (tmp_path / 'list.txt').write_text('train/image_clean/0000000.png\n')
     with pytest.raises(FileError, match="expected lines like 'train/flow_2d/0000000.png'"):
         FlyingThings3D(FLOWS, str(tmp_path), 'list.txt')
+    save_flo(tmp_path / 'train/flow/left/into_future/0000000.flo', np.zeros((40, 64, 2)))
+    prepare_flyingthings3d(tmp_path, tmp_path / 'out', progress=False)
+    with pytest.raises(FileError, match=r'image_clean/0000000.png: expected at least 536x960 pixels .* found 40x64'):
+        FlyingThings3D(FLOWS, str(tmp_path / 'out'))[0]

@@ -117,3 +117,9 @@ def test_two_processes_fill_it_at_once(tmp_path, source):
         assert worker.exitcode == 0
     assert failures.empty()
     assert sorted(p.name for p in (tmp_path / 'cache').rglob('*') if p.is_file()) == [f'{k}.map' for k in range(5)]
+
+
+def test_folders_below_home(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert LabelCache('~/cache').folder == tmp_path / 'cache'
+    assert LabelCache.beside('~', 'auto').folder == tmp_path / '.mmmtl_cache'

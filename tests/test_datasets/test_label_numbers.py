@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmmtl.datasets import FolderDataset
+from mmmtl.datasets import FolderDataset, IndexedDataset
 from mmmtl.datasets.io.inputs import gather_inputs
 from mmmtl.datasets.io.values import join_annotators
+from mmmtl.datasets.preparation.indexing import make_index
 from mmmtl.errors import ConfigError, FileError, LabelError
+from mmmtl.registry import DATASETS
 
 from .test_folder_mistakes import DEPTH, SALIENCY, label, said, write  # noqa: F401 - a fixture
 
@@ -165,10 +167,27 @@ def test_classes_of_a_label_map_are_near_those_of_the_run(tmp_path, said):  # no
 def test_masks_of_0_and_255_with_another_mark_for_unknown(tmp_path):
     stored = np.where(IDS == 2, 128, MASK * 255).astype(np.uint8)
     root = write(tmp_path, **{'saliency/a.png': stored})
-    data = FolderDataset(SALIENCY, root, formats=dict(saliency=dict(unknown=[128])))
-    np.testing.assert_array_equal(label(data, 'saliency'), np.where(IDS == 2, 255, MASK))
+    config = dict(type='FolderDataset', tasks=SALIENCY, data_root=root, formats=dict(saliency=dict(unknown=[128])))
+    indexed = make_index(config, str(tmp_path / 'i.parquet'), progress=False)
+    assert indexed['state'] == dict(numbers=dict(saliency=[0, 128, 255]))
+    for data in (DATASETS.build(config), IndexedDataset(str(tmp_path / 'i.parquet'), SALIENCY)):
+        np.testing.assert_array_equal(label(data, 'saliency'), np.where(IDS == 2, 255, MASK))
     data = FolderDataset(SALIENCY, root, formats=dict(saliency=dict(unknown=[128, 255])))
     assert set(np.unique(label(data, 'saliency'))) == {0, 255}
+
+
+def test_marks_of_unknown_in_floats_of_32_bits(tmp_path):
+    depth = np.full((8, 12), 2, np.float32)
+    depth[0] = 65.535
+    root = write(tmp_path, **{'depth/a.npy': depth})
+    seen = label(FolderDataset(DEPTH, root, formats=dict(depth=dict(unknown=[65.535]))), 'depth')
+    assert np.isnan(seen[0, 0]).all() and (seen[0, 1:] == 2).all()
+
+
+def test_a_class_beyond_the_last_is_not_taken_for_unknown(tmp_path):
+    root = write(tmp_path, **{'semseg/a.npy': np.where(IDS == 2, 256, 1).astype(np.uint16)})
+    with pytest.raises(LabelError, match=r'found \[256\]'):
+        label(FolderDataset(SEMSEG, root, formats=dict(semseg=dict(offset=-1))), 'semseg')
 
 
 def test_photographs_beside_the_folders_of_labels(tmp_path):

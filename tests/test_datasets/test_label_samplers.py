@@ -118,7 +118,8 @@ def test_map_renames_and_fills(tmp_path):
     'content, options, text',
     [
         ('{"x": ["a"], "y": ["a"]}', {}, r"1 of 3 samples.*'z'"),
-        ('{"x": ["a"]', {}, 'not valid JSON'),
+        ('{"x": ["a"]', {}, 'no JSON'),
+        ('{"x": ["a"], "x": []}', {}, "'x' occurs twice in it"),
         ('{"x": "a"}', {}, "sample 'x' should have a list"),
         ('[1]', {}, 'expected an object'),
         ('{"x": ["b"], "y": ["b"], "z": ["b"]}', {}, r'names none of the tasks'),

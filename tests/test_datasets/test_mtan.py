@@ -62,6 +62,9 @@ def test_errors(tmp_path):
         with pytest.raises(ValueError, match=rf'{k}\.npy.*{text}') as caught:
             data[k]
         assert isinstance(caught.value, LabelError) == (k != 1)
+    np.save(tmp_path / 'train' / 'depth' / '4.npy', np.full((48, 64, 1), 2500, np.int16))
+    with pytest.raises(LabelError, match='expected metres as float'):
+        data.load_label(data.get_data_info(4), 'depth')
     np.save(tmp_path / 'train' / 'image' / 'odd.npy', np.zeros(1))
     with pytest.raises(ValueError, match='files named by their number'):
         NYUDMTAN(NYUD, str(tmp_path))

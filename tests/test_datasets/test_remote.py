@@ -280,3 +280,11 @@ def test_delays_do_not_change_what_is_read(site):
     start = time.monotonic()
     np.testing.assert_array_equal(data[0]['img'], DATASETS.build(config)[0]['img'])
     assert time.monotonic() - start > 0.4
+
+
+def test_half_an_attempt_is_none():
+    def fail():
+        raise OSError('no')
+
+    with pytest.raises(UnreadableError, match='in 2 attempts'):
+        Storage(dict(retries=1.5, backoff=0)).again('x', fail)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets.cityscapes import Cityscapes
+from mmmtl.datasets.io.pictures import read_map
 from mmmtl.datasets.kitti2015 import KITTI2015, points_of_disparity, read_camera
 from mmmtl.datasets.kitti_depth import KITTIDepth, evaluation_window
 from mmmtl.datasets.street_classes import STREET_CLASSES
 from mmmtl.errors import ConfigError, FileError, LabelError
+from mmmtl.utils.files import write_png
 from tests.miniatures.streets import write_cityscapes, write_kitti2015, write_kitti_depth
 
 SEMSEG = dict(semseg=dict(type='SemanticSegmentation', classes=STREET_CLASSES))
@@ -40,6 +42,15 @@ def test_cityscapes_from_a_list(tmp_path):
     (tmp_path / 'bad.txt').write_text('bonn/x.png\n')
     with pytest.raises(FileError, match=r"bad.txt: expected lines that begin with 'leftImg8bit.*found 'bonn/x.png'"):
         Cityscapes(SEMSEG, str(tmp_path), 'bad.txt', split='val')
+
+
+def test_other_numbers_than_label_ids_of_cityscapes_are_refused(tmp_path):
+    write_cityscapes(tmp_path)
+    data = Cityscapes(SEMSEG, str(tmp_path), split='val')
+    path = data.get_data_info(0)['label_path']
+    write_png(path, np.full(read_map(path).shape, 26001, np.uint16))
+    with pytest.raises(LabelError, match=r'expected label ids of Cityscapes.*found \[26001\]'):
+        data[0]
 
 
 def test_cityscapes_real_label(shared_dir):
@@ -99,6 +110,11 @@ def test_kitti_depth_errors(tmp_path):
         KITTIDepth(DEPTH, str(tmp_path), 'eigen.txt', window='eigne')
     with pytest.raises(FileError, match='at least 352x1216 pixels .* found 40x100'):
         KITTIDepth(DEPTH, str(tmp_path), 'eigen.txt')[0]
+    data = KITTIDepth(DEPTH, str(tmp_path), 'eigen.txt', crop=None)
+    path = data.get_data_info(0)['label_path']
+    write_png(path, (read_map(path) >> 8).astype(np.uint8))
+    with pytest.raises(LabelError, match='expected a picture of uint16, found uint8'):
+        data[0]
     (tmp_path / 'short.txt').write_text('only/a/photograph.png\n')
     with pytest.raises(FileError, match='short.txt: expected lines of a photograph, its depth'):
         KITTIDepth(DEPTH, str(tmp_path), 'short.txt')

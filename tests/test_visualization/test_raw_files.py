@@ -61,3 +61,5 @@ def test_the_original_photograph_if_there_is_one(tmp_path):
         seen = original_photograph(MTLDataSample(metainfo=dict(img_path=str(tmp_path / name))))
         assert (seen is None) if expected is None else np.array_equal(seen, expected)
     assert original_photograph(MTLDataSample()) is None
+    cut = MTLDataSample(metainfo=dict(img_path=str(tmp_path / 'a.png'), ori_shape=(4, 8)))
+    assert original_photograph(cut) is None  # predictions would not lie on it

@@ -176,7 +176,7 @@ class Diorama(MTLDataset):
         if not self.cache_dir:
             return render(self.scene_seed, info['number'], self.size, self.rendered)
         form = f'v{RENDERER_VERSION}_{self.size[0]}x{self.size[1]}_{self.rendered}'
-        path = Path(self.cache_dir, form, f'{info["sample_id"]}.npz')
+        path = Path(self.cache_dir, form, f'{info["sample_id"]}.npz').expanduser()
         wanted = ('img', *(('img_next',) if self.rendered == 2 else ()), *_CATEGORICAL, *_CONTINUOUS)
         if path.is_file():
             return _read_scene(path, wanted)

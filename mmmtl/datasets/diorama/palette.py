@@ -21,7 +21,7 @@ class Material(NamedTuple):
         pattern: One of the pattern numbers above.
         colours: Three linear RGB colours in [0, 1]; what each is for depends on the pattern.
         period: Size of the pattern in metres (of :data:`SECTORS`: the number of pairs of sectors).
-        extra: Second number of the pattern, see ``diorama_shade``.
+        extra: Second number of the pattern, see ``texture.py``.
     """
 
     pattern: int

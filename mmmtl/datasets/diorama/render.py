@@ -1,7 +1,7 @@
 """Renderer of Diorama: images and exact labels of ten tasks from (seed, index, size). Pure functions on numpy arrays.
 
-A scene (``diorama_scene``) is cast (``diorama_trace``), painted (``diorama_texture``) and lit (``diorama_light``); here
-the parts become the image and the labels.
+A scene (``scene.py``) is cast (``trace.py``), painted (``texture.py``) and lit (``light.py``); here the parts become the
+image and the labels.
 """
 
 from __future__ import annotations

@@ -28,6 +28,14 @@ def read_npy(path: str | Path) -> np.ndarray:
         return np.array(array, array.dtype.newbyteorder('='))
 
 
+def read_metres(path: str | Path) -> np.ndarray:
+    """A map of depth, float (H, W), from ``.npy``; whole numbers, which may be of another unit, are refused."""
+    metres = squeezed(read_npy(path), path)
+    if metres.dtype.kind != 'f':
+        raise FileError(f'{path}: expected metres as float (H, W), found {metres.dtype} {metres.shape}')
+    return metres
+
+
 def _array_of(content: bytes) -> np.ndarray:
     """The array of a ``.npy`` in memory, not copied."""
     file = io.BytesIO(content)

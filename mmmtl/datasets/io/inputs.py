@@ -71,7 +71,8 @@ def gather_inputs(inputs: Any, frames: int = 1, lone: bool = False) -> list[Imag
         inputs: Path of an image, a folder (searched through, by the numbers in the names), a pattern with ``*``, a
             picture in memory (see :func:`~mmmtl.datasets.io.memory.to_rgb`), or a list of these. A list of
             :class:`ImageInput` is given back.
-        frames: 2 for a model that needs pairs: each image with the next one, in the order given or by name.
+        frames: 2 for a model that needs pairs: each image with the next one, in the order given or by name; of what is
+            found in folders, within each of them.
         lone: Whether such a model takes an image without a next one, too, where only one is given.
 
     Returns:
@@ -85,17 +86,20 @@ def gather_inputs(inputs: Any, frames: int = 1, lone: bool = False) -> list[Imag
     single = isinstance(inputs, (str, Path, np.ndarray, Tensor, Image.Image))
     if not single and (isinstance(inputs, (bytes, dict)) or not isinstance(inputs, Iterable)):
         raise InputError(f'expected a path, a picture or a list of these, found {type(inputs).__name__} {inputs!r:.60}')
-    sources: list[Source] = [found for item in ([inputs] if single else inputs) for found in _expand(item)]
+    given = [inputs] if single else list(inputs)
+    sources: list[Source] = [found for item in given for found in _expand(item)]
     if not sources:
         raise InputError('no images given')
     if frames == 2 and not (lone and len(sources) == 1):
-        if len(sources) < 2:
+        pairs = list(zip(sources[:-1], sources[1:]))
+        if any(isinstance(g, (str, Path)) and osp.isdir(osp.expanduser(g)) for g in given):  # a folder is a video
+            pairs = [pair for pair in pairs if len({osp.dirname(s) if isinstance(s, str) else '' for s in pair}) == 1]
+        if not pairs:
             raise InputError(
                 'the model needs two frames: give two images or a folder with several, or say '
                 "model.second_frame='duplicate', and the image stands in for the second"
             )
-        names = _ids(sources[:-1])
-        return [ImageInput(n, pair) for n, pair in zip(names, zip(sources[:-1], sources[1:]))]
+        return [ImageInput(n, pair) for n, pair in zip(_ids([first for first, _ in pairs]), pairs)]
     return [ImageInput(n, (s,)) for n, s in zip(_ids(sources), sources)]
 
 
@@ -146,7 +150,7 @@ def _ids(sources: Sequence[Source]) -> list[str]:
     paths = [osp.abspath(s) if isinstance(s, (str, Path)) else f'array_{i:04d}' for i, s in enumerate(sources)]
     files = [p for p, s in zip(paths, sources) if isinstance(s, (str, Path))]
     top = osp.commonpath([osp.dirname(p) for p in files]) if files else ''
-    below = [osp.relpath(p, top) if p in files else p for p in paths]
+    below = [osp.relpath(p, top) if isinstance(s, (str, Path)) else p for p, s in zip(paths, sources)]
     stems = [Path(p).stem for p in below]
     shared = len({s.casefold() for s in stems}) < len(stems)
     short = [Path(p).with_suffix('').as_posix() for p in below] if shared else stems

@@ -37,7 +37,7 @@ class LabelCache:
     """
 
     def __init__(self, folder: str | Path | None) -> None:
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else Path(folder).expanduser()
         self.writable = self.folder is not None
 
     @classmethod
@@ -51,10 +51,11 @@ class LabelCache:
         """
         if cache_dir != 'auto':
             return cls(cache_dir)
-        beside = Path(data_root, '.mmmtl_cache')
+        data_root = Path(data_root).expanduser()
+        beside = data_root / '.mmmtl_cache'
         if os.access(beside if beside.is_dir() else data_root, os.W_OK):
             return cls(beside)
-        name = hashlib.sha256(str(Path(data_root).resolve()).encode()).hexdigest()[:16]
+        name = hashlib.sha256(str(data_root.resolve()).encode()).hexdigest()[:16]
         return cls(Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmmtl', name))
 
     def path(self, recipe: str, sample_id: str) -> Path | None:

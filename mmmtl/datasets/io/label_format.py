@@ -16,7 +16,7 @@ from .values import read_table
 
 _FOR = dict(
     categorical=('offset', 'unknown', 'values', 'threshold', 'annotators', 'key', 'category', 'internal'),
-    continuous=('scale', 'offset', 'unknown', 'code', 'key'),
+    continuous=('scale', 'offset', 'unknown', 'key'),
 )
 
 
@@ -35,7 +35,6 @@ class LabelFormat:
         unknown: Stored numbers of unknown pixels.
         values: Table from stored numbers or colours to classes, see :func:`~mmmtl.datasets.io.values.read_table`.
         threshold: A number beyond it is class 1, others are class 0.
-        code: Of a 16-bit flow picture: ``kitti`` (64 * pixels + 32768, third channel 0 where unknown).
         key: Variable of a ``.mat`` file.
         annotators: Where a file holds several maps of classes: the number of one, ``'any'``, or ``'majority'``
             (pixels that some but not most of them marked are unknown).
@@ -48,7 +47,6 @@ class LabelFormat:
     unknown: Sequence[float] | None = None
     values: Any = None
     threshold: float | None = None
-    code: str | None = None
     key: str | None = None
     annotators: int | str | None = None
     category: int | None = None
@@ -80,9 +78,8 @@ class LabelFormat:
         made = cls(**form)
         if made.values is not None and (made.threshold is not None or made.offset):
             raise ConfigError(f'{where}: values says all; threshold and offset do not go with it')
-        for name, allowed_values in (('internal', ('unknown', 'background')), ('code', (None, 'kitti'))):
-            if getattr(made, name) not in allowed_values:
-                raise ConfigError(f'{where}.{name}: expected one of {allowed_values}, found {getattr(made, name)!r}')
+        if made.internal not in ('unknown', 'background'):
+            raise ConfigError(f"{where}.internal: expected 'unknown' or 'background', found {made.internal!r}")
         if made.annotators is not None and not isinstance(made.annotators, int):
             if made.annotators not in ('any', 'majority'):
                 raise ConfigError(

@@ -70,6 +70,8 @@ def original_photograph(sample: Any) -> np.ndarray | None:
     if not path or not osp.isfile(path):
         return None
     try:
-        return read_image(path)
+        image = read_image(path)
     except FileError:
         return None
+    # where the data set has cut or turned it, predictions do not lie on it
+    return image if tuple(sample.get('ori_shape', image.shape[:2])) == image.shape[:2] else None

@@ -126,7 +126,7 @@ def _turn_of(image: Image.Image) -> int:
 
 def _pillow(path: Path) -> Picture:
     with _open(path) as image:
-        turn, mode, palette, alpha = _turn_of(image), image.mode, None, None
+        mode, palette, alpha = image.mode, None, None
         if mode in ('P', 'PA'):
             palette = np.array(image.getpalette('RGB') or [], np.uint8).reshape(-1, 3)
             palette = np.pad(palette, ((0, 256 - len(palette)), (0, 0)))
@@ -141,6 +141,7 @@ def _pillow(path: Path) -> Picture:
                 pixels = pixels.astype(np.uint16)
         else:
             pixels = np.array(image.convert('RGB'))
+        turn = _turn_of(image)  # 1 from now on, where Pillow has turned the pixels itself (TIFF)
     if mode == '1':
         return Picture(pixels.astype(np.uint8), mode, 1, orientation=turn)
     return Picture(_native(pixels), mode, 0, alpha, palette, turn)
@@ -293,11 +294,12 @@ def warn_if_dark(largest: float, white: float) -> None:
         )
 
 
-def read_map(path: str | Path, grey: bool = False) -> np.ndarray:
+def read_map(path: str | Path, grey: bool = False, dtype: type | None = None) -> np.ndarray:
     """A one-channel picture as stored, (H, W): class ids of a palette or grey image, 16-bit depths, ...
 
     Args:
         path: File.
+        dtype: The type that the numbers must have, where their unit depends on it; default: any.
         grey: Turn whatever it is into grey levels, uint8, instead of refusing colours; for masks whose class ids are
             not at stake.
     """
@@ -314,6 +316,8 @@ def read_map(path: str | Path, grey: bool = False) -> np.ndarray:
     picture = decode(path, 'a one-channel picture')
     if picture.pixels.ndim != 2 or picture.alpha is not None:
         raise FileError(f'{path}: expected a one-channel picture (grey or palette), found mode {picture.mode}')
+    if dtype is not None and picture.pixels.dtype != dtype:
+        raise FileError(f'{path}: expected a picture of {np.dtype(dtype)}, found {picture.pixels.dtype}')
     return picture.pixels
 
 

@@ -58,7 +58,7 @@ class Storage:
         given = dict(backend_args or {})
         self.options = {k: v for k, v in given.items() if k not in _OWN}
         self.backend = str(given.get('backend') or 'fsspec')
-        self.retries, self.backoff = _number(given, 'retries', 4), _number(given, 'backoff', 0.2)
+        self.retries, self.backoff = int(_number(given, 'retries', 4)), _number(given, 'backoff', 0.2)
         self.timeout = _number(given, 'timeout', 60.0)
         limit = parse_size(given.get('cache_size', '10GB'), 'backend_args.cache_size')
         self.cache = FileCache(given['cache_dir'], limit) if given.get('cache_dir') else None
@@ -135,7 +135,7 @@ class Storage:
 
     def again(self, where: str, transfer: Callable[[], T]) -> T:
         """Try a transfer until it succeeds or may not be tried again."""
-        for attempt in range(int(self.retries) + 1):
+        for attempt in range(self.retries + 1):
             try:
                 return transfer()
             except Exception as error:  # stores raise whatever their clients do

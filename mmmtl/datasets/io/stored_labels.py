@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from .label_format import LabelFormat, class_names
 from .matlab import read_mat_map
 from .palettes import palette_remark, two_levels
 from .pictures import Picture, decode, turn_upright
-from .values import colour_codes, full_scale_mask, join_annotators, map_values, read_table, spread, tell_mask
+from .values import colour_codes, full_scale, join_annotators, map_values, numbers_of, read_table, spread, tell_mask
 
 LABEL_SUFFIXES = ('.png', '.npy', '.flo', '.tif', '.tiff', '.bmp', '.mat', '.pfm', '.exr', '.jpg', '.jpeg')
 _ARRAYS = ('.npy', '.flo', '.pfm', '.exr', '.mat')
@@ -54,14 +54,12 @@ class StoredLabels:
         """
         try:
             self._doubt(files)
-            maps = [self._known(_stored_map(path)) for path in files] if self.may_be_mask else []
+            maps = [_stored_map(path) for path in files] if self.may_be_mask else []
         except FileError:
             return  # named when it is read
-        white = full_scale_mask(maps)
-        if white is not None:
-            self.set_white(white)
+        if self.set_numbers(numbers_of(maps)):
             return
-        kinds = [set(np.unique(stored).tolist()) for stored in maps if stored.ndim == 2]
+        kinds = [self._known(np.unique(stored).tolist()) for stored in maps]
         whole = [path for path, kind in zip(files, kinds) if kind == {0, IGNORE}]
         if whole and any(1 in kind for kind in kinds):
             self._warn(
@@ -108,15 +106,19 @@ class StoredLabels:
         unknown = () if self.form.unknown is None else self.form.unknown
         return self.task.categorical and self._count == 2 and not stated and not np.isin(IGNORE, np.ravel(unknown))
 
-    def _known(self, stored: np.ndarray) -> np.ndarray:
-        """A map without the numbers that are said to mean unknown."""
-        return np.where(np.isin(stored, np.ravel(self.form.unknown)), 0, stored) if self.form.unknown else stored
+    def _known(self, numbers: Iterable[int]) -> set[int]:
+        """Numbers of masks, those that are said to mean unknown counted as 0."""
+        unknown = [] if self.form.unknown is None else np.ravel(self.form.unknown).tolist()
+        return {0 if n in unknown else n for n in numbers}
 
-    def set_white(self, white: int | None) -> None:
-        """Read masks of 0 and ``white`` as 0 and 1, where the task has two classes and nothing else is said."""
-        if white is not None and self.may_be_mask:
+    def set_numbers(self, numbers: Iterable[int]) -> bool:
+        """Read masks that hold 0 and the largest number of their type alone as 0 and 1, where the task has two classes and
+        nothing else is said; returns whether they are."""
+        white = full_scale(self._known(numbers)) if self.may_be_mask else None
+        if white is not None:
             self.table = {0: 0, white: 1}
             tell_mask(self.folder or self.where, white)
+        return white is not None
 
     def read(self, path: Path) -> np.ndarray:
         """The label of a file, in the package's convention."""
@@ -145,9 +147,11 @@ class StoredLabels:
                         f'({picture.orientation}) turns, with vectors that would have to turn too: save it upright'
                     )
                 picture.pixels = turn_upright(picture.pixels, picture.orientation)
-            return self._classes(path, picture) if categorical else self._numbers(path, picture.colours(), True)
+            return (
+                self._classes(path, picture) if categorical else self._numbers(path, picture.colours(), picture.white)
+            )
         stored = _array(path, suffix, self.form)
-        return self._classes(path, Picture(stored, 'array')) if categorical else self._numbers(path, stored, False)
+        return self._classes(path, Picture(stored, 'array')) if categorical else self._numbers(path, stored)
 
     # ---- classes ---------------------------------------------------------------------------------------------------
     def _classes(self, path: Path, picture: Picture) -> np.ndarray:
@@ -187,24 +191,23 @@ class StoredLabels:
             self._refuse(path, stored, missing & ~self._hidden(stored))
         else:
             label = stored.astype(np.int64) + int(self.form.offset)
-        label[self._hidden(stored)] = IGNORE
+        hidden = self._hidden(stored)
         if self.table is None and self.form.threshold is None:
-            if (stored == IGNORE).any() and not (self.form.offset and 0 <= IGNORE + self.form.offset < self._count):
-                label[stored == IGNORE] = IGNORE  # the void that every such format knows, whatever the offset
-            if self._count == 2 and ((label > 1) & (label != IGNORE)).any():
+            if not (self.form.offset and 0 <= IGNORE + self.form.offset < self._count):
+                hidden |= stored == IGNORE  # the void that every such format knows, whatever the offset
+            wrong = ~hidden & ((label < 0) | (label >= self._count))
+            if self._count == 2 and (wrong & (label > 1)).any():
                 raise FileError(
                     f'{path}: expected 0, 1 or {IGNORE} (unknown), found {np.unique(stored)[:8].tolist()}: say what '
                     f'they mean, formats=dict({self.task.name}=dict(threshold=127)) or dict(values={{0: 0, ...: 1}})'
                 )
-            wrong = (label != IGNORE) & ((label < 0) | (label >= self._count))
             if wrong.any():
-                raise FileError(self._beyond(path, stored, label))
+                raise FileError(self._beyond(path, np.unique(stored[wrong])[:8].tolist(), np.unique(label[~hidden])))
+        label[hidden] = IGNORE
         return label
 
-    def _beyond(self, path: Path, stored: np.ndarray, label: np.ndarray) -> str:
-        """The message for numbers that are no classes, with what to say about them."""
-        seen = np.unique(label[label != IGNORE])
-        found = np.unique(stored[(label != IGNORE) & ((label < 0) | (label >= self._count))])[:8].tolist()
+    def _beyond(self, path: Path, found: list[int], seen: np.ndarray) -> str:
+        """The message for numbers ``found`` that are no classes among those ``seen``, with what to say about them."""
         remedy = f'name more classes, or say what they mean: unknown={found}, or values={{{found[0]}: class, ...}}'
         if seen[0] >= 0 and seen[-1] == self._count:
             remedy = 'where ids begin at 1, say offset=-1, and unknown=[0] if 0 is unlabelled; else name one class more'
@@ -263,7 +266,9 @@ class StoredLabels:
         )
 
     # ---- numbers ---------------------------------------------------------------------------------------------------
-    def _numbers(self, path: Path, stored: np.ndarray, picture: bool) -> np.ndarray:
+    def _numbers(self, path: Path, stored: np.ndarray, white: float | None = None) -> np.ndarray:
+        """Numbers of an array, or of a picture whose largest possible number is ``white``."""
+        picture = white is not None
         channels, form, low_high = self.task.label_channels, self.form, getattr(self.task, 'value_range', (0, np.inf))
         stored = stored.astype(np.uint8) if stored.dtype == bool else stored
         if channels == 2 and picture and stored.ndim == 3 and stored.dtype == np.uint16 and form.scale is None:
@@ -291,13 +296,14 @@ class StoredLabels:
         if path.suffix.lower() in ('.pfm', '.exr'):  # where infinity is the usual mark
             hidden |= np.isinf(values).any(0)
         if np.size(unknown):
-            hidden = hidden | np.isin(planes, np.atleast_1d(unknown)).all(0)
+            kind = planes.dtype if planes.dtype.kind == 'f' else None  # 0.1 is another number in 32 bits than in 64
+            hidden = hidden | np.isin(planes, np.atleast_1d(np.asarray(unknown, kind))).all(0)
         scale, offset = form.scale, form.offset
-        if scale is None and not offset and picture and planes.dtype.kind == 'u' and np.isfinite(low_high).all():
+        if scale is None and not offset and white and planes.dtype.kind == 'u' and np.isfinite(low_high).all():
             # black is the lowest value, white the highest, as in predictions
-            scale, offset = (low_high[1] - low_high[0]) / np.iinfo(planes.dtype).max, low_high[0]
-        kind = values.dtype.type
-        values = values * kind(1.0 if scale is None else scale) + kind(offset)
+            scale, offset = (low_high[1] - low_high[0]) / white, low_high[0]
+        number = values.dtype.type
+        values = values * number(1.0 if scale is None else scale) + number(offset)
         if self.task.zero_is_unknown:  # whatever else is unknown, too
             hidden = hidden | (values == 0).all(0)
         return mask_invalid(values, np.asarray(hidden))
@@ -308,12 +314,12 @@ def label_examples(files: Sequence[Path]) -> list[Path]:
     return [path for path in spread(sorted(files), 16) if path.suffix.lower() not in (*_ARRAYS[1:], *_LOSSY)]
 
 
-def white_of(examples: Sequence[Path]) -> int | None:
-    """The number that means "yes" in masks of two numbers, see :func:`~mmmtl.datasets.io.values.full_scale_mask`."""
+def mask_numbers(examples: Sequence[Path]) -> list[int]:
+    """The numbers that masks of a folder hold, for :meth:`StoredLabels.set_numbers`; none where these are no masks."""
     try:
-        return full_scale_mask(_stored_map(path) for path in examples)
+        return sorted(numbers_of(_stored_map(path) for path in examples))
     except FileError:
-        return None
+        return []
 
 
 def _stored_map(path: Path) -> np.ndarray:

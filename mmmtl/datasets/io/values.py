@@ -61,7 +61,7 @@ def read_table(table: Any, classes: Sequence[str], where: str) -> tuple[dict[int
         raise ConfigError(f'{where}: expected {{stored number or colour: class, ...}}, found {table!r:.80}')
     keys = [_key(key, where) for key, _ in pairs]
     if len({len(key) for key in keys}) != 1 or len(set(keys)) != len(keys):
-        raise ConfigError(f'{where}: expected numbers alone or colours alone, each once, found {dict(pairs)}')
+        raise ConfigError(f'{where}: expected numbers alone or colours alone, each once, found {pairs!r:.80}')
     codes = [key[0] if len(key) == 1 else (key[0] << 16) | (key[1] << 8) | key[2] for key in keys]
     return {code: _class(c, classes, where) for code, (_, c) in zip(codes, pairs)}, len(keys[0]) == 3
 
@@ -105,20 +105,30 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return list(items[::step])
 
 
-def full_scale_mask(maps: Iterable[np.ndarray]) -> int | None:
+def numbers_of(maps: Iterable[np.ndarray], most: int = 16) -> set[int]:
+    """The different numbers of maps (H, W); none of maps that hold more than ``most``, or anything but whole numbers."""
+    seen: set[int] = set()
+    for stored in maps:
+        if stored.dtype.kind not in 'iu' or stored.ndim != 2:
+            return set()
+        seen |= set(np.unique(stored).tolist())
+        if len(seen) > most:
+            return set()
+    return seen
+
+
+def full_scale(numbers: set[int]) -> int | None:
     """The stored number that means "yes" in masks of two numbers, 0 and the largest of their type, or None.
 
     Masks for two classes are written as 0 and 255 (65535 with 16 bits) by most tools, while 255 also is the usual mark
     of an unknown pixel. Where the maps hold these two numbers and never a 1, it is the second class.
     """
-    seen: set[int] = set()
-    for stored in maps:
-        if stored.dtype.kind not in 'iu' or stored.ndim != 2:
-            return None
-        seen |= set(np.unique(stored).tolist())
-        if len(seen) > 2:
-            return None
-    return max(seen) if seen in ({0, 255}, {0, 65535}) else None
+    return max(numbers) if numbers in ({0, 255}, {0, 65535}) else None
+
+
+def full_scale_mask(maps: Iterable[np.ndarray]) -> int | None:
+    """:func:`full_scale` of the numbers that maps hold."""
+    return full_scale(numbers_of(maps, 2))
 
 
 def join_annotators(maps: np.ndarray, how: str) -> np.ndarray:

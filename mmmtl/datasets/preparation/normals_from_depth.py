@@ -87,7 +87,7 @@ def normals_from_depth(depth: np.ndarray, camera: tuple[float, float, float, flo
 
 
 def _vkitti2_frame(outputs: dict[str, Path], depth: str, camera: tuple[float, float, float, float]) -> None:
-    metres = read_map(depth).astype(np.float64) / 100
+    metres = read_map(depth, dtype=np.uint16).astype(np.float64) / 100
     normals = normals_from_depth(metres, camera)
     left = np.nan_to_num(normals) * np.array([-1, 1, 1], np.float32)[:, None, None]
     write_npy(outputs['normals'], np.ascontiguousarray(left.transpose(1, 2, 0)))
