@@ -368,12 +368,15 @@ class MTLDataset(BaseDataset):
             self.full_init()
         if not self.unreadable.limit or self.test_mode:
             return self.prepare_data(idx)
+        first = int(idx) % len(self)
         while True:
             try:
                 return self.prepare_data(idx)
             except (FileError, LabelError, OSError) as error:
                 self.unreadable.note(int(idx), self.get_data_info(int(idx))['sample_id'], error)
                 idx = self._next(idx)
+                if int(idx) == first:  # nothing is left to take its place
+                    raise
 
     def _next(self, idx: int) -> int:
         """The index after ``idx`` whose labels can be asked for as those of ``idx`` are; it keeps the draw."""
@@ -387,4 +390,4 @@ class MTLDataset(BaseDataset):
         return join(self.data_root, *parts)
 
 
-_NOT_LABELS = {'load_data_list', 'load_image', 'load_next_image', 'load_label', 'load_sample'}
+_NOT_LABELS = {name for name in dir(MTLDataset) if name.startswith('load_')}

@@ -35,7 +35,8 @@ class IndexedDataset(MTLDataset):
             ``dict(index=..., weight=..., ...)`` with arguments that hold for that one alone (``reader``, ``data_root``,
             ``tasks``, ``label_sampler``, ...).
         tasks: ``{task name: config or Task}``.
-        reader: Arguments of the data set that reads the files, in place of those kept in the index.
+        reader: Arguments of the data set that reads the files, in place of those kept in the index. They say how files are
+            read; which files, the index says.
         data_root: Where the files are now; default: where they were when the index was made.
         **kwargs: See :class:`MTLDataset`; ``split`` is that of the index.
     """
@@ -81,7 +82,7 @@ class IndexedDataset(MTLDataset):
         self.split = about['split']
         self.data_root = self.data_root or about['root']
         self.reader = self._build_reader(about)
-        self.remarks = list(about.get('remarks', ()))
+        self.remarks += [remark for remark in about.get('remarks', ()) if remark not in self.remarks]
         if self.gives_pairs() and not about['pairs']:
             check_pairs(self, self.index.sample_id(0))
         self._sets = self._decide()
@@ -105,6 +106,7 @@ class IndexedDataset(MTLDataset):
         built = kind(tasks=self.tasks, frames=self.frames, lazy_init=True, **given)
         with self.storage.use():
             built.restore_reader(about['state'])
+        self._metainfo = {**built._metainfo, **self._metainfo}
         for name, task in self.tasks.items():
             if task.source not in self.index.sources and self.allow_unlabelled is not True:
                 if name not in (self.allow_unlabelled or ()):
@@ -217,7 +219,7 @@ class IndexedDataset(MTLDataset):
     @property
     def metainfo(self) -> dict:
         self.full_init()
-        return dict(self.reader.metainfo, **self._metainfo, tasks=self.tasks, dataset=type(self.reader).__name__)
+        return dict(self._metainfo, tasks=self.tasks, dataset=type(self.reader).__name__)
 
     # ---- what the reader does --------------------------------------------------------------------------------------
     def sources(self) -> list[str]:

@@ -100,8 +100,11 @@ def keep_apart(datasets: Sequence[MTLDataset]) -> None:
             continue
         named = ''.join(f'{step.name}/' for step in dataset.pipeline.transforms if isinstance(step, PrefixSampleId))
         places = {named + i: place for i, place in dataset.places()}
-        if any(i in seen and (dataset.test_mode or seen[i] != place) for i, place in places.items()):
-            dataset.id_prefix = f'{number}/'
+        while any(
+            (own := dataset.id_prefix + i) in seen and (dataset.test_mode or seen[own] != place)
+            for i, place in places.items()
+        ):
+            dataset.id_prefix += f'{number}/'
         seen |= {f'{dataset.id_prefix}{i}': place for i, place in places.items()}
 
 

@@ -44,8 +44,9 @@ class ShardStream(Dataset):
         about = self.dataset.index.about
         if 'shards' not in about:
             raise ConfigError(f'ShardStream: {index} is an index of loose files: mmmtl shard CONFIG makes shards')
-        if kwargs.get('indices') is not None:
-            raise ConfigError('ShardStream reads shards from beginning to end: it takes no indices')
+        for name in ('indices', 'test_mode'):
+            if kwargs.get(name):
+                raise ConfigError(f'ShardStream takes no {name}: a stream has no places and no end: use IndexedDataset')
         self.shards = [(join(self.dataset.index.folder, s['name']), s['samples']) for s in about['shards']]
 
     @property
@@ -63,6 +64,10 @@ class ShardStream(Dataset):
         return dict(self.__dict__, _stream=None)
 
     def __getitem__(self, idx: int) -> Any:
+        if getattr(idx, 'tasks', ()):
+            raise ConfigError(
+                'ShardStream: a stream cannot be asked for tasks (TaskCycleBatchSampler): use IndexedDataset'
+            )
         if self._stream is None:
             self._stream = self._passes()
         while True:

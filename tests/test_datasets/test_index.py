@@ -12,6 +12,7 @@ import pytest
 
 from mmmtl.commands import main
 from mmmtl.datasets import (
+    CamVid,
     IndexedDataset,
     LabelMap,
     MixedDataset,
@@ -68,7 +69,7 @@ def test_any_sampler_decides_on_columns(tmp_path):
 
 # ---- every shipped data set ------------------------------------------------------------------------------------------
 arrow = pytest.importorskip('pyarrow', reason='indexes need pyarrow')
-from mmmtl.datasets.index_file import IndexFile, pack, unpack  # noqa: E402
+from mmmtl.datasets.index_file import VERSION, IndexFile, pack, unpack  # noqa: E402
 from mmmtl.datasets.preparation import indexing  # noqa: E402
 from mmmtl.datasets.preparation.indexing import make_index  # noqa: E402
 
@@ -161,6 +162,43 @@ def test_several_indexes(tmp_path):
         IndexedDataset([dict(index='a', weight=1), 'b'], tasks)
 
 
+def test_a_task_may_be_called_otherwise(folder):
+    """Its label's format and its place in the cache go by the label."""
+    config, path = folder
+    renamed = IndexedDataset(path, dict(far=dict(type='Depth', source='depth')))
+    np.testing.assert_array_equal(renamed[0]['gt']['far'], walk(config)[0]['gt']['depth'])
+
+
+def test_indexes_of_other_labels_in_one_folder(tmp_path):
+    write_folder(tmp_path / 'data', 2)
+    for name in ('semseg', 'depth'):
+        (tmp_path / 'data' / name / 'photo1.png').unlink(missing_ok=True)
+        (tmp_path / 'data' / name / 'photo0.png').unlink(missing_ok=name == 'depth')
+    everything = folder_config(tmp_path / 'data')
+    for name, names in (('none', ('semseg',)), ('some', ('saliency',))):
+        config = dict(everything, tasks={n: everything['tasks'][n] for n in names}, formats={})
+        make_index(config, str(tmp_path / f'{name}.parquet'), progress=False)
+    tasks = {n: everything['tasks'][n] for n in ('semseg', 'saliency')}
+    for name, labels in (('none', ()), ('some', ('saliency',))):
+        data = IndexedDataset(str(tmp_path / f'{name}.parquet'), tasks, allow_unlabelled=True)
+        assert set(data.labels.values()) == {labels}
+
+
+def test_what_the_data_set_checks_its_index_checks(tmp_path):
+    write, config_of = SETS['camvid']
+    write(tmp_path / 'data')
+    config = config_of(tmp_path / 'data')
+    make_index(config, str(tmp_path / 'i.parquet'), progress=False)
+    turned = dict(semseg=dict(type='SemanticSegmentation', classes=list(CamVid.METAINFO['classes'])[::-1]))
+    with pytest.raises(ConfigError, match='in another order'):
+        IndexedDataset(str(tmp_path / 'i.parquet'), turned)
+    data = IndexedDataset(
+        str(tmp_path / 'i.parquet'), config['tasks'], test_mode=True, pipeline=[dict(type='RandomFlip')]
+    )
+    assert any('RandomFlip change the images at random' in remark for remark in data.remarks)
+    assert data.metainfo['classes'] == CamVid.METAINFO['classes']
+
+
 def test_the_folder_may_move(folder, tmp_path):
     config, path = folder
     (tmp_path / 'data').rename(tmp_path / 'elsewhere')
@@ -192,6 +230,10 @@ def test_values_and_digests_are_refreshed_by_what_changed(tmp_path, monkeypatch)
     assert second['photo0'] == first['photo0'] and second['photo3']['digests'] != first['photo3']['digests']
     assert not second['photo4']['label.semseg'] and first['photo4']['label.semseg']
     assert_same_samples(walk(config), IndexedDataset(path, config['tasks']))
+    make_index(dict(config, formats=dict(depth=dict(scale=1.0))), path, values=True, digest=True, progress=False)
+    third = {row['id']: row for row in arrow.parquet.read_table(path).to_pylist()}
+    ends = [json.loads(rows['photo0']['values'])['depth']['high'] for rows in (second, third)]
+    assert ends[1] == pytest.approx(1000 * ends[0])  # other formats, other values
 
 
 def test_it_goes_on_where_it_was_killed(tmp_path, monkeypatch):
@@ -283,7 +325,7 @@ def test_texts_of_many_rows(tmp_path):
                 **{'label.depth': [k % 2 == 0 for k in range(n)]},
             )
         )
-        about = dict(version=1, sources=['depth'], rows=n)
+        about = dict(version=VERSION, sources=['depth'], rows=n)
         path = str(tmp_path / f'{alike}.parquet')
         indexing.write_index(path, about, indexing.merged(iter([table[:50_000], table[50_000:]])), table.schema)
         from mmmtl.datasets.io.storage import Storage

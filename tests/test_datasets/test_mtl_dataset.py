@@ -91,6 +91,21 @@ def test_samples_without_a_label_can_be_left_out(memory, tmp_path):
     assert 0 < len(depth) < len(everything)
 
 
+def test_a_data_set_without_a_readable_sample_ends(write_folder, tmp_path):
+    from mmmtl.datasets import FolderDataset
+
+    write_folder(tmp_path, 2)
+    tasks = dict(depth=TASKS['depth'])
+    for path in (tmp_path / 'depth').iterdir():
+        path.write_bytes(b'no')
+    with pytest.raises(LabelError, match='photo'):
+        FolderDataset(tasks, str(tmp_path), max_unreadable=5)[-1]
+
+
+def test_labels_are_what_a_data_set_loads_itself(memory):
+    assert 'of' not in memory(TASKS).sources()
+
+
 def test_pairs_are_loaded_when_a_task_needs_them(memory):
     data = memory(dict(optical_flow=dict(type='OpticalFlow')), pipeline=[dict(type='PackMTLInputs')])
     assert data[0]['inputs'].shape == (2, 3, 40, 50)

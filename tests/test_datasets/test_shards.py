@@ -12,9 +12,11 @@ from torch.utils.data import DataLoader
 
 from mmmtl.commands import main
 from mmmtl.datasets import IndexedDataset, ShardStream
+from mmmtl.engine import TaskIndex
 from mmmtl.engine.samplers import ResumableSampler
 from mmmtl.errors import ConfigError, FileError, LabelError
 from mmmtl.registry import DATASETS
+from tests.miniatures.streets import write_vkitti2
 
 from .large_sets import SETS, assert_same_samples, folder_config, random_crop, write_folder
 
@@ -44,6 +46,18 @@ def test_samples_of_shards_are_those_of_the_files(name, tmp_path):
         np.testing.assert_array_equal(one['img'], two['img'])
         for task, label in one['gt'].items():
             np.testing.assert_array_equal(label, two['gt'][task])
+
+
+def test_frames_that_nobody_wants_are_not_in_shards(tmp_path):
+    """A label of one frame needs no second one, which the last frame of a sequence does not have."""
+    write_vkitti2(tmp_path / 'data')
+    config = dict(type='VKITTI2', data_root=str(tmp_path / 'data'), tasks=dict(depth=dict(type='Depth')))
+    walked = DATASETS.build(config)
+    make_shards(config, str(tmp_path / 'shards'), progress=False)
+    (tmp_path / 'data').rename(tmp_path / 'away')
+    data = IndexedDataset(str(tmp_path / 'shards'), config['tasks'])
+    assert len(data) == len(walked) and 'depth' in data[len(data) - 1]['gt']
+    assert not any('.image.1.' in str(member) for member in data.get_data_info(0)['members'].values())
 
 
 @pytest.fixture
@@ -216,8 +230,12 @@ def test_a_stream_gives_every_sample(folder):
         np.testing.assert_array_equal(one['img'], expected[one['sample_id']]['img'])
     passes = [[s['sample_id'] for s in seen[k : k + 7]] for k in (0, 7)]
     assert all(sorted(p) == sorted(expected) for p in passes) and passes[0] != passes[1]
-    with pytest.raises(ConfigError, match='takes no indices'):
+    with pytest.raises(ConfigError, match='takes no indices: '):
         ShardStream(str(shards), config['tasks'], indices=3)
+    with pytest.raises(ConfigError, match='takes no test_mode: a stream has no places and no end'):
+        ShardStream(str(shards), config['tasks'], test_mode=True)
+    with pytest.raises(ConfigError, match='cannot be asked for tasks'):
+        stream[TaskIndex(0, 0, ('depth',))]
 
 
 def test_command(tmp_path, capsys):

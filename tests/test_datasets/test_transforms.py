@@ -235,6 +235,15 @@ def test_resize_targets(make_results, options, size, expected):
     assert {g.shape[-2:] for g in results['gt'].values()} == {expected}
 
 
+def test_what_a_cubic_resize_overshoots_does_not_wrap_around(make_results):
+    results = make_results((8, 8), names=('depth',), pair=False)
+    results['img'] = np.zeros((8, 8, 3), np.float32)
+    results['img'][:, 4:] = 255
+    results = run(results, Resize((16, 16), interpolation='cubic'), PhotoMetricDistortion(0, (1, 1), (1, 1), 1))
+    row = results['img'][0, :, 0].astype(int)
+    assert (np.diff(row) >= 0).all() and row[0] == 0 and row[-1] == 255
+
+
 def test_in_test_mode_labels_keep_the_original_size(make_results):
     results = make_results((40, 50))
     results['test_mode'] = True
@@ -304,11 +313,12 @@ def test_pack_has_fields_for_labelled_tasks_only(make_results):
 
 
 def test_operations_in_a_pipeline(make_results):
-    torch.manual_seed(3)
     results = make_results((24, 32), pair=True)
     results['img_next'] = results['img'].copy()
     before = results['img'].copy()
+    state = torch.get_rng_state()
     RandomImageOps(4).transform(results)
+    assert torch.equal(torch.get_rng_state(), state)  # a sample's numbers are its own
     assert results['img'].shape == before.shape and 0 <= results['img'].min() and results['img'].max() <= 255
     np.testing.assert_array_equal(results['img'], results['img_next'])
     with pytest.raises(ConfigError, match='at least 1, got 0'):

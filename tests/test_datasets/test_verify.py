@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmmtl.datasets import NYUDv2, PascalContext
-from mmmtl.datasets.preparation.prepare import prepare_command
+from mmmtl.datasets.preparation.prepare import leaves, prepare_command
 from mmmtl.datasets.verify import verify_command, verify_dataset
 from mmmtl.errors import LabelError
 from mmmtl.registry import DATASETS
@@ -122,3 +122,8 @@ def test_the_documented_data_set_works(tmp_path, root_dir):
         assert len(data) == 100 and (data[4]['gt']['semseg'] == 1).all()
     finally:
         DATASETS.module_dict.pop('Gardens', None)
+
+
+def test_pseudo_labels_are_looked_at_themselves():
+    config = dict(type='PseudoLabels', tasks=dict(depth=dict(type='Depth')), dataset=dict(type='NYUDv2', tasks={}))
+    assert list(leaves(dict(type='RepeatDataset', dataset=config))) == [config]

@@ -139,16 +139,18 @@ def write_index(path: str, about: dict[str, Any], tables: Iterator[Any], schema:
     write_atomically(path, write)
 
 
-def _known_rows(path: Path) -> dict[str, dict]:
-    """Rows of an earlier index, as far as its files were looked into, by id."""
+def _known_rows(path: Path, about: Mapping[str, Any]) -> dict[str, dict]:
+    """Rows of an earlier index, as far as its files were looked into and read as ``about`` says, by id."""
     if not path.is_file():
         return {}
     pa = arrow()
     try:
         table = pa.parquet.read_table(path)
-    except (pa.ArrowException, OSError):
+        earlier = json.loads((pa.parquet.read_metadata(path).metadata or {})[KEY])
+    except (pa.ArrowException, OSError, KeyError, ValueError):
         return {}
-    if not {'digests', 'values'} & set(table.column_names):
+    read_alike = all(earlier.get(name) == about[name] for name in ('reader', 'state', 'tasks'))
+    if not read_alike or not {'digests', 'values'} & set(table.column_names):
         return {}
     return {row['id']: row for row in table.to_pylist()}
 
@@ -183,7 +185,7 @@ def make_index(
     schema = schema_of(source.about['sources'], dict(values=values, digest=digest))
     options = dict(values=values, digest=digest, columns=schema.names)
     parts = Path(f'{out}.parts')
-    before = _known_rows(Path(out)) if values or digest else {}
+    before = _known_rows(Path(out), source.about) if values or digest else {}
     samples, source.samples = source.samples, []  # not sent along with every part
     jobs = []
     for number, start in enumerate(range(0, len(samples), _PART)):

@@ -118,7 +118,7 @@ def leaves(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     if 'datasets' in config:
         for inner in config['datasets']:
             yield from leaves(inner)
-    elif 'dataset' in config:
+    elif 'dataset' in config and 'tasks' not in config:  # pseudo-labels have tasks of their own
         yield from leaves(config['dataset'])
     else:
         yield config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os.path as osp
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -116,6 +117,7 @@ class Source:
             split=self.dataset.split,
             state=state,
             remarks=self.dataset.remarks,
+            tasks=json.dumps(config['tasks'], default=repr, sort_keys=True),
             sources=[name for name in self.dataset.sources() if name in asked],
             pairs=all('next_path' in info for info in self.samples),
             rows=len(self.samples),
@@ -130,7 +132,8 @@ class Source:
         with self.dataset.storage.use():
             found = dict(image=[address(p) for p in self.dataset.image_files(info)])
             for source in self.existing(info):
-                found[source] = [address(p) for p in self.dataset.label_files(info, source)]
+                labels = [address(p) for p in self.dataset.label_files(info, source)]
+                found[source] = found.get(source, []) + labels  # a label may be called 'image'
         return {kind: paths for kind, paths in found.items() if paths}
 
 

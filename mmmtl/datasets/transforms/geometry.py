@@ -22,7 +22,8 @@ def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = 
     """An image (H, W, 3) on a grid of ``size`` = (height, width)."""
     if image.shape[:2] == size:
         return image
-    return cv2.resize(image, (size[1], size[0]), interpolation=INTERPOLATION[interpolation])
+    resized = cv2.resize(image, (size[1], size[0]), interpolation=INTERPOLATION[interpolation])
+    return resized.clip(0, 255, out=resized) if interpolation == 'cubic' else resized  # of floats, it overshoots
 
 
 def _update_scale(results: Results, size: tuple[int, int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -34,8 +36,9 @@ _LUMA = (0.2989, 0.587, 0.114)
 class RandomImageOps(Transform):
     """Change the colours by ``count`` operations, drawn with replacement, of small random strengths.
 
-    Draws of torch's global generator, per operation: its number in :data:`OPERATIONS`, its strength 0 .. 5, and for
-    those of :data:`SIGNED` the sign (1: weaken). Both frames of a pair get the same operations.
+    Draws, per operation: its number in :data:`OPERATIONS`, its strength 0 .. 5, and for those of :data:`SIGNED` the sign
+    (1: weaken); in a pipeline of the sample's own numbers, in a model of torch's global generator. Both frames of a pair
+    get the same operations.
 
     Args:
         count: Number of operations.
@@ -48,24 +51,24 @@ class RandomImageOps(Transform):
             raise ConfigError(f'RandomImageOps: count must be at least 1, got {count}')
         self.count = count
 
-    def draw(self) -> list[tuple[str, int, int]]:
-        """``(operation, strength, sign)`` of each operation in turn."""
+    def draw(self, below: Callable[[int], int]) -> list[tuple[str, int, int]]:
+        """``(operation, strength, sign)`` of each operation in turn; ``below`` draws a whole number below its argument."""
         drawn = []
         for _ in range(self.count):
-            name = OPERATIONS[int(torch.randint(len(OPERATIONS), ()))]
-            strength = int(torch.randint(STRENGTHS, ()))
-            sign = -1 if name in SIGNED and int(torch.randint(2, ())) else 1
+            name = OPERATIONS[below(len(OPERATIONS))]
+            strength = below(STRENGTHS)
+            sign = -1 if name in SIGNED and below(2) else 1
             drawn.append((name, strength, sign))
         return drawn
 
     def change(self, image: Tensor) -> Tensor:
         """RGB (..., 3, H, W) in [0, 1] → the same, changed."""
-        for name, strength, sign in self.draw():
+        for name, strength, sign in self.draw(lambda end: int(torch.randint(end, ()))):
             image = apply_operation(image, name, strength, sign)
         return image
 
     def transform(self, results: Results) -> Results:
-        operations = self.draw()
+        operations = self.draw(results['rng'].randrange)
 
         def change(image: np.ndarray) -> np.ndarray:
             x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1) / 255
