@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mmmtl.utils.tables import markdown_table
+
 TITLES = {
     'golden': 'Recorded runs replayed',
     'models': 'Networks',
@@ -22,15 +24,14 @@ def number(value: Any) -> str:
         return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
     if isinstance(value, (list, tuple)):
         return '; '.join(map(str, value))
-    return '' if value is None else str(value).replace('|', '\\|')
+    return '' if value is None else str(value)
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as a Markdown table; columns in the order in which they first come."""
     rows = list(rows)
     columns: Sequence[str] = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, ['---'] * len(columns), *([number(row.get(c)) for c in columns] for row in rows)]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return markdown_table(columns, [[number(row.get(c)) for c in columns] for row in rows])
 
 
 def page(results: Mapping[str, Any]) -> str:

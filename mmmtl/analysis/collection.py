@@ -131,7 +131,7 @@ def entries_of(inputs: Sequence[str], frames: int, tasks: Mapping[str, Any]) -> 
             raise InputError(f"folder '{inputs[0]}' has no images ({', '.join(IMAGE_SUFFIXES)})")
         return (Entry(i, (), ImageInput(i, (path,))) for i, path in found.items()), len(found)
     if len(inputs) == 1 and inputs[0].endswith('.py'):
-        dataset = DATASETS.build(dict(dataset_config(load_config(inputs[0])), pipeline=[]))
+        dataset = DATASETS.build(dataset_config(load_config(inputs[0])))
         leaves = list(leaf_datasets(dataset))
         return (entry for leaf in leaves for entry in _of_dataset(leaf)), sum(map(len, leaves))
     items = gather_inputs(list(inputs), frames, lone=True)

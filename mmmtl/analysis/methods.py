@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.fileio import load
 
 from mmmtl.utils.shipped import configs_folder
+from mmmtl.utils.tables import markdown_table
 
 INTRODUCTION = """# Methods
 
@@ -83,10 +84,6 @@ def _checkpoint(folder: str, about: Mapping[str, Any], model: Mapping[str, Any],
     ]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ['| ' + ' | '.join(cells) + ' |' for cells in (header, ['---'] * len(header), *rows)]
-
-
 def methods_page(costs_file: Path) -> str:
     """The page as Markdown.
 
@@ -111,8 +108,8 @@ def methods_page(costs_file: Path) -> str:
                 [f'`{model["Name"]}`', *counts, _published_metrics(model), *_checkpoint(folder, about, model, size)]
             )
     metrics_title = ' / '.join(columns) + ' (Δm %)'
-    lines = [INTRODUCTION, *_table(['folder', 'method', 'paper', 'idea', 'state', metrics_title], methods), '']
+    lines = [INTRODUCTION, markdown_table(['folder', 'method', 'paper', 'idea', 'state', metrics_title], methods), '']
     header = ['config', 'parameters M', 'GMAC, conv + linear', 'with attention', 'published metrics']
     header += ['published checkpoint', 'float32', 'licence', 'read by']
-    lines += [ZOO, *_table(header, configs)]
+    lines += [ZOO, markdown_table(header, configs)]
     return '\n'.join(lines) + '\n'

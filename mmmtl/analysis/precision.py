@@ -15,7 +15,7 @@ from mmmtl.evaluation.metrics.references import primary_metric_of
 from mmmtl.ops.precision import check_dtype
 from mmmtl.tasks import Task, build_tasks
 from mmmtl.utils.files import write_atomically, write_json
-from mmmtl.utils.tables import format_table
+from mmmtl.utils.tables import format_table, markdown_table
 
 RESULT = 'precision.json'
 """File in the work dir: ``{precision: {'TASK/METRIC': value}}``."""
@@ -49,11 +49,10 @@ def compare_precisions(
         one.model.predict_dtype = name
         found[name] = dict(test(one, checkpoint, osp.join(work_dir, name)))
     tasks = build_tasks(cfg.test_dataloader.dataset.tasks)
-    print(format_table(*precision_table(found, tasks), right=range(1, 2 + 2 * len(others))))
+    header, rows = precision_table(found, tasks)
+    print(format_table(header, rows, right=range(1, len(header))))
     if out:
-        header, rows = precision_table(found, tasks)
-        lines = [header, ['---', *['---:'] * (len(header) - 1)], *rows]
-        write_atomically(out, ''.join(f'| {" | ".join(line)} |\n' for line in lines))
+        write_atomically(out, markdown_table(header, rows, right=range(1, len(header))) + '\n')
     print(f'\nwritten: {write_json(osp.join(work_dir, RESULT), found)}' + (f', {out}' if out else ''))
     return found
 

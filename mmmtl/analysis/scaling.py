@@ -18,6 +18,7 @@ from mmmtl.ops.allocator import live_memory
 from mmmtl.ops.dispatch import plain_operations
 from mmmtl.registry import MODELS, register_all_modules
 from mmmtl.utils.files import write_atomically, write_json
+from mmmtl.utils.tables import markdown_table
 
 from .benchmark import Benchmark, interleaved
 from .complexity import count_complexity
@@ -200,10 +201,8 @@ def page(config: str, curves: Sequence[Curve], picture: str) -> str:
             [p.value, f'{p.milliseconds:.1f}', f'{p.memory:.1f}', f'{p.gmac:.3f}', p.convolutions, p.law or '']
             for p in curve.points
         ]
-        lines: list[list[Any]] = [head, ['---'] * len(head), *rows]
-        table = '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
         told = ', '.join(f'{name} {r2:.3f}' for name, (_, r2) in curve.fits.items())
-        parts.append(f'## {curve.axis.capitalize()}: {words}\n\n{table}\n\nR²: {told}.')
+        parts.append(f'## {curve.axis.capitalize()}: {words}\n\n{markdown_table(head, rows)}\n\nR²: {told}.')
     return '\n\n'.join(parts) + '\n'
 
 

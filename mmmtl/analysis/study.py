@@ -27,6 +27,7 @@ from mmmtl.evaluation.metrics.references import greater_is_better_of, primary_me
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import build_tasks
 from mmmtl.utils.files import read_json, write_atomically, write_json
+from mmmtl.utils.tables import markdown_table
 from mmmtl.version import __version__
 
 from .study_costs import costs_rows, delta_interval, plot_gains, row_costs
@@ -307,7 +308,7 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
         intervals = {row: delta_interval(runs, rows[study.reference], better) for row, runs in rows.items()}
     lines = [f'# {study.title}', '', study.about.strip(), '']
     marks = [f'{h} {"↑" if better[h] else "↓"}' for h in primary_metrics]
-    lines += _markdown(
+    table = markdown_table(
         ['', *marks, 'Δm % ↑', '95 % of Δm'],
         [
             [
@@ -318,15 +319,16 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
             ]
             for row, runs in rows.items()
         ],
+        right=range(1, len(marks) + 3),
     )
-    lines += ['', study.remarks.strip()] * bool(study.remarks)
+    lines += [table, *['', study.remarks.strip()] * bool(study.remarks)]
     if study.costs:
-        lines += ['', *_markdown(*costs_rows(study, root, list(rows)))]
+        header, cells = costs_rows(study, root, list(rows))
+        lines += ['', markdown_table(header, cells, right=range(1, len(header)))]
     others = sorted({f for runs in rows.values() for run in runs for f in run} - set(primary_metrics) - {'delta_m'})
     order = [f for name in tasks for f in others if f.rpartition('/')[0] == name]
     greater_is_better, arrows = greater_is_better_of(order), {'True': '↑', 'False': '↓'}
-    lines += ['', 'Every other metric:', '']
-    lines += _markdown(
+    table = markdown_table(
         ['', *rows],
         [
             [
@@ -335,8 +337,9 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
             ]
             for f in order
         ],
+        right=range(1, len(rows) + 1),
     )
-    lines += ['', _circumstances(study, root, rows)]
+    lines += ['', 'Every other metric:', '', table, '', _circumstances(study, root, rows)]
     text = '\n'.join(lines) + '\n'
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -370,11 +373,6 @@ def _cell(values: Sequence[float], digits: int = 4, sign: bool = False) -> str:
         return '-'
     mean, deviation = mean_and_std(list(values))
     return f'{mean:{"+" if sign else ""}.{digits}f} ± {deviation:.{digits}f}'
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    rule = ['---', *['---:'] * (len(header) - 1)]
-    return ['| ' + ' | '.join(cells) + ' |' for cells in (header, rule, *rows)]
 
 
 def _circumstances(study: Study, root: Path, rows: Mapping[str, Sequence[Any]]) -> str:

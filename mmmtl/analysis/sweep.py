@@ -17,7 +17,7 @@ from mmmtl.errors import ConfigError, NotFoundError, suggest
 from mmmtl.evaluation.metrics.references import known_greater_is_better, read_metrics
 from mmmtl.utils.files import read_json, write_atomically
 from mmmtl.utils.optional import require
-from mmmtl.utils.tables import format_table
+from mmmtl.utils.tables import format_table, markdown_table
 
 from .study import Run, claim, execute, run_apart
 
@@ -260,9 +260,9 @@ def sweep_table(path: str, work_dir: str, out: str | None = None) -> str:
     ]
     best = ' '.join(f'{o}={_text(v)}' for o, v in values[0].items())
     if out is not None:
-        lines = ['| ' + ' | '.join(cells) + ' |' for cells in (header, ['---'] * len(header), *rows)]
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, '\n'.join([f'# {sweep.title}', '', *lines, '', f'Best: `--cfg-options {best}`', '']))
+        table = markdown_table(header, rows)
+        write_atomically(out, f'# {sweep.title}\n\n{table}\n\nBest: `--cfg-options {best}`\n')
     return f'{format_table(header, rows)}\n\nbest: --cfg-options {best}'
 
 

@@ -59,12 +59,16 @@ class ExportedModel:
             ``{task: (B, C, H, W)}``.
 
         Raises:
-            InputError: Images of another shape than the file's.
+            InputError: Images of another shape than the file's, or more than it takes.
         """
         wanted = self.metadata['image']['shape']
         given = list(image.shape)
         if len(given) != len(wanted) or given[1:] != wanted[1:] or wanted[0] not in ('batch', given[0]):
             raise InputError(f'{self.path} takes images of shape {wanted}, got {given}')
+        if len(image) > self.metadata['image']['largest_batch']:
+            raise InputError(
+                f'{self.path} takes up to {self.metadata["image"]["largest_batch"]} images, got {len(image)}'
+            )
         feed = {'image': np.ascontiguousarray(image, np.float32), **self.draw(len(image))}
         feed.update({name: np.ascontiguousarray(draw, np.float32) for name, draw in (noise or {}).items()})
         return self._run(feed, list(self.metadata['tasks']))

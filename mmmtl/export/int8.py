@@ -18,7 +18,7 @@ from mmmtl.registry import DATASETS, METRICS
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import Task
 from mmmtl.utils.files import write_atomically
-from mmmtl.utils.tables import format_table
+from mmmtl.utils.tables import format_table, markdown_table
 
 from .api import Export
 from .comparison import seconds
@@ -71,9 +71,8 @@ def quantize_and_compare(
     text, rows, footer = _table(model, found, files)
     if table is not None:
         header = ['metric', *files, 'change']
-        lines = ['| ' + ' | '.join(cells) + ' |' for cells in (header, ['---', '---:', '---:', '---:'], *rows)]
         Path(table).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(table, '\n'.join([*lines, '', footer, '']))
+        write_atomically(table, f'{markdown_table(header, rows, right=(1, 2, 3))}\n\n{footer}\n')
     return f'written: {small}\n{text}'
 
 

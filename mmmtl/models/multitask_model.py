@@ -153,7 +153,7 @@ class MultiTaskModel(BaseMultiTaskModel):
     def read(self, task: Task, views: Tensor, size: Size) -> Tensor:
         """The prediction (C, H, W) at ``size`` out of an image's raw maps (V, C, h, w) of V views."""
         views = task.resize_prediction(views, size)
-        return task.predict(task.average(views[:, None]) if len(views) > 1 else views)[0]
+        return task.predict(views)[0] if len(views) == 1 else self.from_average(task, task.to_average(views).mean(0))
 
     def to_average(self, task: Task, views: Tensor, size: Size) -> Tensor:
         """Probabilities, or values and unit vectors, (V, K, H, W) at ``size``."""

@@ -235,13 +235,6 @@ class Task(ABC):
         """A raw map whose prediction is the mean of what :meth:`to_average` gave."""
         return mean
 
-    def average(self, views: Tensor) -> Tensor:
-        """Raw maps (V, B, C, H, W) of several views of an image → one (B, C, H, W), whose prediction is their mean.
-
-        The mean is taken of what :meth:`predict` gives; tasks whose raw map is something else override it.
-        """
-        return torch.stack([self.predict(view) for view in views]).mean(0)
-
     # ---- uncertainty -----------------------------------------------------------------------------------------------
     spread_unit: str = ''
     """Unit of :meth:`spread`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -120,13 +119,6 @@ class CategoricalTask(Task):
 
     def from_average(self, mean: Tensor) -> Tensor:
         return mean.logit(1e-7) if self.out_channels == 1 else mean.clamp_min(1e-12).log()
-
-    def average(self, views: Tensor) -> Tensor:
-        """As :meth:`Task.average`: the logarithm of the mean class probabilities, or the logit of a mean probability."""
-        if self.out_channels == 1:
-            views = views.float()
-            return F.logsigmoid(views).logsumexp(0) - F.logsigmoid(-views).logsumexp(0)
-        return views.float().log_softmax(2).logsumexp(0) - math.log(len(views))
 
     spread_unit, spread_limit = 'entropy (share of the largest)', 1.0
 

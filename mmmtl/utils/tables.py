@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -26,10 +27,11 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Se
     return '\n'.join([line(header), rule, *(line(row) for row in rows)])
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; bars and line ends in cells are escaped. Without a final newline."""
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[int] = ()) -> str:
+    """A table in Markdown, as :func:`format_table`; bars and line ends in cells are escaped."""
 
-    def line(cells: Sequence[str]) -> str:
+    def line(cells: Sequence[Any]) -> str:
         return '| ' + ' | '.join(str(cell).replace('|', '\\|').replace('\n', ' ') for cell in cells) + ' |'
 
-    return '\n'.join([line(header), '|' + '---|' * len(header), *(line(row) for row in rows)])
+    rule = ['---:' if i in right else '---' for i in range(len(header))]
+    return '\n'.join([line(header), line(rule), *(line(row) for row in rows)])

@@ -118,7 +118,7 @@ def test_labels_for_what_is_missing_train_beside_the_true_ones(inferencer, train
         assert [name for name in there if entry.sample_id not in there[name]] == list(entry.labelled)
     path = train_on_labels(cfg, [source], str(out), list(inferencer.tasks), weight=2.0)
     mixed = DATASETS.build(load_config(path).train_dataloader.dataset)
-    assert len(mixed) == 12
+    assert len(mixed) == 12 == len(list(entries_of([path], 1, inferencer.tasks)[0]))
     pseudo = mixed.datasets[1]
     sample = pseudo.load_sample(0)
     labels = {name: pseudo.load_label(pseudo.get_data_info(0), name) for name in pseudo.labels[sample['sample_id']]}

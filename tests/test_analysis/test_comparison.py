@@ -146,7 +146,9 @@ def test_runs_that_cannot_be_compared(tmp_path, depth_runs):
         compare_runs([depth_runs[0]], [str(tmp_path / 'few')])
     near = build_tasks(dict(depth=dict(type='Depth', max_depth=70.0)))
     evaluate(near, list(depth_samples(np.ones(80), 0)), str(tmp_path / 'near'))
-    with pytest.raises(ValueError, match="task 'depth': the runs were measured by different rules, .*80.0.* and .*70.0"):
+    with pytest.raises(
+        ValueError, match="task 'depth': the runs were measured by different rules, .*80.0.* and .*70.0"
+    ):
         compare_runs([depth_runs[0]], [str(tmp_path / 'near')])
     assert all(map(math.isnan, _interval(np.array([0.1, np.nan] * 50)))), 'no p of what is no number'
     (tmp_path / 'few' / RECORDS_FILE).unlink()

@@ -8,7 +8,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 
 from mmmtl.errors import ConfigError
-from mmmtl.evaluation import MultiTaskMetric
+from mmmtl.evaluation import MultiTaskMetric, Records
 from mmmtl.registry import METRICS
 from mmmtl.tasks import Depth
 
@@ -26,8 +26,8 @@ class MeanGap(BaseMetric):
         return {'gap': sum(float(g.mean()) * n for g, n in results) / sum(n for _, n in results)}
 
 
-def evaluate(metric):
-    whole = MultiTaskMetric()
+def evaluate(metric, records=None):
+    whole = MultiTaskMetric(records=records)
     whole.dataset_meta = dict(tasks={'depth': Depth(metric=metric)})
     rng = np.random.default_rng(0)
     maps = {str(i): rng.random((2, 1, 4, 5 + i)).astype(np.float32) for i in range(3)}
@@ -39,12 +39,14 @@ def evaluate(metric):
 
 
 @pytest.mark.parametrize('bare', [True, False])
-def test_a_metric_of_mmengines_contract(bare):
+def test_a_metric_of_mmengines_contract(bare, tmp_path):
     config = dict(type='MeanGap')
-    whole, found, wanted = evaluate(
-        config if bare else dict(type='ExternalMetric', metric=config, greater_is_better={'gap': False})
-    )
-    assert found == {'depth/gap': pytest.approx(wanted, rel=1e-6)}
+    metric = config if bare else dict(type='ExternalMetric', metric=config, greater_is_better={'gap': False})
+    path = str(tmp_path / 'records.npz')
+    whole, found, wanted = evaluate([dict(type='DepthError'), metric], path)
+    assert found['depth/gap'] == pytest.approx(wanted, rel=1e-6)
+    assert Records.load(path).metrics() == {k: v for k, v in found.items() if k != 'depth/gap'}, 'of the others'
+    whole, _, _ = evaluate(metric)
     assert whole.greater_is_better == ({} if bare else {'depth/gap': False})
 
 

@@ -8,7 +8,7 @@ sums of integers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -53,14 +53,6 @@ class ExactSum:
             return float(Fraction(self.units, 1 << _SCALE_BITS))
         except OverflowError:
             return math.inf if self.units > 0 else -math.inf
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ExactSum) and self.units == other.units and repr(self.special) == repr(other.special)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f'ExactSum({float(self)!r})'
 
 
 class StateSum:
@@ -122,11 +114,3 @@ class StateSum:
     def _check(key: str, mine: tuple[int, ...], theirs: tuple[int, ...]) -> None:
         if mine != theirs:
             raise ValueError(f"state '{key}' has shape {theirs} for one image and {mine} for others")
-
-
-def exact_sum(values: Iterable[float]) -> float:
-    """The sum of ``values``, rounded once."""
-    total = ExactSum()
-    for value in values:
-        total.add(value)
-    return float(total)

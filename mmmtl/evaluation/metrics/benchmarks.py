@@ -36,9 +36,8 @@ class BenchmarkMetric(BaseMetric):
         benchmarks: Mapping[str, Mapping[str, Any]],
         reference: Mapping[str, float] | None = None,
         collect_device: str = 'cpu',
-        prefix: str | None = None,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+        super().__init__(collect_device=collect_device)
         if not benchmarks:
             raise ConfigError('BenchmarkMetric: benchmarks is empty')
         self.parts: dict[str, MultiTaskMetric] = {}

@@ -41,11 +41,6 @@ class ImageTable:
         for i in range(len(self.ids)):
             yield {name: _wide(array[i]) for name, array in self.fields.items()}
 
-    def take(self, rows: Sequence[int] | np.ndarray) -> ImageTable:
-        """The table with these rows only."""
-        chosen = np.asarray(rows, np.int64)
-        return ImageTable([self.ids[i] for i in chosen], {n: array[chosen] for n, array in self.fields.items()})
-
 
 @dataclass
 class Records:
@@ -69,7 +64,8 @@ class Records:
             for key, state in states.items():
                 bulky = metrics[key[0]][key[1]].bulky
                 kept = {name: _small(np.asarray(value)) for name, value in state.items() if name not in bulky}
-                rows.setdefault(key, []).append((sample_id, kept))
+                if kept:  # what an external metric keeps is bulky altogether
+                    rows.setdefault(key, []).append((sample_id, kept))
         tables = {
             key: ImageTable([i for i, _ in kept], {n: _stacked([s[n] for _, s in kept]) for n in kept[0][1]})
             for key, kept in rows.items()

@@ -10,9 +10,8 @@ import numpy as np
 def precision_recall(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall from counts.
 
-    Where nothing is labelled recall is 1 and precision 0; where nothing is predicted, otherwise, recall is 0
-    and precision
-    1: F is 0 in both cases (the rule of the ``atrc`` chain).
+    Where nothing is labelled recall is 1 and precision 0; where something is labelled and nothing predicted recall is 0 and
+    precision 1: F is 0 in both cases (the rule of the ``atrc`` chain).
 
     Args:
         counts: (4, ...): matched label pixels, label pixels, matched predicted pixels, predicted pixels.

@@ -32,9 +32,8 @@ from .thinning import thin
 def even_thresholds(count: int) -> tuple[float, ...]:
     """k / (count + 1) for k = 1 .. count, rounded as the benchmark's ``linspace`` rounds.
 
-    8-bit maps hold values exactly at some of these thresholds (85/255 = 1/3), so the last bit decides about
-    whole
-    pixels: the benchmark's second of five thresholds is a hair *above* 1/3.
+    8-bit maps hold values exactly at some of these thresholds (85/255 = 1/3), so the last bit decides about whole pixels:
+    the benchmark's second of five thresholds is a hair *above* 1/3.
     """
     if count < 1:
         raise ConfigError(f'there must be at least one threshold, got {count}')
@@ -78,8 +77,7 @@ def protocol_settings(
     """The settings of ``protocol`` (``atrc``, ``mti`` or ``bsds``), with some of them replaced.
 
     Raises:
-        ConfigError: When the protocol is unknown, ``max_dist`` is not in (0, 0.2), or a threshold is not in (0,
-            1].
+        ConfigError: When the protocol is unknown, ``max_dist`` is not in (0, 0.2), or a threshold is not in (0, 1].
     """
     if protocol not in _THRESHOLDS:
         raise ConfigError(f'protocol must be one of {", ".join(_THRESHOLDS)}, got {protocol!r}')

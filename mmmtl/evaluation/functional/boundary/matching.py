@@ -32,9 +32,8 @@ def disc(radius: float) -> tuple[np.ndarray, np.ndarray]:
 class PixelMatcher:
     """Maximum-cardinality matchings of changing predictions with one label.
 
-    The neighbours of every pixel are found once, and each matching starts from the one before: a sweep over
-        thresholds
-    is hardly more work than its largest matching.
+    The neighbours of every pixel are found once, and each matching starts from the one before: a sweep over thresholds is
+    hardly more work than its largest matching.
 
     Args:
         gt: Boolean (H, W): the label's boundary pixels.

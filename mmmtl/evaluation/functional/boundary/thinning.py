@@ -7,8 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-# Weight of every neighbour in the code of a pixel: its eight neighbours as bits, east first,
-# counter-clockwise.
+# Weight of every neighbour in the code of a pixel: its eight neighbours as bits, east first, counter-clockwise.
 _WEIGHTS = np.array([[8, 4, 2], [16, 0, 1], [32, 64, 128]], np.float32)
 
 
