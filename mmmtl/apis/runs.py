@@ -27,13 +27,12 @@ _LAUNCHERS = {
     'slurm': ('SLURM_PROCID', 'not started by srun: start it with bash tools/slurm_train.sh or slurm_test.sh'),
     'mpi': ('OMPI_COMM_WORLD_RANK', 'not started by mpirun: start it with mpirun -n N'),
 }
-"""Per launcher a variable that it sets, and what to do where it did not."""
+"""Per launcher the variable that has a process's number, and what to do where it did not."""
 
 
 def is_first_process(launcher: str) -> bool:
     """Whether this is the only or the first process of a run, also before the processes have met."""
-    names = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
-    return os.environ.get(names.get(launcher, ''), '0') == '0'
+    return os.environ.get(_LAUNCHERS.get(launcher, ('',))[0], '0') == '0'
 
 
 def default_work_dir(cfg: Config) -> str:

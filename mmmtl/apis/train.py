@@ -15,7 +15,7 @@ from torch import nn
 
 from mmmtl.config.check import check_config
 from mmmtl.engine import AtomicCheckpointHook
-from mmmtl.engine.checkpoint_files import newest_first, template_of
+from mmmtl.engine.checkpoint_files import saved_checkpoints
 from mmmtl.engine.hooks import catch_signals
 from mmmtl.engine.total_batch import fit_batch
 from mmmtl.engine.work_dir import after_restart, locked, note_launch, settle
@@ -27,11 +27,10 @@ from mmmtl.utils.trees import dataset_configs
 
 from .checkpoint import compare_state, read_checkpoint, tell_broken
 from .model import build_model, forget_pretrained
-from .runs import check_surroundings, is_first_process, make_runner, prepare
+from .runs import check_surroundings, drop_sections, is_first_process, make_runner, prepare
 
 _HOOKS = dict(param_scheduler=dict(type='ScheduleHook'), checkpoint=dict(type='AtomicCheckpointHook', interval=2000))
 """Where a config says nothing, in the place of mmengine's, which resume the old schedule and save objects."""
-_AMP_WRAPPERS = ('AutocastOptimWrapper', 'AmpOptimWrapper')
 
 
 def train(
@@ -73,7 +72,7 @@ def train(
         check_surroundings(cfg)
     if amp:
         use_amp(cfg)
-    resume, overwrite = after_restart(cfg.work_dir, template_of(cfg), resume, overwrite)
+    resume, overwrite = after_restart(cfg.work_dir, saved_checkpoints(cfg), resume, overwrite)
     start = cfg.get('load_from') if resume is True and not cfg.get('resume') else None  # weights for a run without past
     if resume:
         cfg.resume = True
@@ -82,7 +81,7 @@ def train(
     for section in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if not cfg.get(section):
             raise ConfigError(f"{cfg.filename or 'the config'} has no '{section}', which training needs")
-    drop_test(cfg)
+    drop_sections(cfg, ('test_dataloader', 'test_cfg', 'test_evaluator'))  # which may not be there
     add_hooks(cfg)
     with locked(cfg.work_dir) if is_first_process(launcher) else nullcontext(), catch_signals():
         return _train(cfg, overwrite, start)
@@ -96,10 +95,10 @@ def _train(cfg: Config, overwrite: bool, start: str | None = None) -> Runner:
         overwrite: As of :func:`train`.
         start: The config's own ``load_from``, taken where there is nothing to resume.
     """
-    template, told = template_of(cfg), None
+    found, told = saved_checkpoints(cfg), None
     if is_first_process(cfg.launcher):
-        told = settle(cfg.work_dir, cfg.to_dict(), bool(cfg.get('resume')), overwrite, template)
-    if cfg.get('load_from') or start or (cfg.get('resume') and newest_first(cfg.work_dir, template)):
+        told = settle(cfg.work_dir, cfg.to_dict(), bool(cfg.get('resume')), overwrite, found)
+    if cfg.get('load_from') or start or (cfg.get('resume') and found):
         forget_pretrained(cfg.model)
     runner = make_runner(cfg)
     if told:
@@ -122,13 +121,6 @@ def _train(cfg: Config, overwrite: bool, start: str | None = None) -> Runner:
     return runner
 
 
-def drop_test(cfg: Config) -> None:
-    """Training needs no test set, which may not be there."""
-    for section in ('test_dataloader', 'test_cfg', 'test_evaluator'):
-        if section in cfg:
-            cfg[section] = None
-
-
 def set_seed(cfg: Config, seed: int) -> None:
     """Seed the run: generators, order of the samples, augmentation."""
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=int(seed))
@@ -144,7 +136,9 @@ def use_amp(cfg: Config) -> None:
         ConfigError: A wrapper of another kind stands in the config.
     """
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind in _AMP_WRAPPERS:
+    if kind == 'AutocastOptimWrapper':
+        cfg.optim_wrapper.dtype = 'bfloat16'
+    if kind in ('AutocastOptimWrapper', 'AmpOptimWrapper'):
         return
     if kind != 'OptimWrapper':
         raise ConfigError(

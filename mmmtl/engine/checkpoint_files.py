@@ -18,6 +18,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import HistoryBuffer
 
 from mmmtl.engine.run_state import find_fault
+from mmmtl.errors import ConfigError
 from mmmtl.utils.files import PARTIAL, read_json, write_atomically
 from mmmtl.utils.tensor_files import digest_error, read_torch, takes_digest, with_digest
 
@@ -134,10 +135,17 @@ def _unfolds(content: Any) -> bool:
     return count > _MAX_ENTRIES
 
 
-def template_of(cfg: Mapping[str, Any]) -> str:
-    """Name of the checkpoints of a config's run, with ``{}`` for the step."""
+def checkpoint_folder(work_dir: str | os.PathLike, out_dir: str | None) -> Path:
+    """Where the checkpoints of a run go, by its work dir and ``out_dir`` of its hook."""
+    return Path(work_dir) if out_dir is None else Path(out_dir) / Path(work_dir).name
+
+
+def saved_checkpoints(cfg: Mapping[str, Any]) -> list[Path]:
+    """The checkpoints that there are of a config's run, the latest step first."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    return hook.get('filename_tmpl') or ('epoch_{}.pth' if hook.get('by_epoch') else 'iter_{}.pth')
+    epochs = hook.get('by_epoch', str(hook.get('type')).rpartition('.')[2] == 'CheckpointHook')
+    template = hook.get('filename_tmpl') or ('epoch_{}.pth' if epochs else 'iter_{}.pth')
+    return newest_first(checkpoint_folder(cfg['work_dir'], hook.get('out_dir')), template)
 
 
 def newest_first(folder: str | os.PathLike, template: str = 'iter_{}.pth') -> list[Path]:
@@ -145,9 +153,16 @@ def newest_first(folder: str | os.PathLike, template: str = 'iter_{}.pth') -> li
 
     Args:
         folder: Where they are.
-        template: Their name, with ``{}`` for the step.
+        template: Their name, with ``{}`` or a form of it (``{:06d}``) for the step.
+
+    Raises:
+        ConfigError: A name without a place for the step, or with several.
     """
-    pattern = re.compile(re.escape(template).replace(r'\{\}', r'(\d+)'))
+    pattern = re.compile(re.sub(r'\\\{.*?\\\}', r'(\\d+)', re.escape(template)))
+    if pattern.groups != 1:
+        raise ConfigError(
+            f"default_hooks.checkpoint.filename_tmpl='{template}': expected one place for the step, like iter_{{}}.pth"
+        )
     found = [(int(match.group(1)), path) for path in Path(folder).glob('*') if (match := pattern.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 

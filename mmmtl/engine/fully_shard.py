@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmmtl.engine.checkpoint_files import plain
 from mmmtl.errors import ConfigError
+from mmmtl.utils.tensor_files import find_state
 
 MODEL, OPTIMIZER = 'model.', 'optimizer.'
 """What the names of tensors begin with in a checkpoint."""
@@ -147,9 +148,9 @@ class FullyShardStrategy(DDPStrategy):
             content = _load_checkpoint(filename, map_location='cpu')
             if callback is not None:
                 callback(content)
-            set_model_state_dict(
-                self.model, content.pop('state_dict'), options=StateDictOptions(full_state_dict=True, strict=False)
-            )
+            state = {name.removeprefix('module.'): value for name, value in find_state(content, filename).items()}
+            content.pop('state_dict', None)
+            set_model_state_dict(self.model, state, options=StateDictOptions(full_state_dict=True, strict=False))
             return content
         from mmmtl.engine.sharded_checkpoint import load_shards, read_rest
 

@@ -13,6 +13,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from mmmtl.engine.separate_optimizers import CombinedOptimizer
+
 _LARGEST = 2**63
 Check = Callable[[Any], bool]
 _SOLVERS = {'state', 'param_groups', 'base_param_settings', 'loss_scaler', 'balancer', 'gathered'}
@@ -31,10 +33,14 @@ def find_difference(content: Mapping[str, Any], wrapper: Any, network: nn.Module
         wrapper: The optimiser's wrapper; only a single one is compared.
         network: The network, without wrappers of distributed runs.
     """
-    if isinstance(wrapper, OptimWrapper) and 'param_groups' in (content.get('optimizer') or {}):
-        found = next(_other_optimizer(content['optimizer'], wrapper.optimizer), None)
-        if found:
-            return found
+    saved, own = content.get('optimizer') or {}, wrapper.optimizer if isinstance(wrapper, OptimWrapper) else None
+    pairs = [(saved, own)] if own is not None and 'param_groups' in saved else []
+    if isinstance(own, CombinedOptimizer) and 'optimizers' in saved:
+        if len(saved['optimizers']) != len(own.optimizers):
+            return f'optimizer: {len(saved["optimizers"])} optimisers, {len(own.optimizers)} here'
+        pairs = list(zip(saved['optimizers'], own.optimizers))
+    for found in (difference for pair in pairs for difference in _other_optimizer(*pair)):
+        return found
     shapes = {name: value.shape for name, value in network.named_parameters()}
     rank = get_rank()
     gathered = (content.get('gathered_gradients') or [])[rank : rank + 1]  # a sharded run has shapes of each rank's own
@@ -197,6 +203,9 @@ def _optimizers(place: str, value: Any) -> Iterator[str]:
         yield _wrong(place, 'the state of an optimiser', value)
     elif 'param_groups' in value or 'state' in value:
         yield from _optimizer(place, value)
+    elif isinstance(value.get('optimizers'), (list, tuple)):  # of a CombinedOptimizer
+        for number, state in enumerate(value['optimizers']):
+            yield from _optimizer(f'{place}.optimizers.{number}', state)
     else:
         for name, state in value.items():
             yield from _optimizer(f'{place}.{name}', state)

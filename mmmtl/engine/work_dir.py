@@ -10,14 +10,13 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 
-from mmmtl.engine.checkpoint_files import newest_first
 from mmmtl.errors import ConfigError, UserError
 from mmmtl.utils.files import write_atomically
 
@@ -150,12 +149,12 @@ def restarted(folder: str | os.PathLike) -> bool:
 
 
 def after_restart(
-    folder: str | os.PathLike, template: str, resume: bool | str, overwrite: bool
+    folder: str | os.PathLike, found: Sequence[Path], resume: bool | str, overwrite: bool
 ) -> tuple[bool | str, bool]:
-    """``resume`` and ``overwrite`` of a run, which goes on from its newest checkpoint where it was started again."""
+    """``resume`` and ``overwrite`` of a run, which goes on from the newest of its checkpoints where it was started again."""
     if not restarted(folder):
         return resume, overwrite
-    return (resume if isinstance(resume, str) and not newest_first(folder, template) else True), False
+    return (resume if isinstance(resume, str) and not found else True), False
 
 
 def note_launch(folder: str | os.PathLike) -> None:
@@ -165,7 +164,7 @@ def note_launch(folder: str | os.PathLike) -> None:
 
 
 def settle(
-    folder: str | os.PathLike, settings: Mapping[str, Any], resume: bool, overwrite: bool, template: str
+    folder: str | os.PathLike, settings: Mapping[str, Any], resume: bool, overwrite: bool, found: Sequence[Path]
 ) -> str | None:
     """See to it that a new run does not mix with what an earlier one left in the work dir.
 
@@ -174,7 +173,7 @@ def settle(
         settings: The run's config.
         resume: The run goes on from an earlier one.
         overwrite: The run takes the place of an earlier one, whose checkpoints are deleted.
-        template: Name of checkpoints, with ``{}`` for the step.
+        found: Checkpoints that are there, the latest first.
 
     Returns:
         A line for the log where something was moved or deleted, or where a run goes on with other settings. A run with
@@ -185,14 +184,14 @@ def settle(
     """
     folder = Path(folder)
     own = json.loads(json.dumps({k: v for k, v in settings.items() if k not in _ASIDE}, default=str))
-    note, found, line = folder / SETTINGS, newest_first(folder, template), None
+    note, line = folder / SETTINGS, None
     changes = _differences(_read_owner(note), own) if found else []
     if found and resume and changes and note.is_file():
         line = (
             f'The run goes on with other settings than before: {"; ".join(changes[:8])}{", ..." * (len(changes) > 8)}.'
         )
     if found and not resume:
-        best = [path for path in folder.glob('best_*.pth') if path.is_file()]
+        best = list(found[0].parent.glob('best_*.pth'))
         if overwrite:
             for path in [*found, *best]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -200,10 +199,10 @@ def settle(
         else:
             if changes:
                 raise ConfigError(
-                    f'{folder} holds {found[0].name} of a run with other settings ({"; ".join(changes[:3])}): --resume goes '
-                    f'on from it, --overwrite deletes its checkpoints, another --work-dir leaves it alone'
+                    f'{found[0].parent} holds {found[0].name} of a run with other settings ({"; ".join(changes[:3])}): --resume '
+                    f'goes on from it, --overwrite deletes its checkpoints, another --work-dir leaves it alone'
                 )
-            aside = folder / 'earlier' / time.strftime('%Y%m%d_%H%M%S')
+            aside = found[0].parent / 'earlier' / time.strftime('%Y%m%d_%H%M%S')
             aside.mkdir(parents=True, exist_ok=True)
             for path in [*found, *best]:
                 path.rename(aside / path.name)

@@ -169,6 +169,12 @@ def test_amp_and_seed(tiny_config, tmp_path):
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_amp_overrules_a_wrapper_that_computes_in_float32(tiny_config):
+    options = {'optim_wrapper.type': 'AutocastOptimWrapper', 'optim_wrapper.dtype': 'float32'}
+    use_amp(cfg := load_config(tiny_config, options))
+    assert cfg.optim_wrapper.dtype == 'bfloat16'
+
+
 def test_amp_leaves_a_foreign_wrapper_alone(tiny_config):
     cfg = load_config(tiny_config)
     cfg.optim_wrapper.type = 'OptimWrapperDict'

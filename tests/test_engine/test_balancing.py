@@ -17,6 +17,7 @@ from mmmtl.engine.balancing import BalancingOptimWrapper, FixedWeights
 from mmmtl.engine.balancing.losses import group_losses, shared_parameters
 from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
+from mmmtl.registry import BALANCERS
 from tests.distributed import run_ranks
 
 PLACES = dict(near=torch.tensor([2.0, 0.0]), far=torch.tensor([-1.0, 3.0]))
@@ -178,6 +179,28 @@ def test_gradnorm_reaches_the_front_with_equal_pulls():
     assert sum(weights.values()) == pytest.approx(2, rel=1e-5) and weights['near'] > 1.2 > weights['far']
     pulls = [weights[n] * STIFFNESS[n] * (point - PLACES[n]).norm().item() for n in PLACES]
     assert pulls[0] == pytest.approx(pulls[1], rel=0.1)
+
+
+@pytest.mark.parametrize('kind', ['GradNorm', 'Uncertainty'])
+def test_the_weight_of_an_absent_task_rests(kind):
+    balancer = BALANCERS.build(dict(type=kind, lr=0.1))
+    balancer.setup(['first', 'second', 'third'], torch.device('cpu'))
+    both = torch.tensor([True, True, True])
+    for _ in range(5):
+        balancer.learn(torch.tensor([0.5, 2.0, 3.0]), both, torch.tensor([1.0, 9.0, 4.0]))
+    before, moments = balancer.weigh(None, None).clone(), balancer.moments[:, 1:].clone()
+    balancer.learn(torch.tensor([1.0, 0.0, 0.0]), torch.tensor([True, False, False]), torch.tensor([1.0, 0.0, 0.0]))
+    after = balancer.weigh(None, None)
+    torch.testing.assert_close(after[1] / after[2], before[1] / before[2])
+    assert torch.equal(balancer.moments[:, 1:], moments) and after[0] != before[0]
+
+
+def test_the_scale_is_that_of_a_single_gradient_too():
+    pytest.importorskip('torchjd')
+    balancer = BALANCERS.build(dict(type='TorchJD', aggregator='Sum', scale=3.0))
+    assert balancer.aggregate(torch.ones(1, 2)).tolist() == [3, 3] and balancer.aggregate(
+        torch.ones(2, 2)
+    ).tolist() == [6, 6]
 
 
 def test_conflicting_gradients_are_projected():

@@ -17,7 +17,8 @@ import torch
 from mmengine.fileio import get_file_backend
 from mmengine.logging import HistoryBuffer
 
-from mmmtl.engine.checkpoint_files import find_corruption, newest_first, plain, remove_partial
+from mmmtl.engine.checkpoint_files import find_corruption, newest_first, plain, remove_partial, saved_checkpoints
+from mmmtl.errors import ConfigError
 from mmmtl.utils.files import write_atomically
 
 
@@ -133,6 +134,27 @@ def test_newest_first_counts_in_numbers(tmp_path):
     assert [path.name for path in newest_first(tmp_path)] == ['iter_100.pth', 'iter_20.pth', 'iter_9.pth']
     assert newest_first(tmp_path / 'nowhere') == []
     assert newest_first(tmp_path, 'best_iter_{}.pth') == [tmp_path / 'best_iter_300.pth']
+    (tmp_path / 'step_000020.pth').touch()
+    assert newest_first(tmp_path, 'step_{:06d}.pth') == [tmp_path / 'step_000020.pth']
+    with pytest.raises(ConfigError, match=r"filename_tmpl='last\.pth': expected one place for the step"):
+        newest_first(tmp_path, 'last.pth')
+
+
+@pytest.mark.parametrize(
+    'hook, place',
+    [
+        (dict(type='AtomicCheckpointHook'), 'run/iter_4.pth'),
+        (dict(type='AtomicCheckpointHook', out_dir='{}/out'), 'out/run/iter_4.pth'),
+        (dict(type='CheckpointHook'), 'run/epoch_4.pth'),
+        (dict(type='mmengine.CheckpointHook', by_epoch=False), 'run/iter_4.pth'),
+    ],
+)
+def test_checkpoints_are_looked_for_where_they_are_saved(tmp_path, hook, place):
+    hook = {key: value.format(tmp_path) if isinstance(value, str) else value for key, value in hook.items()}
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).touch()
+    found = saved_checkpoints(dict(work_dir=str(tmp_path / 'run'), default_hooks=dict(checkpoint=hook)))
+    assert found == [tmp_path / place]
 
 
 def test_plain_keeps_data_and_names_objects(tmp_path):

@@ -16,7 +16,7 @@ from mmmtl.apis import publish_model
 from mmmtl.apis.checkpoint import read_checkpoint
 from mmmtl.apis.runs import make_runner
 from mmmtl.compat import init_cpu_dist
-from mmmtl.engine import AtomicCheckpointHook
+from mmmtl.engine import AtomicCheckpointHook, FullyShardStrategy
 from mmmtl.engine.checkpoint_files import find_corruption, newest_first, why_not_resumable
 from mmmtl.errors import CheckpointError, ConfigError
 from tests.distributed import run_ranks
@@ -124,6 +124,14 @@ def test_parts_are_found_checked_and_not_trusted(run, tmp_path):
     with pytest.raises(CheckpointError, match='table of contents'):
         read_checkpoint(str(copy))
     assert not (tmp_path / 'ran').exists()
+
+
+def test_weights_of_a_distributed_file_are_loaded(tmp_path):
+    strategy = FullyShardStrategy.__new__(FullyShardStrategy)
+    strategy.model = torch.nn.Linear(2, 1)
+    torch.save({'module.weight': torch.full((1, 2), 7.0), 'module.bias': torch.ones(1)}, tmp_path / 'bare.pth')
+    strategy.load_checkpoint(str(tmp_path / 'bare.pth'))
+    assert strategy.model.weight.tolist() == [[7, 7]]
 
 
 @pytest.mark.parametrize('kind', ['EMAHook', 'mmengine.EMAHook'])

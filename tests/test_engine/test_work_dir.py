@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from mmmtl.engine.checkpoint_files import newest_first
 from mmmtl.engine.work_dir import LOCK, BusyError, locked, settle
 from mmmtl.errors import ConfigError
 
@@ -71,7 +72,8 @@ def test_a_lock_without_sense_is_nobodys(tmp_path, content):
 
 class TestSettle:
     def settle(self, folder, lr=1.0, resume=False, overwrite=False):
-        return settle(folder, dict(optim=dict(lr=lr), work_dir='x', resume=resume), resume, overwrite, 'iter_{}.pth')
+        settings = dict(optim=dict(lr=lr), work_dir='x', resume=resume)
+        return settle(folder, settings, resume, overwrite, newest_first(folder))
 
     def test_other_settings_are_told(self, tmp_path):
         assert self.settle(tmp_path) is None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 
 from mmmtl.diffusion.noise import GeneratorNoise
+from mmmtl.engine.run_state import find_difference, find_fault
 from mmmtl.engine.separate_optimizers import CombinedOptimizer, SeparateOptimizersConstructor
 from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
@@ -121,6 +123,11 @@ def test_two_optimisers_in_one_step():
     moved = (model.decoder.alphas['depth'] - before['decoder.alphas.depth']).abs()
     assert moved.max() <= 5e-4 * 1.01
     saved = wrapper.state_dict()
+    file = dict(meta=dict(epoch=0, iter=1), state_dict=model.state_dict(), message_hub=MessageHub('x').state_dict())
+    assert find_fault(dict(file, optimizer=saved)) is None
+    assert find_difference(dict(optimizer=saved), wrapper, model) is None
+    fewer = dict(saved, optimizers=saved['optimizers'][:1])
+    assert find_difference(dict(optimizer=fewer), wrapper, model) == 'optimizer: 1 optimisers, 2 here'
     again = optimizer_of(model)
     again.load_state_dict(saved)
     for group in again.optimizer.param_groups:

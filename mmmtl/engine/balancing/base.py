@@ -66,9 +66,13 @@ class Balancer(nn.Module):
         self.updates += 1
 
 
-def adam_step(value: Tensor, gradient: Tensor, moments: Tensor, step: int, lr: float) -> None:
-    """One step of Adam (0.9, 0.999) on a small vector, in place; ``moments`` (2, T) are its running averages."""
-    moments[0].lerp_(gradient, 0.1)
-    moments[1].lerp_(gradient**2, 0.001)
-    mean, square = moments[0] / (1 - 0.9**step), moments[1] / (1 - 0.999**step)
-    value -= lr * mean / (square.sqrt() + 1e-8)
+def adam_step(value: Tensor, gradient: Tensor, moments: Tensor, step: int, lr: float, present: Tensor) -> None:
+    """One step of Adam (0.9, 0.999) on the entries of a small vector (T,) whose tasks are present, in place.
+
+    ``moments`` (2, T) are its running averages; the entries of absent tasks, and their averages, rest.
+    """
+    mean = moments[0].lerp(gradient, 0.1)
+    square = moments[1].lerp(gradient**2, 0.001)
+    moved = value - lr * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+    moments.copy_(torch.where(present, torch.stack((mean, square)), moments))
+    value.copy_(torch.where(present, moved, value))

@@ -15,7 +15,7 @@ class GradNorm(Balancer):
     """Gradient normalisation (Chen et al., ICML 2018): the norm of every task's weighted gradient in a shared
     layer is drawn to their mean, times the task's relative inverse training rate to the power ``alpha``.
 
-    Weights stay positive and sum to T. Absent tasks rest.
+    Weights stay positive and sum to T. That of an absent task is only scaled along with the others.
 
     Args:
         alpha: Strength with which slow tasks are pulled along.
@@ -49,7 +49,7 @@ class GradNorm(Balancer):
         rate = losses / self.first_losses.clamp_min(1e-12)
         rate = rate / rate[present].mean().clamp_min(1e-12)
         target = weighted[present].mean() * rate**self.alpha
-        gradient = torch.where(present, torch.sign(weighted - target) * norms, torch.zeros_like(norms))
-        adam_step(self.weights, gradient, self.moments, int(self.updates), self.lr)
+        gradient = torch.sign(weighted - target) * norms
+        adam_step(self.weights, gradient, self.moments, int(self.updates), self.lr, present)
         self.weights.clamp_min_(1e-3)
         self.weights *= len(self.names) / self.weights.sum()

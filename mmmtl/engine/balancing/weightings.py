@@ -62,10 +62,7 @@ class Uncertainty(Balancer):
     def learn(self, losses: Tensor, present: Tensor, norms: Tensor | None = None) -> None:
         super().learn(losses, present)
         gradient = 0.5 * (1 - losses * torch.exp(-self.log_variances))
-        value, moments = self.log_variances.clone(), self.moments.clone()
-        adam_step(value, gradient, moments, int(self.updates), self.lr)
-        self.log_variances.copy_(torch.where(present, value, self.log_variances))
-        self.moments.copy_(torch.where(present, moments, self.moments))
+        adam_step(self.log_variances, gradient, self.moments, int(self.updates), self.lr, present)
 
 
 @BALANCERS.register_module()

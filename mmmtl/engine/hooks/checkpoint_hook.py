@@ -18,7 +18,7 @@ from mmengine.dist import broadcast, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner.base_loop import BaseLoop
 
-from mmmtl.engine.checkpoint_files import newest_first, plain, remove_partial, why_not_resumable
+from mmmtl.engine.checkpoint_files import checkpoint_folder, newest_first, plain, remove_partial, why_not_resumable
 from mmmtl.engine.run_state import find_difference
 from mmmtl.engine.updates import batches_per_update
 from mmmtl.errors import CheckpointError, UserError
@@ -159,7 +159,7 @@ class AtomicCheckpointHook(CheckpointHook):
                     f'Resume from another file, or with --resume alone from the newest whole one.'
                 )
             return str(named)
-        folder = self._folder(runner)
+        folder = checkpoint_folder(runner.work_dir, self.out_dir)  # before_train has not settled it yet
         candidates = newest_first(folder, self.filename_tmpl)
         pointed = self._pointed(runner)
         if not candidates and pointed is not None:
@@ -186,12 +186,6 @@ class AtomicCheckpointHook(CheckpointHook):
             return path if path.is_file() else None
         except (OSError, ValueError):
             return None
-
-    def _folder(self, runner: Any) -> Path:
-        """Return where this run's checkpoints go, before ``before_train`` has settled it."""
-        if self.out_dir is None:
-            return Path(runner.work_dir)
-        return Path(self.out_dir) / Path(runner.work_dir).name
 
     def before_train(self, runner: Any) -> None:
         """Settle the folder, sweep what an interrupted save left, and warn of saves in the middle of an update."""
@@ -245,10 +239,16 @@ class AtomicCheckpointHook(CheckpointHook):
             for buffer in runner.model.buffers():
                 broadcast(buffer)
 
-    def save_now(self, runner: Any, step: int) -> str:
-        """Save at a moment outside of the schedule, on all ranks; return the path. ``step`` iterations are done."""
+    def save_now(self, runner: Any, step: int, anew: bool = False) -> str:
+        """Save at a moment outside of the schedule, on all ranks; return the path.
+
+        Args:
+            runner: The runner.
+            step: How many iterations are done.
+            anew: Also in the place of a checkpoint of that step, which says less.
+        """
         path = os.path.join(self.out_dir, self.filename_tmpl.format(step))
-        if self.last_ckpt != path or not os.path.exists(path):
+        if anew or self.last_ckpt != path or not os.path.exists(path):
             self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=step))
         return path
 

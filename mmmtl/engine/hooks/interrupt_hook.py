@@ -108,6 +108,6 @@ class InterruptHook(Hook):
         if hook is None or not hasattr(hook, 'save_now'):
             runner.logger.warning(f'{name}: the run ends after {step} iterations; no hook saves checkpoints.')
         else:
-            path = hook.save_now(runner, step)
+            path = hook.save_now(runner, step, anew=validating)
             runner.logger.warning(f'{name}: saved {path} after {step} iterations; --resume goes on from there.')
         raise Interrupted(exit_status(number))

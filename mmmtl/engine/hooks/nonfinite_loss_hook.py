@@ -64,12 +64,13 @@ class NonFiniteLossHook(Hook):
         self._before_update: list[Tensor] = []
         self._last: dict[str, float] = {}
         self._batches: list[tuple[tuple, dict]] = []  # those that the next step learns from
+        self._scaled = self._stepped = False
         self._consecutive, self._dropped, self._learned = 0, False, False
 
     def before_train(self, runner: Any) -> None:
         """Attach to the model's forward pass, to the optimiser's step, and to averages of weights."""
-        scaled = isinstance(runner.optim_wrapper, AmpOptimWrapper)
-        if self.mode == 'skip' and scaled:
+        self._scaled = isinstance(runner.optim_wrapper, AmpOptimWrapper)
+        if self.mode == 'skip' and self._scaled:
             raise ConfigError(
                 "NonFiniteLossHook: mode='skip' cannot drop a batch from AmpOptimWrapper, whose loss "
                 "scaling skips steps itself. Use mode='raise', or AutocastOptimWrapper (bfloat16)."
@@ -82,7 +83,7 @@ class NonFiniteLossHook(Hook):
                 if isinstance(hook, EMAHook) and hasattr(hook, 'ema_model'):
                     self._guard(hook.ema_model, 'update_parameters', lambda *args: not self._dropped)
         wrappers = dict(runner.optim_wrapper.items()) if hasattr(runner.optim_wrapper, 'items') else {}
-        for wrapper in () if scaled else wrappers.values() or [runner.optim_wrapper]:
+        for wrapper in () if self._scaled else wrappers.values() or [runner.optim_wrapper]:
             self._guard(wrapper, 'step', lambda *args, of=wrapper, **kwargs: self._may_step(of))
 
     def _guard(self, owner: Any, name: str, allowed: Callable[..., bool]) -> None:
@@ -110,8 +111,10 @@ class NonFiniteLossHook(Hook):
             )
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """A new batch, which has not been dropped."""
+        """A new batch, which has not been dropped, and after a step (of one optimiser or of several) a new update."""
         self._dropped = False
+        if self._stepped or self._scaled:
+            self._batches, self._stepped = [], False
 
     # losses -------------------------------------------------------------------------------------------------------
     def _before_forward(self, model: nn.Module, args: tuple) -> None:
@@ -157,7 +160,7 @@ class NonFiniteLossHook(Hook):
     # gradients ----------------------------------------------------------------------------------------------------
     def _may_step(self, wrapper: Any) -> bool:
         """Look at the gradients before anything is done with them; take them away where the update is dropped."""
-        batches, self._batches = self._batches, []
+        batches, self._stepped = self._batches, True
         if not batches:  # all were dropped
             return False
         parameters = [p for group in wrapper.optimizer.param_groups for p in group['params'] if p.grad is not None]

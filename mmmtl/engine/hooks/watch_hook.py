@@ -29,7 +29,7 @@ class WatchHook(Hook):
         spike: A loss this many times its median over the last ``interval`` iterations is told.
     """
 
-    priority = 'LOW'
+    priority = 'LOWEST'  # what others do after an iteration, such as saving, is no waiting for data
 
     def __init__(self, interval: int = 50, share: float = 0.5, stall: float = 10.0, spike: float = 20.0) -> None:
         self.interval, self.share, self.stall, self.spike = interval, share, stall, spike

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import EMAHook
-from mmengine.optim import AmpOptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 
 from mmmtl.compat import init_cpu_dist
 from mmmtl.engine import NonFiniteLossError, NonFiniteLossHook, RandomStateHook
@@ -68,7 +69,7 @@ class TestSkip:
         """Weights, statistics and optimiser are bit for bit those of a step that never was."""
         seen = []
         look = lambda self, runner, **_: seen.append(state(runner))  # noqa: E731
-        monkeypatch.setattr(NonFiniteLossHook, 'before_train_iter', look)
+        monkeypatch.setattr(RandomStateHook, 'before_train_iter', look)
         runner = train(
             config(
                 tmp_path, custom_hooks=hooks(mode='skip'), optim_wrapper__clip_grad=clip, **{f'model__{poison}': (3, 5)}
@@ -130,6 +131,30 @@ class TestSkip:
 
         with pytest.raises(ValueError, match='cannot drop a batch from AmpOptimWrapper'):
             NonFiniteLossHook(mode='skip').before_train(Runner())
+
+
+def test_every_optimiser_steps_and_no_batch_is_kept():
+    """Two optimisers that learn from one batch, and float16's wrapper, whose steps are not looked at."""
+    model = torch.nn.ModuleDict(dict(one=torch.nn.Linear(1, 1), two=torch.nn.Linear(1, 1)))
+    model.forward = lambda mode='loss': {f'loss_{n}': part.weight.sum() for n, part in model.items()}
+    wrappers = {n: OptimWrapper(torch.optim.SGD(part.parameters(), lr=1.0)) for n, part in model.items()}
+    before = {n: part.weight.item() for n, part in model.items()}
+    hook = NonFiniteLossHook()
+    runner = SimpleNamespace(model=model, hooks=[], optim_wrapper=OptimWrapperDict(**wrappers), iter=0)
+    hook.before_train(runner)
+    for _ in range(2):
+        hook.before_train_iter(runner, 0)
+        for name, loss in model(mode='loss').items():
+            wrappers[name[5:]].update_params(loss)
+        assert len(hook._batches) == 1
+    assert all(part.weight.item() == pytest.approx(before[n] - 2) for n, part in model.items())
+    hook.after_train(runner)
+    runner.optim_wrapper = AmpOptimWrapper.__new__(AmpOptimWrapper)
+    hook.before_train(runner)
+    for _ in range(3):
+        hook.before_train_iter(runner, 0)
+        model(mode='loss')
+        assert len(hook._batches) == 1
 
 
 def test_bad_mode():

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.runner import Runner
 
 from mmmtl.engine.hooks import WatchHook, watch_hook
+from tests.test_engine.toy import config
 
 
 @pytest.fixture()
@@ -52,6 +54,13 @@ def test_the_share_is_logged(watched):
 def test_a_stall(watched):
     told = watched([(0.1, 1.0, 1.0)] * 3 + [(30.0, 1.0, 1.0)], interval=4, share=1.0)
     assert told[0] == 'Iteration 4 waited 30 s for its batch (usually 0.10 s).'
+
+
+def test_saving_is_no_waiting(tmp_path):
+    hooks = [dict(type='WatchHook'), dict(type='AtomicCheckpointHook', interval=1)]
+    runner = Runner.from_cfg(config(tmp_path, custom_hooks=hooks[:1], default_hooks=dict(checkpoint=hooks[1])))
+    names = [type(hook).__name__ for hook in runner.hooks]
+    assert names.index('WatchHook') > names.index('AtomicCheckpointHook')
 
 
 def test_a_loss_that_leaps(watched):
