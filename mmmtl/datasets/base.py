@@ -162,8 +162,9 @@ class MTLDataset(BaseDataset):
         return any(self.tasks[name].frames > 1 for name in (self.tasks if names is None else names))
 
     def label_file(self, info: dict, source: str) -> str:
-        """The file a label comes from, for error messages."""
-        return str(info.get('img_path') or info['sample_id'])
+        """The file a label comes from: of ``info['paths']`` that of the source, or ``info['label_path']``."""
+        own = info.get('paths', {}).get(source) or info.get('label_path')
+        return str(own or info.get('img_path') or info['sample_id'])
 
     def image_files(self, info: dict) -> list[str]:
         """The files of a sample's frames."""

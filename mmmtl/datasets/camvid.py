@@ -28,19 +28,7 @@ class CamVid(MTLDataset):
     """
 
     METAINFO = dict(
-        classes=(
-            'sky',
-            'building',
-            'pole',
-            'road',
-            'pavement',
-            'tree',
-            'sign symbol',
-            'fence',
-            'car',
-            'pedestrian',
-            'bicyclist',
-        ),
+        classes=tuple('sky,building,pole,road,pavement,tree,sign symbol,fence,car,pedestrian,bicyclist'.split(',')),
         palette=(
             (128, 180, 220),
             (150, 75, 75),
@@ -66,9 +54,6 @@ class CamVid(MTLDataset):
             dict(sample_id=p.stem, img_path=address(p), label_path=self.path(f'{self.split}annot', f'{p.stem}.png'))
             for p in images
         ]
-
-    def label_file(self, info: dict, source: str) -> str:
-        return info['label_path']
 
     def _classes(self, info: dict) -> np.ndarray:
         classes = read_map(info['label_path'])

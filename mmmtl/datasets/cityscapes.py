@@ -64,9 +64,6 @@ class Cityscapes(ListedDataset):
             sample_id=image.rsplit('/', 1)[-1][: -len(IMAGE)], img_path=self.path(image), label_path=self.path(label)
         )
 
-    def label_file(self, info: dict, source: str) -> str:
-        return info['label_path']
-
     def load_semseg(self, info: dict) -> np.ndarray:
         stored = read_map(info['label_path'])
         classes, missing = map_values(stored, self.table)

@@ -99,9 +99,6 @@ class FlyingThings3D(ListedDataset):
             ),
         )
 
-    def label_file(self, info: dict, source: str) -> str:
-        return info['paths'][source]
-
     def label_files(self, info: dict, source: str) -> list[str]:
         return [info['paths'][name] for name in (source, *(['points'] if source == 'scene_flow' else []))]
 

@@ -133,7 +133,7 @@ class FolderDataset(MTLDataset):
         samples = []
         for i in ids:
             paths = {self.tasks[name].source: address(files[i]) for name, files in labels.items() if i in files}
-            info = dict(sample_id=i, img_path=address(found[i]), label_paths=paths, available=tuple(paths))
+            info = dict(sample_id=i, img_path=address(found[i]), paths=paths, available=tuple(paths))
             if i in seconds:
                 info['next_path'] = address(seconds[i])
             samples.append(info)
@@ -211,9 +211,6 @@ class FolderDataset(MTLDataset):
     def sources(self) -> list[str]:
         return sorted({t.source for t in self.tasks.values()})
 
-    def label_file(self, info: dict, source: str) -> str:
-        return info['label_paths'].get(source, super().label_file(info, source))
-
     def read_label(self, info: dict, task: Task) -> np.ndarray | None:
-        path = info['label_paths'].get(task.source)
+        path = info['paths'].get(task.source)
         return None if path is None else self.stored[task.name].read(Path(path))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.guard import reading
 from mmmtl.datasets.io.pictures import read_image
 from mmmtl.datasets.io.stored_labels import StoredLabels, label_examples
 from mmmtl.datasets.io.values import spread
@@ -175,8 +174,7 @@ class HubDataset(MTLDataset):
         samples = super().load_data_list()
         for name, stored in self.stored.items():  # what is looked at is visible
             rows = [s['row'] for s in samples if name in self.labels[s['sample_id']]]
-            with contextlib.suppress(FileError), contextlib.ExitStack() as stack:  # named when it is read
-                files = [stack.enter_context(self._file(name, row)) for row in spread(rows, 16)]
+            with contextlib.suppress(FileError), self._files(name, *spread(rows, 16)) as files:  # named when it is read
                 stored.infer(label_examples(files))
         return samples
 
@@ -193,36 +191,25 @@ class HubDataset(MTLDataset):
 
     # ---- cells -----------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def _file(self, key: str, row: int) -> Iterator[Path]:
-        """A cell as a file, which the readers of files take; messages of theirs name the cell instead."""
-        content = _content(self.views[key][row][self.columns[key]])
-        where = self._where(key, row)
-        if isinstance(content, str):
-            yield Path(content)
-            return
-        if content is None:
-            raise FileError(f'{where}: expected a picture or an array of numbers, found neither')
-        if isinstance(content, np.ndarray):
-            data = io.BytesIO()
-            np.save(data, content, allow_pickle=False)
-            content = data.getvalue()
-        suffix = next((s for magic, s in _MAGIC.items() if content.startswith(magic)), '.png')
-        handle, name = tempfile.mkstemp(suffix)
-        try:
-            with os.fdopen(handle, 'wb') as file:
-                file.write(content)
-            yield Path(name)
-        except FileError as error:
-            raise type(error)(str(error).replace(name, where)) from error
-        finally:
-            os.unlink(name)
+    def _files(self, key: str, *rows: int) -> Iterator[list[Path]]:
+        """Cells as files in memory, which the readers of files take; their messages name the cells."""
+        found: dict[str, bytes] = {}
+        for row in rows:
+            where = self._where(key, row)
+            content = _content(self.views[key][row][self.columns[key]])
+            if content is None:
+                raise FileError(f'{where}: expected a picture or an array of numbers, found neither')
+            suffix = next((s for magic, s in _MAGIC.items() if content.startswith(magic)), '')
+            found[str(Path(where + suffix))] = content
+        with self.storage.use({}, fetched=found):
+            yield [Path(path) for path in found]
 
     def load_image(self, info: dict) -> np.ndarray:
-        with self._file('image', info['row']) as path:
+        with self._files('image', info['row']) as (path,):
             return read_image(path, self.upright, self.white_point)
 
     def load_next_image(self, info: dict) -> np.ndarray:
-        with self._file('next_image', info['row']) as path:
+        with self._files('next_image', info['row']) as (path,):
             return read_image(path, self.upright, self.white_point)
 
     def sources(self) -> list[str]:
@@ -235,20 +222,26 @@ class HubDataset(MTLDataset):
     def read_label(self, info: dict, task: Task) -> np.ndarray | None:
         if task.source not in info['available']:
             return None
-        with self._file(task.name, info['row']) as path:
+        with self._files(task.name, info['row']) as (path,):
             return self.stored[task.name].read(path)
 
 
-def _content(cell: Any) -> bytes | np.ndarray | str | None:
-    """What a cell holds: bytes of a file, an array of numbers, the path of a file, or None of these."""
+def _content(cell: Any) -> bytes | None:
+    """What a cell holds as the content of a file, or None if it is neither a picture nor an array of numbers."""
     if isinstance(cell, Mapping) and set(cell) <= {'bytes', 'path'}:
-        return cell.get('bytes') or cell.get('path')
+        if cell.get('bytes') or not cell.get('path'):
+            return cell.get('bytes')
+        with reading(cell['path'], 'a picture'):
+            return Path(cell['path']).read_bytes()
     if isinstance(cell, (bytes, bytearray)):
         return bytes(cell)
     if isinstance(cell, (list, np.ndarray)):
         with contextlib.suppress(ValueError):
             array = np.asarray(cell)
-            return array if array.dtype.kind in 'biuf' else None
+            if array.dtype.kind in 'biuf':
+                data = io.BytesIO()
+                np.save(data, array, allow_pickle=False)
+                return data.getvalue()
     return None
 
 

@@ -79,9 +79,6 @@ class Hypersim(ListedDataset):
         paths = {name: self.path(folder, file) for name, file in hypersim_files(frame).items()}
         return dict(sample_id=f'{folder}/{frame}'.lstrip('/'), img_path=paths.pop('rgb'), paths=paths)
 
-    def label_file(self, info: dict, source: str) -> str:
-        return info['paths'][source]
-
     def label_files(self, info: dict, source: str) -> list[str]:
         also = [info['paths']['normals_known']] if source == 'normals' else []
         return [self._existing_file(info, source), *also, *([self._albedo_file(info)] if source == 'shading' else [])]

@@ -95,9 +95,6 @@ class KITTIDepth(ListedDataset):
         label = next((place for place in places if is_file(place)), places[0])
         return dict(sample_id=str(Path(image).with_suffix('')), img_path=self.path(image), label_path=label)
 
-    def label_file(self, info: dict, source: str) -> str:
-        return info['label_path']
-
     def load_image(self, info: dict) -> np.ndarray:
         return cropped_image(info['img_path'], self.crop)
 

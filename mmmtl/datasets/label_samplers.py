@@ -55,9 +55,9 @@ class LabelSampler(ABC):
             ones.
         """
         # sorting makes the answer independent of the order in which a dataset lists its samples
-        ordered = {str(i): [t for t in tasks if t in set(available[i])] for i in sorted(available)}
+        ordered = {str(i): [t for t in tasks if t in available[i]] for i in sorted(available)}
         chosen = self._choose(ordered, list(tasks))
-        return {i: tuple(t for t in ordered[i] if t in set(chosen[i])) for i in ordered}
+        return {i: tuple(t for t in there if t in chosen[i]) for i, there in ordered.items()}
 
     def assign_columns(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
         """:meth:`assign` on columns, for collections of which no dictionary is made.

@@ -56,9 +56,6 @@ class MIDIntrinsics(ListedDataset):
             paths={name: f'{stem}_{name}{suffix}' for name in ('albedo', 'shading')},
         )
 
-    def label_file(self, info: dict, source: str) -> str:
-        return info['paths'][source]
-
     def label_files(self, info: dict, source: str) -> list[str]:
         return [info['paths'][name] for name in dict.fromkeys((source, 'albedo'))]
 

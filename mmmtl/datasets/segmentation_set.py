@@ -25,7 +25,8 @@ class SegmentationSet(MTLDataset):
     Args:
         source: Config of the data set, without a pipeline.
         loader: Config of the transform that reads its label maps.
-        tasks, **options: Of :class:`MTLDataset`; ``data_root`` is the source's.
+        data_root: Root folder of the data set, in place of the config's own.
+        tasks, **options: Of :class:`MTLDataset`.
 
     Raises:
         ConfigError: The task's classes are not as many as the data set's.
@@ -37,10 +38,12 @@ class SegmentationSet(MTLDataset):
         tasks: Mapping[str, Any],
         source: Mapping[str, Any],
         loader: Mapping[str, Any] | None = None,
+        data_root: str = '',
         **options: Any,
     ) -> None:
         try:
-            self.source = DATASETS.build({**source, 'pipeline': [], '_scope_': 'mmseg'})
+            root = dict(data_root=data_root) if data_root else {}
+            self.source = DATASETS.build({**source, **root, 'pipeline': [], '_scope_': 'mmseg'})
         except FileNotFoundError as error:
             raise NotFoundError(f'{source.get("type")}: {error}') from error
         self.reader = TRANSFORMS.build({'_scope_': 'mmseg', **(loader or dict(type='mmseg.LoadAnnotations'))})

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmmtl.datasets.io.values import spread
 from mmmtl.tasks import IGNORE, Task
 from mmmtl.utils.tables import format_table
 
@@ -193,8 +194,8 @@ def sample_values(dataset: MTLDataset, labels: int = 24, seconds: float = 5.0) -
     found = DatasetValues(dataset.tasks, {name: len(places) for name, places in having.items()}, len(dataset))
     chosen: dict[int, list[str]] = {}
     for name, places in having.items():
-        for k in _spread(places, labels):
-            chosen.setdefault(k, []).append(name)
+        for k in spread(places, labels):
+            chosen.setdefault(int(k), []).append(name)
     for k in sorted(
         chosen, key=lambda place: place * 2654435761 % 2**32
     ):  # mixed: a part that ends early is spread too
@@ -206,9 +207,3 @@ def sample_values(dataset: MTLDataset, labels: int = 24, seconds: float = 5.0) -
             if label is not None:
                 found.add({name: LabelValues.of(dataset.tasks[name], label)})
     return found
-
-
-def _spread(items: np.ndarray, count: int) -> list[int]:
-    return [
-        int(items[i]) for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
-    ]

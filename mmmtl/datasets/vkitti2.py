@@ -125,9 +125,6 @@ class VKITTI2(ListedDataset):
             paths=paths,
         )
 
-    def label_file(self, info: dict, source: str) -> str:
-        return info['paths'][source]
-
     def label_files(self, info: dict, source: str) -> list[str]:
         also = dict(normals='depth', scene_flow='optical_flow').get(source)
         return [info['paths'][name] for name in (source, also) if name]

@@ -93,8 +93,8 @@ def test_what_the_library_saved(tmp_path):
 def test_hidden_columns_are_not_decoded(parquet, monkeypatch):
     data = make(parquet, label_sampler=dict(type='OneLabel'), test_mode=False)
     read = []
-    file = HubDataset._file
-    monkeypatch.setattr(HubDataset, '_file', lambda self, key, row: read.append((key, row)) or file(self, key, row))
+    files = HubDataset._files
+    monkeypatch.setattr(HubDataset, '_files', lambda self, key, row: read.append((key, row)) or files(self, key, row))
     for row in range(COUNT):
         data.load_sample(row)
     shown = {(task, row) for row in range(COUNT) for task in data.labels[data.get_data_info(row)['sample_id']]}

@@ -209,7 +209,7 @@ def test_the_layout_is_webdatasets(folder):
     assert [s['__key__'] for s in samples] == [data.get_data_info(k)['sample_id'] for k in range(7)]
     for k, sample in enumerate(samples):
         info = data.get_data_info(k)
-        for kind, path in dict(info['label_paths'], image=info['img_path']).items():
+        for kind, path in dict(info['paths'], image=info['img_path']).items():
             with open(path, 'rb') as file:
                 assert sample[f'{kind}{os.path.splitext(path)[1]}'] == file.read()
     with tarfile.open(urls[0]) as tar:

@@ -19,6 +19,7 @@ from mmmtl.datasets.transforms import (
     RandomImageOps,
     RandomScale,
     RandomVerticalFlip,
+    ResampleNearest,
     Resize,
 )
 from mmmtl.datasets.transforms.geometry import crop_results
@@ -253,6 +254,14 @@ def test_in_test_mode_labels_keep_the_original_size(make_results):
     assert sample.gt.shape == (40, 50)
     assert sample.metainfo['padding'] == (2, 3, 1, 2) and sample.metainfo['img_shape'] == (48, 65)
     assert sample.metainfo['scale_factor'] == pytest.approx((60 / 50, 45 / 40))
+
+
+@pytest.mark.parametrize('step', [ResampleNearest((8, 10)), RandomCrop((8, 10))])
+def test_labels_that_do_not_lie_on_their_image_are_not_cut(make_results, step):
+    results = make_results((40, 50), names=('semseg', 'depth'))
+    results['test_mode'] = True
+    with pytest.raises(ConfigError, match="the label 'semseg' has 40x50 pixels .* its image 20x25"):
+        run(results, Resize((20, 25)), step)
 
 
 def test_pad_is_centred_and_unknown(make_results):

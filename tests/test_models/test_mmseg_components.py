@@ -13,7 +13,8 @@ from mmengine.config import Config
 from mmmtl.analysis.complexity import count_complexity
 from mmmtl.config import load_config
 from mmmtl.config.check import check_config
-from mmmtl.datasets import SegmentationSet
+from mmmtl.datasets import IndexedDataset, SegmentationSet
+from mmmtl.datasets.preparation.indexing import make_index
 from mmmtl.datasets.transforms import ColourStep
 from mmmtl.errors import CheckpointError, ConfigError, NotFoundError
 from mmmtl.registry import DATASETS, MODELS
@@ -193,6 +194,14 @@ def test_a_data_set_of_mmsegmentation_labels_one_task(ade):
         of(ade, ('wall', 'floor', 'sky'))
     with pytest.raises(NotFoundError):
         of(ade / 'images')
+    make_index(
+        dict(type='SegmentationSet', source=source(ade), tasks=data.tasks), str(ade / 'i.parquet'), progress=False
+    )
+    ade.rename(ade.with_name('moved'))
+    indexed = IndexedDataset(
+        str(ade.with_name('moved') / 'i.parquet'), data.tasks, data_root=str(ade.with_name('moved'))
+    )
+    np.testing.assert_array_equal(indexed[1]['gt']['semseg'], label)
 
 
 def test_it_stands_beside_another_data_set_in_a_config(ade, tmp_path):

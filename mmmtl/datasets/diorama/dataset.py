@@ -13,7 +13,7 @@ from mmmtl.datasets.base import MTLDataset
 from mmmtl.datasets.label_samplers import LabelSampler
 from mmmtl.errors import ConfigError, FileError
 from mmmtl.registry import DATASETS
-from mmmtl.tasks import build_tasks
+from mmmtl.tasks import Task, build_tasks
 from mmmtl.utils.files import write_atomically
 
 from .render import CLASSES, PARTS, RENDERER_VERSION, check_arguments, render
@@ -122,50 +122,15 @@ class Diorama(MTLDataset):
     def load_next_image(self, info: dict) -> np.ndarray:
         return self._scene(info)['img_next'].copy()
 
-    def load_semseg(self, info: dict) -> np.ndarray:
-        """Class of each pixel, int64 (H, W); see ``METAINFO['classes']``."""
-        return self._label(info, 'semseg')
+    def sources(self) -> list[str]:
+        return sorted({*super().sources(), *_CATEGORICAL, *_CONTINUOUS})
 
-    def load_human_parts(self, info: dict) -> np.ndarray:
-        """Body parts of figures, int64 (H, W); see ``METAINFO['parts']``."""
-        return self._label(info, 'human_parts')
-
-    def load_saliency(self, info: dict) -> np.ndarray:
-        """The object that the scene is about, int64 (H, W) in {0, 1}."""
-        return self._label(info, 'saliency')
-
-    def load_boundary(self, info: dict) -> np.ndarray:
-        """Boundaries between instances, on the nearer one, int64 (H, W) in {0, 1}."""
-        return self._label(info, 'boundary')
-
-    def load_normals(self, info: dict) -> np.ndarray:
-        """Unit normals, float32 (3, H, W), x right, y up, z towards the viewer."""
-        return self._label(info, 'normals')
-
-    def load_depth(self, info: dict) -> np.ndarray:
-        """Metres along the optical axis, float32 (1, H, W)."""
-        return self._label(info, 'depth')
-
-    def load_optical_flow(self, info: dict) -> np.ndarray:
-        """Pixels right and down from frame 1 to frame 2, float32 (2, H, W)."""
-        return self._label(info, 'optical_flow')
-
-    def load_scene_flow(self, info: dict) -> np.ndarray:
-        """Metres right, down and forward in camera axes, the camera's own motion included, float32 (3, H, W)."""
-        return self._label(info, 'scene_flow')
-
-    def load_albedo(self, info: dict) -> np.ndarray:
-        """Linear RGB in [0, 1], float32 (3, H, W)."""
-        return self._label(info, 'albedo')
-
-    def load_shading(self, info: dict) -> np.ndarray:
-        """Linear grey in [0, 1], float32 (1, H, W); times the albedo it is the linear image."""
-        return self._label(info, 'shading')
+    def read_label(self, info: dict, task: Task) -> np.ndarray | None:
+        if task.source in (*_CATEGORICAL, *_CONTINUOUS):
+            return self._scene(info)[task.source].astype(np.int64 if task.source in _CATEGORICAL else np.float32)
+        return super().read_label(info, task)
 
     # ---- scenes ----------------------------------------------------------------------------------------------------
-    def _label(self, info: dict, name: str) -> np.ndarray:
-        return self._scene(info)[name].astype(np.int64 if name in _CATEGORICAL else np.float32)
-
     def _scene(self, info: dict) -> dict[str, np.ndarray]:
         """Everything about one scene, rendered once for its image and all its labels."""
         if self._last[0] != info['sample_id']:

@@ -14,41 +14,13 @@ from mmmtl.utils.files import read_text
 from .addresses import address
 from .storage import find_files, is_dir, is_file, is_local, read_bytes
 
-IMAGE_SUFFIXES = (
-    '.jpg',
-    '.jpeg',
-    '.png',
-    '.bmp',
-    '.gif',
-    '.webp',
-    '.avif',
-    '.tif',
-    '.tiff',
-    '.heic',
-    '.heif',
-    '.jfif',
-    '.ppm',
-    '.pgm',
-)
+IMAGE_SUFFIXES = tuple('.jpg .jpeg .png .bmp .gif .webp .avif .tif .tiff .heic .heif .jfif .ppm .pgm'.split())
 OTHER_PICTURES = tuple(
     '.jp2 .jpe .jxl .psd .tga .ico .pbm .svg .dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .exr .hdr'.split()
 )
 """Endings of pictures that are no photographs for this package, so that one can be told that they are left out."""
 _LITTER = {'thumbs.db', 'desktop.ini', '__macosx', '@eadir', '$recycle.bin', 'lost+found'}
-
-_HEADINGS = {
-    'id',
-    'name',
-    'image',
-    'img',
-    'file',
-    'filename',
-    'path',
-    'image_id',
-    'sample_id',
-    'file_name',
-    'image_path',
-}
+_HEADINGS = set('id name image img file filename path image_id sample_id file_name image_path'.split())
 
 
 def walk(root: str | Path, suffixes: Sequence[str] | None = None) -> list[Path]:

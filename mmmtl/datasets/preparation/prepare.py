@@ -102,15 +102,8 @@ def data_sets(cfg: Mapping[str, Any], splits: Sequence[str]) -> Iterator[tuple[s
 
 
 _NOT_FOR_ALL_LABELS = (
-    'pipeline',
-    'label_sampler',
-    'label_map_out',
-    'drop_unlabelled',
-    'leak_labels_to_crop',
-    'indices',
-    'test_mode',
-    'parts_need_person',
-)
+    'pipeline label_sampler label_map_out drop_unlabelled leak_labels_to_crop indices test_mode parts_need_person'
+).split()
 
 
 def leaves(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -23,24 +23,9 @@ from mmmtl.registry import DATASETS
 from .prepare import leaves
 
 _OF_THE_RUN = (
-    'type',
-    'tasks',
-    'pipeline',
-    'label_sampler',
-    'label_map_out',
-    'drop_unlabelled',
-    'leak_labels_to_crop',
-    'allow_unlabelled',
-    'indices',
-    'test_mode',
-    'seed',
-    'frames',
-    'metainfo',
-    'lazy_init',
-    'max_unreadable',
-    'backend_args',
-    'data_root',
-)
+    'type tasks pipeline label_sampler label_map_out drop_unlabelled leak_labels_to_crop allow_unlabelled indices test_mode '
+    'seed frames metainfo lazy_init max_unreadable backend_args data_root'
+).split()
 """Arguments of a data set that belong to a run and are not kept in an index (``split`` is: readers may name files by it)."""
 
 

@@ -79,6 +79,22 @@ def map_labels(results: Results, change: Callable[[Task, np.ndarray], np.ndarray
             labels[name] = change(results['tasks'][name], labels[name])
 
 
+def check_aligned(results: Results, step: str) -> None:
+    """Refuse to cut labels that do not lie on their image.
+
+    Raises:
+        ConfigError: A label of another size than the image.
+    """
+    size = results['img'].shape[:2]
+    for name, label in results['gt'].items():
+        if label.shape[-2:] != size:
+            raise ConfigError(
+                f"{step}: sample '{results.get('sample_id')}': the label '{name}' has {label.shape[-2]}x{label.shape[-1]} "
+                f'pixels (height x width), its image {size[0]}x{size[1]}: leave out the step before it that changes the image '
+                f'alone (Resize or CentredPad in test mode), or say labels=True there'
+            )
+
+
 def size_pair(size: Any, where: str) -> tuple[int, int]:
     """(height, width) from a pair or one number.
 

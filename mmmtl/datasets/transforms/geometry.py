@@ -8,7 +8,7 @@ import numpy as np
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import TRANSFORMS
 
-from .base import Results, Transform, map_images, map_labels, size_pair
+from .base import Results, Transform, check_aligned, map_images, map_labels, size_pair
 
 INTERPOLATION = {
     'nearest': cv2.INTER_NEAREST,
@@ -131,6 +131,7 @@ class RandomCrop(Transform):
 
 def crop_results(results: Results, top: int, left: int, height: int, width: int) -> Results:
     """Cut the same box out of every map."""
+    check_aligned(results, 'crop')
     map_images(results, lambda image: image[top : top + height, left : left + width])
     map_labels(results, lambda task, label: task.crop(label, top, left, height, width))
     before = results.get('padding') or (0, 0, 0, 0)

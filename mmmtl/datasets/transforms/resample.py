@@ -7,7 +7,7 @@ import numpy as np
 from mmmtl.errors import ConfigError
 from mmmtl.registry import TRANSFORMS
 
-from .base import Results, Transform, map_images, map_labels, size_pair
+from .base import Results, Transform, check_aligned, map_images, map_labels, size_pair
 
 
 def nearest_exact(old: int, new: int) -> np.ndarray:
@@ -31,6 +31,7 @@ class ResampleNearest(Transform):
         self.size = size_pair(size, 'ResampleNearest')
 
     def transform(self, results: Results) -> Results:
+        check_aligned(results, 'ResampleNearest')
         old = results['img'].shape[:2]
         if any(results['padding']):
             raise ConfigError(
