@@ -24,22 +24,13 @@ sys.path.insert(0, str(ROOT))
 
 from mmmtl.analysis.benchmark import Benchmark, interleaved  # noqa: E402
 from mmmtl.config import load_config  # noqa: E402
-from mmmtl.diffusion.noise import NoiseSource, RecordedNoise, SampleNoise  # noqa: E402
+from mmmtl.diffusion.noise import RecordedNoise, SampleNoise  # noqa: E402
+from mmmtl.export.program import DrawnNoise  # noqa: E402
 from mmmtl.ops.dispatch import plain_operations  # noqa: E402
 from mmmtl.ops.inference import optimize_for_inference, restore  # noqa: E402
 from mmmtl.utils.files import write_json  # noqa: E402
 
 ENGINES = ('openvino', 'onnxruntime')
-
-
-class Recording(NoiseSource):
-    """The draws of a prediction, and what they were."""
-
-    def __init__(self, batch: int) -> None:
-        self.source, self.draws = SampleNoise(0, [str(i) for i in range(batch)]), dict[str, Tensor]()
-
-    def _draw(self, name: str, shape: Sequence[int], kind: str, index: Tensor | None) -> Tensor:
-        return self.draws.setdefault(name, self.source._draw(name, shape, kind, index)).clone()
 
 
 class Raw(nn.Module):
@@ -90,7 +81,7 @@ def compare(
     bench: Benchmark, engines: Sequence[str], threads: int, repeats: int, bf16: bool = False
 ) -> dict[str, dict[str, Any]]:
     """Milliseconds of every engine and of this package, and how far their maps are apart from the plain network's."""
-    recording = Recording(bench.batch)
+    recording = DrawnNoise(SampleNoise(0, [str(i) for i in range(bench.batch)]))
     restore(bench.model).eval()
     with torch.no_grad(), plain_operations():
         wanted = [y.numpy() for y in bench.model(bench.inputs, noise=recording).values()]

@@ -15,6 +15,7 @@ from mmmtl.errors import ConfigError
 from mmmtl.tasks import Task, build_tasks
 from mmmtl.utils.files import write_json
 from mmmtl.utils.tables import format_table
+from mmmtl.utils.trees import dataset_configs
 
 RESULT = 'noise_seeds.json'
 """File in the work dir: ``{'TASK/METRIC': {'seeds': {seed: value}, 'mean': ..., 'spread': ...}}``."""
@@ -64,11 +65,11 @@ def compare_noise_seeds(
 
 def add_boundary_losses(cfg: Config, losses_only: bool = False) -> None:
     """Let every task of the test set that has a boundary measure report its loss too, in place."""
-    configs = cfg.test_dataloader.dataset.tasks
-    for name, task in build_tasks(configs).items():
-        kept = _with_losses(task, losses_only)
-        if kept is not None:
-            configs[name].metric = kept
+    for _, data in dataset_configs(cfg.get('test_dataloader'), ''):
+        for name, task in build_tasks(data['tasks']).items() if data.get('tasks') else ():
+            kept = _with_losses(task, losses_only)
+            if kept is not None:
+                data['tasks'][name]['metric'] = kept
 
 
 def _with_losses(task: Task, losses_only: bool) -> list[dict] | None:

@@ -16,6 +16,7 @@ from mmmtl.ops.precision import check_dtype
 from mmmtl.tasks import Task, build_tasks
 from mmmtl.utils.files import write_atomically, write_json
 from mmmtl.utils.tables import format_table, markdown_table
+from mmmtl.utils.trees import tasks_of
 
 RESULT = 'precision.json'
 """File in the work dir: ``{precision: {'TASK/METRIC': value}}``."""
@@ -43,12 +44,12 @@ def compare_precisions(
     others = [check_dtype(name) for name in dict.fromkeys(dtypes) if name != WHOLE]
     if not others:
         raise ConfigError(f'give a precision to compare with {WHOLE}: --dtypes bf16 fp16')
+    tasks = build_tasks(tasks_of(cfg.get('test_dataloader')))
     found: dict[str, dict[str, float]] = {}
     for name in (WHOLE, *others):
         one = copy.deepcopy(cfg)
         one.model.predict_dtype = name
         found[name] = dict(test(one, checkpoint, osp.join(work_dir, name)))
-    tasks = build_tasks(cfg.test_dataloader.dataset.tasks)
     header, rows = precision_table(found, tasks)
     print(format_table(header, rows, right=range(1, len(header))))
     if out:
@@ -64,9 +65,10 @@ def precision_table(
     others = [name for name in found if name != WHOLE]
     header = ['metric', WHOLE, *(text for name in others for text in (name, 'loss'))]
     rows: list[list[Any]] = []
-    for name, task in tasks.items():
-        key = f'{name}/{primary_metric_of(task)}'
-        if key not in found[WHOLE]:
+    for key in found[WHOLE]:
+        *_, name, metric = ['', *key.split('/')]
+        task = tasks.get(name)
+        if task is None or metric != primary_metric_of(task):
             continue
         row, whole = [f'{key} {"↑" if task.greater_is_better else "↓"}', f'{found[WHOLE][key]:.4f}'], found[WHOLE][key]
         for other in others:

@@ -6,6 +6,7 @@ import datetime
 import os.path as osp
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ def evaluate_and_report(cfg: Config, checkpoint: str | None, **options: Any) -> 
     if is_main_process():
         work_dir = runner.work_dir
         origin = dict(config=cfg.filename or '', checkpoint=checkpoint or 'none: weights as drawn', date=today())
-        origin['metrics'] = file_digest(osp.join(work_dir, 'metrics.json'))
+        origin['metrics'] = file_digest(Path(work_dir, 'metrics.json'))
         shutil.rmtree(osp.join(work_dir, 'report', 'panels'), ignore_errors=True)  # of an earlier evaluation
         write_json(osp.join(work_dir, ORIGIN), {name: value for name, value in origin.items() if value})
         chosen = chosen_images(collect_report(work_dir))
@@ -95,7 +96,7 @@ def read_origin(work_dir: str) -> dict[str, str] | None:
     path = osp.join(work_dir, ORIGIN)
     origin = {str(name): str(value) for name, value in read_json(path).items()} if osp.isfile(path) else {}
     known = origin.pop('metrics', None)
-    return origin if known in (None, file_digest(osp.join(work_dir, 'metrics.json'))) else None
+    return origin if known in (None, file_digest(Path(work_dir, 'metrics.json'))) else None
 
 
 def panel_path(task: str, sample_id: str) -> str:

@@ -45,7 +45,7 @@ def draw_side_by_side(
     if not cfg.get('test_dataloader'):
         raise ConfigError(f'{cfg.filename or "the config"} has no test_dataloader')
     names = list(names or (osp.basename(osp.normpath(folder)) for folder in folders))
-    if len(set(names)) != len(folders):
+    if len({*names, TRUTH}) != len(folders) + 1:
         names = list(folders) if len(names) == len(folders) else names
         if len(names) != len(folders):
             raise ConfigError(f'--names: {len(names)} names for {len(folders)} runs')

@@ -24,7 +24,6 @@ from .api import Export
 from .comparison import seconds
 from .exported_model import ExportedModel
 from .metadata import KEY, encode
-from .program import DrawnNoise
 from .writers import needed
 
 QUANTISED = ('Conv', 'MatMul', 'Gemm')
@@ -118,7 +117,7 @@ def feeds(
         data = dataset[i]
         image = data['inputs'].float().numpy()[None]
         sample = model.data_preprocessor(pseudo_collate([data]), False)['data_samples'][0]
-        noise = DrawnNoise(model._sample_noise(torch.empty(1), [sample]))
+        noise = model._sample_noise(torch.empty(1), [sample])
         like = torch.empty(0)
         draws = {n: noise.normal(n, (1, *shape), like).numpy() for n, shape in metadata['noise'].items()}
         yield {'image': image, **draws}, sample

@@ -51,6 +51,11 @@ def dataset_configs(node: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from dataset_configs(part, join(path, f'datasets.{place}'))
 
 
+def tasks_of(loader: Any) -> dict[str, Any]:
+    """Configs of the tasks of all data sets of a data loader's config."""
+    return {name: task for _, data in dataset_configs(loader, '') for name, task in (data.get('tasks') or {}).items()}
+
+
 def merged(old: Any, new: Any) -> Any:
     """``new`` in the place of ``old``; mappings are merged, as between a base and its child."""
     new = copy.deepcopy(new)

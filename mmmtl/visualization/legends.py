@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,9 @@ MAX_LINES = 6
 
 def format_value(value: float, span: float) -> str:
     """A number with as many digits as a bar of length ``span`` can show."""
-    if 0 < span < 0.02:
+    if 0 < span < 0.02 and abs(value) < 10 * span:
         return f'{value:.2g}'
-    digits = 0 if span >= 20 else 1 if span >= 2 else 2 if span >= 0.2 else 3
+    digits = max(0, 1 - math.floor(math.log10(span / 2))) if span > 0 else 3
     text = f'{value:.{digits}f}'
     text = text.rstrip('0').rstrip('.') if '.' in text else text
     return '0' if text in ('-0', '') else text

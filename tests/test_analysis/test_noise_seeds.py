@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 
-from mmmtl.analysis.noise_seeds import compare_noise_seeds
+from mmmtl.analysis.noise_seeds import add_boundary_losses, compare_noise_seeds
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation.metrics import BoundaryLoss
@@ -32,6 +33,18 @@ def test_seeds_give_mean_and_spread_of_every_metric(tmp_path, tiny_config, capsy
 def test_one_seed_has_no_spread(tmp_path, tiny_config, seeds):
     with pytest.raises(ConfigError, match='two different seeds'):
         compare_noise_seeds(load_config(tiny_config), None, seeds, str(tmp_path))
+
+
+def test_losses_of_data_sets_that_are_joined():
+    data = [
+        dict(tasks=dict(boundary=dict(type='Boundary')), type='A'),
+        dict(tasks=dict(depth=dict(type='Depth')), type='B'),
+    ]
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='ConcatDataset', datasets=data))))
+    add_boundary_losses(cfg)
+    joined = cfg.test_dataloader.dataset.datasets
+    assert [m['type'] for m in joined[0].tasks.boundary.metric] == ['BoundaryMeasure', 'BoundaryLoss', 'BoundaryLoss']
+    assert 'metric' not in joined[1].tasks.depth
 
 
 def test_boundary_loss_is_the_weighted_cross_entropy():

@@ -76,5 +76,6 @@ def test_a_loss_is_what_got_worse():
     tasks = build_tasks(dict(depth=depth, semseg=dict(type='SemanticSegmentation', classes=2)))
     found = dict(fp32={'depth/RMSE_upstream': 1.0, 'semseg/mIoU': 0.5})
     found['bf16'] = {'depth/RMSE_upstream': 1.5, 'semseg/mIoU': 0.25}
+    found = {name: {f'KITTI/{key}': x for key, x in row.items()} | {'delta_m': 1.0} for name, row in found.items()}
     header, rows = precision_table(found, tasks)
     assert header == ['metric', 'fp32', 'bf16', 'loss'] and [row[-1] for row in rows] == ['+0.5000', '+0.2500']

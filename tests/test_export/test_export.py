@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from mmmtl.apis import init_model
-from mmmtl.commands.main import main
+from mmmtl.commands import export
+from mmmtl.commands.main import main, parser_of
 from mmmtl.errors import ConfigError, InputError, UserError
 from mmmtl.export import ExportedModel, export_model
 from mmmtl.export.comparison import difference
@@ -55,6 +56,11 @@ def test_an_onnx_file_predicts_as_the_model_for_any_number_of_images(plain, writ
             seen = difference(maps, model)
             assert seen.relative <= (2e-3 if seen.categorical else 1e-4)
     assert written.differences['depth'].relative < 1e-4 and 'ms' in written.text
+
+
+def test_eight_bits_are_compared_with_single_precision():
+    with pytest.raises(ConfigError, match='--int8 is compared with single precision: leave out --half'):
+        export.run(parser_of('export').parse_args(['c.py', 'x.pth', '--int8', 'c.py', '--half']))
 
 
 def test_the_file_tells_what_it_takes_and_gives(plain, written):

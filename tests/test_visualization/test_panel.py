@@ -192,6 +192,7 @@ def test_titles_are_words():
         (0.0313, 0.1, '0.031'),
         (0.00123, 0.004, '0.0012'),
         (0.0, 0.004, '0'),
+        (10.003, 0.01, '10.003'),
     ],
 )
 def test_numbers_on_a_bar(value, span, text):
