@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmmtl.diffusion.noise import GeneratorNoise, NoiseSource, RecordedNoise, SampleNoise
-from mmmtl.errors import ConfigError
+from mmmtl.errors import ConfigError, InputError
 from mmmtl.ops.precision import check_dtype, in_dtype, to_float32
 from mmmtl.registry import MODELS
 from mmmtl.structures import Explanation, MTLDataSample
@@ -135,14 +135,22 @@ class BaseMultiTaskModel(BaseModel):
             data_samples: One per image; predictions are written into them.
             mode: ``loss`` → named weighted losses; ``predict`` → data samples with ``pred`` at the original image size;
                 ``tensor`` → ``{task: raw map (B, C, H, W)}`` at the input's size.
-            targets: Labels per task as the data preprocessor gives them (``loss`` only).
+            targets: Labels per task as the data preprocessor gives them in training (``loss`` only, which needs them).
             noise: ``{name: tensor}`` or a noise source replacing the default one; names are in the docstrings of what
                 draws (a decoder, a latent model).
             tasks: Predict these only.
+
+        Raises:
+            InputError: ``loss`` without ``targets``.
         """
         noise = RecordedNoise(noise) if isinstance(noise, Mapping) else noise
         if mode == 'loss':
-            return self.loss(inputs, targets or {}, noise or self.noise_source)
+            if targets is None:
+                raise InputError(
+                    "mode='loss' without targets: they are what model.data_preprocessor(batch, training=True) makes of the "
+                    "batch's data_samples; {} where nobody is labelled"
+                )
+            return self.loss(inputs, targets, noise or self.noise_source)
         if mode == 'predict':
             return self.predict(inputs, data_samples, noise, tasks)
         if mode == 'tensor':

@@ -96,6 +96,11 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
         self._check(inputs, names)
         data = self.cast_data(dict(data, inputs=self._same_frames(inputs, names)))
         inputs, samples = list(data['inputs']), data.get('data_samples')
+        sides = {side for image in inputs for side in enumerate(image.shape[-2:])}
+        if samples is None and (len(sides) > 2 or any(n % self.size_divisor for _, n in sides)):
+            samples = [
+                MTLDataSample(metainfo=dict(sample_id=str(k))) for k in range(len(inputs))
+            ]  # to say what is padding
         samples = None if samples is None else list(samples)
         images = [self._normalize(image, samples[k] if samples else None) for k, image in enumerate(inputs)]
         batch = self._stack(images, samples)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.ops.precision import to_float32
+from mmmtl.ops.take_rows import take_rows
 from mmmtl.tasks import Task, build_tasks
 
 Targets = Mapping[str, 'tuple[Tensor, Tensor]']
@@ -130,9 +131,7 @@ class Decoder(BaseModule):
             key, factor = f'{prefix}loss_{name}', task.loss_weight * weight
             if name in targets:
                 index, label = targets[name]
-                logits = raw[name]
-                if not gathered and len(index) < len(logits):
-                    logits = logits[index]
+                logits = raw[name] if gathered else take_rows(raw[name], index)
                 logits = F.interpolate(to_float32(logits), size, mode='bilinear', align_corners=False)
                 if shares is None:
                     losses[key] = task.loss(logits, label) * factor

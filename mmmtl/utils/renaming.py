@@ -71,8 +71,8 @@ def task_order(state: Mapping[str, Tensor], names: Mapping[str, str]) -> list[st
     order: list[str] = []
     for key in state:
         order += [names[part] for part in key.split('.') if part in names and names[part] not in order]
-    numbers = [key for key, value in state.items() if value.is_floating_point()]
-    if numbers == sorted(numbers):
+    keys = [key for key in state if not key.endswith('num_batches_tracked')]  # whole numbers come first there
+    if keys == sorted(keys):
         return [name for name in dict.fromkeys(names.values()) if name in order]
     return order
 

@@ -57,7 +57,8 @@ def _replay(case: dict) -> list[Result]:
         found = torch.cat([own, feats[4 + i].reshape(batch, heads, count, -1)], -1)
         results.append((f'spatial scores {i}', relative(found, wanted), OUTPUT))
     for i, wanted in enumerate(record.get('channel', ())):
-        results.append((f'channel scores {i}', relative(feats[8 + i].reshape(wanted.shape), wanted), OUTPUT))
+        found = feats[8 + i].unflatten(1, (-1, count)).transpose(1, 2)
+        results.append((f'channel scores {i}', relative(found.reshape(wanted.shape), wanted), OUTPUT))
     for i, wanted in enumerate(record.get('level', ())):
         for old, task in tasks.items():
             results.append((f'level {i}, {old}', relative(levels[i][task.name], wanted[old]), OUTPUT))

@@ -177,3 +177,9 @@ def test_labels_of_a_test_sample_come_to_the_grid_of_the_input():
 def test_a_batch_that_nobody_packed_is_named():
     with pytest.raises(ConfigError, match='PackMTLInputs'):
         MTLDataPreprocessor()(dict(img=[]))
+
+
+def test_padding_is_told_where_nobody_gave_data_samples():
+    inputs = [torch.zeros(3, 4, side, dtype=torch.uint8) for side in (6, 8)]
+    samples = MTLDataPreprocessor()(dict(inputs=inputs))['data_samples']
+    assert [sample.metainfo.get('padding') for sample in samples] == [(0, 2, 0, 0), None]

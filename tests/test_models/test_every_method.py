@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mmmtl.config import load_config
+from mmmtl.diffusion.noise import SampleNoise
 from mmmtl.engine.balancing import BalancingOptimWrapper
 from mmmtl.errors import UserError
 from mmmtl.models.sizes import sizes_of
@@ -89,6 +91,38 @@ def test_one_and_two_tasks(method, tasks):
     with torch.no_grad():
         raw = model.eval()(inputs[:1])
     assert set(raw) == set(tasks) and all(torch.isfinite(x).all() for x in raw.values())
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_the_order_of_the_labelled_rows_does_not_matter(method):
+    model = network(method, ('semseg', 'depth')).train()
+    inputs, targets = example(model.tasks)
+    turned = {n: (index.flip(0), label.flip(0)) for n, (index, label) in targets.items()}
+    found = []
+    for rows in (targets, turned):
+        torch.manual_seed(0)
+        found.append(model(inputs, mode='loss', targets=rows, noise=SampleNoise(0, ['a', 'b'])))
+    assert found[0].keys() == found[1].keys()
+    for name, loss in found[0].items():
+        torch.testing.assert_close(found[1][name], loss, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_prompts_score_the_channels_of_both_frames():
+    """A pair's channel scores, frame behind frame, are read as those of its frames."""
+    torch.manual_seed(0)
+    options = dict(embed_dim=32, depth=4, num_heads=2)
+    cfg = dict(config_of('taskprompter', ('semseg', 'depth')), frames=2)
+    model = MODELS.build(dict(cfg, backbone={**cfg['backbone'], **options, 'windows': 2})).eval()
+    pair, seen = torch.randn(1, 2, 3, *SIZE), []
+    model.decoder.channel[0]['depth'].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.no_grad():
+        model(pair)
+        for frame, weighed in enumerate(seen[0].chunk(2, 1)):
+            feats = model.backbone(pair[:, frame])
+            x, scores = feats[0], feats[2 * model.decoder.levels]
+            share = scores.unflatten(1, (-1, 2))[:, :, 1]  # (B, D, windows, windows) of depth, the second task
+            share = F.interpolate(share, x.shape[-2:], mode='nearest')
+            torch.testing.assert_close(weighed, share * x + x, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('method', METHODS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmmtl.errors import ConfigError
+from mmmtl.errors import ConfigError, InputError
 from mmmtl.models import MultiTaskModel
 from mmmtl.models.backbones import TimmBackbone
 from mmmtl.models.backbones.timm_weights import resample_position_embedding
@@ -51,6 +51,11 @@ def test_a_batch_without_any_label_trains_nothing_but_keeps_the_graph():
     total.backward()
     assert total == 0
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in model.decoder.parameters())
+
+
+def test_losses_without_targets_are_refused():
+    with pytest.raises(InputError, match='data_preprocessor'):
+        model_of()(torch.randn(2, 3, 32, 48), mode='loss')
 
 
 def test_predictions_are_unpadded_and_at_the_original_size():

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError
 from mmmtl.models.decoder import FeedForwardDecoder, Targets
-from mmmtl.models.layers.conv_block import conv_bn_relu
+from mmmtl.models.layers.conv_block import concat_levels, conv_bn_relu
+from mmmtl.ops.precision import to_float32
 from mmmtl.registry import MODELS
 
 from .context import NONE, SOURCE_LABEL, TARGET_LABEL, Context
@@ -102,8 +103,7 @@ class ATRCDecoder(FeedForwardDecoder):
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Levels → final maps (B, C_t, h, w) and auxiliary label maps (B, A_t, h, w) on the first level's grid."""
-        size = feats[0].shape[-2:]
-        x = torch.cat([F.interpolate(f, size, mode='bilinear', align_corners=False) for f in feats], 1)
+        x = concat_levels(feats, feats[0].shape[-2:])
         features = {n: layer(x) for n, layer in self.features.items()}
         still = x.detach()
         labels = {n: self.label_logits[n](conv(still)) for n, conv in self.label_conv.items()}
@@ -139,10 +139,10 @@ class ATRCDecoder(FeedForwardDecoder):
     ) -> Tensor:
         """Loss of an auxiliary prediction; an exact zero that keeps the graph where nobody is labelled."""
         if target is None:
-            return logits.flatten()[:1].float().sum() * 0.0
+            return to_float32(logits.flatten()[:1]).sum() * 0.0
         index, label = target
         task, regions = self.tasks[name], self.regions[name]
-        logits = F.interpolate(logits[index].float(), size, mode='bilinear', align_corners=False)
+        logits = F.interpolate(to_float32(logits[index]), size, mode='bilinear', align_corners=False)
         loss = task.loss if regions.loss is None else regions.loss
         return loss(logits, regions(label)) * task.loss_weight * self.aux_weight
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmmtl.errors import InputError
 from mmmtl.models.layers.segnet import decode, encode, segnet_levels, xavier_
 from mmmtl.registry import MODELS
 
@@ -22,6 +23,7 @@ class SegNet(BaseModule):
         filters: Channels of the five levels.
     """
 
+    size_multiple = 32
     plain_for_inference = ('WinogradConv2d',)  # a pixel rounded otherwise may win another pooling window, and be moved
 
     def __init__(self, filters: Sequence[int] = (64, 128, 256, 512, 512), init_cfg: dict | None = None) -> None:
@@ -30,15 +32,13 @@ class SegNet(BaseModule):
         self.out_channels, self.strides = [filters[0], filters[-1]], [1, 32]
         xavier_(self)
 
-    size_multiple = 32
-
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W), H and W multiples of 32, → the two maps.
 
         Raises:
-            ConfigError: For another size.
+            InputError: For another size.
         """
         if x.shape[-1] % 32 or x.shape[-2] % 32:
-            raise ValueError(f'SegNet takes images whose sides are multiples of 32, got {x.shape[-2]}x{x.shape[-1]}')
+            raise InputError(f'SegNet takes images whose sides are multiples of 32, got {x.shape[-2]}x{x.shape[-1]}')
         deepest, places = encode(self.encoder, x)
         return decode(self.decoder, deepest, places), deepest

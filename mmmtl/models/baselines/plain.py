@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.decoder import FeedForwardDecoder
 from mmmtl.models.layers.basic_block import BasicBlock, ResidualBranch
+from mmmtl.models.layers.conv_block import concat_levels, enlarge
 from mmmtl.models.layers.film import ConvBlock
 from mmmtl.ops.convolution import Conv1x1
 from mmmtl.registry import MODELS
@@ -98,10 +98,7 @@ class PlainDecoder(FeedForwardDecoder):
     def forward(self, feats: Sequence[Tensor], tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Features → raw maps of ``tasks`` (default: all) on the finest level's grid, times ``upsample``."""
         size = max((f.shape[-2:] for f in feats), key=lambda s: s[0])
-        maps = [
-            f if f.shape[-2:] == size else F.interpolate(f, size, mode='bilinear', align_corners=False) for f in feats
-        ]
-        shared = torch.cat(maps, 1) if len(maps) > 1 else maps[0]
+        shared = concat_levels(feats, size) if len(feats) > 1 else feats[0]
         if not isinstance(self.mix, nn.ModuleDict):
             shared = self.mix(shared)
         raw = {}
@@ -110,7 +107,7 @@ class PlainDecoder(FeedForwardDecoder):
             x = self.mix[name](shared) if isinstance(self.mix, nn.ModuleDict) else shared
             for i, block in enumerate([branch] if isinstance(branch, ResidualBranch) else branch):
                 if self.upsample > 1 and i == len(branch) - 1:
-                    x = F.interpolate(x, scale_factor=self.upsample, mode='bilinear', align_corners=False)
+                    x = enlarge(x, self.upsample)
                 x = block(x)
             raw[name] = self.heads[name](x)
         return raw

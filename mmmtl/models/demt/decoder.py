@@ -19,10 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from mmmtl.errors import ConfigError
-from mmmtl.models.decoder import FeedForwardDecoder
-from mmmtl.models.layers.conv_block import conv_bn_relu
-from mmmtl.models.layers.pixel_attention import attend_batch, attend_tasks, concat_levels
+from mmmtl.models.layers.conv_block import concat_levels
+from mmmtl.models.layers.pixel_attention import PixelTokenDecoder, attend_batch, attend_tasks
 from mmmtl.registry import MODELS
 
 
@@ -73,19 +71,16 @@ class MixerBlock(nn.Module):
 
 
 @MODELS.register_module()
-class DeMTDecoder(FeedForwardDecoder):
+class DeMTDecoder(PixelTokenDecoder):
     """Deformable mixers per task, their tokens fused, and asked again by every task.
-
-    Published code feeds its attention with images where it expects positions, so that with ``mix_batch`` (parity) every
-    prediction depends on the other images of the batch; without, it is what that code gives for one image at a time.
 
     Args:
         tasks, in_channels, strides: See :class:`~mmmtl.models.decoder.Decoder`. Levels are enlarged to the first one.
-        width: Channels of the mixers.
+        width: C of the mixers' maps.
         depth: Mixer blocks per task.
         num_heads: Heads of the attention.
         last_only: Use the last level alone (reconstruction for ViT-L).
-        mix_batch: Let the images of a batch see each other, as published code does.
+        mix_batch: See :class:`~mmmtl.models.layers.pixel_attention.PixelTokenDecoder`.
 
     Raises:
         ConfigError: A width that the heads do not divide.
@@ -103,10 +98,8 @@ class DeMTDecoder(FeedForwardDecoder):
         mix_batch: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(tasks, in_channels, strides, init_cfg)
-        if width % num_heads:
-            raise ConfigError(f'DeMTDecoder: width={width} must be a multiple of num_heads={num_heads}')
-        self.last_only, self.mix_batch = last_only, mix_batch
+        super().__init__(tasks, in_channels, strides, width, num_heads, mix_batch, init_cfg)
+        self.last_only = last_only
         names, total = list(self.tasks), self.in_channels[-1] if last_only else sum(self.in_channels)
         self.reduce, self.norm = nn.Linear(total, width), nn.LayerNorm(width)
         self.mixers = nn.ModuleDict({n: nn.Sequential(*(MixerBlock(width) for _ in range(depth))) for n in names})
@@ -114,11 +107,7 @@ class DeMTDecoder(FeedForwardDecoder):
         self.fused = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width))
         self.queries = nn.ModuleDict({n: nn.MultiheadAttention(width, num_heads) for n in names})
         self.asked = nn.ModuleDict({n: nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width)) for n in names})
-        self.project = nn.ModuleDict({n: conv_bn_relu(width, total // 8) for n in names})
-        self.heads = nn.ModuleDict({n: nn.Conv2d(total // 8, t.out_channels, 1) for n, t in self.tasks.items()})
-        for head in self.heads.values():
-            nn.init.normal_(head.weight, std=0.01)
-            nn.init.zeros_(head.bias)
+        self.add_heads(width, total // 8)
 
     def forward(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
         """Levels → raw maps (B, C_t, h, w) on the first level's grid (the last one's with ``last_only``)."""
@@ -128,8 +117,8 @@ class DeMTDecoder(FeedForwardDecoder):
         tokens = [mixer(x).flatten(2).transpose(1, 2) for mixer in self.mixers.values()]  # (B, P, C) per task
         fused = self.fused(attend_batch(self.fusion, torch.cat(tokens, 1), self.mix_batch))
         fused = fused.unflatten(1, (len(tokens), -1))  # (B, S, P, C)
-        raw = {}
-        for own, name in zip(tokens, self.tasks):
-            own = own + self.asked[name](attend_tasks(self.queries[name], own, fused, self.mix_batch))
-            raw[name] = self.heads[name](self.project[name](own.transpose(1, 2).unflatten(2, grid)))
-        return raw
+        asked = (
+            u + self.asked[name](attend_tasks(self.queries[name], u, fused, self.mix_batch))
+            for name, u in zip(self.tasks, tokens)
+        )
+        return self.read_tokens(asked, grid)

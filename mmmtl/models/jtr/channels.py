@@ -40,9 +40,6 @@ class Channels(ABC):
         faithful: Normalise and encode reconstructions as the published program does.
     """
 
-    sampled = False
-    """Whether a prediction is sampled, which takes draws."""
-
     def __init__(self, task: Task, faithful: bool) -> None:
         self.task, self.faithful = task, faithful
 
@@ -90,8 +87,6 @@ class Channels(ABC):
 class Classes(Channels):
     """Several classes."""
 
-    sampled = True
-
     def of_label(self, label: Tensor) -> Tensor:
         return one_hot(label, self.task.out_channels)
 
@@ -112,8 +107,6 @@ class Classes(Channels):
 
 class Binary(Classes):
     """One class or not, a single logit."""
-
-    sampled = False
 
     def of_prediction(self, value: Tensor, mask: Tensor, draw: Draw) -> Tensor:
         return value.sigmoid() * mask

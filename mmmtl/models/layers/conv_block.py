@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,6 +23,17 @@ def conv_bn_relu(
 def enlarge(x: Tensor, scale: int) -> Tensor:
     """(B, C, h, w) → (B, C, scale·h, scale·w), bilinear."""
     return F.interpolate(x, scale_factor=scale, mode='bilinear', align_corners=False)
+
+
+def on_grid(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, h, w) → (B, C, H, W) with (H, W) = ``size``, bilinear; as it is where it has that size."""
+    same = tuple(x.shape[-2:]) == tuple(size)
+    return x if same else F.interpolate(x, tuple(size), mode='bilinear', align_corners=False)
+
+
+def concat_levels(feats: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """Levels (B, C_l, h_l, w_l), enlarged or reduced to ``size``, one behind the other: (B, ΣC_l, h, w)."""
+    return torch.cat([on_grid(f, size) for f in feats], 1)
 
 
 def conv_head(width: int, out_channels: int) -> nn.Sequential:

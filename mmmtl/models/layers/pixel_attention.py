@@ -1,12 +1,16 @@
-"""Attention between the tokens of one pixel, as DeMT and MQTransformer use it."""
+"""Attention between the tokens of one pixel, and what else DeMT and MQTransformer share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mmmtl.errors import ConfigError
+from mmmtl.models.decoder import FeedForwardDecoder
+from mmmtl.models.layers.conv_block import conv_bn_relu
 
 
 def attend_tasks(attention: nn.MultiheadAttention, query: Tensor, tokens: Tensor, mix_batch: bool) -> Tensor:
@@ -49,6 +53,46 @@ def attend_batch(attention: nn.MultiheadAttention, tokens: Tensor, mix_batch: bo
     return attention.out_proj(value)
 
 
-def concat_levels(feats: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Levels (B, C_l, h_l, w_l), enlarged or reduced to ``size``, one behind the other: (B, ΣC_l, h, w)."""
-    return torch.cat([F.interpolate(f, size, mode='bilinear', align_corners=False) for f in feats], 1)
+class PixelTokenDecoder(FeedForwardDecoder):
+    """A decoder that works on tokens, one per task and pixel, and reads the predictions from them.
+
+    Published code feeds an attention with images where it expects positions, so that with ``mix_batch`` (parity) every
+    prediction depends on the other images of the batch; without, it is what that code gives for one image at a time.
+
+    Args:
+        tasks, in_channels, strides: See :class:`~mmmtl.models.decoder.Decoder`. Levels are enlarged to the first one.
+        width: C of the tokens.
+        num_heads: Heads of all attentions.
+        mix_batch: Let the images of a batch see each other, as published code does.
+
+    Raises:
+        ConfigError: A width that the heads do not divide.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Any],
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        width: int,
+        num_heads: int,
+        mix_batch: bool,
+        init_cfg: dict | None,
+    ) -> None:
+        super().__init__(tasks, in_channels, strides, init_cfg)
+        if width % num_heads:
+            raise ConfigError(f'{type(self).__name__}: width={width} must be a multiple of num_heads={num_heads}')
+        self.mix_batch = mix_batch
+
+    def add_heads(self, width: int, hidden: int) -> None:
+        """Per task a 3x3 convolution from ``width`` to ``hidden`` channels, and the prediction."""
+        self.project = nn.ModuleDict({n: conv_bn_relu(width, hidden) for n in self.tasks})
+        self.heads = nn.ModuleDict({n: nn.Conv2d(hidden, t.out_channels, 1) for n, t in self.tasks.items()})
+        for head in self.heads.values():
+            nn.init.normal_(head.weight, std=0.01)
+            nn.init.zeros_(head.bias)
+
+    def read_tokens(self, tokens: Iterable[Tensor], grid: Sequence[int]) -> dict[str, Tensor]:
+        """Tokens (B, P, C) of every task → raw maps (B, C_t, h, w)."""
+        maps = (x.transpose(1, 2).unflatten(2, tuple(grid)) for x in tokens)
+        return {n: self.heads[n](self.project[n](x)) for n, x in zip(self.tasks, maps)}

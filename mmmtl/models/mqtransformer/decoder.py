@@ -20,10 +20,8 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from mmmtl.errors import ConfigError
-from mmmtl.models.decoder import FeedForwardDecoder
-from mmmtl.models.layers.conv_block import conv_bn_relu
-from mmmtl.models.layers.pixel_attention import attend_batch, concat_levels
+from mmmtl.models.layers.conv_block import concat_levels
+from mmmtl.models.layers.pixel_attention import PixelTokenDecoder, attend_batch
 from mmmtl.ops.take_rows import repeat_rows
 from mmmtl.registry import MODELS
 
@@ -31,11 +29,8 @@ from .attention import CodedAttention, CrossTaskAttention, NormedMLP
 
 
 @MODELS.register_module()
-class MQTransformerDecoder(FeedForwardDecoder):
+class MQTransformerDecoder(PixelTokenDecoder):
     """Queries of every task read its map, attend to the queries of all tasks, and are read back by the map.
-
-    Published code feeds the decoder's last attention with images where it expects positions; see
-    :class:`~mmmtl.models.demt.DeMTDecoder`'s ``mix_batch``, which means the same here.
 
     Args:
         tasks, in_channels, strides: See :class:`~mmmtl.models.decoder.Decoder`. Levels are enlarged to the first one.
@@ -45,7 +40,7 @@ class MQTransformerDecoder(FeedForwardDecoder):
         drop_path: Share of samples whose branch is dropped in encoder and decoder.
         token_drop: Share of queries (of all images at once) that the cross-task branches drop.
         dropout: Of the cross-task attention's weights.
-        mix_batch: Let the images of a batch see each other, as published code does.
+        mix_batch: See :class:`~mmmtl.models.layers.pixel_attention.PixelTokenDecoder`; of the shared decoder's last attention.
 
     Raises:
         ConfigError: A width that the heads do not divide.
@@ -65,10 +60,7 @@ class MQTransformerDecoder(FeedForwardDecoder):
         mix_batch: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(tasks, in_channels, strides, init_cfg)
-        if width % num_heads:
-            raise ConfigError(f'MQTransformerDecoder: width={width} must be a multiple of num_heads={num_heads}')
-        self.mix_batch = mix_batch
+        super().__init__(tasks, in_channels, strides, width, num_heads, mix_batch, init_cfg)
         names, count = list(self.tasks), len(self.tasks)
         self.reduce = nn.ModuleDict({n: nn.Linear(sum(self.in_channels), width) for n in names})
         self.query = nn.Parameter(torch.empty(count, num_queries, width))
@@ -83,13 +75,9 @@ class MQTransformerDecoder(FeedForwardDecoder):
         self.decode_mlp1, self.decode_mlp2 = NormedMLP(width, 3), NormedMLP(width, 3)
         self.decode_self = nn.MultiheadAttention(width, num_heads)
         self.sample_drop, self.token_drop = DropPath(drop_path), DropPath(token_drop)
-        self.project = nn.ModuleDict({n: conv_bn_relu(width, width // 4) for n in names})
-        self.heads = nn.ModuleDict({n: nn.Conv2d(width // 4, t.out_channels, 1) for n, t in self.tasks.items()})
+        self.add_heads(width, width // 4)
         for parameter in (self.query, self.query_code, self.key_code):
             nn.init.trunc_normal_(parameter, std=0.02)
-        for head in self.heads.values():
-            nn.init.normal_(head.weight, std=0.01)
-            nn.init.zeros_(head.bias)
 
     def forward(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
         """Levels → raw maps (B, C_t, h, w) on the first level's grid."""
@@ -97,8 +85,7 @@ class MQTransformerDecoder(FeedForwardDecoder):
         pixels = concat_levels(feats, grid).flatten(2).transpose(1, 2)
         x = torch.stack([layer(pixels) for layer in self.reduce.values()])  # (S, B, P, C)
         y = self.decode(x, self.exchange(self.encode(x)))
-        maps = [m.transpose(1, 2).unflatten(2, grid) for m in F.gelu(y)]
-        return {n: self.heads[n](self.project[n](m)) for n, m in zip(self.tasks, maps)}
+        return self.read_tokens(F.gelu(y), grid)
 
     def encode(self, x: Tensor) -> Tensor:
         """Maps as tokens (S, B, P, C) → queries (S, B, N, C). All tasks share the weights, so they are one batch."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmmtl.models.layers.conv_block import concat_levels
 from mmmtl.ops.winograd_gradients import use_winograd_gradients
 from mmmtl.registry import MODELS
 
@@ -44,8 +43,4 @@ class ConcatFusion(BaseModule):
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels → one map (B, ``channels``, h, w) in a tuple."""
         size = [n * self.first_stride // self.stride for n in feats[0].shape[-2:]]
-        maps = [
-            x if list(x.shape[-2:]) == size else F.interpolate(x, size, mode='bilinear', align_corners=False)
-            for x in feats
-        ]
-        return (self.conv(torch.cat(maps, 1)),)
+        return (self.conv(concat_levels(feats, size)),)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError
+from mmmtl.models.layers.conv_block import on_grid
 from mmmtl.ops.convolution import conv1x1
 from mmmtl.registry import MODELS
 
@@ -54,7 +54,5 @@ class LevelProjection(BaseModule):
         maps = []
         for x, projection, stride in zip(feats, self.projections, self.strides):
             size = [n * self.reference_stride // stride for n in grid]
-            x = conv1x1(x, projection.weight, projection.bias)
-            same = list(x.shape[-2:]) == size
-            maps.append(x if same else F.interpolate(x, size, mode='bilinear', align_corners=False))
+            maps.append(on_grid(conv1x1(x, projection.weight, projection.bias), size))
         return tuple(maps)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmmtl.diffusion.noise import NoiseSource
 from mmmtl.errors import ConfigError, InputError, suggest
 from mmmtl.models.base import BaseMultiTaskModel, Reader, Size
+from mmmtl.models.layers.conv_block import on_grid
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.registry import MODELS
 from mmmtl.structures import Explanation, MTLDataSample
@@ -20,7 +21,7 @@ from mmmtl.tasks.picture_code import channels_to_image, check_picture_code
 from .autoencoders import decode_in_parts
 from .explain import attended_sources
 from .latent_loss import latent_valid, masked_mse
-from .reading import averageable, finish, read_pictures, resized
+from .reading import averageable, finish, read_pictures
 from .streams import AuxiliaryFeatures, AuxiliaryStream, MainStream, TaskMasking
 from .task_attention import TaskAttention
 from .task_tokens import batch_tokens
@@ -301,8 +302,9 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
         losses = {}
         for name in names:
             index, label = targets[name]
-            own = frames if len(index) == len(inputs) else [frame[index] for frame in frames]
-            losses[f'loss_{name}'] = self._task_loss(name, own, label, noise) * self.tasks[name].loss_weight
+            losses[f'loss_{name}'] = (
+                self._task_loss(name, [frame[index] for frame in frames], label, noise) * self.tasks[name].loss_weight
+            )
         return losses
 
     def _task_loss(self, name: str, frames: Sequence[Tensor], label: Tensor, noise: NoiseSource) -> Tensor:
@@ -321,7 +323,8 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
     # ---- prediction ------------------------------------------------------------------------------------------------
     def _needs_pair(self, tasks: Iterable[str]) -> bool:
         """Whether the second frame is looked at when these tasks are predicted."""
-        return self.auxiliary is not None or any(self.tasks[name].frames == 2 for name in tasks)
+        seen = self.tasks if self.auxiliary is not None else tasks
+        return any(self.tasks[name].frames == 2 for name in seen)
 
     @property
     def size_multiple(self) -> int:
@@ -352,7 +355,7 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
 
     def view_back(self, task: Task, raw: Tensor, size: Size) -> Tensor:
         """A picture (B, 3, h, w) at another size."""
-        return resized(raw, size)
+        return on_grid(raw, size)
 
     def flip_back(self, task: Task, raw: Tensor, direction: str) -> Tensor:
         """A picture (B, 3, h, w) of a mirrored view as one of the image: its channels are those of the label."""
@@ -390,11 +393,7 @@ class LatentMultiTaskModel(BaseMultiTaskModel):
         return stream_samples(self, frames, tasks, reader)
 
     def explanations(self, inputs: Tensor, noise: NoiseSource, targets: Mapping | None = None) -> list[Explanation]:
-        """Which auxiliary tasks every main task attends to.
-
-        Raises:
-            ConfigError: A model with one stream attends to nothing.
-        """
+        """Which auxiliary tasks every main task attends to; an error for a model with one stream, which attends to none."""
         if self.auxiliary is None:
             raise ConfigError('a model with one stream cannot explain its predictions: give model.task_attention')
         return attended_sources(self, inputs, noise)

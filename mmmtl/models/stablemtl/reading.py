@@ -6,20 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmmtl.models.layers.conv_block import on_grid
 from mmmtl.tasks import Task
-
-
-def resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pictures (V, C, h, w) at another size; what they show is relative, and keeps its values."""
-    if tuple(pictures.shape[-2:]) == tuple(size):
-        return pictures
-    return F.interpolate(pictures, size, mode='bilinear', align_corners=False)
 
 
 def read_pictures(task: Task, views: Tensor, size: tuple[int, int]) -> Tensor:
     """The prediction (C, H, W) at ``size`` out of pictures (V, 3, h, w) of V views."""
     if not task.categorical:
-        return task.from_image(resized(views.mean(0, keepdim=True), size))[0]
+        return task.from_image(on_grid(views.mean(0, keepdim=True), size))[0]
     said = _said(task, views, size)
     if len(said) == 1:
         return said[0]
@@ -28,7 +22,7 @@ def read_pictures(task: Task, views: Tensor, size: tuple[int, int]) -> Tensor:
 
 def averageable(task: Task, views: Tensor, size: tuple[int, int]) -> Tensor:
     """What pictures (V, 3, h, w) say, (V, K, H, W): votes for classes, else probabilities, values or unit vectors."""
-    said = _said(task, views, size) if task.categorical else task.from_image(resized(views, size))
+    said = _said(task, views, size) if task.categorical else task.from_image(on_grid(views, size))
     return said if said.is_floating_point() else _votes(task, said)
 
 
@@ -43,7 +37,7 @@ def _said(task: Task, views: Tensor, size: tuple[int, int]) -> Tensor:
     """Classes int64 or probabilities (V, 1, H, W): read first and resized then, as between two colours lies a third's."""
     said = task.from_image(views)
     if said.is_floating_point():
-        return resized(said, size)
+        return on_grid(said, size)
     return F.interpolate(said.float(), size, mode='nearest-exact').long()
 
 

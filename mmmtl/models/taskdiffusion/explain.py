@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmtl.models.layers.conv_block import on_grid
 from mmmtl.structures import Explanation
 from mmmtl.tasks import Task
 
@@ -63,7 +63,7 @@ def explain_sampling(
     tasks: Mapping[str, Task] = decoder.tasks
     grid = (steps[0].noisy.shape[2], steps[0].noisy.shape[3])
     titles = [f'step {k + 1} (t = {time:.2f})' for k, (time, _) in enumerate(decoder.step_times)]
-    small = [{n: _on_grid(tasks[n].bound(x.float()), grid) for n, x in step.raw.items()} for step in steps]
+    small = [{n: on_grid(tasks[n].bound(x.float()), grid) for n, x in step.raw.items()} for step in steps]
     encoded = [decoder.label_encoder.encode_logits(raw) for raw in small]
     explanations = [
         Explanation(
@@ -119,7 +119,3 @@ def _relation_masks(names: list[str], steps: Sequence[Step]) -> Iterator[Explana
             groups=[f'from {name}' for name in names],
             note='how much a task (row) takes from another (group of columns) at every place',
         )
-
-
-def _on_grid(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    return x if tuple(x.shape[-2:]) == grid else F.interpolate(x, grid, mode='bilinear', align_corners=False)

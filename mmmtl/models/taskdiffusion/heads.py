@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmmtl.models.layers.conv_block import enlarge
 from mmmtl.models.layers.film import ConvBlock, FilmNorm
 from mmmtl.ops.convolution import Conv1x1, TapMajorConv2d, conv3x3
 from mmmtl.ops.enlarged import residual_head
@@ -94,11 +94,7 @@ class LevelMaskAuxHead(BaseModule):
 
     def forward(self, maps: Sequence[Tensor], scale: int) -> Tensor:
         """As :meth:`AuxHead.forward`."""
-
-        def enlarge(x: Tensor) -> Tensor:
-            return F.interpolate(x, scale_factor=scale, mode='bilinear', align_corners=False)
-
         # a 1x1 convolution and the enlargement may change places
-        mask = self.norm(enlarge(self.conv1(torch.cat(list(maps), 1))))  # (B, E, scale·h, scale·w)
+        mask = self.norm(enlarge(self.conv1(torch.cat(list(maps), 1)), scale))  # (B, E, scale·h, scale·w)
         mask = self.conv3(mask).softmax(1)  # (B, L, scale·h, scale·w)
-        return self.head(weighted_sum([enlarge(x) for x in maps], mask))
+        return self.head(weighted_sum([enlarge(x, scale) for x in maps], mask))

@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
+from mmmtl.models.decoder import zero_loss
 from mmmtl.ops.convolution import Conv1x1
 from mmmtl.ops.precision import to_float32
 from mmmtl.registry import MODELS
@@ -97,9 +98,7 @@ class CrossTaskLabelEncoder(BaseModule):
         for name, task in self.tasks.items():
             blank = self.unknown_code(name)
             if name not in targets:
-                # an exact zero keeps the table in the graph, so that all ranks reduce the same gradients
-                zero = sum(p.flatten()[:1].sum() for p in self.tables[name].parameters()) * 0.0
-                codes[name] = (blank + zero).expand(batch, -1, *grid)
+                codes[name] = (blank + zero_loss(self.tables[name])).expand(batch, -1, *grid)
                 continue
             index, label = targets[name]
             known = self.embed(name, *task.code_label(label, grid))

@@ -30,7 +30,7 @@ class PromptedViT(TimmBackbone):
     """Plain ViT with one prompt per task.
 
     Gives, for S tasks, D channels, A heads and L levels on a grid (h, w): L maps (B, D, h, w), then L spatial scores
-    (B, A·S, h, w), L channel scores (B, S·D, windows, windows) and L task scores (B, A·S·S, 1, 1), all scores raw.
+    (B, A·S, h, w), L channel scores (B, D·S, windows, windows) and L task scores (B, A·S·S, 1, 1), all scores raw.
 
     Args:
         model_name, img_size, out_indices and others: See :class:`~mmmtl.models.backbones.TimmBackbone`. The image size is
@@ -71,7 +71,7 @@ class PromptedViT(TimmBackbone):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
         patch = self.strides[0]
-        scores = [heads * self.num_tasks, self.num_tasks * width, heads * self.num_tasks**2]
+        scores = [heads * self.num_tasks, width * self.num_tasks, heads * self.num_tasks**2]
         self.out_channels = self.out_channels + [c for c in scores for _ in range(levels)]
         self.strides = self.strides + [s for s in (patch, img_size[0] // windows, img_size[0]) for _ in range(levels)]
 
@@ -124,10 +124,10 @@ class PromptedViT(TimmBackbone):
         return tokens, prompts, scores
 
     def _channel_scores(self, positions: Tensor, x: Tensor) -> Tensor:
-        """Prompts on the grid (B, S, N) and patches (B, N, D) → (B, S·D, windows, windows)."""
+        """Prompts on the grid (B, S, N) and patches (B, N, D) → (B, D·S, windows, windows)."""
         n, (h, w) = self.windows, self.grid
         parts = (n, h // n, n, w // n)
         scores = torch.einsum(
-            'btiujv,biujvd->btdij', positions.unflatten(2, parts), x.unflatten(1, parts)
+            'btiujv,biujvd->bdtij', positions.unflatten(2, parts), x.unflatten(1, parts)
         )  # windows (i, j), cells (u, v) of a window
         return scores.flatten(1, 2)

@@ -85,14 +85,14 @@ class TaskPrompterDecoder(FeedForwardDecoder):
         heads, count = self.attention_heads, len(self.tasks)
         in_space = spatial.unflatten(1, (heads, count))  # (B, A, S, h, w)
         windows = channel.shape[-1]
-        in_channels = channel.reshape(batch, count, depth, windows, 1, windows, 1)
+        in_channels = channel.reshape(batch, depth, count, windows, 1, windows, 1)
         between = task.reshape(batch, heads, count, count)
         grouped = x.unflatten(1, (heads, -1))  # channels of one head share its spatial scores
         windowed = x.reshape(batch, depth, windows, height // windows, windows, width // windows)
         features = {}
         for s, name in enumerate(self.tasks):
             weighed = (in_space[:, :, s, None] * grouped).flatten(1, 2) + x
-            scaled = (in_channels[:, s] * windowed).reshape(x.shape) + x
+            scaled = (in_channels[:, :, s] * windowed).reshape(x.shape) + x
             both = torch.cat([self.spatial[i][name](weighed), self.channel[i][name](scaled)], 1)
             features[name] = self.fuse[i][name](both)
         if self.reweight is None:

@@ -26,18 +26,15 @@ from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.decoder import Targets, zero_loss
+from mmmtl.models.layers.conv_block import on_grid
 from mmmtl.models.regularizer import LabelRegularizer, targets_of_view
+from mmmtl.ops.precision import to_float32
 from mmmtl.ops.take_rows import take_rows
 from mmmtl.registry import MODELS
 
 from .mapping import MappingNetwork, joint_label, joint_prediction, pair_index
 
 PAIRS = ('auto', 'unlabelled', 'all')
-
-
-def _single(x: Tensor) -> Tensor:
-    """At least single precision."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 @MODELS.register_module()
@@ -144,11 +141,10 @@ class XTC(LabelRegularizer):
         columns = [pair_index(names.index(s), names.index(t), len(names)) for _, s, t in found]
         order = torch.tensor([p for ps in positions.values() for p in ps], device=anchors.device)
         pair = torch.tensor(columns, device=anchors.device).repeat_interleave(2)
-        joint = F.normalize(_single(self.mapping(rows, order, pair)), dim=1, eps=1e-12)
+        joint = F.normalize(to_float32(self.mapping(rows, order, pair)), dim=1, eps=1e-12)
         image = torch.tensor([image for image, _, _ in found], device=anchors.device)
-        anchor = take_rows(F.normalize(_single(anchors), dim=1, eps=1e-12), image)
-        if joint.shape[-2:] != anchor.shape[-2:]:
-            anchor = F.interpolate(anchor, joint.shape[-2:], mode='bilinear', align_corners=False)
+        anchor = take_rows(F.normalize(to_float32(anchors), dim=1, eps=1e-12), image)
+        anchor = on_grid(anchor, joint.shape[-2:])
         source, target = joint[0::2], joint[1::2]
         cosine = (source * target + self.feature_weight * (source + target) * anchor).sum(1).mean((1, 2))
         return (1 + 2 * self.feature_weight - cosine).sum()
@@ -162,7 +158,7 @@ class XTC(LabelRegularizer):
         size: tuple[int, int],
     ) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
         """Inputs of the mapping network per task, and their positions: source and target of each pair in turn."""
-        like = _single(next(iter(maps.values())))
+        like = to_float32(next(iter(maps.values())))
         rows: dict[str, list[Tensor]] = {n: [] for n in self.tasks}
         positions: dict[str, list[int]] = {n: [] for n in self.tasks}
         for name, task in self.tasks.items():
@@ -170,7 +166,7 @@ class XTC(LabelRegularizer):
             if as_source:
                 images = torch.tensor([found[k][0] for k in as_source], device=maps[name].device)
                 logits = F.interpolate(
-                    _single(take_rows(maps[name], images)), size, mode='bilinear', align_corners=False
+                    to_float32(take_rows(maps[name], images)), size, mode='bilinear', align_corners=False
                 )
                 draws = None
                 if task.categorical and task.out_channels > 1:
