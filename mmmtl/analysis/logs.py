@@ -82,7 +82,8 @@ def read_log(path: str) -> RunLog:
         begin = min((min(curve) for curve in own.train.values()), default=math.inf)
         for mine, later in ((log.train, own.train), (log.val, own.val)):
             for key in {**mine, **later}:
-                mine[key] = {s: v for s, v in mine[key].items() if s < begin} | later.get(key, {})
+                kept = {s: v for s, v in mine.pop(key, {}).items() if s < begin} | later.get(key, {})
+                mine.update({key: kept} if kept else {})
     return log
 
 

@@ -111,9 +111,11 @@ def _levels(cfg: Config, where: str, count: int) -> dict[str, Any]:
     return {'model.backbone.out_indices': tuple(round((k + 1) * depth / count) - 1 for k in range(count))}
 
 
-def variants(cfg: Config, axis: str, where: str) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
+def variants(
+    cfg: Config, axis: str, where: str, size: tuple[int, int] | None = None
+) -> list[tuple[int, dict[str, Any], dict[str, Any]]]:
     """``(value, options of the config, arguments of the benchmark)`` of every point of an axis."""
-    names, (height, width) = list(cfg.model.tasks), input_size(cfg)
+    names, (height, width) = list(cfg.model.tasks), size or input_size(cfg)
     if axis == 'tasks':
         return [(n, {'only_tasks': names[:n]}, {}) for n in range(1, len(names) + 1)]
     if axis == 'steps':
@@ -158,7 +160,7 @@ def measure_axis(
     options = dict(options or {})
     points: list[Point] = []
     runs: dict[str, Callable[[], Any]] = {}
-    for value, more, arguments in variants(load_config(config, options), axis, config):
+    for value, more, arguments in variants(load_config(config, options), axis, config, bench.get('size')):
         cfg = load_config(config, {**options, **more})
         with plain_operations():
             counted = count_complexity(cfg, arguments.get('size') or bench.get('size')).total()

@@ -62,12 +62,9 @@ def row_costs(study: Study, root: Path, row: str) -> dict[str, Any]:
 
 def training_minutes(study: Study, root: Path, row: str) -> float:
     """Minutes of training and evaluation of a row, all tasks' networks together, averaged over seeds."""
-    seconds = [
-        json.loads((root / run.name / 'seconds.json').read_text())
-        for run in study.runs(root)
-        if run.row == row and (root / run.name / 'seconds.json').is_file()
-    ]
-    return sum(seconds) / 60 / len(study.seeds) if seconds else float('nan')
+    files = [root / run.name / 'seconds.json' for run in study.runs(root) if run.row == row]
+    seconds = [json.loads(file.read_text()) for file in files if file.is_file()]
+    return float(np.mean(seconds)) / 60 * len(files) / len(study.seeds) if seconds else float('nan')
 
 
 def costs_rows(study: Study, root: Path, rows: Sequence[str]) -> tuple[list[str], list[list[str]]]:

@@ -251,7 +251,7 @@ def sweep_table(path: str, work_dir: str, out: str | None = None) -> str:
     if not trials:
         return f'{root}: no trial is finished'
     higher = higher_is_better(sweep.metric, path)
-    trials.sort(key=lambda t: (math.isnan(t.value), -t.value if higher else t.value))
+    trials.sort(key=lambda t: t.value, reverse=higher)
     values = [{o: _value(sweep.space[o], v) for o, v in t.params.items()} for t in trials]
     header = ['trial', f'{sweep.metric} {"↑" if higher else "↓"}', *sweep.space]
     rows = [

@@ -44,7 +44,7 @@ def difference(found: np.ndarray, wanted: np.ndarray) -> Difference:
     off = np.abs(found.astype(np.float64) - wanted)
     off = np.where(np.isfinite(off), off, np.inf)
     scale = max(float(np.abs(wanted).max()), 1e-12)
-    return Difference(float(off.max()), float(off.max()) / scale, float((off > 1e-3 * scale).mean()), False)
+    return Difference(float(off.max()), float(off.max()) / scale, float((~(off <= 1e-3 * scale)).mean()), False)
 
 
 def example(program: Program, batch: int, seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]:

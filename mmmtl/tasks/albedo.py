@@ -6,8 +6,8 @@ import numpy as np
 
 from mmmtl.registry import TASKS
 
-from .base import Legend, stripe_unknown
-from .continuous import ContinuousTask, as_channels
+from .base import Legend
+from .continuous import ContinuousTask, as_channels, rgb_picture
 
 
 @TASKS.register_module()
@@ -24,9 +24,7 @@ class Albedo(ContinuousTask):
         return dict(type='ImageError')
 
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-        linear = as_channels(label)
-        picture = (255 * np.nan_to_num(linear).clip(0, 1) ** (1 / 2.2)).astype(np.uint8).transpose(1, 2, 0)
-        return stripe_unknown(np.ascontiguousarray(picture), np.isnan(linear).any(0))
+        return rgb_picture(as_channels(label).clip(0, 1) ** (1 / 2.2))
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
         return Legend(unit='linear reflectance, drawn with gamma 2.2')

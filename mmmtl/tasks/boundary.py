@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from mmmtl.errors import ConfigError, LabelError
+from mmmtl.errors import ConfigError
 from mmmtl.registry import TASKS
 from mmmtl.utils.labels import IGNORE
 
@@ -40,18 +39,6 @@ class Boundary(BinaryTask):
         self.positive_weight, self.max_dist = positive_weight, max_dist
         self.out_channels = self.code_channels = 1
         self.code_classes = None
-
-    def check_label(self, label: np.ndarray, where: str) -> None:
-        if label.ndim != 2 or not np.issubdtype(label.dtype, np.integer):
-            raise LabelError(
-                f"{where}: task '{self.name}' expects an integer map (H, W), found {label.dtype} {label.shape}"
-            )
-        wrong = (label != IGNORE) & ((label < 0) | (label > 1))
-        if wrong.any():
-            raise LabelError(
-                f"{where}: task '{self.name}' expects 0, 1 or {IGNORE} (unknown), "
-                f'found {np.unique(label[wrong])[:8].tolist()}'
-            )
 
     def default_loss(self) -> dict:
         return dict(type='WeightedBinaryCrossEntropy', positive_weight=self.positive_weight)

@@ -24,6 +24,12 @@ def as_channels(label: np.ndarray) -> np.ndarray:
     return array[None] if array.ndim == 2 else array
 
 
+def rgb_picture(values: np.ndarray) -> np.ndarray:
+    """Picture of (3, H, W) values in [0, 1]; NaN is drawn as unknown."""
+    picture = (255 * np.nan_to_num(values).clip(0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    return stripe_unknown(np.ascontiguousarray(picture), np.isnan(values).any(0))
+
+
 def coded(values: Tensor, unknown: Tensor, size: tuple[int, int], fill: float, masked: bool) -> tuple[Tensor, Tensor]:
     """Values (n, C, H, W) and unknown pixels (n, 1, H, W) → code and share of unknown pixels on a grid of ``size``.
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from mmmtl.registry import TASKS
 
-from .base import Legend, stripe_unknown
-from .continuous import VectorTask, as_channels
+from .base import Legend
+from .continuous import VectorTask, as_channels, rgb_picture
 
 
 @TASKS.register_module()
@@ -36,10 +36,7 @@ class SceneFlow(VectorTask):
         return -high, high
 
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-        motion = as_channels(label)
-        high = self.picture_range(label, reference)[1]
-        picture = np.nan_to_num((motion / high + 1) * 127.5).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
-        return stripe_unknown(np.ascontiguousarray(picture), np.isnan(motion).any(0))
+        return rgb_picture((as_channels(label) / self.picture_range(label, reference)[1] + 1) / 2)
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
         return Legend(

@@ -13,8 +13,8 @@ from torch import Tensor
 from mmmtl.errors import ConfigError, LabelError
 from mmmtl.registry import TASKS
 
-from .base import Legend, stripe_unknown
-from .continuous import VectorTask, as_channels
+from .base import Legend
+from .continuous import VectorTask, as_channels, rgb_picture
 from .picture_code import fill_invalid, known_pixels
 
 
@@ -91,9 +91,7 @@ class SurfaceNormals(VectorTask):
         return [c / np.linalg.norm(c) for c in super().constant_predictions(labels) + axes]
 
     def colorize(self, label: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-        vectors = as_channels(label)
-        picture = np.nan_to_num((vectors + 1) * 127.5).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
-        return stripe_unknown(np.ascontiguousarray(picture), np.isnan(vectors).any(0))
+        return rgb_picture((as_channels(label) + 1) / 2)
 
     def legend(self, label: np.ndarray, reference: np.ndarray | None = None) -> Legend:
         return Legend(unit='R right · G up · B to the viewer')

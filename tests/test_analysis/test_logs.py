@@ -43,12 +43,13 @@ def test_a_real_run(trained, tmp_path):
 
 
 def test_a_resumed_run_is_one_run(tmp_path):
-    write(tmp_path, '20250101_000000', [entry(s, 10 - s) for s in range(1, 6)])
+    write(tmp_path, '20250101_000000', [entry(s, 10 - s) for s in range(1, 5)] + [dict(entry(5, 5), loss_old=1.0)])
     write(tmp_path, '20250102_000000', [entry(s, 1.0) for s in range(4, 8)])
     log = read_log(str(tmp_path))
     assert log.train['loss'] == {1: 9, 2: 8, 3: 7, 4: 1, 5: 1, 6: 1, 7: 1}
     write(tmp_path, '20250103_000000', [entry(1, 5.0), {'depth/RMSE': 3.0, 'step': 1}])
     write(tmp_path / 'another', '20250104_000000', [entry(1, 8.0)])
+    assert 'loss_old' not in summarize_log(log)
     assert read_log(str(tmp_path)).train['loss'] == {1: 5.0}, 'begun anew, and no run of a folder below'
 
 

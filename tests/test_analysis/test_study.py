@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmmtl.analysis.study import draw_labels, execute, read_study, run_study, study_table
+from mmmtl.analysis.study_costs import training_minutes
 from mmmtl.apis.model import build_model
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError
@@ -147,6 +148,13 @@ def test_a_row_without_all_its_runs_is_left_out(study, tmp_path):
         (root / f'alone_depth_seed{seed}' / 'metrics.json').unlink()
     text = study_table(str(study), str(root))
     assert '| alone' not in text and '| all tasks' in text
+    for name, spent in (('all-tasks_seed0', 60), ('alone_semseg_seed0', 30), ('alone_depth_seed0', 90)):
+        (root / name / 'seconds.json').write_text(str(spent))
+    for seconds in root.glob('*_seed1/seconds.json'):
+        seconds.unlink()
+    (root / 'alone_boundary_seed0' / 'seconds.json').unlink()
+    minutes = [training_minutes(read_study(str(study)), root, row) for row in ('all tasks', 'alone')]
+    assert minutes == [1.0, 3.0], 'of the runs that there are, and as many as a seed has'
 
 
 def test_other_options_do_not_mix_with_what_is_there(study, tmp_path):

@@ -200,3 +200,9 @@ def test_eight_bits_and_what_they_cost(plain, written, tmp_path):
     assert table.count('\n| ') >= 3 and '%' in table
     small = ExportedModel(written.files[0].replace('.onnx', '.int8.onnx'))
     assert small.metadata['precision'] == 'int8' and small(images(1))['depth'].shape == (1, 1, 32, 32)
+
+
+def test_a_model_that_predicts_no_numbers_is_like_no_file():
+    nothing = np.full((1, 1, 2, 2), np.nan, np.float32)
+    assert difference(nothing, nothing).share == 1 and difference(nothing, nothing + 1).share == 1
+    assert difference(np.zeros(4), np.zeros(4)).share == 0
