@@ -25,6 +25,7 @@ from mmmtl.utils.seeding import stable_hash
 from .checks import check_ids, check_indices, check_labels, check_pairs, check_pipeline
 from .label_samplers import LabelSampler, save_label_map
 from .transforms.base import new_results
+from .transforms.resample import PrefixSampleId
 from .unreadable import UnreadableSamples
 
 
@@ -252,6 +253,12 @@ class MTLDataset(BaseDataset):
     def compares_ids(self) -> bool:
         """Whether the ids are few enough to be compared with those of other data sets."""
         return True
+
+    @property
+    def before_ids(self) -> str:
+        """What stands before a sample's id when it leaves the pipeline."""
+        steps = (step for step in self.pipeline.transforms if isinstance(step, PrefixSampleId))
+        return ''.join(f'{step.name}/' for step in steps) + self.id_prefix
 
     def visible(self, index: int) -> tuple[str, ...]:
         """The tasks whose label of a sample is used."""

@@ -123,9 +123,13 @@ class FolderDataset(MTLDataset):
                 f'{", ".join(IMAGE_SUFFIXES)}'
             )
         ids = self._chosen(root, found) if self.split_file else list(found)
-        labels = {name: index_files(self.path(task.source), LABEL_SUFFIXES) for name, task in self.tasks.items()}
-        for name, files in labels.items():
-            self._look_at_folder(name, files, found)
+        labels: dict[str, dict[str, Path]] = {}
+        for name, task in self.tasks.items():
+            folder = self.path(task.source)
+            there = walk(folder)
+            files = index_paths(folder, (path for path in there if path.suffix.lower() in LABEL_SUFFIXES))
+            labels[name] = files
+            self._look_at_folder(name, files, there, found)
             some = label_examples([files[i] for i in files if i in found])  # alike for every split
             self._label_files[self.tasks[name].source] = some
             self.stored[name].infer(some)
@@ -182,19 +186,21 @@ class FolderDataset(MTLDataset):
                 'size: labels must be drawn upright too; where they lie on the stored pixels, say upright=False'
             )
 
-    def _look_at_folder(self, name: str, files: Mapping[str, Path], images: Mapping[str, Path]) -> None:
+    def _look_at_folder(
+        self, name: str, files: Mapping[str, Path], there: Sequence[Path], images: Mapping[str, Path]
+    ) -> None:
         """Note label files that nobody reads: without an image, or of a wrong kind."""
         folder = self.path(self.tasks[name].source)
         lost = [path for i, path in files.items() if i not in images]
         if lost:
-            near = suggest(lost[0].stem, [Path(i).stem for i in images])
+            near = suggest(lost[0].stem, [Path(i).stem for i in list(images)[:2000]])
             self.remarks.append(
                 f"task '{name}': {len(lost)} of {len(files)} files in {folder} belong to no image, for example "
                 f'{lost[0].name}: a label is called as its image.{near}'
             )
         if Path(folder).resolve() in (Path(self.path(self.images)).resolve(), Path(self.data_root).resolve()):
             return
-        others = [p for p in walk(folder) if p.suffix.lower() not in LABEL_SUFFIXES]
+        others = [p for p in there if p.suffix.lower() not in LABEL_SUFFIXES]
         if others:
             kinds = ', '.join(f'{n} {kind or "no suffix"}' for kind, n in Counter(p.suffix for p in others).items())
             self.remarks.append(

@@ -13,7 +13,6 @@ from mmmtl.tasks import Task
 
 from .base import MTLDataset
 from .statistics import leaf_datasets
-from .transforms.resample import PrefixSampleId
 
 
 @DATASETS.register_module(name=['MixedDataset', 'ConcatDataset'])
@@ -51,6 +50,11 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
         self.weights = None if weights is None else numbers
         self.tasks: dict[str, Task] = {}
         for dataset in built:
+            if not hasattr(dataset, 'tasks'):
+                raise ConfigError(
+                    f'MixedDataset: {type(dataset).__name__} holds a data set and has no tasks itself: join what it holds, and '
+                    'say weights, or put it around the MixedDataset'
+                )
             for name, task in dataset.tasks.items():
                 first = self.tasks.setdefault(name, task)
                 if type(first) is not type(task) or first.out_channels != task.out_channels:
@@ -77,8 +81,7 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
         """The sample's description, with the id that it has among all data sets."""
         info = super().get_data_info(idx)
         dataset, _ = self._get_ori_dataset_idx(idx)
-        prefix = getattr(self.datasets[dataset], 'id_prefix', '')
-        return dict(info, sample_id=prefix + info['sample_id'])
+        return dict(info, sample_id=getattr(self.datasets[dataset], 'before_ids', '') + info['sample_id'])
 
     @property
     def metainfo(self) -> dict:
@@ -98,14 +101,13 @@ def keep_apart(datasets: Sequence[MTLDataset]) -> None:
         if not compared:
             dataset.id_prefix = f'{number}/' if number else ''
             continue
-        named = ''.join(f'{step.name}/' for step in dataset.pipeline.transforms if isinstance(step, PrefixSampleId))
-        places = {named + i: place for i, place in dataset.places()}
+        places = dict(dataset.places())
         while any(
-            (own := dataset.id_prefix + i) in seen and (dataset.test_mode or seen[own] != place)
+            (own := dataset.before_ids + i) in seen and (dataset.test_mode or seen[own] != place)
             for i, place in places.items()
         ):
             dataset.id_prefix += f'{number}/'
-        seen |= {f'{dataset.id_prefix}{i}': place for i, place in places.items()}
+        seen |= {f'{dataset.before_ids}{i}': place for i, place in places.items()}
 
 
 def _built(dataset: Any) -> Any:

@@ -16,8 +16,8 @@ from mmmtl.utils.tables import format_table
 
 from .base import MTLDataset
 
-_KEPT = 1000
-"""Values of a label that are kept for quantiles."""
+_KEPT, _LABELS = 1000, 2000
+"""Values of a label that are kept for quantiles, and labels of which they are."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class LabelValues:
         pixels, unknown: Pixels, and pixels without a label.
         classes: Pixels of each class (categorical tasks).
         low, high: Smallest and largest value (continuous tasks).
-        values: Some of the values, (n,) each; of a vector its length.
+        values: Some of the values, (n,) each, of one label of every ``step``; of a vector its length.
     """
 
     labels: int = 0
@@ -41,6 +41,7 @@ class LabelValues:
     low: float = np.inf
     high: float = -np.inf
     values: list[np.ndarray] = field(default_factory=list)
+    step: int = 1
 
     @classmethod
     def of(cls, task: Task, label: np.ndarray) -> LabelValues:
@@ -59,11 +60,13 @@ class LabelValues:
 
     def add(self, other: LabelValues) -> None:
         """Count another's labels too."""
+        self.values += other.values if self.labels % self.step == 0 else []
+        if len(self.values) > _LABELS:  # as many for a million labels as for thousands
+            self.values, self.step = self.values[::2], 2 * self.step
         for name in ('labels', 'blank', 'pixels', 'unknown'):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.classes.update(other.classes)
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
-        self.values += other.values
 
     @property
     def median(self) -> float:

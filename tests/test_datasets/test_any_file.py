@@ -452,6 +452,10 @@ def test_equal_names_of_two_sets_stay_apart(tmp_path):
         assert isinstance(data, MixedDataset)
         assert [data[k]['sample_id'] for k in range(4)] == ['a', 'b', '1/a', '1/b']
         assert data.get_data_info(3)['sample_id'] == '1/b'
+    named = [dict(one, pipeline=[dict(type='PrefixSampleId', name=name)]) for one, name in zip(sets, 'xy')]
+    data = DATASETS.build(dict(type='MixedDataset', datasets=named))
+    ids = [data[k]['sample_id'] for k in range(4)]
+    assert ids == ['x/a', 'x/b', 'y/a', 'y/b'] == [data.get_data_info(k)['sample_id'] for k in range(4)]
     folder(tmp_path / 'one', {'images/1/a.png': MASK, 'saliency/1/a.png': MASK})
     data = DATASETS.build(dict(type='MixedDataset', datasets=sets))
     assert [data[k]['sample_id'] for k in range(5)] == ['1/a', 'a', 'b', '1/1/a', '1/1/b']  # 1/a is taken
@@ -460,7 +464,10 @@ def test_equal_names_of_two_sets_stay_apart(tmp_path):
 def test_wrappers_of_mmengine(tmp_path):
     root = folder(tmp_path, {'semseg/a.png': MASK * 2, 'semseg/b.png': 0 * MASK})
     inner = dict(type='FolderDataset', tasks=dict(semseg=dict(type='SemanticSegmentation', classes=3)), data_root=root)
-    assert len(DATASETS.build(dict(type='RepeatDataset', dataset=inner, times=3))) == 6
+    repeated = dict(type='RepeatDataset', dataset=inner, times=3)
+    assert len(DATASETS.build(repeated)) == 6
+    with pytest.raises(ConfigError, match='RepeatDataset holds a data set.*put it around the MixedDataset'):
+        DATASETS.build(dict(type='MixedDataset', datasets=[repeated, inner]))
     balanced = DATASETS.build(dict(type='ClassBalancedDataset', dataset=inner, oversample_thr=0.9))
     assert sorted(balanced[k]['sample_id'] for k in range(len(balanced)))[-1] == 'b' and len(balanced) > 2
 

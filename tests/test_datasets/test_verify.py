@@ -12,9 +12,11 @@ import pytest
 
 from mmmtl.datasets import NYUDv2, PascalContext
 from mmmtl.datasets.preparation.prepare import leaves, prepare_command
+from mmmtl.datasets.statistics import LabelValues
 from mmmtl.datasets.verify import verify_command, verify_dataset
 from mmmtl.errors import LabelError
 from mmmtl.registry import DATASETS
+from mmmtl.tasks import build_tasks
 from tests.miniatures import plant_nyudv2_faults, plant_pascal_faults, write_nyudv2, write_pascal_context
 from tests.miniatures.scenes import save_picture
 
@@ -127,3 +129,10 @@ def test_the_documented_data_set_works(tmp_path, root_dir):
 def test_pseudo_labels_are_looked_at_themselves():
     config = dict(type='PseudoLabels', tasks=dict(depth=dict(type='Depth')), dataset=dict(type='NYUDv2', tasks={}))
     assert list(leaves(dict(type='RepeatDataset', dataset=config))) == [config]
+
+
+def test_values_of_many_labels_take_no_more_room_than_those_of_some():
+    task, total = build_tasks(dict(depth=dict(type='Depth')))['depth'], LabelValues()
+    for k in range(9000):
+        total.add(LabelValues.of(task, np.full((1, 1, 1), 1 + k / 9000, np.float32)))
+    assert total.labels == 9000 and len(total.values) <= 2000 and total.median == pytest.approx(1.5, abs=1e-3)

@@ -92,11 +92,6 @@ class LabelCache:
                 )
         return label
 
-    def holds(self, recipe: str, sample_id: str, sources: Sequence[str]) -> bool:
-        """Whether a valid entry is there."""
-        path = self.path(recipe, sample_id)
-        return path is not None and _read(path, _digest(recipe, sources)) is not None
-
 
 def _digest(recipe: str, sources: Sequence[str]) -> str:
     """Hash of the recipe and the content of the sources."""

@@ -12,7 +12,7 @@ import numpy as np
 from mmmtl.datasets.hypersim import hypersim_files
 from mmmtl.datasets.io.arrays import read_hdf5
 from mmmtl.errors import FileError
-from mmmtl.utils.files import write_npy, write_png
+from mmmtl.utils.files import read_text, write_npy, write_png
 
 from .jobs import Job, convert
 from .tone import to_bytes, tone_map, tone_scale
@@ -59,12 +59,13 @@ def frames_of_folders(root: Path) -> Iterator[tuple[str, str, int]]:
         yield path.parts[-4], camera, int(path.name.split('.')[1])
 
 
+def _rows(path: Path, expected: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(read_text(path, expected).splitlines()))
+
+
 def frames_of_csv(path: Path, split: str) -> list[tuple[str, str, int]]:
     """Released frames of a split in ``metadata_images_split_scene_v1.csv``."""
-    if not path.is_file():
-        raise FileError(f'{path}: expected metadata_images_split_scene_v1.csv, found no such file')
-    with path.open(newline='', encoding='utf-8') as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows(path, 'metadata_images_split_scene_v1.csv')
     columns = {'scene_name', 'camera_name', 'frame_id', 'included_in_public_release', 'split_partition_name'}
     if not rows or not columns <= set(rows[0]):
         found = sorted(rows[0]) if rows else 'no rows'
@@ -77,12 +78,11 @@ def frames_of_csv(path: Path, split: str) -> list[tuple[str, str, int]]:
 
 
 def _camera_matrices(path: Path) -> dict[str, np.ndarray]:
-    with path.open(newline='', encoding='utf-8') as file:
-        return {
-            row['scene_name']: np.array([[float(row[f'M_cam_from_uv_{i}{j}']) for j in range(3)] for i in range(3)])
-            for row in csv.DictReader(file)
-            if row.get('M_cam_from_uv_00')
-        }
+    return {
+        row['scene_name']: np.array([[float(row[f'M_cam_from_uv_{i}{j}']) for j in range(3)] for i in range(3)])
+        for row in _rows(path, 'metadata_camera_parameters.csv')
+        if row.get('M_cam_from_uv_00')
+    }
 
 
 def _facing_normals(normals: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

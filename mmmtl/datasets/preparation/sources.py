@@ -53,8 +53,8 @@ def folder_source(root: str, backend_args: Mapping[str, Any] | None = None) -> d
             f'{root}: expected a config, or a folder with a folder images of {", ".join(IMAGE_SUFFIXES[:3])}, ..., found '
             f'{sorted(names)}'
         )
-    # any kind of task will do: what labels hold is not looked at
-    tasks = {name: dict(type='Depth', source=name) for name in sorted(names - {'images'}) if not name.startswith('.')}
+    # any kind of task will do, of a range that numbers of pictures have: what labels hold is not looked at
+    tasks = {name: dict(type='Shading', source=name) for name in sorted(names - {'images'}) if not name.startswith('.')}
     return dict(type='FolderDataset', data_root=root, tasks=tasks, backend_args=backend_args)
 
 
