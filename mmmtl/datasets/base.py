@@ -345,11 +345,9 @@ class MTLDataset(BaseDataset):
     def _load_narrow(self, info: dict, name: str) -> np.ndarray | None:
         """:meth:`load_label`; classes as uint8, an eighth of the memory on their way through the pipeline."""
         label = self.load_label(info, name)
-        return (
-            label.astype(np.uint8, copy=False)
-            if isinstance(self.tasks[name], CategoricalTask) and label is not None
-            else label
-        )
+        if label is None or not isinstance(self.tasks[name], CategoricalTask):
+            return label
+        return label.astype(np.uint8, copy=False)
 
     def prepare_data(self, idx: int) -> Any:
         # an index that names tasks (TaskIndex) wants their labels only
