@@ -42,6 +42,7 @@ class IndexedDataset(MTLDataset):
     """
 
     _fully_initialized: bool
+    _metainfo: dict
     data_root: Any
 
     def __new__(cls, index: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.values import spread
 from mmmtl.tasks import IGNORE, Task
 from mmmtl.utils.tables import format_table
 
@@ -197,8 +196,8 @@ def sample_values(dataset: MTLDataset, labels: int = 24, seconds: float = 5.0) -
     found = DatasetValues(dataset.tasks, {name: len(places) for name, places in having.items()}, len(dataset))
     chosen: dict[int, list[str]] = {}
     for name, places in having.items():
-        for k in spread(places, labels):
-            chosen.setdefault(int(k), []).append(name)
+        for k in places[:: max(1, -(-len(places) // labels))].tolist():
+            chosen.setdefault(k, []).append(name)
     for k in sorted(
         chosen, key=lambda place: place * 2654435761 % 2**32
     ):  # mixed: a part that ends early is spread too

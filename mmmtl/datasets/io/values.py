@@ -99,7 +99,7 @@ def _class(value: Any, classes: Sequence[str], where: str) -> int:
     return int(value)
 
 
-def spread(items: Sequence[T] | np.ndarray, count: int) -> list[T]:
+def spread(items: Sequence[T], count: int) -> list[T]:
     """At most ``count`` of the items, evenly spread over them."""
     step = max(1, -(-len(items) // count))
     return list(items[::step])
