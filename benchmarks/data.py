@@ -192,7 +192,7 @@ def measure(name: str, dataset: Any, rounds: int, draws: int) -> float:
             sample_id = dataset.get_data_info(int(index))['sample_id']
             rng = random.Random(stable_hash(dataset.seed, sample_id, index.draw))
             for key, value in differences(dataset[index], pascal_data.sample(*arguments, rng, size)).items():
-                apart[key] = max(apart.get(key, 0.0), value)
+                apart[key] = float(np.maximum(apart.get(key, 0.0), value))
         listed = ', '.join(f'{k} {v:.1e}' for k, v in apart.items())
         print(f'{theirs / ours:.2f} times the published speed; largest differences: {listed}\n')
     return ours

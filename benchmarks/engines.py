@@ -108,7 +108,7 @@ def compare(
 
 def largest_difference(maps: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
     """Of all maps, relative to each one's largest value."""
-    return float(max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(maps, wanted)))
+    return float(np.max([np.abs(a - b).max() / np.abs(b).max() for a, b in zip(maps, wanted)]))
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:

@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument('--keep-below', nargs='+', default=['0.3', '0.3', '15'], help='one number per task')
     parser.add_argument('--weight', type=float, default=1.0)
     args = parser.parse_args()
+    if len(args.tasks) != len(args.keep_below):
+        parser.error(f'--keep-below: {len(args.keep_below)} numbers for {len(args.tasks)} tasks')
     folder, limits = Path(args.work_dir), dict(zip(args.tasks, map(float, args.keep_below)))
     options = {
         'only_tasks': list(args.tasks),

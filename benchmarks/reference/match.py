@@ -138,20 +138,20 @@ class Pair:
 
 def differences(maps: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
     """``{published task: (found, expected)}`` → largest difference and relative L2, and the share of other classes."""
-    relative, norm, flips, pixels = 0.0, 0.0, 0, 0
+    relative, norm, flips, pixels = [], [], 0, 0
     for task, (found, expected) in maps.items():
         size = expected.shape[-2:]
         if found.shape[-2:] != size:  # raw maps, which the model brings to the image's size
             found = F.interpolate(found.float(), size, mode='bilinear', align_corners=False)
         a, b = found.double(), expected.double()
-        relative = max(relative, ((a - b).abs().max() / b.abs().max()).item())
-        norm = max(norm, ((a - b).norm() / b.norm()).item())
+        relative.append((a - b).abs().max() / b.abs().max())
+        norm.append((a - b).norm() / b.norm())
         if task in taskdiffusion.DISCRETE:
             flips += (a.argmax(1) != b.argmax(1)).sum().item()
             pixels += a[:, 0].numel()
     return {
-        'largest relative difference': relative,
-        'relative L2': norm,
+        'largest relative difference': torch.stack(relative).max().item(),  # NaN where one is
+        'relative L2': torch.stack(norm).max().item(),
         'share of argmax that differs': flips / max(pixels, 1),
     }
 
@@ -159,15 +159,15 @@ def differences(maps: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
 def gradient_differences(model: nn.Module, wanted: Mapping[str, Tensor]) -> dict[str, float]:
     """Relative L2 of the gradients of ``model``: of all together, and of the worst parameter."""
     whole = torch.stack([g.norm() for g in wanted.values()]).norm()
-    difference, worst = [], 0.0
+    difference, worst = [], [0 * whole]
     for name, parameter in model.named_parameters():
         norm = (parameter.grad - wanted[name]).norm()
         difference.append(norm)
         if wanted[name].norm() > 1e-5 * whole:  # smaller ones are zero in exact arithmetic
-            worst = max(worst, (norm / wanted[name].norm()).item())
+            worst.append(norm / wanted[name].norm())
     return {
         'gradients, relative L2': (torch.stack(difference).norm() / whole).item(),
-        'gradients, worst parameter': worst,
+        'gradients, worst parameter': torch.stack(worst).max().item(),
     }
 
 

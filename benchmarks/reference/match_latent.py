@@ -103,8 +103,8 @@ class LatentPair:
 
     def compare_predictions(self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, float]:
         """Largest difference of the decoded images, whose range is about [-1, 1]."""
-        apart = [float((found[own] - expected[published]).abs().max()) for published, own in self.names.items()]
-        return {'largest difference of decoded images': max(apart)}
+        apart = [(found[own] - expected[published]).abs().max() for published, own in self.names.items()]
+        return {'largest difference of decoded images': torch.stack(apart).max().item()}
 
     def counts(self) -> dict[str, int]:
         """What a run of the program does: images encoded and decoded, passes, texts encoded."""

@@ -255,7 +255,8 @@ def _train(model: LatentMultiTaskModel, names: dict, published: str, record: dic
     norms, _, _ = convert({k: torch.tensor(v) for k, v in record['grad_norm'].items()}, names)
     none, _, _ = convert({k: torch.tensor(0) for k in record['no_grad_params']}, names)
     floor = SMALL * max(float(v) for v in norms.values())
-    worst = max(abs(float(own[k].grad.norm()) - float(v)) / max(float(v), floor) for k, v in norms.items())
+    apart = [abs(float(own[k].grad.norm()) - float(v)) / max(float(v), floor) for k, v in norms.items()]
+    worst = torch.tensor(apart, dtype=torch.float64).max().item()  # NaN where one is
     zeros = sum((float(own[k].grad.norm()) == 0) != (float(v) == 0) for k, v in norms.items())
     differ = {k for k, p in own.items() if p.grad is None} ^ set(none)
     model.zero_grad()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from benchmarks import engines, table
+from benchmarks.reference.match import differences, gradient_differences
 from mmmtl.analysis.benchmark import Benchmark
 from mmmtl.commands import parser_of
 from mmmtl.config import load_config
@@ -76,3 +80,14 @@ def test_an_engine_that_refuses_is_a_result(monkeypatch):
     cfg = load_config(str(table.ROOT / 'configs/diffusionmtl/r18_diorama.py'), {'only_tasks': ['depth']})
     found = engines.compare(Benchmark(cfg, size=(32, 32), optimize=False), ['openvino'], 1, 1)
     assert 'no such operator' in found['openvino']['error'] and found['here']['ms'] > 0
+
+
+def test_a_map_without_numbers_is_not_like_another():
+    one, nothing = torch.ones(1, 1, 2, 2), torch.full((1, 1, 2, 2), math.nan)
+    found = differences({'depth': (one, one), 'edge': (nothing, one)})
+    assert math.isnan(found['largest relative difference']) and math.isnan(found['relative L2'])
+    layer = nn.Linear(2, 1)
+    layer.weight.grad, layer.bias.grad = torch.ones(1, 2), torch.full((1,), math.nan)
+    wanted = dict(weight=torch.ones(1, 2), bias=torch.ones(1))
+    assert math.isnan(gradient_differences(layer, wanted)['gradients, worst parameter'])
+    assert math.isnan(engines.largest_difference([one.numpy(), nothing.numpy()], [one.numpy()] * 2))
