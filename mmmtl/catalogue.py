@@ -53,7 +53,7 @@ def get_model(
         NotFoundError: No such folder or repository, or no way to the hub.
         CheckpointError: A checkpoint that cannot be read, or is another network's.
     """
-    if pretrained not in (True, False, 'start'):
+    if not isinstance(pretrained, bool) and pretrained != 'start':
         raise ConfigError(f"get_model: pretrained must be True, False or 'start', got {pretrained!r}")
     if pretrained is True:
         if checkpoint is not None:

@@ -172,8 +172,8 @@ class Inferencer:
         tasks = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
         options = PredictOptions(tasks, steps, seed, ensemble, max_side, batch_size)
         options.check(self.model)
-        if self.fit == 'tile' and ensemble > 1:
-            raise ConfigError(f"ensemble={ensemble}: not with fit='tile', which blends single predictions")
+        if self.fit == 'tile' and (ensemble > 1 or explain):
+            raise ConfigError(f"ensemble={ensemble}, explain={explain}: not with fit='tile', which blends predictions")
         files = dict(
             out_dir=out_dir, panels=panels, raw=raw, savers=build_savers(save, self.tasks, tasks, intrinsics, fov)
         )

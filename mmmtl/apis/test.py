@@ -180,20 +180,21 @@ def enable_tta(model_cfg: Any) -> None:
     Raises:
         ConfigError: A model that does not know it.
     """
-    kind = model_cfg['type']
-    names, _ = accepted_arguments(MODELS.get(kind) if isinstance(kind, str) else kind)
-    if 'tta' not in names:
-        raise ConfigError(f"model.type='{kind}': this model has no test-time augmentation (argument tta)")
+    if not _takes(model_cfg, 'tta'):
+        raise ConfigError(f"model.type='{model_cfg['type']}': this model has no test-time augmentation (argument tta)")
     if model_cfg.get('tta') is None:
         model_cfg['tta'] = dict(flips=['none', 'horizontal'])
 
 
+def _takes(model_cfg: Any, name: str) -> bool:
+    """Whether a config's model has an argument of this name."""
+    kind = model_cfg['type']
+    return name in accepted_arguments(MODELS.get(kind) if isinstance(kind, str) else kind)[0]
+
+
 def predict_one_by_one(model_cfg: Any) -> bool:
     """Ask for results that do not depend on batches, of models that know how and configs that don't say otherwise."""
-    names, _ = accepted_arguments(
-        MODELS.get(model_cfg['type']) if isinstance(model_cfg['type'], str) else model_cfg['type']
-    )
-    if 'predict_one_by_one' in names:
+    if _takes(model_cfg, 'predict_one_by_one'):
         model_cfg.setdefault('predict_one_by_one', True)
     return bool(model_cfg.get('predict_one_by_one'))
 

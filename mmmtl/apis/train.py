@@ -64,7 +64,7 @@ def train(
         BusyError: Another run is at work in the work dir.
         Interrupted: The run was asked to stop (SIGTERM, SIGINT, SIGUSR1), and has saved a checkpoint.
     """
-    if resume and overwrite:
+    if overwrite and (resume or cfg.get('resume')):
         raise ConfigError('--resume goes on from what --overwrite deletes: give one of the two')
     cfg = prepare(cfg, work_dir, launcher)
     if seed is not None:

@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"--model '{args.model}' and the config '{args.config}': give one of the two")
     if args.int8 and args.half:
         raise ConfigError('--int8 is compared with single precision: leave out --half')
+    if args.table and not args.int8:
+        raise ConfigError(f"--table '{args.table}' is that of --int8 CONFIG: give both")
     model = model_to_use(args.config, args.checkpoint, args.model, args.cfg_options)
     out = args.out or Path(args.config or args.model or 'model').stem + FORMATS[args.format]
     options = dict(size=args.size, batch=batch_of(args.batch), half=args.half, raw=args.raw, noise=args.noise)

@@ -28,9 +28,12 @@ def run(args: argparse.Namespace) -> None:
 
     from mmmtl.config import load_config
     from mmmtl.datasets.preparation.indexing import index_command
+    from mmmtl.errors import ConfigError
     from mmmtl.registry import register_all_modules
 
     folder = Path(args.config).is_dir() or '://' in args.config
     register_all_modules()
+    if folder and args.cfg_options:
+        raise ConfigError(f"--cfg-options change a config, and '{args.config}' is data: leave them out")
     data = args.config if folder else load_config(args.config, args.cfg_options)
     index_command(data, args.out, args.splits, args.workers, args.values, args.digest)

@@ -33,9 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write, and push."""
     from mmmtl.apis import init_model
+    from mmmtl.errors import ConfigError
     from mmmtl.hub import save_pretrained
     from mmmtl.hub.pretrained import push_folder
 
+    if args.private and not args.push:
+        raise ConfigError('--private is of a repository: give --push OWNER/NAME')
     model = init_model(args.config, args.checkpoint, cfg_options=args.cfg_options)
     licences = dict(weights=args.weights_licence, data=args.data_licence)
     folder = save_pretrained(

@@ -22,6 +22,8 @@ def run(args: argparse.Namespace) -> None:
     from mmmtl.utils.files import write_atomically
     from mmmtl.utils.tables import format_table
 
+    if args.section and (args.plain or args.out):
+        raise ConfigError(f"--section '{args.section}' goes without --plain and --out, which give whole configs")
     if args.plain or args.out:
         cfg = load_config(args.config, args.cfg_options)
         if args.out:

@@ -40,7 +40,10 @@ def run(args: argparse.Namespace) -> None:
 
     if args.config.endswith('.parquet') or Path(args.config, 'index.parquet').is_file() or '://' in args.config:
         from mmmtl.datasets.preparation.sharding import verify_index_command
+        from mmmtl.errors import ConfigError
 
+        if args.statistics or args.cfg_options:
+            raise ConfigError(f"--statistics and --cfg-options need a config, and '{args.config}' is an index of files")
         raise SystemExit(1 if verify_index_command(args.config, args.out) else 0)
 
     faults = verify_command(

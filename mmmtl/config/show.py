@@ -12,6 +12,7 @@ from mmmtl.utils.syntax import Source, sources
 from mmmtl.utils.trees import items
 
 from .load import load_config
+from .options import spell_out
 
 
 def config_with_sources(path: str | Path, cfg_options: Mapping[str, Any] | None = None) -> list[tuple[str, str, str]]:
@@ -23,6 +24,7 @@ def config_with_sources(path: str | Path, cfg_options: Mapping[str, Any] | None 
         computed from, or ``--cfg-options``.
     """
     before, cfg = load_config(path)._cfg_dict, load_config(path, cfg_options)._cfg_dict
+    options = spell_out(before, cfg_options or {})
     chain = list(ConfigFile(find_config(str(path))).chain())
     shared = {name for file in chain for name in file.names}
     written = [s for file in chain for statement in file.tree.body for s in sources(statement, file.path, shared)]
@@ -31,7 +33,7 @@ def config_with_sources(path: str | Path, cfg_options: Mapping[str, Any] | None 
         key = '.'.join(place)
         source = next((s for s in reversed(written) if s.place == place[: len(s.place)]), Source((), 'the command', []))
         where = source.where + (f' ← {", ".join(source.names)}' if source.names else '')
-        if any(f'{key}.'.startswith(f'{option}.') for option in cfg_options or {}):
+        if any(f'{key}.'.startswith(f'{option}.') for option in options):
             where = '--cfg-options'
         elif old.get(place) != text:
             where = f'--cfg-options, by way of {where}'

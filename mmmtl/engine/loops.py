@@ -50,7 +50,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         dataloader: The training data loader or its config.
         max_iters: Iterations to train, > 0. With ``optim_wrapper.accumulative_counts`` these are batches, not updates.
         val_begin: Iteration from which on to validate.
-        val_interval: Iterations between validations; epochs, where ``max_epochs`` sets the length of the run.
+        val_interval: Iterations between validations (default: 1000); epochs, where ``max_epochs`` sets the length of the run
+            (default: 1).
         max_epochs: Passes over the data set to train, each of as many iterations as there are whole batches over all
             processes; ``max_iters``, if given, has precedence.
         dynamic_intervals: [(iteration, interval), ...] changes of the interval.
@@ -67,7 +68,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         dataloader: DataLoader | dict,
         max_iters: int | None = None,
         val_begin: int = 1,
-        val_interval: int = 1000,
+        val_interval: int | None = None,
         dynamic_intervals: list[tuple[int, int]] | None = None,
         max_epochs: int | None = None,
         accumulation: int | None = None,
@@ -77,6 +78,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         if accumulation is not None and (not isinstance(accumulation, int) or accumulation < 1):
             raise ConfigError(f'train_cfg.accumulation must be a whole number > 0, got {accumulation!r}')
         self.accumulation = accumulation or 1
+        if val_interval is None:
+            val_interval = 1 if max_iters is None and max_epochs is not None else 1000
         if max_iters is None and max_epochs is not None:
             epoch_length = max(1, len(self.dataloader.dataset) // self.samples_per_iter)
             max_iters, val_interval = max_epochs * epoch_length, val_interval * epoch_length

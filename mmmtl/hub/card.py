@@ -33,7 +33,7 @@ Tasks: {tasks}. {parameters:.1f} million parameters. Written by mmmtl {version}.
 ```python
 import mmmtl
 
-model = mmmtl.get_model('{place}', pretrained=True)
+model = mmmtl.get_model('OWNER/NAME', pretrained=True)  # where this folder lies on the hub, or its path
 results = mmmtl.apis.Inferencer(model)('photograph.jpg')
 ```
 
@@ -68,7 +68,6 @@ def write_card(
         tasks=', '.join(model.tasks),
         parameters=sum(p.numel() for p in model.parameters()) / 1e6,
         version=__version__,
-        place=name or 'OWNER/NAME',
         figures=markdown_table(['metric', 'value'], rows) if rows else 'None were recorded.',
         licences=markdown_table(['of', 'licence'], [[key, value] for key, value in told.items()]),
     )

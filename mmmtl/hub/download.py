@@ -93,15 +93,16 @@ def terminal() -> Callable[[str], str] | None:
 
 def _get(source: Source, file: RemoteFile, target: Path, keep: bool, progress: bool) -> str | None:
     """Fetch and unpack one file; the message of a dead link, None where all is done."""
-    archive, done = target / file.filename, target / f'.{file.filename}.done'
-    if done.is_file() and done.read_text(encoding='utf-8') == file.url:
+    archive, done, place = target / file.filename, target / f'.{file.filename}.done', target / file.into
+    unpacked = place.is_dir() and any(not path.name.startswith('.') for path in place.iterdir())
+    if unpacked and done.is_file() and done.read_text(encoding='utf-8') == file.url:
         return None
     try:
         fetch(file.url, archive, file.digest, progress)
     except DeadLinkError as error:
         return str(error)
     if is_archive(file.filename):
-        unpack(archive, target / file.into, file.within, progress)
+        unpack(archive, place, file.within, progress)
         write_atomically(done, file.url)
         if not keep:
             archive.unlink()

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmmtl.compat import enable_mmseg
 from mmmtl.config.check import check_config
 from mmmtl.errors import CheckpointError, ConfigError, FileError, suggest
+from mmmtl.inference.preparation import photograph_pipeline
 from mmmtl.models.sizes import training_size
 from mmmtl.registry import METRICS, MODELS, TASKS, TRANSFORMS, register_all_modules
 from mmmtl.utils.files import read_json
@@ -50,22 +51,9 @@ def describe_model(cfg: Config, name: str | None, about: str, licences: Mapping[
         about=about,
         licences=dict(licences),
         model=_without_sources(_as_data(cfg.model, 'model')),
-        infer_pipeline=_as_data(_photograph_pipeline(cfg), 'infer_pipeline'),
+        infer_pipeline=_as_data(photograph_pipeline(cfg) or [dict(type='PackMTLInputs')], 'infer_pipeline'),
         training_size=None if size is None else list(size),
     )
-
-
-def _photograph_pipeline(cfg: Config) -> Any:
-    """The steps that photographs go through: a config's ``infer_pipeline``, else its test pipeline."""
-    if cfg.get('infer_pipeline'):
-        return cfg.infer_pipeline
-    for section in ('test_dataloader', 'val_dataloader'):
-        dataset = (cfg.get(section) or {}).get('dataset')
-        while dataset is not None:
-            if 'pipeline' in dataset:
-                return dataset['pipeline']
-            dataset = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
-    return [dict(type='PackMTLInputs')]
 
 
 def _as_data(value: Any, path: str) -> Any:

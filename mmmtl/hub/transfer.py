@@ -118,11 +118,12 @@ def _transfer(url: str, target: Path, progress: bool) -> None:
         length = response.headers.get('Content-Length')
         total = had + int(length) if length and length.isdigit() else None
         check_room(target.parent, (total or 0) - had, target.name)
-        write_json(_note(target), dict(url=url, version=_strong_version(response.headers)))
         with (
             open(_part(target), 'ab' if goes_on else 'wb') as file,
             tqdm(total=total, initial=had, unit='B', unit_scale=True, desc=target.name, disable=not progress) as bar,
         ):
+            # not before the bytes of another version are gone
+            write_json(_note(target), dict(url=url, version=_strong_version(response.headers)))
             for block in _blocks(response):
                 file.write(block)
                 bar.update(len(block))

@@ -16,6 +16,7 @@ from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.enlarged_maps import is_large
 from mmmtl.models.sizes import FITS, fitting_steps, sizes_of
 from mmmtl.registry import TRANSFORMS
+from mmmtl.utils.trees import dataset_configs
 
 
 class Preparation:
@@ -71,16 +72,21 @@ def shrink(results: dict[str, Any], limit: tuple[int, int]) -> dict[str, Any]:
     return TRANSFORMS.build(step)(results)
 
 
-def build_pipeline(cfg: Config) -> list[Any]:
-    """The transforms for photographs: a config's ``infer_pipeline``, else its test pipeline."""
+def photograph_pipeline(cfg: Config) -> Any:
+    """Configs of the transforms for photographs: a config's ``infer_pipeline``, else its test pipeline; None without one."""
     if cfg.get('infer_pipeline'):
-        return [TRANSFORMS.build(dict(step)) for step in cfg.infer_pipeline]
-    dataset = next((cfg[s]['dataset'] for s in ('test_dataloader', 'val_dataloader') if cfg.get(s)), None)
-    while dataset is not None and 'pipeline' not in dataset:
-        dataset = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
-    if dataset is None:
+        return cfg.infer_pipeline
+    loaders = [cfg.get(section) for section in ('test_dataloader', 'val_dataloader')]
+    datasets = (data for loader in loaders for _, data in dataset_configs(loader, ''))
+    return next((data['pipeline'] for data in datasets if data.get('pipeline')), None)
+
+
+def build_pipeline(cfg: Config) -> list[Any]:
+    """The transforms for photographs."""
+    steps = photograph_pipeline(cfg)
+    if steps is None:
         raise ConfigError(f'{cfg.filename or "the config"} has no test pipeline (test_dataloader.dataset.pipeline)')
-    return [TRANSFORMS.build(dict(step)) for step in dataset['pipeline']]
+    return [TRANSFORMS.build(dict(step)) for step in steps]
 
 
 def fixed_size(step: Any) -> tuple[int, int] | None:

@@ -47,6 +47,8 @@ class ConfigFile:
                 bases = statement.value  # type: ignore[attr-defined]
                 self.tree.body.remove(statement)
             listed = ast.literal_eval(bases)
+        except ConfigError:
+            raise
         except (SyntaxError, ValueError) as error:  # ValueError: text that is not UTF-8, bases that are not text
             line = getattr(error, 'lineno', None) or getattr(bases, 'lineno', '?')
             raise ConfigError(f"config '{path}' can't be read: line {line}: {error}") from error
@@ -138,9 +140,15 @@ def _fill_in(text: str, path: str) -> str:
     known = dict(fileDirname=osp.dirname(path), fileBasename=stem + end, fileBasenameNoExtension=stem, fileExtname=end)
 
     def value(match: re.Match) -> str:
-        name, _, default = match[1].partition(':')
+        name, sign, default = match[1].partition(':')
         if name.startswith('$'):
-            return os.environ.get(name[1:].strip(), default.strip())
+            variable = name[1:].strip()
+            if not sign and variable not in os.environ:
+                raise ConfigError(
+                    f"config '{path}': the environment variable {variable} is not set: set it, or write "
+                    f'{{{{ ${variable}:DEFAULT }}}}'
+                )
+            return os.environ.get(variable, default.strip())
         return known.get(name.strip(), match[1].strip() if name.startswith('_base_.') else match[0])
 
     return re.sub(r'\{\{\s*([$\w][^{}]*?)\s*\}\}', value, text)

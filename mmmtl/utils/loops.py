@@ -37,7 +37,7 @@ def loop_problems(cfg: Mapping[str, Any], loop: Any, kinds: Mapping[str, Any]) -
         if by_iteration and name == 'checkpoint' and hook and hook.get('by_epoch', kind == 'CheckpointHook'):
             yield f'default_hooks.{name}: {kind} counts epochs, as long as it is not told by_epoch=False. {_ONE_EPOCH}'
     for path in ('train_dataloader.sampler', 'train_dataloader.batch_sampler'):
-        if by_epoch and kinds.get(path) in _ENDLESS:
+        if by_epoch and str(kinds.get(path)).rpartition('.')[2] in _ENDLESS:
             yield (
                 f"train_cfg.type='{loop.__name__}' waits for the end of an epoch, and {path}.type='{kinds[path]}' "
                 f"gives samples without end. Use train_cfg.type='ResumableTrainLoop' with train_cfg.max_epochs, or "

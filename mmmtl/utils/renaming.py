@@ -20,7 +20,7 @@ def rename_state(
         names: Published task names → names in this model, applied to whole parts of the renamed key outside the backbone.
 
     Returns:
-        Renamed state dict, dropped keys, keys that no rule knows.
+        Renamed state dict, dropped keys, keys that no rule knows or whose new name another key has.
     """
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
     order = task_order(state, names)
@@ -37,7 +37,10 @@ def rename_state(
             new = hit[0].expand(hit[1])
             if not new.startswith('backbone.'):
                 new = '.'.join(_task_part(part, order, names) for part in new.split('.'))
-            renamed[new] = value
+            if new in renamed:  # of one name here only one published key can be used
+                unknown.append(key)
+            else:
+                renamed[new] = value
     return renamed, dropped, unknown
 
 
@@ -78,4 +81,6 @@ def task_order(state: Mapping[str, Tensor], names: Mapping[str, str]) -> list[st
 
 
 def _task_part(part: str, order: Sequence[str], names: Mapping[str, str]) -> str:
-    return order[int(part[1:])] if part.startswith('@') else names.get(part, part)
+    if part.startswith('@'):
+        return order[int(part[1:])] if int(part[1:]) < len(order) else part
+    return names.get(part, part)

@@ -74,7 +74,7 @@ def state_digest(state: Mapping[str, Tensor], meta: Mapping[str, str]) -> str:
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
         digest.update(f'{name}\0{value.dtype}\0{tuple(value.shape)}\0'.encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
     for name in sorted(meta):
         digest.update(f'{name}\0{meta[name]}\0'.encode())
     return digest.hexdigest()

@@ -38,6 +38,8 @@ def test_options_are_a_source_too(tiny_config):
     assert rows['max_iters'] == rows['model.decoder.head_kernel'] == '--cfg-options'
     assert rows['train_cfg.val_interval'].startswith('--cfg-options, by way of')
     assert not rows['optim_wrapper.type'].startswith('--cfg-options')
+    rows = {p: s for p, _, s in config_with_sources(tiny_config, {'model.decoder': {'head_kernel': 3}})}
+    assert rows['model.decoder.head_kernel'] == '--cfg-options' != rows['model.decoder.channels']
 
 
 def test_a_value_of_a_child_file_hides_that_of_its_base(tmp_path):

@@ -151,8 +151,9 @@ def test_a_network_without_noise_or_steps_says_so(plain, tmp_path):
     with pytest.raises(ConfigError, match=r'ensemble=2: .* \(PlainDecoder\) are the same for every noise seed'):
         plain(pictures(1), ensemble=2, out_dir=str(tmp_path))
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ConfigError, match="not with fit='tile'"):
-        Inferencer(plain.model, fit='tile')(pictures(1), ensemble=2)
+    for option in (dict(ensemble=2), dict(explain=True, out_dir=str(tmp_path))):
+        with pytest.raises(ConfigError, match="not with fit='tile'"):
+            Inferencer(plain.model, fit='tile')(pictures(1), **option)
 
 
 def test_point_clouds_and_16_bits_are_saved(inferencer, tmp_path):

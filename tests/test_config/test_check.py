@@ -83,6 +83,13 @@ def test_one_mistake(tiny_config, path, value, words):
     assert all(word in text for word in words), text
 
 
+@pytest.mark.parametrize('sampler', ['ResumableSampler', 'mmengine.InfiniteSampler'])
+def test_epochs_of_a_stream_without_end(tiny_config, sampler):
+    cfg = load_config(tiny_config, {'train_dataloader.sampler.type': sampler})
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    assert f"train_dataloader.sampler.type='{sampler}' gives samples without end" in problems_of(cfg)
+
+
 def test_many_mistakes_come_together_and_repeated_ones_once(tiny_config):
     cfg = load_config(tiny_config)
     cfg.model.decoder.type = 'PlanDecoder'

@@ -277,6 +277,9 @@ def test_mmengines_placeholders(tmp_path, monkeypatch):
     (tmp_path / 'b.py').write_text("_base_ = 'a.py'\ncopied = {{ _base_.name }}\n")
     cfg = load_config(tmp_path / 'b.py')
     assert (cfg.folder, cfg.name, cfg.root, cfg.other, cfg.copied) == (str(tmp_path), 'a', '/data', 'y', 'a')
+    (tmp_path / 'c.py').write_text("root = '{{ $NO_SUCH_ }}'\n")
+    with pytest.raises(ConfigError, match='environment variable NO_SUCH_ is not set: set it, or write'):
+        load_config(tmp_path / 'c.py')
 
 
 def test_a_changed_config_refuses_what_could_not_follow(tiny_config):

@@ -208,7 +208,7 @@ def test_two_ranks_resumed_on_one(tmp_path):
 @pytest.mark.parametrize('batch, expected', [(2, 15), (4, 6)])
 def test_epochs_are_counted_in_whole_batches_and_with_them_validations_and_the_schedule(tmp_path, batch, expected):
     """Three epochs of the toy's 10 samples: 5 batches of 2 each, or 2 of 4."""
-    changes = dict(train_cfg__max_iters=None, train_cfg__max_epochs=3, train_cfg__val_interval=1)
+    changes = dict(train_cfg__max_iters=None, train_cfg__max_epochs=3, train_cfg__val_interval=None)
     changes['train_dataloader__batch_size'] = batch
     schedule = [dict(type='EpochPolyLR', epochs=3, by_epoch=False)]
     runner = train(config(tmp_path, 1, param_scheduler=schedule, **changes))

@@ -191,6 +191,9 @@ def test_the_command(sources, server, tmp_path, capsys):
     before = len(server[3])
     main(['download', 'whole', str(tmp_path / 'set'), '--accept-licence'])
     assert len(server[3]) == before
+    shutil.rmtree(tmp_path / 'set/images')  # what `rm -r set/*` leaves are hidden files alone
+    main(['download', 'whole', str(tmp_path / 'set'), '--accept-licence'])
+    assert (tmp_path / 'set/images/1.txt').is_file()
 
 
 def test_a_licence_is_agreed_to_before(sources, server, tmp_path, capsys):

@@ -212,8 +212,9 @@ def test_a_model_by_name_with_weights(saved):
     assert isinstance(mmmtl.get_model(str(saved[1]), pretrained=True), MultiTaskModel)
     with pytest.raises(ConfigError, match="no trained weights of 'taskdiffusion/vitl_pascal' ship.*mmmtl convert"):
         mmmtl.get_model('taskdiffusion/vitl_pascal', pretrained=True)
-    with pytest.raises(ConfigError, match="True, False or 'start'"):
-        mmmtl.get_model('taskdiffusion/vitl_pascal', pretrained='yes')
+    for wrong in ('yes', 1):  # 1 equals True, and would be no choice
+        with pytest.raises(ConfigError, match="True, False or 'start'"):
+            mmmtl.get_model('taskdiffusion/vitl_pascal', pretrained=wrong)
     with pytest.raises(NotFoundError, match="Did you mean 'taskdiffusion/vitl_pascal'"):
         mmmtl.get_model('taskdifusion/vitl_pascal', pretrained=True)
     assert all(name in mmmtl.list_models() for name in list_shipped())

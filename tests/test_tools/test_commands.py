@@ -108,6 +108,8 @@ def test_looking_at_things(monkeypatch, capsys, trained, tmp_path):
     from mmmtl.config import load_config
 
     assert load_config(tmp_path / 'whole.py')._cfg_dict == load_config(config)._cfg_dict
+    wrong = failure(monkeypatch, capsys, 'misc/print_config.py', config, '--plain', '--section', 'model')
+    assert "--section 'model' goes without --plain and --out" in wrong
     run(monkeypatch, 'misc/print_config.py', config, '--plain')
     assert "type='PlainDecoder'" in capsys.readouterr().out
     run(monkeypatch, 'misc/browse_dataset.py', config, '--number', 1, '--out', tmp_path / 'browse')

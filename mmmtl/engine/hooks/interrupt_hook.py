@@ -73,7 +73,7 @@ class InterruptHook(Hook):
 
     The ranks agree after every one; one that got a signal stops them all. A checkpoint is saved as the schedule would
     have saved it, so that a resumed run is the unbroken one; a validation that was cut off is made up for by the resumed
-    run.
+    run. Where checkpoints are those of whole epochs none is added: a resumed run begins the last epoch again.
     """
 
     priority = 'LOWEST'  # after everything that belongs to the iteration
@@ -107,6 +107,9 @@ class InterruptHook(Hook):
         hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if hook is None or not hasattr(hook, 'save_now'):
             runner.logger.warning(f'{name}: the run ends after {step} iterations; no hook saves checkpoints.')
+        elif hook.by_epoch:  # a loop that counts epochs cannot start within one
+            saved = f'goes on from {hook.last_ckpt}' if hook.last_ckpt else 'begins anew, for no epoch is complete'
+            runner.logger.warning(f'{name}: the run ends after {step} iterations; --resume {saved}.')
         else:
             path = hook.save_now(runner, step, anew=validating)
             runner.logger.warning(f'{name}: saved {path} after {step} iterations; --resume goes on from there.')
