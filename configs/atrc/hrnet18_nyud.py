@@ -1,13 +1,15 @@
 """ATRC, HRNet-W18-small, NYUDv2 with the released genotype (5.06 M).
 
-Other genotypes: one row per target task, a digit per source (0 none, 1 global, 2 local, 3 T-label, 4 S-label).
+Other genotypes: one row per target task, a digit per source (0 none, 1 global, 2 local, 3 T-label, 4 S-label). Regions of
+normals are 40 directions spread over the sphere; the program's are cluster centres of its training labels:
+model.decoder.regions.normals="dict(type='DirectionRegions', centroids=[...])".
 """
 
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/nyud.py',
     '../_base_/schedules/atrc.py',
-    '../_base_/models/hrnet18_small.py',
+    '../_base_/models/hrnet.py',
 ]
 
 crop_size = (425, 560)

@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/pascal.py',
     '../_base_/schedules/atrc.py',
-    '../_base_/models/hrnet18_small.py',
+    '../_base_/models/hrnet.py',
 ]
 
 batch_size = 8

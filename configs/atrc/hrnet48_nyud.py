@@ -4,9 +4,10 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/nyud.py',
     '../_base_/schedules/atrc.py',
-    '../_base_/models/hrnet48.py',
+    '../_base_/models/hrnet.py',
 ]
 
+hrnet_width = 48
 crop_size = (425, 560)
 batch_size = 8
 tasks = dict(boundary=dict(positive_weight=0.8))

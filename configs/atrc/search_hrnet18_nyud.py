@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/nyud.py',
     '../_base_/schedules/atrc.py',
-    '../_base_/models/hrnet18_small.py',
+    '../_base_/models/hrnet.py',
 ]
 
 crop_size = (425, 560)

@@ -16,4 +16,3 @@ model = dict(
 )
 
 sync_bn = 'torch'
-train_dataloader = dict(batch_size=batch_size)

@@ -21,5 +21,4 @@ model = dict(
 )
 
 sync_bn = 'torch'
-train_dataloader = dict(batch_size=batch_size)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.gamma': dict(lr_mult=10), '.beta': dict(lr_mult=10)}))

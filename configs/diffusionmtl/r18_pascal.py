@@ -24,7 +24,6 @@ model = dict(
 )
 
 sync_bn = 'torch'
-train_dataloader = dict(batch_size=batch_size)
 # the paper's single-task networks are ResNet-18 with one label per image
 is_of_paper = backbone == 'resnet18' and label_setting == 'onelabel'
 test_evaluator = dict(reference=_base_.single_task_reference if is_of_paper else None)

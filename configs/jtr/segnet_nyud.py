@@ -11,19 +11,17 @@ _base_ = [
     '../_base_/references/nyud_segnet_random.py',
 ]
 
-train_pipeline = [
-    dict(type='Resize', size=_base_.crop_size),
-    dict(type='RandomScaleCrop', scales=(1.0, 1.2, 1.5), smooth=('normals',)),
-    dict(type='PackMTLInputs'),
-]
+flip = 0.0
+tasks = dict(normals=dict(loss=dict(type='CosineDistance')))
 
 model = dict(
     type='MultiTaskModel',
-    tasks=dict(_base_.tasks, normals=dict(type='SurfaceNormals', loss=dict(type='CosineDistance'))),
+    tasks=_base_.tasks,
     data_preprocessor=dict(
         type='CroppedViews',
         tasks=_base_.tasks,
         views=3,
+        smooth=('normals',),
         transforms=[dict(type='RandomImageOps')],
         mean=[0, 0, 0],
         std=[1, 1, 1],

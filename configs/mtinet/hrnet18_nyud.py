@@ -1,13 +1,14 @@
 """MTI-Net, HRNet-W18-small, NYUDv2: semseg and depth with all four as auxiliary tasks (14.84 M).
 
-only_tasks=['semseg','depth'] is the published variant without (8.58 M). No weights are public.
+only_tasks=['semseg','depth'] is the published variant without (8.58 M). No weights are public. Its program scales by 1, 1.2
+or 1.5 and squeezes images to 480x640; here they are scaled, cropped and padded as in the other recipes.
 """
 
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/nyud.py',
     '../_base_/schedules/mtinet.py',
-    '../_base_/models/hrnet18_small.py',
+    '../_base_/models/hrnet.py',
 ]
 
 bn_momentum = 0.01

@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/pascal.py',
     '../_base_/schedules/mtinet.py',
-    '../_base_/models/hrnet18_small.py',
+    '../_base_/models/hrnet.py',
 ]
 
 bn_momentum = 0.01

@@ -34,5 +34,4 @@ sync_bn = 'torch'
 optim_wrapper = dict(optimizer=dict(lr=2e-5))
 randomness = dict(seed=666)
 batch_size = 4
-train_dataloader = dict(batch_size=batch_size)
 test_evaluator = dict(reference=_base_.single_task_reference)

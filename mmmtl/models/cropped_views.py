@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmmtl.errors import ConfigError
+from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import MODELS, TRANSFORMS
 from mmmtl.tasks import build_tasks
 
@@ -32,6 +31,8 @@ class CroppedViews(MTLDataPreprocessor):
         tasks: ``{name: config or Task}``, those of the model: they know how labels change.
         views: V.
         scales: Magnifications, one of which is drawn.
+        smooth: Continuous tasks whose labels are interpolated like the image (as published: surface normals); unknown pixels
+            spread to their neighbours there.
         flip: Probability that a crop is mirrored, for all crops or for each (published: 0 on NYUD; on Cityscapes 0.5,
             but for JTR's last view).
         transforms: Configs of transforms that change the colours of every view in the end, for example
@@ -44,6 +45,7 @@ class CroppedViews(MTLDataPreprocessor):
         tasks: Mapping[str, Any],
         views: int = 2,
         scales: Sequence[float] = (1.0, 1.2, 1.5),
+        smooth: Sequence[str] = (),
         flip: float | Sequence[float] = 0.0,
         transforms: Sequence[Mapping[str, Any]] = (),
         **options: Any,
@@ -53,7 +55,11 @@ class CroppedViews(MTLDataPreprocessor):
             raise ConfigError(f'CroppedViews: a crop magnifies, scales must be at least 1, got {list(scales)}')
         if views < 2:
             raise ConfigError(f'CroppedViews: views must be at least 2 (the image and a crop of it), got {views}')
-        self.tasks, self.scales = build_tasks(tasks), tuple(scales)
+        self.tasks, self.scales, self.smooth = build_tasks(tasks), tuple(scales), tuple(smooth)
+        numbers = [name for name, task in self.tasks.items() if not task.categorical]
+        for name in self.smooth:
+            if name not in numbers:
+                raise ConfigError(f"CroppedViews: smooth names '{name}', no continuous task.{suggest(name, numbers)}")
         self.flips = (flip,) * (views - 1) if isinstance(flip, (int, float)) else tuple(flip)
         if len(self.flips) != views - 1:
             raise ConfigError(f'CroppedViews: {views} views are {views - 1} crops, flip says {len(self.flips)}: {flip}')
@@ -102,10 +108,13 @@ class CroppedViews(MTLDataPreprocessor):
 
     def _label(self, name: str, label: Tensor, box: Box) -> Tensor:
         scale, top, left, tall, wide, mirrored = box
-        size, task = tuple(label.shape[-2:]), self.tasks[name]
-        crop = task.resize(task.crop(label.cpu().numpy(), top, left, tall, wide), size)
-        view = task.zoom(task.flip(crop) if mirrored else crop, scale)
-        return torch.from_numpy(np.ascontiguousarray(view)).to(label)
+        size, task = label.shape[-2:], self.tasks[name]
+        view = task.crop(label, top, left, tall, wide)
+        if name in self.smooth:
+            view = task.predict(F.interpolate(view[None], size, mode='bilinear', align_corners=True))[0]
+        else:
+            view = torch.from_numpy(task.resize(view.cpu().numpy(), tuple(size))).to(label)
+        return task.zoom(task.flip(view) if mirrored else view, scale)
 
     def _recolor(self, views: Tensor, padded: Sequence[bool]) -> Tensor:
         """The views in other colours; padding stays 0."""

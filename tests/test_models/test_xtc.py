@@ -308,6 +308,20 @@ def test_second_view_is_a_crop_with_its_labels(flip):
         assert (batch['targets']['normals'][1][1, 0] <= 0).all(), 'the mirrored component changes sign'
 
 
+def test_smooth_labels_of_a_view_are_interpolated():
+    torch.manual_seed(1)
+    batch = batch_of()
+    normals = torch.nn.functional.normalize(torch.rand(3, 60, 90), dim=0)
+    batch['data_samples'][0].gt.set_data({'normals': normals})
+    found = CroppedViews(TASKS, scales=(1.5,), smooth=('normals',), mean=None, std=None)(batch, training=True)
+    index, label = found['targets']['normals']
+    view = label[index.tolist().index(2)]
+    torch.testing.assert_close(view.norm(dim=0), torch.ones(60, 90))
+    assert len(view[0, 0].unique()) > 80, 'nearest pixels would be 60 different ones'
+    with pytest.raises(ConfigError, match="smooth names 'semseg', no continuous task"):
+        CroppedViews(TASKS, smooth=('semseg',))
+
+
 def test_prediction_has_one_view():
     batch = batch_of()
     batch['inputs'] = [image * 255 for image in batch['inputs']]

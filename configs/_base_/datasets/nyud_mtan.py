@@ -5,11 +5,12 @@ data_root = 'data/nyud_mtan'
 crop_size = (288, 384)
 batch_size = 4
 frames = 1  # single photographs
+flip = 0.5  # probability that a training image is mirrored; 0 in MTPSL's program
 
 train_pipeline = [
     dict(type='Resize', size=crop_size),
     dict(type='RandomScaleCrop', scales=(1.0, 1.2, 1.5), smooth=('normals',)),
-    dict(type='RandomFlip'),
+    dict(type='RandomFlip', prob=flip),
     dict(type='PackMTLInputs'),
 ]
 test_pipeline = [dict(type='Resize', size=crop_size), dict(type='PackMTLInputs')]
