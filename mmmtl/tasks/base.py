@@ -274,13 +274,11 @@ class Task(ABC):
 
     # ---- picture of a latent-diffusion autoencoder -------------------------------------------------------------------
     @abstractmethod
-    def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def to_image(self, label: Tensor) -> tuple[Tensor, Tensor]:
         """Label → what an image autoencoder is fed with; magnitudes may be normalised per sample.
 
         Args:
             label: (n, H, W) int64 or (n, C, H, W) float32.
-            valid: Boolean (n, 1, H, W), for labels whose unknown pixels hold numbers; these then are encoded like the
-                others and count in the normalisation, as in the published code. Default: :meth:`valid` of the label.
 
         Returns:
             image: float32 (n, 3, H, W), finite, in [-1, 1] where valid.

@@ -147,8 +147,8 @@ class CategoricalTask(Task):
             )
         return scaled_palette(self.palette, like)
 
-    def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        known = (self.valid(label) if valid is None else valid.reshape(label.shape).bool())[:, None]
+    def to_image(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        known = self.valid(label)[:, None]
         colours = self.image_colours(label)
         table = torch.cat([colours, colours.new_full((1, 3), -1.0)])  # unknown pixels are black
         index = torch.where(known[:, 0], label, self.num_classes).long()

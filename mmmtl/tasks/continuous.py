@@ -14,7 +14,7 @@ from torch import Tensor
 from mmmtl.errors import ConfigError, LabelError
 
 from .base import Legend, Task, colour_ramp, stripe_unknown
-from .picture_code import channels_to_image, fill_invalid, image_to_channels, known_pixels, peak, quantile_range
+from .picture_code import channels_to_image, image_to_channels, peak, quantile_range
 from .spread import circular_deviation
 
 
@@ -152,12 +152,12 @@ class ContinuousTask(Task):
         possible = ((label > low) & (label < high)).all(1, keepdim=True)
         return quantile_range(label, known & possible, self.image_quantiles)
 
-    def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        known = known_pixels(label, valid)
+    def to_image(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        known = self.valid(label)[:, None]
         low, high = self.image_range(label, known)
         # a constant map has no spread to divide by
         values = ((label - low) / (high - low).clamp_min(1e-6) * 2 - 1).clamp(-1, 1)
-        return fill_invalid(channels_to_image(values), known, self.image_fill), known
+        return channels_to_image(values).nan_to_num(nan=self.image_fill), known
 
     def from_image(self, image: Tensor) -> Tensor:
         return (image_to_channels(image, self.channels) + 1) / 2
@@ -206,9 +206,8 @@ class VectorTask(ContinuousTask):
             return flipped * flipped.new_tensor(signs).reshape(-1, 1, 1)
         return flipped * np.asarray(signs, flipped.dtype).reshape(-1, 1, 1)
 
-    def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        known = known_pixels(label, valid)
-        return fill_invalid(channels_to_image(label / peak(label)), known, self.image_fill), known
+    def to_image(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        return channels_to_image(label / peak(label)).nan_to_num(nan=self.image_fill), self.valid(label)[:, None]
 
     def from_image(self, image: Tensor) -> Tensor:
         return image_to_channels(image, self.channels)

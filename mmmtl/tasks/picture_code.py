@@ -15,16 +15,6 @@ from torch import Tensor
 from mmmtl.errors import ConfigError
 
 
-def known_pixels(values: Tensor, valid: Tensor | None) -> Tensor:
-    """Boolean (n, 1, H, W): ``valid`` where given, else where (n, C, H, W) ``values`` are numbers."""
-    return ~torch.isnan(values).any(1, keepdim=True) if valid is None else valid.bool()
-
-
-def fill_invalid(image: Tensor, valid: Tensor, value: float) -> Tensor:
-    """``image`` with ``value`` where it is not a number; invalid pixels that hold numbers keep them."""
-    return image if bool(valid.all()) else torch.nan_to_num(image, nan=value)
-
-
 def channels_to_image(values: Tensor) -> Tensor:
     """(n, C, H, W) → (n, 3, H, W): one channel three times, two as (u, v, u), three as they are.
 
@@ -103,7 +93,7 @@ def check_picture_code(task: Any) -> None:
     except (ValueError, RuntimeError, IndexError, NotImplementedError) as error:
         raise ConfigError(
             f"tasks['{task.name}']: {type(task).__name__} ({task.label_channels} channels) has no picture that a latent "
-            f'model could predict: write its methods to_image(label, valid) and from_image(image) ({error})'
+            f'model could predict: write its methods to_image(label) and from_image(image) ({error})'
         ) from error
     channels = 1 if task.categorical else task.label_channels
     if picture.shape != (1, 3, 8, 8) or values.shape != (1, channels, 8, 8):

@@ -15,7 +15,6 @@ from mmmtl.registry import TASKS
 
 from .base import Legend
 from .continuous import VectorTask, as_channels, rgb_picture
-from .picture_code import fill_invalid, known_pixels
 
 
 @TASKS.register_module()
@@ -74,9 +73,9 @@ class SurfaceNormals(VectorTask):
     def code_logits(self, logits: Tensor) -> Tensor:
         return F.normalize(logits, dim=1)
 
-    def to_image(self, label: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        known = known_pixels(label, valid)
-        return fill_invalid(label * label.new_tensor(self.image_signs).reshape(3, 1, 1), known, self.image_fill), known
+    def to_image(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        image = label * label.new_tensor(self.image_signs).reshape(3, 1, 1)
+        return image.nan_to_num(nan=self.image_fill), self.valid(label)[:, None]
 
     def from_image(self, image: Tensor) -> Tensor:
         vectors = image.clamp(-1, 1) * image.new_tensor(self.image_signs).reshape(3, 1, 1)

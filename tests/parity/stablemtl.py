@@ -349,11 +349,9 @@ def _encodings(data: dict) -> list[Row]:
 
     depth, flow, semantic = data['depth_norm'], data['flow_norm'], data['semantic']
     unknown = torch.where(depth['valid'], depth['depth'], torch.nan)
-    image, _ = Depth().to_image(depth['depth'][None], depth['valid'][None])
     masked, valid = Depth().to_image(unknown[None])
     rows = [
-        ('depth image', gap(image[0, :1], depth['out']), 0),
-        ('depth image from NaN', gap(masked[0, :1][depth['valid']], depth['out'][depth['valid']]), 0),
+        ('depth image', gap(masked[0, :1][depth['valid']], depth['out'][depth['valid']]), 0),
         ('depth valid', float((valid[0] != depth['valid']).sum()), 0),
     ]
     image, _ = OpticalFlow().to_image(flow['flow'][None])

@@ -90,24 +90,6 @@ def test_depth_runs_linearly_from_the_second_to_the_ninety_eighth_percentile():
             np.testing.assert_allclose(image[k, channel].numpy(), expected, atol=2e-6)
 
 
-def test_values_under_a_mask_are_encoded_too():
-    """The published form: unknown pixels hold numbers, which are mapped, clipped, and counted by the flows' maxima."""
-    depth = random_label(Depth(), unknown=False)
-    valid = torch.ones(2, 1, 12, 16, dtype=torch.bool)
-    valid[:, :, :6] = False
-    depth[:, :, :6] *= 10
-    image, mask = Depth().to_image(depth, valid)
-    assert torch.equal(mask, valid)
-    known = depth[0, 0, 6:].double().numpy()
-    low, high = np.quantile(known, [0.02, 0.98])
-    expected = np.clip((depth[0, 0].numpy() - low) / (high - low) * 2 - 1, -1, 1)
-    np.testing.assert_allclose(image[0, 0].numpy(), expected, atol=2e-6)
-    flow = random_label(OpticalFlow(), unknown=False)
-    flow[0, 0, 0, 0] = 40.0
-    image, _ = OpticalFlow().to_image(flow, valid)
-    np.testing.assert_allclose(image[0, 0].numpy(), flow[0, 0].numpy() / 40, rtol=1e-6)
-
-
 def test_motion_is_divided_by_its_largest_component_per_channel():
     flow = random_label(OpticalFlow())
     image, _ = OpticalFlow().to_image(flow)

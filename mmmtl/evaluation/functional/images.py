@@ -6,17 +6,15 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 
-def image_rmse(pred: np.ndarray, gt: np.ndarray, valid: np.ndarray, per_pixel: bool = False) -> float:
-    """Root mean square error of one image over valid pixels.
+def image_rmse(pred: np.ndarray, gt: np.ndarray, valid: np.ndarray) -> float:
+    """Root mean over valid pixels of the square error, summed over channels: √C times that of single numbers (StableMTL).
 
     Args:
         pred, gt: (C, H, W).
         valid: Boolean (H, W), at least one True.
-        per_pixel: Divide the sum over channels by the number of pixels, not of numbers: √C times larger
-            (StableMTL).
     """
     error = (np.asarray(pred, np.float64) - np.asarray(gt, np.float64))[:, valid]
-    return float(np.sqrt((error * error).sum() / (error.shape[1] if per_pixel else error.size)))
+    return float(np.sqrt((error * error).sum() / (error.shape[1])))
 
 
 def structural_similarity(pred: np.ndarray, gt: np.ndarray) -> float:

@@ -47,7 +47,7 @@ class ImageError(TaskMetric):
         value = np.clip(pred.astype(np.float64) * fit_scale(pred[:, valid], gt[:, valid]), 0.0, 1.0)
         known = np.where(valid, gt, 0.0)
         return {
-            'RMSE': image_rmse(value, known, valid, per_pixel=True),
+            'RMSE': image_rmse(value, known, valid),
             'SSIM': structural_similarity(value, known),
             'LMSE': local_mse(value, known, valid),
         }
