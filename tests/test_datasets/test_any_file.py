@@ -185,6 +185,10 @@ def test_two_and_four_bits(tmp_path):
     (tmp_path / 'two.png').write_bytes(png(4, 1, 2, 0, [bytes([0b00011011])]))
     np.testing.assert_array_equal(read_map(tmp_path / 'two.png'), [[0, 1, 2, 3]])
     np.testing.assert_array_equal(read_image(tmp_path / 'two.png')[0, :, 0], [0, 85, 170, 255])
+    tags = ((256, 4), (257, 2), (258, 4), (259, 1), (262, 1), (273, 8), (277, 1), (278, 2), (279, 4))
+    tail = struct.pack('<H', len(tags)) + b''.join(struct.pack('<HHII', tag, 4, 1, n) for tag, n in tags) + bytes(4)
+    (tmp_path / 'four.tif').write_bytes(b'II*\0' + struct.pack('<I', 12) + bytes([0x01, 0x23, 0x45, 0x0F]) + tail)
+    np.testing.assert_array_equal(read_map(tmp_path / 'four.tif'), label)
     (tmp_path / 'shading').mkdir()
     (tmp_path / 'shading/a.png').write_bytes((tmp_path / 'semseg/a.png').read_bytes())
     shading = FolderDataset(dict(shading=dict(type='Shading')), str(tmp_path))[0]['gt']['shading']

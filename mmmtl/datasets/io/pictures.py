@@ -80,10 +80,7 @@ def decode(path: str | Path, expected: str = 'a picture') -> Picture:
         if depth == 16 and kind != 0:  # Pillow cuts 16-bit colours down to 8
             check_size(path, struct.unpack('>II', head[16:24])[::-1])
             return _opencv(path, orientation=_orientation(path), grey=kind == 4)
-        picture = _pillow(path)
-        if kind == 0 and depth in (2, 4):  # Pillow stretches them to 8
-            picture.pixels, picture.bits = picture.pixels // (255 // (2**depth - 1)), depth
-        return picture
+        return _pillow(path, depth)
 
 
 def _open(path: Path) -> Image.Image:
@@ -124,7 +121,8 @@ def _turn_of(image: Image.Image) -> int:
     return turn if turn in range(1, 9) else 1
 
 
-def _pillow(path: Path) -> Picture:
+def _pillow(path: Path, bits: int = 8) -> Picture:
+    """A picture by Pillow; ``bits`` are those of a number in the file."""
     with _open(path) as image:
         mode, palette, alpha = image.mode, None, None
         if mode in ('P', 'PA'):
@@ -144,6 +142,8 @@ def _pillow(path: Path) -> Picture:
         turn = _turn_of(image)  # 1 from now on, where Pillow has turned the pixels itself (TIFF)
     if mode == '1':
         return Picture(pixels.astype(np.uint8), mode, 1, orientation=turn)
+    if mode == 'L' and bits in (2, 4):  # Pillow stretches them to 8
+        return Picture(pixels // (255 // (2**bits - 1)), mode, bits, orientation=turn)
     return Picture(_native(pixels), mode, 0, alpha, palette, turn)
 
 
@@ -177,10 +177,10 @@ def _tiff(path: Path) -> Picture:
             return _pillow(path)
         try:
             pixels = page.asarray()
-        except ValueError as error:  # a compression for which tifffile wants imagecodecs
+        except (ValueError, NotImplementedError) as error:  # a form for which tifffile wants imagecodecs
             if 'imagecodecs' not in str(error):
                 raise
-            return _pillow(path) if bits <= 8 else _opencv(path, turn)
+            return _pillow(path, bits) if bits <= 8 else _opencv(path, turn)
         if page.axes == 'SYX':
             pixels = pixels.transpose(1, 2, 0)
         if page.axes not in ('YX', 'YXS', 'SYX'):
