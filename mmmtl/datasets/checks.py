@@ -57,10 +57,12 @@ def check_indices(dataset: MTLDataset, chosen: int | Sequence[int] | None, sampl
     """Refuse places of samples that there are not, or none."""
     if chosen is None:
         return
+    places = np.ravel(chosen)
+    nothing = not places.size or (isinstance(chosen, int) and chosen == 0) or places.dtype.kind == 'b'
     wrong = (
-        [chosen] if chosen == 0 or not np.size(chosen) else [i for i in np.ravel(chosen) if not -samples <= i < samples]
+        [chosen] if nothing else [] if isinstance(chosen, int) else places[(places < -samples) | (places >= samples)]
     )
-    if wrong and (isinstance(chosen, Sequence) or chosen == 0):
+    if len(wrong):
         raise ConfigError(
             f'{type(dataset).__name__}.indices: expected places of the {samples} samples, or how many, found {wrong[0]}'
         )

@@ -141,7 +141,8 @@ class RandomLabels(LabelSampler):
 
     def __init__(self, low: int = 1, high: int | None = None, seed: int = 0) -> None:
         super().__init__(seed)
-        if low < 1 or (high is not None and high < low):
+        whole = isinstance(low, int) and isinstance(high, int | None)
+        if not whole or low < 1 or (high is not None and high < low):
             raise ConfigError(f'RandomLabels: 1 <= low <= high is needed, got low={low}, high={high}')
         self.low, self.high = low, high
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from mmmtl.evaluation.functional.boundary.labels import segmentation_boundary
 from mmmtl.evaluation.functional.boundary.thinning import thin
 from mmmtl.registry import DATASETS
 from mmmtl.tasks.base import resize_nearest
+from mmmtl.utils.files import read_json
 
 from .base import MTLDataset
 from .pascal_parts import PERSON, merge_parts, object_categories, read_part_index, write_part_index
@@ -254,10 +254,10 @@ def _class_ids(chosen: Sequence[int] | str | Mapping[str, str] | None) -> tuple[
     if isinstance(chosen, Mapping):
         if set(chosen) != {'context', 'nyu'}:
             raise ConfigError(f'normals_classes: expected dict(context=FILE, nyu=FILE), got the keys {sorted(chosen)}')
-        context, nyu = (json.loads(Path(chosen[k]).read_text()) for k in ('context', 'nyu'))
+        context, nyu = (read_json(chosen[k], 'JSON {name: id}') for k in ('context', 'nyu'))
         chosen = compatible_classes(context, nyu)
     elif isinstance(chosen, str):
-        chosen = json.loads(Path(chosen).read_text())
+        chosen = read_json(chosen, 'a JSON list of ids')
     ids = list(chosen)
     wrong = [i for i in ids if not isinstance(i, int) or not 0 <= i <= CONTEXT_CLASSES]
     if not ids or wrong:

@@ -78,6 +78,9 @@ def test_metainfo_carries_the_task_objects(memory):
 def test_indices_take_a_part(memory):
     assert len(memory(TASKS, indices=3)) == 3
     assert memory(TASKS, indices=[4, 6])[1]['sample_id'] == 'scene 6'
+    for wrong in (0, [], [True, False], [99], np.array([-99])):
+        with pytest.raises(ConfigError, match=r'indices: expected places of the \d+ samples, or how many, found'):
+            memory(TASKS, indices=wrong)
 
 
 def test_samples_without_a_label_can_be_left_out(memory, tmp_path):

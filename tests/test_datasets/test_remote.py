@@ -288,3 +288,10 @@ def test_half_an_attempt_is_none():
 
     with pytest.raises(UnreadableError, match='in 2 attempts'):
         Storage(dict(retries=1.5, backoff=0)).again('x', fail)
+
+
+def test_two_stores_of_the_same_addresses_share_a_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(Storage, '_fetch', lambda self, *a: str(self.options['client_kwargs']).encode())
+    more = dict(cache_dir=str(tmp_path), secret='1')
+    read = {url: Storage(dict(more, client_kwargs=url)).read('s3://bucket/a') for url in ('http://one', 'http://two')}
+    assert read['http://one'] == b'http://one' and read['http://two'] == b'http://two'

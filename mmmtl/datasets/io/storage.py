@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import tempfile
 import time
@@ -95,13 +96,18 @@ class Storage:
         where = address(path)
         if not self.is_remote(where):
             return read_local(where, offset, size)
-        key = f'{where}\n{offset}\n{size}\n{version}'
+        key = f'{where}\n{offset}\n{size}\n{version}\n{self._store()}'
         found = self.cache.get(key) if self.cache else None
         if found is None:
             found = self.again(where, lambda: self._fetch(where, offset, size))
             if self.cache:
                 self.cache.put(key, found)
         return found
+
+    def _store(self) -> str:
+        """Which store it is, of several that have the same addresses; who reads is left out."""
+        named = {k: v for k, v in self.options.items() if k not in ('key', 'secret', 'token', 'username', 'password')}
+        return json.dumps([self.backend, named], default=str, sort_keys=True)
 
     def stream(self, path: str | Path) -> BinaryIO:
         """A file, open for reading from its beginning to its end; a remote one is first copied to a temporary file."""
