@@ -28,6 +28,7 @@ import types
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -176,8 +177,23 @@ def _load_from_local(filename: str, map_location: Any) -> Any:
     return read_torch(path, map_location)
 
 
+def _load_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True) -> Any:
+    """Read a checkpoint at an address for mmengine, once it is in torch's cache, where files have names of their own here.
+
+    torch's own function runs what is pickled, and takes any earlier file of the same last name for this one.
+    """
+    from mmmtl.utils.seeding import stable_hash
+
+    folder = Path(model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints'))
+    path = folder / f'{stable_hash(url):016x}-{os.path.basename(urlparse(url).path)}'
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), progress=progress)
+    return _load_from_local(str(path), map_location)
+
+
 def read_as_data() -> bool:
-    """Let mmengine read checkpoints with the package's restricted reader (S4).
+    """Let mmengine read checkpoints with the package's restricted reader (S4), those at addresses included.
 
     ``load_from``, ``resume`` and every ``init_cfg=dict(type='Pretrained')`` go through it. The configurations in a
     checkpoint's metadata are taken out, which mmengine runs as Python when it resumes.
@@ -185,12 +201,14 @@ def read_as_data() -> bool:
     Returns:
         Whether anything was replaced; False on a second call.
     """
-    from mmengine.runner.checkpoint import CheckpointLoader
+    from mmengine.runner import checkpoint
 
+    CheckpointLoader = checkpoint.CheckpointLoader
     load = CheckpointLoader.load_checkpoint
     if getattr(load, 'as_data', False):
         return False
     CheckpointLoader.register_scheme(prefixes='', loader=_load_from_local, force=True)
+    checkpoint.load_url = _load_url
 
     def load_checkpoint(cls: type, filename: str, map_location: Any = None, logger: Any = 'current') -> Any:
         from mmmtl.utils.tensor_files import without_programs

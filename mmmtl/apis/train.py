@@ -17,6 +17,7 @@ from mmmtl.config.check import check_config
 from mmmtl.engine import AtomicCheckpointHook
 from mmmtl.engine.checkpoint_files import saved_checkpoints
 from mmmtl.engine.hooks import catch_signals
+from mmmtl.engine.loops import STREAM_KEY
 from mmmtl.engine.total_batch import fit_batch
 from mmmtl.engine.work_dir import after_restart, locked, note_launch, settle
 from mmmtl.errors import CheckpointError, ConfigError
@@ -115,8 +116,7 @@ def _train(cfg: Config, overwrite: bool, start: str | None = None) -> Runner:
     if not isinstance(model, nn.Module):  # a runner that shards the network builds it later
         with without_memory():
             model = build_model(cfg, initialize=False)
-    check_start(model, cfg)
-    fit_batch(cfg, runner)
+    fit_batch(cfg, runner, check_start(model, cfg))
     runner.train()
     return runner
 
@@ -162,8 +162,11 @@ def add_hooks(cfg: Config) -> None:
     cfg.custom_hooks = [*hooks, *(dict(type=kind) for kind in ('InterruptHook', 'WatchHook') if kind not in kinds)]
 
 
-def check_start(model: nn.Module, cfg: Config) -> None:
+def check_start(model: nn.Module, cfg: Config) -> dict[str, Any]:
     """Look at the checkpoint a run starts from before mmengine loads it, which only warns of what does not fit.
+
+    Returns:
+        What it says of its run's place in the data, if this run goes on from there.
 
     Raises:
         CheckpointError: A resumed run needs every parameter; one that starts from other weights at least
@@ -171,7 +174,7 @@ def check_start(model: nn.Module, cfg: Config) -> None:
     """
     path: Any = cfg.get('load_from')
     if not path:
-        return
+        return {}
     network = unwrap_model(model)
     network.cfg = cfg
     content = read_checkpoint(str(path)) if '://' not in str(path) else fetch_checkpoint(str(path))
@@ -184,6 +187,8 @@ def check_start(model: nn.Module, cfg: Config) -> None:
     elif not fit.exact:
         print_log(f'Starting from {path}: {fit.summary()}', logger='current')
     tell_broken(fit, str(path))
+    info = (content.get('message_hub') or {}).get('runtime_info') or {}
+    return dict(info.get(STREAM_KEY) or {}) if cfg.get('resume') else {}
 
 
 def fetch_checkpoint(address: str) -> dict[str, Any]:

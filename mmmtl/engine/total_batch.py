@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -11,10 +11,9 @@ from mmengine.logging import print_log
 
 from mmmtl.engine.loops import ResumableTrainLoop
 from mmmtl.registry import LOOPS
-from mmmtl.utils.tensor_files import read_torch
 
 
-def fit_batch(cfg: Config, runner: Any) -> None:
+def fit_batch(cfg: Config, runner: Any, place: Mapping[str, Any] | None = None) -> None:
     """Add up the gradients of as many batches as make the total batch that the config is made for; log what is done.
 
     Left alone is a config that says how many batches make an update (``train_cfg.accumulation``,
@@ -24,14 +23,15 @@ def fit_batch(cfg: Config, runner: Any) -> None:
     Args:
         cfg: The config.
         runner: Its runner, which has not trained yet.
+        place: What the checkpoint of a run that is resumed says of its place in the data: samples of an update and number
+            of processes among it.
     """
-    loader, wrapper, loop = cfg.train_dataloader, cfg.optim_wrapper, cfg.train_cfg
+    place, loader, wrapper, loop = place or {}, cfg.train_dataloader, cfg.optim_wrapper, cfg.train_cfg
     scaling = cfg.get('auto_scale_lr') or {}
     each = (loader.get('batch_sampler') or {}).get('batch_size') or loader.get('batch_size', 1)
     counted = wrapper.get('accumulative_counts') if isinstance(wrapper, dict) else None
     accumulation = loop.get('accumulation') or 1
     total, wanted = runner.world_size * each * (counted or 1) * accumulation, scaling.get('base_batch_size')
-    place = saved_place(cfg.load_from) if cfg.get('resume') and cfg.get('load_from') else {}
     kept = place.get('samples', 0) if place.get('processes') not in (None, runner.world_size) else 0
     if kept and kept % total == 0 and loop.get('accumulation') is None and _accumulates(loop):
         _gather(runner, loader, kept // total)
@@ -64,13 +64,6 @@ def _gather(runner: Any, loader: Any, accumulation: int) -> None:
     planned = (loader.get('batch_sampler') or {}).get('accumulation')
     if planned:  # the batch sampler plans whole updates
         runner._train_dataloader['batch_sampler']['accumulation'] = planned * accumulation
-
-
-def saved_place(path: str) -> dict[str, Any]:
-    """What a checkpoint says of its run's place in the data: samples of an update and number of processes among it."""
-    place = Path(path)
-    content = read_torch(place / 'rest.pth' if place.is_dir() else place, mmap=True)
-    return dict(content['message_hub']['runtime_info'].get('train_stream', {}))
 
 
 def _accumulates(loop: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from types import SimpleNamespace
@@ -13,13 +14,14 @@ import torch
 from mmmtl import apis
 from mmmtl.apis import init_model
 from mmmtl.apis.test import enable_tta
-from mmmtl.apis.train import use_amp
+from mmmtl.apis.train import fetch_checkpoint, use_amp
 from mmmtl.config import load_config
 from mmmtl.errors import CheckpointError, ConfigError, InputError, StorageError
 from mmmtl.evaluation.metrics import MultiTaskMetric, Records
 from mmmtl.evaluation.table import metrics_table
 from mmmtl.visualization import read_raw
 from tests.distributed import run_ranks
+from tests.test_hub import servers
 
 
 def config_of(trained, options=None):
@@ -96,9 +98,33 @@ def test_a_checkpoint_of_another_network_is_refused_by_test(trained, tmp_path):
         apis.test(cfg, str(trained / 'iter_4.pth'), str(tmp_path))
 
 
-def test_resuming_goes_on_where_it_stopped(trained, tmp_path):
+@pytest.fixture()
+def address(trained, tmp_path, monkeypatch):
+    """Of a server that gives the checkpoints of a run, and one that would print a word where it is unpickled."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+
+    class Handler(servers._Handler):
+        def do_GET(self):
+            torch.save(type('Evil', (), {'__reduce__': lambda self: (print, ('run!',))})(), evil := io.BytesIO())
+            name = self.path.rpartition('/')[2]
+            self.answer(200, evil.getvalue() if 'evil' in self.path else (trained / name).read_bytes())
+
+    with servers.serving(Handler) as found:
+        yield found
+
+
+def test_checkpoints_at_addresses_are_data_and_not_mixed_up(address, capsys):
+    with pytest.raises(CheckpointError, match='it names builtins.print'):
+        fetch_checkpoint(f'{address}/evil/iter_4.pth')
+    assert 'run!' not in capsys.readouterr().out
+    assert fetch_checkpoint(f'{address}/whole/iter_4.pth')['meta']['iter'] == 4
+
+
+@pytest.mark.parametrize('place', ['folder', 'address'])
+def test_resuming_goes_on_where_it_stopped(trained, address, tmp_path, place):
     cfg = config_of(trained, {'train_cfg.val_interval': 100})
-    runner = apis.train(cfg, str(tmp_path / 'work'), resume=str(trained / 'iter_2.pth'))
+    path = f'{address}/iter_2.pth' if place == 'address' else str(trained / 'iter_2.pth')
+    runner = apis.train(cfg, str(tmp_path / 'work'), resume=path)
     ours = torch.load(tmp_path / 'work' / 'iter_4.pth', weights_only=True)['state_dict']
     theirs = torch.load(trained / 'iter_4.pth', weights_only=True)['state_dict']
     assert runner.iter == 4

@@ -12,7 +12,6 @@ import torch
 from mmengine.config import Config
 
 from mmmtl.engine import TaskCycleBatchSampler, task_cycle
-from mmmtl.engine import total_batch as total_batch_module
 from mmmtl.engine.total_batch import fit_batch
 from tests.distributed import run_ranks
 from tests.test_engine.test_hooks.test_checkpoint_hook import log
@@ -84,10 +83,9 @@ def test_the_published_stream_does_not_change_hands():
     'processes, saved, counted, expected',
     [(2, 8, None, 2), (1, 8, None, 4), (4, 8, None, 1), (1, 16, 2, 4), (3, 8, None, 1)],
 )
-def test_a_resumed_run_keeps_its_total_batch(monkeypatch, tmp_path, processes, saved, counted, expected):
+def test_a_resumed_run_keeps_its_total_batch(processes, saved, counted, expected):
     """Whatever the config was made for; with processes that do not divide it, the loop tells."""
     place = dict(samples=saved, processes=8)
-    monkeypatch.setattr(total_batch_module, 'saved_place', lambda path: place)
     wrapper = dict(type='OptimWrapper') if counted is None else dict(type='OptimWrapper', accumulative_counts=counted)
     cfg = Config(
         dict(
@@ -95,15 +93,13 @@ def test_a_resumed_run_keeps_its_total_batch(monkeypatch, tmp_path, processes, s
             train_cfg=dict(type='ResumableTrainLoop'),
             optim_wrapper=wrapper,
             auto_scale_lr=dict(base_batch_size=64, enable=True),
-            resume=True,
-            load_from='iter_4.pth',
         )
     )
     runner = SimpleNamespace(world_size=processes, _train_loop=cfg.train_cfg, _train_dataloader=cfg.train_dataloader)
-    fit_batch(cfg, runner)
+    fit_batch(cfg, runner, place)
     assert (runner._train_loop.get('accumulation') or 1) == expected
     place['processes'] = processes  # a smaller batch on as many of them is meant
     runner._train_loop = cfg.train_cfg
     cfg.auto_scale_lr = dict(base_batch_size=saved, enable=True)
-    fit_batch(cfg, runner)
+    fit_batch(cfg, runner, place)
     assert 'accumulation' not in runner._train_loop
