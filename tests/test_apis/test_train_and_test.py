@@ -313,7 +313,7 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
 
     def interrupted(self, complete):
         keep(self, complete)
-        seen.append(len(self._states))
+        seen.append(len(self._states.ids()))
         if len(seen) == stop[0]:
             raise KeyboardInterrupt
 
@@ -365,7 +365,7 @@ def test_an_evaluation_goes_on_with_another_number_of_processes(trained, tmp_pat
     assert [(ok, 'interrupted' in text) for ok, text in results] == [(False, True)] * 2
     seen, keep = [], MultiTaskMetric._keep
     monkeypatch.setattr(
-        MultiTaskMetric, '_keep', lambda self, complete: (keep(self, complete), seen.append(len(self._states)))
+        MultiTaskMetric, '_keep', lambda self, complete: (keep(self, complete), seen.append(len(self._states.ids())))
     )
     assert apis.test(config_of(trained), checkpoint, work, resume=True) == whole
     assert set(seen) == {3}, 'two of three images were measured before, by two processes'

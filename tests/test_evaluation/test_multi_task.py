@@ -187,7 +187,7 @@ def test_memory_does_not_hold_states(tasks, samples):
     metric = metric_of(tasks)
     metric.process({}, samples)
     kept = metric._states
-    assert len(kept) == COUNT and all(isinstance(place, tuple) for place in kept._places.values())
+    assert len(kept.ids()) == COUNT and all(isinstance(place, tuple) for place in kept._places.values())
     metric.evaluate(COUNT)
     assert metric._states is None and kept._file.closed
 

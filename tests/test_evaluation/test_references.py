@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mmmtl.evaluation.metrics import DepthError
 from mmmtl.evaluation.metrics.references import primary_metric_of
 from mmmtl.registry import TASKS
 
@@ -13,6 +14,7 @@ from mmmtl.registry import TASKS
     [
         (dict(type='Depth'), 'RMSE'),
         (dict(type='Boundary'), 'odsF'),
+        (dict(type='Depth', metric=dict(type=DepthError, protocol='scale')), 'RMSE_scale'),
         (dict(type='Saliency'), 'maxF'),
         (dict(type='Depth', metric=dict(type='DepthError', protocol='upstream')), 'RMSE_upstream'),
         (dict(type='Albedo', metric=dict(type='ImageError', protocol='upstream')), 'RMSE_upstream'),

@@ -151,7 +151,7 @@ def primary_metric_of(task: Any) -> str:
     """The name by which a task is compared, with the protocol that its metric measures by: ``RMSE_upstream``."""
     METRICS.import_from_location()
     for config in task.metrics:
-        metric = METRICS.get(config['type'])
+        metric = METRICS.get(config['type']) if isinstance(config['type'], str) else config['type']
         protocol = config.get('protocol') or (metric.protocols[0] if hasattr(metric, 'protocols') else '')
         named = [f'{task.primary_metric}_{protocol}', task.primary_metric]
         declared = metric.metrics_of(protocol) if hasattr(metric, 'metrics_of') else {}

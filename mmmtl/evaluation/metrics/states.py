@@ -49,12 +49,6 @@ class StateFile:
             end = start + length
         self._file.truncate(end)
 
-    def __contains__(self, sample_id: str) -> bool:
-        return sample_id in self._places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
     def ids(self) -> list[str]:
         """Sample ids in the order they came."""
         return list(self._places)
