@@ -8,7 +8,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 
 from mmmtl.errors import ConfigError
-from mmmtl.evaluation import MultiTaskMetric, Records
+from mmmtl.evaluation import DepthError, MultiTaskMetric, Records
 from mmmtl.registry import METRICS
 from mmmtl.tasks import Depth
 
@@ -46,6 +46,8 @@ def test_a_metric_of_mmengines_contract(bare, tmp_path):
     whole, found, wanted = evaluate([dict(type='DepthError'), metric], path)
     assert found['depth/gap'] == pytest.approx(wanted, rel=1e-6)
     assert Records.load(path).metrics() == {k: v for k, v in found.items() if k != 'depth/gap'}, 'of the others'
+    evaluate([dict(type=DepthError), dict(type='ExternalMetric', metric=MeanGap())], path)  # a class, and an object
+    assert Records.load(path).metrics()['depth/RMSE'] == found['depth/RMSE']
     whole, _, _ = evaluate(metric)
     assert whole.greater_is_better == ({} if bare else {'depth/gap': False})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from mmmtl.errors import StorageError
 from mmmtl.utils.files import write_atomically
 
 from .base import TaskMetric
-from .records import Records
+from .records import Records, config_text
 from .states import Key, StateFile
 
 BLOCK = 2048
@@ -85,8 +84,7 @@ def merge_parts(parts: Sequence[Path], configs: Mapping[str, Sequence[Mapping[st
                 if name.endswith('|'):
                     task, index, _ = name.split('|')
                     keys.setdefault((task, int(index)), []).append(part)
-    plain = {name: [dict(c) for c in chosen] for name, chosen in configs.items()}
-    arrays: dict[str, Any] = {'configs': np.array(json.dumps(plain, default=list))}
+    arrays: dict[str, Any] = {'configs': np.array(config_text(configs))}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=Path(path).parent, prefix='.records-') as scratch:
         for number, ((task, index), files) in enumerate(keys.items()):

@@ -74,7 +74,7 @@ class Records:
 
     def save(self, path: str, compress: bool = True) -> None:
         """Write to an ``.npz`` file."""
-        arrays: dict[str, Any] = {'configs': np.array(json.dumps(self.configs, default=list))}
+        arrays: dict[str, Any] = {'configs': np.array(config_text(self.configs))}
         for (task, index), table in self.tables.items():
             arrays[f'{task}|{index}|'] = np.array(table.ids, str)
             arrays.update({f'{task}|{index}|{name}': array for name, array in table.fields.items()})
@@ -168,6 +168,12 @@ class Records:
                 values = {f'{key[0]}/{name}': value for name, value in metric.compute(total).items()}
                 found.setdefault(sample_id, {}).update(values)
         return dict(sorted(found.items()))
+
+
+def config_text(configs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Configs of metrics as JSON, classes by their names."""
+    plain = {n: [dict(c, type=getattr(c['type'], '__name__', c['type'])) for c in some] for n, some in configs.items()}
+    return json.dumps(plain, default=lambda value: list(value) if isinstance(value, Iterable) else str(value))
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
