@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmmtl.analysis.complexity import count_complexity
 from mmmtl.apis.convert import empty_network
-from mmmtl.models.taskdiffusion.mlore import MLoREBlock
+from mmmtl.models.layers.mlore import MLoREBlock
 
 METHODS = {
     'InvPTDecoder': 'InvPT',

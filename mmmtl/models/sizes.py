@@ -77,7 +77,14 @@ def input_size(cfg: Config) -> tuple[int, int]:
 
 
 def _datasets(cfg: Config, sections: tuple[str, ...]) -> list[Mapping]:
-    return [(cfg.get(section) or {}).get('dataset') or {} for section in sections]
+    """Configs of the data sets of data loaders, out of what wraps them; a mixture of several names no size."""
+    found = []
+    for section in sections:
+        config = cfg.get(section) or {}
+        while isinstance(config.get('dataset'), Mapping):
+            config = config['dataset']
+        found.append(config)
+    return found
 
 
 def _size_in_pipeline(cfg: Config, sections: tuple[str, ...]) -> tuple[int, int] | None:

@@ -13,7 +13,7 @@ from mmmtl.config import load_config
 from mmmtl.diffusion.noise import SampleNoise
 from mmmtl.engine.balancing import BalancingOptimWrapper
 from mmmtl.errors import UserError
-from mmmtl.models.sizes import sizes_of
+from mmmtl.models.sizes import sizes_of, training_size
 from mmmtl.registry import MODELS
 from tests.test_configs import example
 
@@ -125,6 +125,20 @@ def test_prompts_score_the_channels_of_both_frames():
             torch.testing.assert_close(weighed, share * x + x, rtol=1e-4, atol=1e-4)
 
 
+def test_prompted_blocks_are_those_of_the_vit():
+    options = dict(img_size=(32, 32), patch_size=8, embed_dim=16, depth=4, num_heads=2, init_values=0.1)
+    vit = dict(type='PromptedViT', model_name='vit_tiny_patch16_224', tasks=['depth'], **options)
+    torch.manual_seed(0)
+    backbone, image = MODELS.build(vit).eval(), torch.randn(1, 3, 32, 32)
+    for block in backbone.body.blocks:  # LayerScale of 0: blocks that change nothing
+        torch.nn.init.zeros_(block.ls1.gamma), torch.nn.init.zeros_(block.ls2.gamma)
+    with torch.no_grad():
+        tokens, grid = backbone.embed(image)
+        torch.testing.assert_close(backbone(image)[0], tokens.transpose(1, 2).unflatten(2, grid))
+    with pytest.raises(UserError, match='ordinary blocks'):
+        MODELS.build(dict(vit, model_name='vit_base_patch16_rpn_224', init_values=None))
+
+
 @pytest.mark.parametrize('method', METHODS)
 def test_a_size_that_does_not_fit_is_told(method):
     """Sizes a network declares are taken, others are refused with the size it needs, or taken as they are."""
@@ -173,3 +187,17 @@ HRNET_LEVELS = dict(type='TimmBackbone', model_name='resnet18', channels=(8, 8, 
 def test_a_host_that_does_not_fit(method, changes, message):
     with pytest.raises(UserError, match=message):
         MODELS.build({**config_of(method), **changes})
+
+
+def test_the_size_of_the_training_is_found_within_wrappers():
+    cfg = load_config(str(ROOT / 'taskdiffusion' / 'vitl_pascal.py'), {'crop_size': (256, 320)})
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
+    cfg.test_dataloader.dataset.pipeline[0].size = (512, 512)
+    assert training_size(cfg) == (256, 320)
+
+
+def test_conditions_of_one_size_tell_it():
+    conditions = dict(type='MLoREConditions', grid=(8, 16), ranks=[2, 3], topk=1, own_rank=2)
+    cfg = dict(config_of('taskdiffusion'))
+    cfg['decoder'] = dict(cfg['decoder'], conditions=conditions)
+    assert sizes_of(MODELS.build(cfg)).fixed == SIZE

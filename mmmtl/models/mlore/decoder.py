@@ -1,7 +1,7 @@
 """MLoRE (Yang et al., "Multi-Task Dense Prediction via Mixture of Low-Rank Experts", CVPR 2024).
 
-The blocks of experts are the component ``MLoREConditions``, which TaskDiffusion uses, too; this decoder fuses what they
-give of each level and predicts from it (section 3.1).
+The blocks of experts are :mod:`mmmtl.models.layers.mlore`, which TaskDiffusion uses, too; this decoder fuses what they give
+of each level and predicts from it (section 3.1).
 """
 
 from __future__ import annotations

@@ -24,13 +24,14 @@ s, p; i; E                 tasks (target, source); level; channels of a level, t
 Shapes: B images, S tasks, L levels, z channels of the cross-task map, h x w its grid.
 """
 
+from mmmtl.models.layers.mlore import MLoREConditions
+
 from .ablations import TaskSpecificDenoiser
 from .conditions import ConvConditions, NoConditions
 from .converter import TaskDiffusionConverter
 from .decoder import TaskDiffusionDecoder
 from .denoiser import CrossTaskDenoiser
 from .label_encoder import CrossTaskLabelEncoder
-from .mlore import MLoREConditions
 
 __all__ = [
     'ConvConditions',

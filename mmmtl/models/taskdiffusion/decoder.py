@@ -104,6 +104,8 @@ class TaskDiffusionDecoder(Decoder):
         usual = 'ConvConditions' if self.denoiser.uses_conditions else 'NoConditions'
         self.conditions = MODELS.build({'type': usual, **sizes, **(conditions or {})})
         self._check_conditions(aux)
+        if (grid := getattr(self.conditions, 'grid', None)) is not None:  # conditions of one image size
+            self.fixed_size = tuple(n * self.strides[0] for n in grid)
         self.branches = nn.ModuleDict(
             {n: PredictionBranch(width, t.out_channels, upsample > 1, recompute_tails) for n, t in self.tasks.items()}
         )

@@ -54,6 +54,14 @@ class PromptedViT(TimmBackbone):
         super().__init__(model_name, img_size=img_size, out_indices=out_indices, **kwargs)
         if not self.plain_vit:
             raise ConfigError(f"PromptedViT needs a plain ViT, '{model_name}' is none")
+        first = self.body.blocks[0]
+        more = [
+            name for name in ('norm', 'gate') if not isinstance(getattr(first.attn, name, None), nn.Identity | None)
+        ]
+        if type(first).__name__ != 'Block' or more:
+            raise ConfigError(
+                f"PromptedViT needs a ViT of ordinary blocks, those of '{model_name}' are {type(first).__name__} {more or ''}"
+            )
         self.grid = tuple(self.body.patch_embed.grid_size)
         if self.grid[0] % windows or self.grid[1] % windows:
             raise ConfigError(f'windows={windows} must divide the patch grid, which is {self.grid[0]}x{self.grid[1]}')
@@ -110,7 +118,10 @@ class PromptedViT(TimmBackbone):
         x, c0 = block.norm1(tokens), block.norm1(prompts)
         z = torch.cat([c0, x], 1)
         q, k, v = attn.qkv(z).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        out = attn.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        q, k = attn.q_norm(q), attn.k_norm(k)
+        dropout = attn.attn_drop.p if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(2)
+        out = block.ls1(attn.proj_drop(attn.proj(mixed)))
         positions = self.to_positions[index](c0)  # (B, S, N)
         scores = None
         if index in self.out_indices:
@@ -118,9 +129,9 @@ class PromptedViT(TimmBackbone):
             scores = (raw[..., tasks:], self._channel_scores(positions, x), raw[..., :tasks])
         new_prompts = out[:, :tasks] + self.from_positions[index](positions)
         tokens = tokens + block.drop_path1(out[:, tasks:])
-        tokens = tokens + block.drop_path2(block.mlp(block.norm2(tokens)))
+        tokens = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
         prompts = prompts + block.drop_path1(new_prompts)
-        prompts = prompts + block.drop_path2(block.mlp(block.norm2(prompts)))
+        prompts = prompts + block.drop_path2(block.ls2(block.mlp(block.norm2(prompts))))
         return tokens, prompts, scores
 
     def _channel_scores(self, positions: Tensor, x: Tensor) -> Tensor:

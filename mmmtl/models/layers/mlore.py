@@ -1,6 +1,6 @@
-"""Conditions of TaskDiffusion's MLoRE variant: a mixture of low-rank experts shared by the tasks.
+"""MLoRE (Yang et al., CVPR 2024, section 3.2): a mixture of low-rank experts shared by the tasks.
 
-After MLoRE (Yang et al., CVPR 2024), in the form in which TaskDiffusion uses it. Per block and task::
+The blocks of MLoRE itself, and the conditions of TaskDiffusion's MLoRE variant. Per block and task::
 
     o   = enter(x)
     out = expert_norm(Σ_e gate_e · up_e(down_e(o))) + mix · own(o) + shared(stop_gradient(o))
@@ -167,8 +167,10 @@ class MLoREConditions(BaseModule):
         pre_softmax: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 < topk <= len(ranks):
-            raise ConfigError(f'MLoREConditions: topk must be 1 to {len(ranks)} (the number of ranks), got {topk}')
+        if not 0 < topk <= len(ranks) or len(ranks) < 2:
+            raise ConfigError(
+                f'MLoREConditions: ranks must be two or more, and topk 1 to their number, got ranks={list(ranks)}, topk={topk}'
+            )
         self.tasks, self.grid, self.balance_weight = list(tasks), tuple(grid), balance_weight
         self.levels = nn.ModuleList(
             nn.ModuleList(
