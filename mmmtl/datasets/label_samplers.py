@@ -14,7 +14,6 @@ import io
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,8 @@ from mmmtl.datasets.io.folders import plain_name
 from mmmtl.errors import ConfigError, FileError, NotFoundError, suggest
 from mmmtl.registry import LABEL_SAMPLERS
 from mmmtl.utils.files import read_json, read_text, write_atomically
-from mmmtl.utils.seeding import stable_hash
 
-from .label_columns import IdColumn, one_label, random_labels, through_names
+from .label_columns import IdColumn, one_label, random_labels, set_type, through_names
 
 Assignment = dict[str, tuple[str, ...]]
 
@@ -95,29 +93,23 @@ class FullLabels(LabelSampler):
         return available
 
 
+class _OfColumns(LabelSampler):
+    """A sampler that decides on columns alone."""
+
+    def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
+        sets = [sum(1 << k for k, task in enumerate(tasks) if task in there) for there in available.values()]
+        chosen = self.assign_columns(IdColumn.of(list(available)), np.array(sets, set_type(len(tasks))), tasks)
+        return {i: [t for k, t in enumerate(tasks) if kinds >> k & 1] for i, kinds in zip(available, chosen.tolist())}
+
+
 @LABEL_SAMPLERS.register_module()
-class OneLabel(LabelSampler):
+class OneLabel(_OfColumns):
     """One label per image: a balanced random partition of the images over the tasks.
 
     Where every label exists, the tasks' counts differ by at most one (1000/1000/1000/999/999 for 4998 images
     and five tasks). An image that lacks some labels goes to the least filled task it has; images with few
     labels choose first.
     """
-
-    def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
-        rank = {i: stable_hash('one', self.seed, i) for i in available}
-        order = sorted(tasks, key=lambda t: stable_hash('one-task', self.seed, t))
-        filled = Counter(dict.fromkeys(tasks, 0))
-        chosen: dict[str, list[str]] = {}
-        for i in sorted(available, key=lambda i: (len(available[i]), rank[i], i)):
-            candidates = [t for t in order if t in available[i]]
-            if candidates:
-                task = min(candidates, key=lambda t: filled[t])
-                filled[task] += 1
-                chosen[i] = [task]
-            else:
-                chosen[i] = []
-        return chosen
 
     def assign_columns(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
         return one_label(ids, available, tasks, self.seed)
@@ -127,7 +119,7 @@ class OneLabel(LabelSampler):
 
 
 @LABEL_SAMPLERS.register_module()
-class RandomLabels(LabelSampler):
+class RandomLabels(_OfColumns):
     """Each image keeps k ~ U{``low``..``high``} random tasks, drawn from its id alone.
 
     A drawn task whose label does not exist for the image is dropped; if none is left, one of the existing
@@ -145,16 +137,6 @@ class RandomLabels(LabelSampler):
         if not whole or low < 1 or (high is not None and high < low):
             raise ConfigError(f'RandomLabels: 1 <= low <= high is needed, got low={low}, high={high}')
         self.low, self.high = low, high
-
-    def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
-        low, high = self._range(tasks)
-        chosen = {}
-        for i, existing in available.items():
-            count = low + stable_hash('count', self.seed, i) % (high - low + 1)
-            order = sorted(tasks, key=lambda t: stable_hash('random', self.seed, i, t))
-            kept = [t for t in order[:count] if t in existing]
-            chosen[i] = kept or [t for t in order if t in existing][:1]
-        return chosen
 
     def _range(self, tasks: Sequence[str]) -> tuple[int, int]:
         high = min(len(tasks), self.high if self.high is not None else max(self.low, len(tasks) - 1))

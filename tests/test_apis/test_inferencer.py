@@ -110,6 +110,7 @@ def test_pairs_are_made_of_neighbours(folder):
     assert [(p.sample_id, len(p.frames)) for p in pairs] == [('a', 2)]  # sub/c is of another video
     with pytest.raises(InputError, match='two frames'):
         gather_inputs(folder / 'a.png', frames=2)
+    assert [len(p.frames) for p in gather_inputs([folder / 'sub', folder / 'a.png'], frames=2, lone=True)] == [1, 1]
     with pytest.raises(InputError, match='differ in size'):
         pairs[0].load()
 

@@ -32,13 +32,40 @@ SAMPLERS = [dict(type='OneLabel', seed=3), dict(type='RandomLabels', seed=2), di
 
 
 # ---- columns beside names --------------------------------------------------------------------------------------------
+def one_label(available, tasks, seed):
+    """The rule of ``OneLabel``, image after image."""
+    rank = {i: stable_hash('one', seed, i) for i in available}
+    order = sorted(tasks, key=lambda t: stable_hash('one-task', seed, t))
+    filled, chosen = dict.fromkeys(tasks, 0), dict.fromkeys(available, ())
+    for i in sorted(available, key=lambda i: (len(available[i]), rank[i], i)):
+        candidates = [t for t in order if t in available[i]]
+        if candidates:
+            chosen[i] = (min(candidates, key=filled.__getitem__),)
+            filled[chosen[i][0]] += 1
+    return chosen
+
+
+def random_labels(available, tasks, seed, low, high):
+    """The rule of ``RandomLabels``, image after image."""
+    chosen = {}
+    for i, existing in available.items():
+        count = low + stable_hash('count', seed, i) % (high - low + 1)
+        order = sorted(tasks, key=lambda t: stable_hash('random', seed, i, t))
+        kept = [t for t in order[:count] if t in existing] or [t for t in order if t in existing][:1]
+        chosen[i] = tuple(t for t in tasks if t in kept)
+    return chosen
+
+
+def stable_hash(*parts):
+    return label_columns.stable_hash(*parts)
+
+
 @pytest.mark.parametrize('collide', [False, True])
 @pytest.mark.parametrize('seed', range(4))
 def test_columns_decide_as_names_do(seed, collide, monkeypatch):
     """Random ids, tasks and missing labels; also with hashes of four bits, where everything is decided by ties."""
     if collide:
-        one, each = label_samplers.stable_hash, label_columns.stable_hashes
-        monkeypatch.setattr(label_samplers, 'stable_hash', lambda *parts: one(*parts) & 15)
+        one, each = label_columns.stable_hash, label_columns.stable_hashes
         monkeypatch.setattr(label_columns, 'stable_hash', lambda *parts: one(*parts) & 15)
         monkeypatch.setattr(label_columns, 'stable_hashes', lambda *parts: each(*parts) & np.uint64(15))
     rng = random.Random(seed)
@@ -49,9 +76,14 @@ def test_columns_decide_as_names_do(seed, collide, monkeypatch):
     available = {i: [t for t in tasks if rng.random() < share] for i in ids}
     sets = [sum(1 << k for k, t in enumerate(tasks) if t in available[i]) for i in ids]
     column = np.array(sets, set_type(len(tasks)))
-    many = [OneLabel(seed), RandomLabels(1, None, seed), RandomLabels(2, 3, seed), label_samplers.FullLabels()]
-    for sampler in many:
-        expected = sampler.assign(available, tasks)
+    few, many = min(2, len(tasks)), min(3, len(tasks))
+    for sampler, expected in (
+        (OneLabel(seed), one_label(available, tasks, seed)),
+        (RandomLabels(1, None, seed), random_labels(available, tasks, seed, 1, max(1, len(tasks) - 1))),
+        (RandomLabels(2, 3, seed), random_labels(available, tasks, seed, few, many)),
+        (label_samplers.FullLabels(), {i: tuple(kept) for i, kept in available.items()}),
+    ):
+        assert sampler.assign(available, tasks) == expected
         found = sampler.assign_columns(IdColumn.of(ids), column, tasks)
         assert found.dtype == column.dtype
         assert {i: tuple(t for k, t in enumerate(tasks) if s >> k & 1) for i, s in zip(ids, found.tolist())} == expected

@@ -90,16 +90,18 @@ def gather_inputs(inputs: Any, frames: int = 1, lone: bool = False) -> list[Imag
     sources: list[Source] = [found for item in given for found in _expand(item)]
     if not sources:
         raise InputError('no images given')
-    if frames == 2 and not (lone and len(sources) == 1):
-        pairs = list(zip(sources[:-1], sources[1:]))
-        if any(isinstance(g, (str, Path)) and osp.isdir(osp.expanduser(g)) for g in given):  # a folder is a video
-            pairs = [pair for pair in pairs if len({osp.dirname(s) if isinstance(s, str) else '' for s in pair}) == 1]
-        if not pairs:
-            raise InputError(
-                'the model needs two frames: give two images or a folder with several, or say '
-                "model.second_frame='duplicate', and the image stands in for the second"
-            )
+    videos: dict[str, list[Source]] = {}
+    folders = any(isinstance(one, (str, Path)) and osp.isdir(osp.expanduser(one)) for one in given)
+    for source in sources if frames == 2 else ():
+        videos.setdefault(osp.dirname(source) if folders and isinstance(source, str) else '', []).append(source)
+    pairs = [pair for video in videos.values() for pair in zip(video, video[1:])]
+    if pairs:
         return [ImageInput(n, pair) for n, pair in zip(_ids([first for first, _ in pairs]), pairs)]
+    if frames == 2 and not lone:
+        raise InputError(
+            'the model needs two frames: give two images or a folder with several, or say '
+            "model.second_frame='duplicate', and the image stands in for the second"
+        )
     return [ImageInput(n, (s,)) for n, s in zip(_ids(sources), sources)]
 
 
