@@ -143,8 +143,8 @@ class MTLDataset(BaseDataset):
     def list_samples(self) -> list[dict]:
         """Samples of the split: dicts with ``sample_id`` (unique), ``img_path``, and what the loaders need.
 
-        A sample with a second frame has an entry ``next_path``. An entry ``available`` (tuple of label sources) says
-        which labels exist, where that differs between samples.
+        A sample with a second frame has an entry ``next_path``. An entry ``available`` (tuple of label sources) says which
+        labels exist, where that differs between samples; ``paths`` (``{source: file}``) or ``label_path``, where they are.
         """
         raise NotImplementedError(f'{type(self).__name__} must implement list_samples')
 

@@ -14,17 +14,7 @@ from mmmtl.registry import TRANSFORMS
 
 from .base import Results, Transform, map_images
 
-OPERATIONS = (
-    'Identity',
-    'Brightness',
-    'Color',
-    'Contrast',
-    'Sharpness',
-    'Posterize',
-    'Solarize',
-    'AutoContrast',
-    'Equalize',
-)
+OPERATIONS = tuple('Identity Brightness Color Contrast Sharpness Posterize Solarize AutoContrast Equalize'.split())
 SIGNED = OPERATIONS[1:5]
 """Operations that weaken as well as strengthen."""
 STRENGTHS = 6
