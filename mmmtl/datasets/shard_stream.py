@@ -69,7 +69,7 @@ class ShardStream(Dataset):
                 'ShardStream: a stream cannot be asked for tasks (TaskCycleBatchSampler): use IndexedDataset'
             )
         if self._stream is None:
-            self._stream = self._passes()
+            self._stream = self._passes(getattr(idx, 'draw', 0) // len(self))  # workers that start anew go on
         while True:
             stored = next(self._stream)
             row = json.loads(stored['__url__'])[1] + json.loads(stored['sample.json'])['number']
@@ -81,7 +81,7 @@ class ShardStream(Dataset):
         for place, row in places:
             yield dict(url=json.dumps([place, row]), stream=self.dataset.storage.stream(place))
 
-    def _passes(self) -> Iterator[dict[str, Any]]:
+    def _passes(self, passes: int) -> Iterator[dict[str, Any]]:
         try:
             from webdataset.filters import detshuffle
             from webdataset.shardlists import split_by_node, split_by_worker
@@ -92,7 +92,6 @@ class ShardStream(Dataset):
         for place, samples in self.shards:
             places.append((place, first))
             first += samples
-        passes = 0
         while True:
             drawn = list(places)
             if self.shuffle:

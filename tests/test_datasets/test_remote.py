@@ -216,6 +216,8 @@ def test_a_data_set_in_memory(tmp_path):
     memory.put(str(tmp_path / 'data'), '/bucket/data', recursive=True)
     config = folder_config(tmp_path / 'data')
     data = FolderDataset(config['tasks'], 'memory://bucket/data', formats=config['formats'])
+    assert Storage().glob('memory://bucket', 'data/depth/*0.png') == ['data/depth/photo0.png']
+    assert Storage().glob('memory://bucket', 'nothing/*.png') == []
     walked = DATASETS.build(config)
     assert data.labels == walked.labels and data[0]['img_path'] == 'memory://bucket/data/images/photo0.jpg'
     for k in range(len(walked)):

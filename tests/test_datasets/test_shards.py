@@ -230,6 +230,9 @@ def test_a_stream_gives_every_sample(folder):
         np.testing.assert_array_equal(one['img'], expected[one['sample_id']]['img'])
     passes = [[s['sample_id'] for s in seen[k : k + 7]] for k in (0, 7)]
     assert all(sorted(p) == sorted(expected) for p in passes) and passes[0] != passes[1]
+    later = ShardStream(str(shards), config['tasks'], shuffle=4, **more)  # as workers of the next epoch open it
+    again = [later[TaskIndex(k, 7 + k)]['sample_id'] for k in range(7)]
+    assert sorted(again) == sorted(expected) and again != passes[0]
     with pytest.raises(ConfigError, match='takes no indices: '):
         ShardStream(str(shards), config['tasks'], indices=3)
     with pytest.raises(ConfigError, match='takes no test_mode: a stream has no places and no end'):

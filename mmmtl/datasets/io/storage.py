@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from glob import has_magic
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar, cast
 
 from mmmtl.errors import ConfigError, UnreadableError, suggest
 
-from .addresses import Member, address, has_scheme, read_local
+from .addresses import Member, address, has_scheme, join, read_local
 from .file_cache import FileCache, parse_size
 
 T = TypeVar('T')
@@ -241,11 +243,11 @@ class Storage:
         if not self.is_remote(where):
             return sorted(path.relative_to(where).as_posix() for path in Path(where).glob(pattern))
         parts = PurePosixPath(pattern).parts
-        return [
-            path
-            for path in self.find(where)
-            if len(PurePosixPath(path).parts) == len(parts) and PurePosixPath(path).match(pattern)
-        ]
+        fixed = list(takewhile(lambda part: not has_magic(part), parts[:-1]))  # only what lies below is listed
+        if not self.is_dir(join(where, *fixed)):
+            return []
+        found = [PurePosixPath(*fixed, path) for path in self.find(join(where, *fixed))]
+        return [str(path) for path in found if len(path.parts) == len(parts) and path.match(pattern)]
 
     def _listing(self, where: str) -> tuple[Any, str]:
         if self.backend != 'fsspec':
