@@ -86,7 +86,7 @@ def write_synthetic(root: Path, rows: int) -> str:
         for k in range(FILES):
             paths = {s: str(root / s / f'{k}.png') for bit, s in enumerate(sources) if kinds >> bit & 1}
             image = str(root / 'images' / f'{k}.jpg')
-            infos.append(pack(dict(img_path=image, label_paths=paths), ' ', str(root)))
+            infos.append(pack(dict(img_path=image, paths=paths), ' ', str(root)))
             files.append(pack({'image': [image], **{s: [p] for s, p in paths.items()}}, ' ', str(root)))
 
     def tables() -> Iterator[Any]:
@@ -115,7 +115,7 @@ def write_synthetic(root: Path, rows: int) -> str:
         reader=dict(type='FolderDataset', formats=FORMATS),
         root=str(root),
         split='train',
-        state=dict(white={}),
+        state=dict(numbers={}),
         remarks=[],
         sources=sources,
         pairs=False,

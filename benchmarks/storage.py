@@ -79,7 +79,7 @@ def main() -> None:
         needed = 0
         for k in range(len(loose)):
             info = loose.get_data_info(k)
-            paths = [info['img_path'], *(info['label_paths'][task] for task in loose.visible(k))]
+            paths = [info['img_path'], *(info['paths'][task] for task in loose.visible(k))]
             needed += sum(os.path.getsize(path) for path in paths)
         print(f'{"":24}{"samples/s":>12}{"read amplification":>22}')
         print(f'{"loose files":24}{rate(loose):12.1f}{1.0:22.3f}')
