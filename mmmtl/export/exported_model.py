@@ -11,6 +11,7 @@ import torch
 
 from mmmtl.diffusion.noise import SampleNoise
 from mmmtl.errors import ConfigError, InputError, NotFoundError
+from mmmtl.models.data_preprocessor import NORMALISED
 
 from .metadata import KEY, decode
 from .writers import FORMATS, needed
@@ -59,7 +60,7 @@ class ExportedModel:
             ``{task: (B, C, H, W)}``.
 
         Raises:
-            InputError: Images of another shape than the file's, or more than it takes.
+            InputError: Images of another shape than the file's, more than it takes, or of another range of values.
         """
         wanted = self.metadata['image']['shape']
         given = list(image.shape)
@@ -69,6 +70,10 @@ class ExportedModel:
             raise InputError(
                 f'{self.path} takes up to {self.metadata["image"]["largest_batch"]} images, got {len(image)}'
             )
+        low, high = (float(image.min()), float(image.max())) if image.dtype.kind == 'f' else (0.0, 0.0)
+        small = max(-low, high) <= NORMALISED and bool((image != np.round(image)).any())
+        if self.metadata['normalization'] and (small or not -64 <= low <= high <= 320):
+            raise InputError(f'{self.path} takes images of 0..255, found values from {low:.4g} to {high:.4g}')
         feed = {'image': np.ascontiguousarray(image, np.float32), **self.draw(len(image))}
         feed.update({name: np.ascontiguousarray(draw, np.float32) for name, draw in (noise or {}).items()})
         return self._run(feed, list(self.metadata['tasks']))

@@ -271,6 +271,8 @@ def test_image_errors_by_hand(rng):
     assert images.structural_similarity(a, b) == theirs
     with pytest.raises(ValueError, match='at least 7'):
         images.structural_similarity(a[:, :6], b[:, :6])
+    with pytest.raises(ValueError, match='at least 16'):  # no window, and no error of 0
+        images.local_mse(gt[:, :15], gt[:, :15], valid[:15])
     assert images.local_mse(0.5 * gt, gt, valid) == pytest.approx(0.0, abs=1e-15)  # every window finds its scale
     assert images.local_mse(np.zeros_like(gt), gt, valid) == pytest.approx(1.0)
 

@@ -44,6 +44,9 @@ def test_an_onnx_file_predicts_as_the_model_for_any_number_of_images(plain, writ
     file = ExportedModel(written.files[0])
     with pytest.raises(InputError, match='takes up to 1024 images, got 1025'):
         file(images(1025))
+    for wrong in (images(1) / 255, images(1) * np.nan):
+        with pytest.raises(InputError, match='takes images of 0..255, found values from'):
+            file(wrong)
     for batch in (1, 3):
         found = file(images(batch))
         data = plain.data_preprocessor(dict(inputs=[torch.from_numpy(x) for x in images(batch)]))

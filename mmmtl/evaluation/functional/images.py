@@ -57,6 +57,8 @@ def local_mse(pred: np.ndarray, gt: np.ndarray, valid: np.ndarray, window: int =
     Returns:
         Σ windows Σ (g - αp)² / Σ windows Σ g², with α = Σpg / Σp² of the window (0 where Σp² <= 1e-5).
     """
+    if min(np.shape(gt)[-2:]) < window:
+        raise ValueError(f'local error needs maps of at least {window} × {window} pixels, got {np.shape(gt)[-2:]}')
     mask = np.asarray(valid, np.float64)
     pred, gt = np.asarray(pred, np.float64) * mask, np.asarray(gt, np.float64) * mask
     error = energy = 0.0
