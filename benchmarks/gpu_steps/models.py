@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -129,15 +128,12 @@ def best_batch(bench: Benchmark, rows: Rows, what: dict[str, Any], setting: Sett
     set_batch(bench, 1)
 
 
-@contextmanager
-def memory_format(bench: Benchmark, last: bool) -> Iterator[None]:
-    """Weights and inputs in channels-last memory."""
-    if last:
-        for parameter in (p for p in bench.model.parameters() if p.ndim == 4):
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        if bench.inputs.ndim == 4:
-            bench.inputs = bench.inputs.contiguous(memory_format=torch.channels_last)
-    yield
+def to_channels_last(bench: Benchmark) -> None:
+    """Bring weights and inputs into channels-last memory."""
+    for parameter in (p for p in bench.model.parameters() if p.ndim == 4):
+        parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    if bench.inputs.ndim == 4:
+        bench.inputs = bench.inputs.contiguous(memory_format=torch.channels_last)
 
 
 def graphed(run: Callable[[], Any], device: str) -> Callable[[], Any]:
@@ -164,8 +160,10 @@ def predict(case: Case, setting: Setting, rows: Rows, peak: dict[str, float]) ->
     forms += [('bf16, channels-last', True, True, True)]
     for form, tf32, amp, last in forms if cuda else (forms[0], forms[2]):
         what = dict(network=case.name, mode='predict', form=form)
-        with rows.trying(**what), tensor_float_32(tf32), memory_format(bench, last):
+        with rows.trying(**what), tensor_float_32(tf32):
             bench.amp = amp
+            if last:
+                to_channels_last(bench)
             run = predictor(bench)
             memory = peak_memory(run, setting.device)
             (seconds,) = seconds_of([run], setting.device, setting.repeats(20), 3.0, setting.repeats(2))

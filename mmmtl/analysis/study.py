@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -293,9 +294,9 @@ def study_table(path: str, work_dir: str, out: str | None = None) -> str:
     tasks = study.tasks()
     if out is not None:
         restore_runs(study, root, out)
-    found = _metrics(study, root)
-    rows = {row: runs for row, runs in found.items() if runs}
     primary_metrics = [f'{name}/{primary_metric_of(task)}' for name, task in tasks.items()]
+    unknown = dict.fromkeys(primary_metrics, math.nan)  # of a run without a known pixel of a task
+    rows = {row: [{**unknown, **run} for run in runs] for row, runs in _metrics(study, root).items() if runs}
     better = {h: t.greater_is_better for h, t in zip(primary_metrics, tasks.values())}
     reference = (
         {h: mean_and_std([run[h] for run in rows[study.reference]])[0] for h in primary_metrics}

@@ -146,8 +146,9 @@ def test_a_row_without_all_its_runs_is_left_out(study, tmp_path):
     run_study(str(study), str(root), 1, stand_in(tmp_path, root))
     for seed in (0, 1):
         (root / f'alone_depth_seed{seed}' / 'metrics.json').unlink()
+    (root / 'all-tasks_seed0' / 'metrics.json').write_text('{"semseg/mIoU": 0.5, "depth/RMSE": 1.0}')
     text = study_table(str(study), str(root))
-    assert '| alone' not in text and '| all tasks' in text
+    assert '| alone' not in text and '| all tasks' in text and ' nan ± nan |' in text
     for name, spent in (('all-tasks_seed0', 60), ('alone_semseg_seed0', 30), ('alone_depth_seed0', 90)):
         (root / name / 'seconds.json').write_text(str(spent))
     for seconds in root.glob('*_seed1/seconds.json'):
