@@ -11,7 +11,7 @@ import numpy as np
 
 from mmmtl.datasets.io.addresses import address
 from mmmtl.datasets.io.arrays import read_npy
-from mmmtl.datasets.io.derived import luminance, mask_invalid, unit_or_unknown
+from mmmtl.datasets.io.derived import decode_albedo, decode_shading, mask_invalid, unit_or_unknown
 from mmmtl.datasets.io.pictures import read_map, read_picture
 from mmmtl.datasets.io.storage import is_file
 from mmmtl.errors import FileError
@@ -32,11 +32,6 @@ FILES = {
 def hypersim_files(frame: str) -> dict[str, str]:
     """File names of a prepared frame (``cam_00_fr0000``): the photograph ``rgb`` and each label's."""
     return {'rgb': f'rgb_{frame}.png'} | {name: form.format(frame) for name, form in FILES.items()}
-
-
-def intrinsic_unknown(albedo: np.ndarray) -> np.ndarray:
-    """Boolean (H, W): where an 8-bit albedo (H, W, 3) is too dark in a channel to divide by (below 0.004)."""
-    return np.any(albedo < 0.004 * 255, axis=-1)
 
 
 @DATASETS.register_module()
@@ -98,12 +93,10 @@ class Hypersim(ListedDataset):
         return mask_invalid(unit_or_unknown(vectors), ~known.astype(bool))
 
     def load_albedo(self, info: dict) -> np.ndarray:
-        albedo = self._albedo(info)
-        return mask_invalid(albedo.transpose(2, 0, 1).astype(np.float32) / 255, intrinsic_unknown(albedo))
+        return decode_albedo(read_picture(self._albedo_file(info)))
 
     def load_shading(self, info: dict) -> np.ndarray:
-        grey = luminance(read_picture(info['paths']['shading']).astype(np.float32)) / 255
-        return mask_invalid(grey[None], intrinsic_unknown(self._albedo(info)))
+        return decode_shading(read_picture(info['paths']['shading']), read_picture(self._albedo_file(info)))
 
     def _existing_file(self, info: dict, source: str) -> str:
         return self._albedo_file(info) if source == 'albedo' else info['paths'][source]
@@ -113,6 +106,3 @@ class Hypersim(ListedDataset):
         path = Path(info['paths']['albedo'])
         other = path.with_name(path.name.replace('albedo_', 'reflectance_', 1))
         return address(other if is_file(other) and not is_file(path) else path)
-
-    def _albedo(self, info: dict) -> np.ndarray:
-        return read_picture(self._albedo_file(info))

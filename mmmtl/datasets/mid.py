@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.derived import luminance, mask_invalid
+from mmmtl.datasets.io.derived import decode_albedo, decode_shading
 from mmmtl.datasets.io.pictures import read_picture
 from mmmtl.datasets.io.storage import is_file
 from mmmtl.errors import FileError
 from mmmtl.registry import DATASETS
 
-from .hypersim import intrinsic_unknown
 from .listed import ListedDataset
 
 LABELS = ('_albedo', '_shading', '_scaled_only')
@@ -60,9 +59,7 @@ class MIDIntrinsics(ListedDataset):
         return [info['paths'][name] for name in dict.fromkeys((source, 'albedo'))]
 
     def load_albedo(self, info: dict) -> np.ndarray:
-        albedo = read_picture(info['paths']['albedo'])
-        return mask_invalid(albedo.transpose(2, 0, 1).astype(np.float32) / 255, intrinsic_unknown(albedo))
+        return decode_albedo(read_picture(info['paths']['albedo']))
 
     def load_shading(self, info: dict) -> np.ndarray:
-        grey = luminance(read_picture(info['paths']['shading']).astype(np.float32)) / 255
-        return mask_invalid(grey[None], intrinsic_unknown(read_picture(info['paths']['albedo'])))
+        return decode_shading(*(read_picture(info['paths'][name]) for name in ('shading', 'albedo')))

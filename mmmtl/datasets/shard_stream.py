@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -70,11 +71,14 @@ class ShardStream(Dataset):
             )
         if self._stream is None:
             self._stream = self._passes(getattr(idx, 'draw', 0) // len(self))  # workers that start anew go on
-        while True:
-            stored = next(self._stream)
+        for stored in islice(self._stream, 2 * len(self) + 1):
             row = json.loads(stored['__url__'])[1] + json.loads(stored['sample.json'])['number']
             if self.dataset.visible_of_row(row) or not self.dataset.drop_unlabelled:
                 return self._sample(stored, row, getattr(idx, 'draw', int(idx)))
+        raise ConfigError(
+            'ShardStream: the shards of this worker hold no sample that is labelled: use fewer workers, smaller shards, or '
+            'drop_unlabelled=False'
+        )
 
     def _opened(self, places: Iterator[tuple[str, int]]) -> Iterator[dict[str, Any]]:
         """The shards, open, each with the row of its first sample."""

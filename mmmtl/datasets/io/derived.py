@@ -61,6 +61,21 @@ def mask_invalid(values: np.ndarray, invalid: np.ndarray) -> np.ndarray:
     return masked
 
 
+def intrinsic_unknown(albedo: np.ndarray) -> np.ndarray:
+    """Boolean (H, W): where an 8-bit albedo (H, W, 3) is too dark in a channel to divide by (below 0.004)."""
+    return np.any(albedo < 0.004 * 255, axis=-1)
+
+
+def decode_albedo(albedo: np.ndarray) -> np.ndarray:
+    """Albedo stored as colours, uint8 (H, W, 3) → float32 (3, H, W) in [0, 1]."""
+    return mask_invalid(albedo.transpose(2, 0, 1).astype(np.float32) / 255, intrinsic_unknown(albedo))
+
+
+def decode_shading(shading: np.ndarray, albedo: np.ndarray) -> np.ndarray:
+    """Shading stored as colours beside its albedo, both uint8 (H, W, 3) → its luminance, float32 (1, H, W) in [0, 1]."""
+    return mask_invalid(luminance(shading.astype(np.float32))[None] / 255, intrinsic_unknown(albedo))
+
+
 def luminance(rgb: np.ndarray) -> np.ndarray:
     """Grey value of RGB (..., 3) by the CCIR 601 weights 0.3, 0.59, 0.11 as Hypersim's tools round them."""
     return rgb[..., 0] * 0.3 + rgb[..., 1] * 0.59 + rgb[..., 2] * 0.11
