@@ -18,6 +18,7 @@ from mmmtl.engine import AtomicCheckpointHook
 from mmmtl.engine.checkpoint_files import saved_checkpoints
 from mmmtl.engine.hooks import catch_signals
 from mmmtl.engine.loops import STREAM_KEY
+from mmmtl.engine.param_groups import check_paramwise
 from mmmtl.engine.total_batch import fit_batch
 from mmmtl.engine.work_dir import after_restart, locked, note_launch, settle
 from mmmtl.errors import CheckpointError, ConfigError
@@ -116,6 +117,7 @@ def _train(cfg: Config, overwrite: bool, start: str | None = None) -> Runner:
     if not isinstance(model, nn.Module):  # a runner that shards the network builds it later
         with without_memory():
             model = build_model(cfg, initialize=False)
+    check_paramwise(cfg.optim_wrapper, unwrap_model(model))
     fit_batch(cfg, runner, check_start(model, cfg))
     runner.train()
     return runner

@@ -10,7 +10,6 @@ from typing import Any
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import Runner
 
-from mmmtl.engine.param_groups import check_paramwise
 from mmmtl.errors import ConfigError, UserError, suggest
 
 _taken: set[str] = set()
@@ -95,10 +94,8 @@ class NamedRunner(Runner):
         return super().build_visualizer(visualizer)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """As the base; parts of parameters' names that fit none are told."""
+        """As the base."""
         with mistakes_in('optim_wrapper'):
-            if isinstance(optim_wrapper, dict):
-                check_paramwise(optim_wrapper, self.model)
             return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:

@@ -44,9 +44,17 @@ def test_options_of_single_parameters_that_are_right(capsys):
     assert "no parameter's name holds '.gamma'" in ''.join(capsys.readouterr())
 
 
+BAKBONE = dict(custom_keys=dict(bakbone=dict(lr_mult=0.1)))
+
+
 @pytest.mark.parametrize(
     'options, words',
     [
+        ({'optim_wrapper.paramwise_cfg': BAKBONE}, "no parameter's name holds 'bakbone'"),
+        (
+            {'optim_wrapper.paramwise_cfg': BAKBONE, 'runner_type': 'FlexibleRunner', 'visualizer': None},
+            "no parameter's name holds 'bakbone'",
+        ),
         ({'optim_wrapper.optimizer.betas': 0.9}, 'optim_wrapper: TypeError: .*float.* not subscriptable'),
         ({'optim_wrapper.type': 'AmpOptimWrapper'}, 'optim_wrapper: .*only available training on'),
         ({'train_pipeline.0': None}, 'train_dataloader: TypeError: transform must be a callable'),
