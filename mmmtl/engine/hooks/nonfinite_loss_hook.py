@@ -39,8 +39,8 @@ class NonFiniteLossHook(Hook):
 
     Args:
         mode: ``'raise'`` stops training with :class:`NonFiniteLossError`. ``'skip'`` drops the batch, or, of gradients, the
-            whole update: the log repeats the last finite losses, a warning names the batch, and the number of drops is kept
-            (it is saved in checkpoints as ``nonfinite_skipped``). With gradient accumulation, a batch with a bad loss
+            whole update: the log repeats the values of the last good batch, a warning names the batch, and the number of
+            drops is kept (it is saved in checkpoints as ``nonfinite_skipped``). With gradient accumulation, a batch with a bad loss
             leaves the others of its update alone.
         check_gradients: Whether to look at the gradients too: an infinite derivative of a finite loss (a square root
             at 0, say) poisons the weights just as well. Costs one pass over the gradients per step.
@@ -133,12 +133,12 @@ class NonFiniteLossHook(Hook):
         """Check the losses of a training step; return their replacement where the batch is dropped."""
         if not model.training or not isinstance(losses, dict) or kwargs.get('mode', 'loss') != 'loss':
             return None
-        values = {name: _total(value) for name, value in losses.items() if 'loss' in name}
-        if not values:
+        if not any('loss' in name for name in losses):
             return None
+        values = {name: _total(value) for name, value in losses.items()}  # also what is for the log alone
         stacked = torch.stack([value.detach().float() for value in values.values()])
         found = dict(zip(values, stacked.tolist()))
-        bad = [f'{name} is {value}' for name, value in found.items() if not math.isfinite(value)]
+        bad = [f'{name} is {value}' for name, value in found.items() if 'loss' in name and not math.isfinite(value)]
         if not self._anywhere(bool(bad), stacked.device):
             self._last = found
             self._batches.append((args, kwargs))

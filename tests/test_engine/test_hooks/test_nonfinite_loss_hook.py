@@ -157,6 +157,20 @@ def test_every_optimiser_steps_and_no_batch_is_kept():
         assert len(hook._batches) == 1
 
 
+def test_the_log_repeats_accuracies_too():
+    model = torch.nn.Linear(1, 1)
+    model.forward = lambda loss, mode='loss': dict(loss_depth=model.weight.sum() * loss, acc=torch.tensor(0.7))
+    hub = SimpleNamespace(runtime_info={}, update_info=lambda *args: None)
+    wrapper, logger = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1.0)), SimpleNamespace(warning=print)
+    hook = NonFiniteLossHook(mode='skip')
+    hook.before_train(
+        SimpleNamespace(model=model, hooks=[], optim_wrapper=wrapper, iter=0, message_hub=hub, logger=logger)
+    )
+    kept = [model(loss, mode='loss') for loss in (2.0, float('nan'))]
+    assert kept[0]['loss_depth'].item() == kept[1]['loss_depth'].item()
+    assert kept[1]['acc'].item() == pytest.approx(0.7)
+
+
 def test_bad_mode():
     with pytest.raises(ValueError, match="mode must be 'raise' or 'skip', got 'warn'"):
         NonFiniteLossHook(mode='warn')
