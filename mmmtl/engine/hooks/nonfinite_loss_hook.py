@@ -40,8 +40,8 @@ class NonFiniteLossHook(Hook):
     Args:
         mode: ``'raise'`` stops training with :class:`NonFiniteLossError`. ``'skip'`` drops the batch, or, of gradients, the
             whole update: the log repeats the values of the last good batch, a warning names the batch, and the number of
-            drops is kept (it is saved in checkpoints as ``nonfinite_skipped``). With gradient accumulation, a batch with a bad loss
-            leaves the others of its update alone.
+            drops is kept (it is saved in checkpoints as ``nonfinite_skipped``). With gradient accumulation, a batch with a
+            bad loss leaves the others of its update alone.
         check_gradients: Whether to look at the gradients too: an infinite derivative of a finite loss (a square root
             at 0, say) poisons the weights just as well. Costs one pass over the gradients per step.
         max_consecutive: In mode ``'skip'``, so many drops in a row, of losses and gradients together, mean that training
