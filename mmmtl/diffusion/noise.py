@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mmmtl.errors import suggest
+from mmmtl.errors import InputError, suggest
 from mmmtl.utils.seeding import seed_of
 
 
@@ -131,7 +131,7 @@ class SampleNoise(NoiseSource):
         if index is not None:
             ids = [ids[row] if ids else str(row) for row in index.tolist()]
         if ids and shape[0] != len(ids):
-            raise ValueError(f"noise '{name}' has {shape[0]} rows for {len(ids)} samples")
+            raise InputError(f"noise '{name}' has {shape[0]} rows for {len(ids)} samples")
         return torch.ops.mmmtl.sample_noise(self.seed, ids, name, shape, kind)
 
 
@@ -147,12 +147,12 @@ class RecordedNoise(NoiseSource):
 
     def _draw(self, name: str, shape: Sequence[int], kind: str, index: Tensor | None) -> Tensor:
         if name not in self.draws:
-            raise KeyError(f"no recorded noise '{name}'.{suggest(name, self.draws)} Recorded: {sorted(self.draws)}")
+            raise InputError(f"no recorded noise '{name}'.{suggest(name, self.draws)} Recorded: {sorted(self.draws)}")
         draw = self.draws[name]
         if index is not None and draw.shape[0] != shape[0]:
             draw = draw[index.to(draw.device)]
         if tuple(draw.shape) != tuple(shape):
-            raise ValueError(
+            raise InputError(
                 f"recorded noise '{name}' has shape {tuple(draw.shape)}, the network asks for {tuple(shape)}"
             )
         return draw.clone()

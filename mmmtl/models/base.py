@@ -141,7 +141,7 @@ class BaseMultiTaskModel(BaseModel):
             tasks: Predict these only.
 
         Raises:
-            InputError: ``loss`` without ``targets``.
+            InputError: ``loss`` without ``targets``, or another mode.
         """
         noise = RecordedNoise(noise) if isinstance(noise, Mapping) else noise
         if mode == 'loss':
@@ -156,7 +156,7 @@ class BaseMultiTaskModel(BaseModel):
         if mode == 'tensor':
             names = list(self.tasks if tasks is None else tasks)
             return self._raw_maps(inputs, noise or self._sample_noise(inputs, data_samples), names)
-        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")
+        raise InputError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")
 
     def _sample_noise(self, inputs: Tensor, samples: Sequence[MTLDataSample] | None) -> NoiseSource:
         """Noise seeded by the samples' ids."""

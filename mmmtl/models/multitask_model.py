@@ -101,14 +101,14 @@ class MultiTaskModel(BaseMultiTaskModel):
     def _compare_statistics(self) -> None:
         """Say in the log by what mean and deviation timm normalises images, where it is not done so here."""
         stated = getattr(self.backbone, 'trained_with', ())
-        own = [
-            getattr(self.data_preprocessor, name) for name in ('mean', 'std') if hasattr(self.data_preprocessor, name)
-        ]
-        if not all(stated) or len(own) < 2:
+        own = [x for name in ('mean', 'std') if (x := getattr(self.data_preprocessor, name, None)) is not None]
+        if not stated or not all(stated) or len(own) < 2:
             return
-        here = tuple(tuple(round(v, 3) for v in buffer.flatten().tolist()) for buffer in own)
-        theirs = tuple(tuple(round(v, 3) for v in values) for values in stated)
-        if stated and here != theirs:
+        here, theirs = (
+            [tuple(round(v, 3) for v in values) for values in of]
+            for of in ([buffer.flatten().tolist() for buffer in own], stated)
+        )
+        if here != theirs:
             print_log(
                 f'model.backbone: the weights were made for images normalised by mean={theirs[0]} and std={theirs[1]}; here '
                 f'it is {here[0]} and {here[1]}. Theirs are model.data_preprocessor=dict(mean=..., std=...)',

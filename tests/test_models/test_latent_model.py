@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from benchmarks.reference.match_latent import LatentPair, published_program
 from mmmtl.diffusion.noise import GeneratorNoise
-from mmmtl.errors import ConfigError
+from mmmtl.errors import CheckpointError, ConfigError
 from mmmtl.models import LatentMultiTaskModel
 from mmmtl.models.stablemtl import TaskMasking, predict_video
 from mmmtl.structures import MTLDataSample
@@ -423,7 +423,7 @@ def test_a_checkpoint_is_complete(tmp_path):
         dict(type='TokenFile', path='gone.pt'),
         TASK_ATTENTION,
     ).eval()
-    with pytest.raises(RuntimeError, match="tokens of task 'albedo' are not there yet"):
+    with pytest.raises(CheckpointError, match="tokens of task 'albedo' are not there yet"):
         again(frames(), mode='tensor')
     again.load_state_dict(model.state_dict())
     found = again(frames(), mode='tensor')

@@ -295,7 +295,7 @@ def test_tokens_without_data_have_a_length():
 
     from mmmtl.models.stablemtl.task_tokens import TaskTokens
 
-    with pytest.raises(RuntimeError, match="'depth' are not there yet"):
+    with pytest.raises(CheckpointError, match="'depth' are not there yet"):
         TaskTokens({'depth': 'depth'}, 8)('depth')
     with torch.device('meta'):
         assert TaskTokens({'depth': 'depth'}, 8)('depth').shape == (4, 8)

@@ -1,4 +1,7 @@
-"""DiffusionMTL's denoiser: conditioning tokens ask, noisy task tokens answer (its section 3.4)."""
+"""DiffusionMTL's denoiser: conditioning tokens ask, noisy task tokens answer (its section 3.4).
+
+P rows (the maps of all tasks and samples of one step), N tokens of D channels each, a token for every 4x4 pixels.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError
+from mmmtl.models.layers.conv_block import on_grid
 from mmmtl.ops.attention import attend
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.ops.recompute import recomputed
@@ -80,9 +83,9 @@ class CrossBlock(nn.Module):
         source = k if self.conditioned else q
         queries = self.queries(q) if queries is None else queries
         split = (q.shape[0], -1, self.heads, q.shape[-1] // self.heads)
-        keys, values = self.key_value(self.source_norm(source)).chunk(2, -1)
-        mixed = attend(*(x.reshape(split).transpose(1, 2) for x in (queries, keys, values)))
-        q = q + self.out(mixed.transpose(1, 2).reshape(q.shape))
+        keys, values = self.key_value(self.source_norm(source)).chunk(2, -1)  # (P, N, D) each
+        mixed = attend(*(x.reshape(split).transpose(1, 2) for x in (queries, keys, values)))  # (P, heads, N, D / heads)
+        q = q + self.out(mixed.transpose(1, 2).reshape(q.shape))  # (P, N, D)
         return q + self.mlp(self.mlp_norm(q)), k
 
 
@@ -158,8 +161,10 @@ class CrossDenoiser(nn.Module):
 
     def _tokens(self, x: Tensor) -> Tensor:
         """(P, width, h, w) → (P, N, width), row by row of the coarse grid."""
-        size = [max(n // self.token_scale, 1) for n in x.shape[-2:]]
-        return F.interpolate(x, size, mode='bilinear', align_corners=False).flatten(2).transpose(1, 2)
+        return on_grid(x, self._token_grid(x)).flatten(2).transpose(1, 2)
+
+    def _token_grid(self, x: Tensor) -> list[int]:
+        return [max(n // self.token_scale, 1) for n in x.shape[-2:]]
 
     def prepare(self, condition: Tensor) -> Condition:
         """Conditioning map (B, width, h, w) → tokens and the first block's queries."""
@@ -178,18 +183,18 @@ class CrossDenoiser(nn.Module):
             ``{task: (n, width, h, w)}``, not negative: the clean feature maps.
         """
         counts = [x.shape[0] for x in states.values()]
-        encoded = [self.encoders[name](x) for name, x in states.items()]
-        shift = self.step_embedding(step, encoded[0]).to(encoded[0].dtype)
+        encoded = [self.encoders[name](x) for name, x in states.items()]  # (n, D, h, w) per task
+        shift = self.step_embedding(step, encoded[0]).to(encoded[0].dtype)  # (1, D, 1, 1)
         encoded = [x + shift for x in encoded]
-        k = torch.cat([self._tokens(x) for x in encoded])
+        k = torch.cat([self._tokens(x) for x in encoded])  # (P, N, D)
         q, queries = (condition.tokens, condition.queries) if condition is not None else (k, None)
         for block in self.blocks:
             q, k = recomputed(block, q, k, queries) if self.recompute else block(q, k, queries)
             queries = None
         grid = encoded[0].shape[-2:]
-        coarse = q.transpose(1, 2).reshape(q.shape[0], -1, *(max(n // self.token_scale, 1) for n in grid))
+        coarse = q.transpose(1, 2).unflatten(2, self._token_grid(encoded[0]))  # (P, D, h / 4, w / 4)
         clean = {}
         for name, rows in zip(states, coarse.split(counts)):  # one task's large maps at a time
-            mixed = F.interpolate(rows, grid, mode='bilinear', align_corners=False) + encoded.pop(0)
+            mixed = on_grid(rows, grid) + encoded.pop(0)  # (n, D, h, w)
             clean[name] = self.refiners[name](mixed)
         return clean

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmmtl.errors import ConfigError, suggest
+from mmmtl.errors import CheckpointError, ConfigError, NotFoundError, suggest
 from mmmtl.ops.take_rows import repeat_rows
 from mmmtl.registry import MODELS
 from mmmtl.utils.tensor_files import read_state
@@ -111,14 +111,14 @@ class TaskTokens(nn.Module):
         """Tokens (L, D) of one task.
 
         Raises:
-            RuntimeError: No tokens yet: neither a checkpoint was loaded nor ``init_weights`` called.
+            CheckpointError: No tokens yet: neither a checkpoint was loaded nor ``init_weights`` called.
         """
         length = getattr(self, f'length_{task}')
         if task not in self._known:
             has_data = type(length) is Tensor and not length.is_meta
             self._known[task] = int(length) if has_data else 4  # without data: as long as most prompts
         if not self._known[task]:
-            raise RuntimeError(
+            raise CheckpointError(
                 f"the tokens of task '{task}' are not there yet: load a checkpoint, or call init_weights() to make them"
             )
         return getattr(self, f'token_{task}')[: self._known[task]]
@@ -176,7 +176,7 @@ class TokenFile(TaskTokens):
     def init_weights(self) -> None:
         """Read the file."""
         if not Path(self.path).is_file():
-            raise FileNotFoundError(f'token file {self.path}: no such file')
+            raise NotFoundError(f'model.tokens.path {self.path}: no such file')
         table = read_state(self.path)
         tokens = {}
         for task, prompt in self.prompts.items():

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmmtl.errors import ConfigError, suggest
+from mmmtl.errors import ConfigError, NotFoundError, suggest
 from mmmtl.ops.gemm import use_fast_linear
 from mmmtl.utils.optional import require
 from mmmtl.utils.tensor_files import read_state
@@ -165,10 +165,12 @@ def read_single_stream(path: str) -> dict[str, dict[str, Tensor]]:
     """State dicts of a single-stream checkpoint by part: ``unet`` and, unless it is a bare UNet, ``autoencoder`` and ``tokens``.
 
     Raises:
-        FileNotFoundError: No such file.
+        NotFoundError: No such file.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'model.single_stream {path}: no such file; it is the checkpoint of stage 1')
+        raise NotFoundError(
+            f'model.single_stream {path}: no such file; it is the checkpoint of stage 1, which is trained first'
+        )
     state = read_state(path)
     if 'conv_in.weight' in state:
         return {'unet': state}
