@@ -237,8 +237,9 @@ class PascalContext(MTLDataset):
 
     def finish_derived(self, notes: Mapping[str, Any]) -> None:
         found = {i: kinds for i, kinds in notes.items() if kinds is not None}
-        if not set(found) <= set(self.part_index):
-            self.part_index = {**self.part_index, **found}
+        known = read_part_index(self.part_index_path)  # which the reader of an index has not read
+        self.part_index = known | found
+        if not set(found) <= set(known):
             write_part_index(self.part_index_path, self.part_index)
 
 

@@ -104,6 +104,7 @@ arrow = pytest.importorskip('pyarrow', reason='indexes need pyarrow')
 from mmmtl.datasets.index_file import VERSION, IndexFile, pack, unpack  # noqa: E402
 from mmmtl.datasets.preparation import indexing  # noqa: E402
 from mmmtl.datasets.preparation.indexing import make_index  # noqa: E402
+from mmmtl.datasets.preparation.prepare import data_sets  # noqa: E402
 
 
 def walk(config, **more):
@@ -190,6 +191,8 @@ def test_several_indexes(tmp_path):
     walked = MixedDataset([walk(folder_config(tmp_path / f'd{k}')) for k in range(2)])
     assert isinstance(both, MixedDataset) and both.weights == [1, 3] and len(both) == 7
     assert [both[k]['sample_id'] for k in range(7)] == [walked[k]['sample_id'] for k in range(7)]
+    several = dict(type='IndexedDataset', index=[str(tmp_path / f'{k}.parquet') for k in range(2)], tasks=tasks)
+    assert [len(data) for _, data in data_sets(dict(test_dataloader=dict(dataset=several)), ['test'])] == [3, 4]
     with pytest.raises(ConfigError, match='every index a weight, or none'):
         IndexedDataset([dict(index='a', weight=1), 'b'], tasks)
 

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from mmmtl.datasets.base import MTLDataset
+from mmmtl.datasets.statistics import leaf_datasets
 from mmmtl.errors import LabelError
 from mmmtl.registry import DATASETS
 
@@ -98,7 +99,8 @@ def data_sets(cfg: Mapping[str, Any], splits: Sequence[str]) -> Iterator[tuple[s
             kept = {k: v for k, v in config.items() if k not in _NOT_FOR_ALL_LABELS}
             if kept not in seen:
                 seen.append(kept)
-                yield split, DATASETS.build(dict(kept, pipeline=[], allow_unlabelled=True))
+                built = DATASETS.build(dict(kept, pipeline=[], allow_unlabelled=True))
+                yield from ((split, leaf) for leaf in leaf_datasets(built))  # a list of indexes makes several
 
 
 _NOT_FOR_ALL_LABELS = (
