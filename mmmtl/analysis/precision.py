@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from mmmtl.apis.test import test
 from mmmtl.errors import ConfigError
-from mmmtl.evaluation.metrics.references import primary_metric_of
+from mmmtl.evaluation.metrics.references import primary_keys
 from mmmtl.ops.precision import check_dtype
 from mmmtl.tasks import Task, build_tasks
 from mmmtl.utils.files import write_atomically, write_json
@@ -65,11 +65,8 @@ def precision_table(
     others = [name for name in found if name != WHOLE]
     header = ['metric', WHOLE, *(text for name in others for text in (name, 'loss'))]
     rows: list[list[Any]] = []
-    for key in found[WHOLE]:
-        *_, name, metric = ['', *key.split('/')]
-        task = tasks.get(name)
-        if task is None or metric != primary_metric_of(task):
-            continue
+    for key in primary_keys(found[WHOLE], tasks):
+        task = tasks[key.split('/')[-2]]
         row, whole = [f'{key} {"↑" if task.greater_is_better else "↓"}', f'{found[WHOLE][key]:.4f}'], found[WHOLE][key]
         for other in others:
             value = found[other][key]

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmmtl.utils.tables import format_table
 
-from .metrics.references import primary_metric_of
+from .metrics.references import primary_keys
 
 
 def metrics_table(values: Mapping[str, float], tasks: Mapping[str, Any] = {}, metrics: Iterable[Any] = ()) -> str:
@@ -24,10 +24,10 @@ def metrics_table(values: Mapping[str, float], tasks: Mapping[str, Any] = {}, me
         task = key.split('/')[0]
         return (list(tasks).index(task) if task in tasks else len(tasks), '' if task in tasks else key)
 
-    rows, last = [], None
+    rows, last, compared = [], None, primary_keys(values, tasks)
     for key in sorted(values, key=place):
         task, _, name = key.rpartition('/')
-        star = '*' if task in tasks and primary_metric_of(tasks[task]) == name else ''
+        star = '*' if key in compared else ''
         sense = '' if key not in better else 'higher is better' if better[key] else 'lower is better'
         rows.append([task if task != last else '', name + star, f'{values[key]:.4f}', sense])
         last = task

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 from mmmtl.errors import ConfigError
-from mmmtl.evaluation.metrics.references import greater_is_better_of, primary_metric_of
+from mmmtl.evaluation.metrics.references import greater_is_better_of, primary_keys
 from mmmtl.models.base import BaseMultiTaskModel
 from mmmtl.registry import DATASETS, METRICS
 from mmmtl.structures import MTLDataSample
@@ -147,10 +147,10 @@ def _table(
     model: BaseMultiTaskModel, found: dict[str, dict[str, float]], files: dict[str, ExportedModel]
 ) -> tuple[str, list[list[str]], str]:
     """The comparison as text, its rows, and a line about sizes and speed."""
-    names = [f'{name}/{primary_metric_of(task)}' for name, task in model.tasks.items()]
+    names = primary_keys(found['float32'], model.tasks)
     better = greater_is_better_of(names)
     rows = []
-    for name in (n for n in names if n in found['float32']):
+    for name in names:
         before, after = found['float32'][name], found['int8'][name]
         arrow = {True: ' ↑', False: ' ↓'}.get(better.get(name), '')  # type: ignore[arg-type]
         change = f'{(after - before) / abs(before):+.2%}' if before else f'{after - before:+.4f}'

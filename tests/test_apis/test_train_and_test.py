@@ -19,6 +19,7 @@ from mmmtl.config import load_config
 from mmmtl.errors import CheckpointError, ConfigError, InputError, StorageError
 from mmmtl.evaluation.metrics import MultiTaskMetric, Records
 from mmmtl.evaluation.table import metrics_table
+from mmmtl.tasks import Depth
 from mmmtl.visualization import read_raw
 from tests.distributed import run_ranks
 from tests.test_hub import servers
@@ -232,12 +233,9 @@ def test_partial_labels_train(tiny_config, tmp_path):
 
 
 def test_the_table_goes_by_task_and_marks_the_figure_papers_compare():
-    class Task:
-        primary_metric = 'RMSE'
-
     text = metrics_table(
         {'z/a': 1.0, 'depth/RMSE': 0.5, 'depth/relErr': 0.25, 'delta_m': -3.0},
-        {'depth': Task()},
+        {'depth': Depth()},
         [SimpleNamespace(greater_is_better={'depth/RMSE': False, 'z/a': True})],
     )
     rows = [line.split() for line in text.splitlines()[2:]]

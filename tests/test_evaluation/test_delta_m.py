@@ -207,4 +207,7 @@ def test_tasks_that_no_gain_counts_are_told(tmp_path, caplog):
     metric.dataset_meta = dict(tasks=tasks)
     assert metric._reference.metrics == {'depth/RMSE_upstream': 0.5}
     assert 'leaves out semseg: the reference lacks semseg/mIoU' in caplog.text
-    assert 'RMSE_upstream*' in metrics_table({'depth/RMSE_upstream': 0.5}, tasks)
+    table = metrics_table(
+        {'depth/RMSE_upstream': 0.5, 'KITTI/depth/RMSE_upstream': 0.5, 'depth/RMSE': 1.0, 'delta_m': 1.0}, tasks
+    )
+    assert table.count('RMSE_upstream*') == 2 and table.count('*') == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,3 +159,9 @@ def primary_metric_of(task: Any) -> str:
             if name in declared:
                 return name
     return task.primary_metric
+
+
+def primary_keys(keys: Iterable[str], tasks: Mapping[str, Any]) -> list[str]:
+    """Of ``'TASK/METRIC'``, with or without a benchmark in front, those by which a task is compared."""
+    wanted = {f'{name}/{primary_metric_of(task)}' for name, task in tasks.items()}
+    return [key for key in keys if '/'.join(key.split('/')[-2:]) in wanted]
