@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 
 from benchmarks.reference.stablemtl import Program, TaskLayer, blocks
 from mmmtl.errors import ConfigError
-from mmmtl.models.stablemtl.converter import export
+from mmmtl.models.stablemtl.converter import _ROLES
 
-__all__ = ['LatentPair', 'published_program']
+__all__ = ['LatentPair', 'export', 'published_program']
 
 SCALE = 0.18215
 
@@ -21,6 +22,45 @@ SCALE = 0.18215
 def published_names(model: nn.Module) -> dict[str, str]:
     """Published names of the model's tasks → the model's."""
     return {task.prompt.replace(' ', '_'): name for name, task in model.tasks.items()}
+
+
+def export(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, dict[str, Tensor]]:
+    """A state dict of this package under its published names.
+
+    Args:
+        state: State dict of a ``LatentMultiTaskModel``.
+        names: Published task names → names in this model.
+
+    Returns:
+        Published names by part: ``unet`` (the main stream with its task attention), ``single_stream_unet`` (the
+        auxiliary one) and ``vae``; parts the state dict lacks are left out.
+    """
+    back = {own: published for published, own in names.items()}
+    parts: dict[str, dict[str, Tensor]] = {'unet': {}, 'single_stream_unet': {}, 'vae': {}}
+    prefixes = {'unet.': 'unet', 'auxiliary.': 'single_stream_unet', 'autoencoder.network.': 'vae'}
+    for key, value in state.items():
+        for prefix, part in prefixes.items():
+            if key.startswith(prefix):
+                parts[part][key[len(prefix) :]] = value
+        if key.startswith('task_attention.'):
+            parts['unet'][_published_name(key, back)] = value
+    return {part: tensors for part, tensors in parts.items() if tensors}
+
+
+def _published_name(key: str, names: Mapping[str, str]) -> str:
+    """Published name of one of our task-attention tensors."""
+    place, rest = re.fullmatch(r'task_attention\.([^.]+)\.(.+)', key).groups()  # type: ignore[union-attr]
+    place = re.sub(r'_(?=\d|attentions)', '.', place)  # down_blocks_0_attentions_1 → down_blocks.0.attentions.1
+    path, _, index = re.fullmatch(r'(.+\.attentions\.\d+)((?:\.(\d+))?)', place).groups()  # type: ignore[union-attr]
+    prefix = f'{path}.transformer_blocks.{index or 0}.attn1'
+    if rest.startswith('out.'):
+        return f'{prefix}.to_out_task.{rest[4:]}'
+    role, task, kind, *tail = rest.split('.')
+    short = {v: k for k, v in _ROLES.items()}[role]
+    if kind == 'norm':
+        return f'{prefix}.task_norm_{short}.{names[task]}.{tail[0]}'
+    layer = f'net.{2 * int(tail[0])}' if short == 'q' else f'fc{int(tail[0]) + 1}'
+    return f'{prefix}.task_to_{short}.{names[task]}.{layer}.{tail[1]}'
 
 
 def stock(network: nn.Module) -> nn.Module:

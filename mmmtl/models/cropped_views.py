@@ -109,7 +109,7 @@ class CroppedViews(MTLDataPreprocessor):
     def _label(self, name: str, label: Tensor, box: Box) -> Tensor:
         scale, top, left, tall, wide, mirrored = box
         size, task = label.shape[-2:], self.tasks[name]
-        view = task.crop(label, top, left, tall, wide)
+        view: Any = task.crop(label, top, left, tall, wide)
         if name in self.smooth:
             view = task.predict(F.interpolate(view[None], size, mode='bilinear', align_corners=True))[0]
         else:

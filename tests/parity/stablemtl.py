@@ -543,7 +543,7 @@ def _inventory(data: dict, folder: Path) -> list[Row]:
     """Names and counts at the published size, on the meta device."""
     from mmengine.config import Config
 
-    from mmmtl.models.stablemtl.converter import export
+    from benchmarks.reference.match_latent import export
 
     root = Path(__file__).resolve().parents[2]
     config = Config.fromfile(root / 'configs/stablemtl/sd2_multistream.py').model

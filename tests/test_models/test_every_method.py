@@ -125,6 +125,14 @@ def test_prompts_score_the_channels_of_both_frames():
             torch.testing.assert_close(weighed, share * x + x, rtol=1e-4, atol=1e-4)
 
 
+def test_raw_scores_are_in_single_precision():
+    model = network('taskprompter', ('depth',)).eval()
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        feats = model.backbone(torch.randn(1, 3, *SIZE))
+        assert {x.dtype for x in feats[model.decoder.levels :]} == {torch.float32}
+        assert torch.isfinite(model(torch.randn(1, 3, *SIZE))['depth']).all()
+
+
 def test_prompted_blocks_are_those_of_the_vit():
     options = dict(img_size=(32, 32), patch_size=8, embed_dim=16, depth=4, num_heads=2, init_values=0.1)
     vit = dict(type='PromptedViT', model_name='vit_tiny_patch16_224', tasks=['depth'], **options)

@@ -1,8 +1,7 @@
-"""Published StableMTL weights ↔ this package's names."""
+"""Published StableMTL weights → this package's names."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ from mmmtl.models.converter import Converter
 from mmmtl.models.stablemtl.task_tokens import encode_text
 from mmmtl.models.stablemtl.unet import require_diffusers
 from mmmtl.registry import CONVERTERS, TASKS
-from mmmtl.utils.files import write_atomically
 from mmmtl.utils.tensor_files import read_published, read_state
 
 TOKEN_ROOM = 16
@@ -141,82 +139,6 @@ def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict
         else:
             unknown.append(key)
     return renamed, dropped, unknown
-
-
-def published_names(state: Mapping[str, Tensor]) -> list[str]:
-    """Published task names that a main stream's state dict has queries for, in its order."""
-    return list(dict.fromkeys(m['task'] for m in map(_ATTENTION.fullmatch, state) if m and m['role'] == 'q'))
-
-
-def export(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, dict[str, Tensor]]:
-    """The way back.
-
-    Args:
-        state: State dict of a ``LatentMultiTaskModel``.
-        names: Published task names → names in this model.
-
-    Returns:
-        Published names by part: ``unet`` (the main stream with its task attention), ``single_stream_unet`` (the
-        auxiliary one) and ``vae``; parts the state dict lacks are left out.
-    """
-    back = {own: published for published, own in names.items()}
-    parts: dict[str, dict[str, Tensor]] = {'unet': {}, 'single_stream_unet': {}, 'vae': {}}
-    prefixes = {'unet.': 'unet', 'auxiliary.': 'single_stream_unet', 'autoencoder.network.': 'vae'}
-    for key, value in state.items():
-        for prefix, part in prefixes.items():
-            if key.startswith(prefix):
-                parts[part][key[len(prefix) :]] = value
-        if key.startswith('task_attention.'):
-            parts['unet'][_published_name(key, back)] = value
-    return {part: tensors for part, tensors in parts.items() if tensors}
-
-
-def _published_name(key: str, names: Mapping[str, str]) -> str:
-    """Published name of one of our task-attention tensors."""
-    place, rest = re.fullmatch(r'task_attention\.([^.]+)\.(.+)', key).groups()  # type: ignore[union-attr]
-    place = re.sub(r'_(?=\d|attentions)', '.', place)  # down_blocks_0_attentions_1 → down_blocks.0.attentions.1
-    path, _, index = re.fullmatch(r'(.+\.attentions\.\d+)((?:\.(\d+))?)', place).groups()  # type: ignore[union-attr]
-    prefix = f'{path}.transformer_blocks.{index or 0}.attn1'
-    if rest.startswith('out.'):
-        return f'{prefix}.to_out_task.{rest[4:]}'
-    role, task, kind, *tail = rest.split('.')
-    short = {v: k for k, v in _ROLES.items()}[role]
-    if kind == 'norm':
-        return f'{prefix}.task_norm_{short}.{names[task]}.{tail[0]}'
-    layer = f'net.{2 * int(tail[0])}' if short == 'q' else f'fc{int(tail[0]) + 1}'
-    return f'{prefix}.task_to_{short}.{names[task]}.{layer}.{tail[1]}'
-
-
-def export_folder(model: torch.nn.Module, target: str | Path) -> list[str]:
-    """Write a model's networks into a folder in diffusers' form.
-
-    ``unet`` and ``vae`` load with ``UNet2DConditionModel.from_pretrained`` and ``AutoencoderKL.from_pretrained`` (a
-    two-stream model's task attention is left out by them; it is in the same file under its published names);
-    ``single_stream_unet.pth`` and ``tokens.pt`` complete what :func:`read_release` reads.
-
-    Args:
-        model: A ``LatentMultiTaskModel`` with the autoencoder of diffusers.
-        target: The folder; must not exist.
-
-    Returns:
-        What was written.
-    """
-    from safetensors.torch import save
-
-    target = Path(target)
-    target.mkdir(parents=True)
-    own = {name: task.prompt.replace(' ', '_') for name, task in model.tasks.items()}
-    parts = export(model.state_dict(), {published: name for name, published in own.items()})
-    for part, network in (('unet', model.unet), ('vae', getattr(model.autoencoder, 'network', None))):
-        if part not in parts or network is None:
-            continue
-        write_atomically(target / part / 'config.json', json.dumps(dict(network.config), indent=2, default=list))
-        write_atomically(target / part / _UNET_FILES[0], save({k: v.contiguous() for k, v in parts[part].items()}))
-    if 'single_stream_unet' in parts:
-        write_atomically(target / 'single_stream_unet.pth', lambda file: torch.save(parts['single_stream_unet'], file))
-    tokens = {published.replace('_', ' '): model.tokens(name).detach().clone() for name, published in own.items()}
-    write_atomically(target / 'tokens.pt', lambda file: torch.save(tokens, file))
-    return sorted(str(path.relative_to(target)) for path in target.rglob('*') if path.is_file())
 
 
 @CONVERTERS.register_module('stablemtl')

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mmmtl.errors import ConfigError
 from mmmtl.models.backbones import TimmBackbone
+from mmmtl.ops.precision import to_float32, without_autocast
 from mmmtl.registry import MODELS
 
 
@@ -125,8 +126,10 @@ class PromptedViT(TimmBackbone):
         positions = self.to_positions[index](c0)  # (B, S, N)
         scores = None
         if index in self.out_indices:
-            raw = q[:, :, :tasks] @ k.transpose(-2, -1)  # (B, A, S, S + N)
-            scores = (raw[..., tasks:], self._channel_scores(positions, x), raw[..., :tasks])
+            with without_autocast(q):  # raw scores are too large for half precision
+                raw = to_float32(q[:, :, :tasks]) @ to_float32(k).transpose(-2, -1)  # (B, A, S, S + N)
+                channel = self._channel_scores(to_float32(positions), to_float32(x))
+            scores = (raw[..., tasks:], channel, raw[..., :tasks])
         new_prompts = out[:, :tasks] + self.from_positions[index](positions)
         tokens = tokens + block.drop_path1(out[:, tasks:])
         tokens = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
