@@ -60,7 +60,8 @@ Case = tuple[Callable[..., Any], list[Any], nn.Module | None]
 
 
 def _attention(m: Maker) -> Case:
-    q, k, v = (m.random(1, m.width(256) // 16, max(1024 // m.shrink, 16), 64) for _ in range(3))
+    shape = (1, m.width(256) // 16, max(1024 // m.shrink, 16), 64)
+    q, k, v = (m.random(*shape, last=False) for _ in range(3))
     return attend, [q, k, v], None
 
 

@@ -1,4 +1,4 @@
-"""Which kernel serves which tensors: the one table of devices and precisions.
+"""Which kernel serves which tensors: the one table of devices, processors and precisions.
 
 A kernel asks :func:`served` before it runs; where the answer is no, its plain PyTorch expression runs instead. The
 environment variable ``MMMTL_OPS`` overrides the table: ``plain`` (or :func:`plain_operations` in a program) answers no
@@ -9,8 +9,10 @@ it names.
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -22,22 +24,44 @@ from mmmtl.utils.files import read_json
 _FLOATS = frozenset({torch.float64, torch.float32, torch.bfloat16, torch.float16})
 Table: TypeAlias = Mapping[str, Mapping[str, frozenset[torch.dtype]]]
 
-KERNELS: Table = {
-    'attention': {'cpu': frozenset({torch.bfloat16})},
-    'matmul': {'cpu': frozenset({torch.float32})},
-    'winograd': {'cpu': frozenset({torch.float32, torch.bfloat16})},
-    'winograd_gradients': {'cpu': frozenset({torch.float32})},
-    'group_norm': {'cpu': frozenset({torch.float32})},
-    'bands': {'cpu': _FLOATS},
-    'mixing': {'cpu': _FLOATS},
-    'residual_branch': {'any': _FLOATS},
-    'conv1x1': {'any': _FLOATS},
-    'merged_convolution': {'any': _FLOATS},
-    'upsampled_convolution': {'any': _FLOATS},
-    'residual_head': {'any': _FLOATS},
-    'low_rank': {'any': _FLOATS},
-    'norm_act': {'any': _FLOATS},
-}
+
+def processor() -> frozenset[str]:
+    """Words that tell what this machine's processor is: its maker and, on Linux, its instructions."""
+    path = Path('/proc/cpuinfo')
+    first = path.read_text().partition('\n\n')[0] if path.is_file() else platform.processor()
+    return frozenset(first.replace(',', ' ').split())
+
+
+def mkl_reaches_peak(words: Collection[str]) -> bool:
+    """Whether PyTorch's own products of float32 matrices are as fast as such a processor can be."""
+    return 'GenuineIntel' in words and torch.backends.mkl.is_available()
+
+
+def kernels_of(words: Collection[str]) -> Table:
+    """The table for a machine with such a :func:`processor`."""
+    # instructions for tiles multiply bfloat16 so fast that nothing is saved by multiplying less
+    bfloat16 = frozenset() if 'amx_bf16' in words else frozenset({torch.bfloat16})
+    float32 = frozenset({torch.float32})
+    return {
+        'attention': {'cpu': bfloat16},
+        'matmul': {'cpu': frozenset() if mkl_reaches_peak(words) else float32},
+        'winograd': {'cpu': float32 | bfloat16},
+        'winograd_gradients': {'cpu': float32},
+        'group_norm': {'cpu': float32},
+        'bands': {'cpu': _FLOATS},
+        'mixing': {'cpu': _FLOATS},
+        'residual_branch': {'any': _FLOATS},
+        'conv1x1': {'any': _FLOATS},
+        'merged_convolution': {'any': _FLOATS},
+        'upsampled_convolution': {'any': _FLOATS},
+        'residual_head': {'any': _FLOATS},
+        'low_rank': {'any': _FLOATS},
+        'norm_act': {'any': _FLOATS},
+    }
+
+
+PROCESSOR = processor()
+KERNELS = kernels_of(PROCESSOR)
 """``{kernel: {type of device, or 'any' other: precisions}}``: where a kernel is faster than PyTorch's own operations."""
 CPU_ALONE = frozenset({'matmul'})
 """Kernels that call a library for processors."""

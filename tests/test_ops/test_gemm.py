@@ -100,3 +100,10 @@ def test_matrices_with_gaps_are_closed_first():
     assert gemm._dense(x).is_contiguous()
     for whole in (draw(8, 10), draw(10, 8).t()):
         assert gemm._dense(whole) is whole
+
+
+def test_stacked_products(route):
+    x, weights = draw(3, 5, 4), draw(3, 4, 6, seed=1).transpose(1, 2)
+    expected = torch.stack([F.linear(a, w) for a, w in zip(x, weights)])
+    assert torch.allclose(gemm.stacked_linear(x, weights), expected, atol=1e-6)
+    assert gemm.stacked_linear(x.bfloat16(), weights.bfloat16()).dtype == torch.bfloat16

@@ -150,3 +150,17 @@ def test_a_table_with_a_mistake_is_told(tmp_path, monkeypatch, entries, words):
     monkeypatch.setenv('MMMTL_OPS', table_file(tmp_path, entries))
     with pytest.raises(ConfigError, match=words):
         dispatch.served('mixing', torch.ones(1))
+
+
+def test_the_table_depends_on_the_processor(monkeypatch):
+    """Kernels that another library of PyTorch's beats on a processor do not serve there."""
+    usual, tiles = dispatch.kernels_of({'AuthenticAMD'}), dispatch.kernels_of({'GenuineIntel', 'amx_bf16'})
+    cpu = {name: places.get('cpu') for name, places in tiles.items()}
+    assert cpu['attention'] == frozenset() and cpu['winograd'] == {torch.float32}
+    assert usual['winograd']['cpu'] == {torch.float32, torch.bfloat16} and usual['attention']['cpu'] == {torch.bfloat16}
+    assert usual['matmul']['cpu'] == {torch.float32}
+    assert (cpu['matmul'] == frozenset()) == torch.backends.mkl.is_available()
+    monkeypatch.setattr(torch.backends.mkl, 'is_available', lambda: False)
+    assert dispatch.kernels_of({'GenuineIntel'}) == usual
+    changed = {name for name in usual if usual[name] != tiles[name]}
+    assert changed <= {'attention', 'winograd', 'matmul'}
