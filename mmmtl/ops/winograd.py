@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .convolution import TapMajorConv2d
+from .convolution import TapMajorConv2d, as_channels_last
 from .dispatch import PROCESSOR, mkl_reaches_peak, precision, predicting, served
 from .gemm import matmul, stacked_linear
 from .inference import InferenceForm, inference_form_of
@@ -69,11 +69,6 @@ _FILTERINGS = {torch.float32: FP32, torch.bfloat16: Filtering.of(2, 4)}
 _BY_PRODUCTS = {len(f.enter): f for f in _FILTERINGS.values()}
 
 
-def filtering_of(dtype: torch.dtype) -> Filtering:
-    """The blocks of a precision."""
-    return _FILTERINGS[dtype]
-
-
 TRANSFORMING = 44 if mkl_reaches_peak(PROCESSOR) else 72
 """What the transforms of a channel cost, over the multiplications that a pair of channels saves. Measured where both ways
 take the same time: with 128 channels on an Intel processor (with AMX) the direct convolution takes 1.5 times as long, with
@@ -101,6 +96,46 @@ def tiles_of(x: Tensor, filtering: Filtering = FP32) -> int:
 def samples_at_once(x: Tensor, filtering: Filtering = FP32) -> int:
     """Samples of x (B, C, h, w) that have no more than :data:`MOST_TILES` blocks together; at least one."""
     return max(MOST_TILES // tiles_of(x, filtering), 1)
+
+
+def filtering_of(x: Tensor) -> Filtering | None:
+    """The blocks by which a map is convolved; None: by the library, which is the faster way on this device, in this
+    precision, or at this size."""
+    filtering = _FILTERINGS.get(precision(x)) if served('winograd', x) else None
+    return filtering if filtering is not None and len(x) * tiles_of(x, filtering) >= FEWEST_TILES else None
+
+
+def convolves(x: Tensor, weight: Tensor) -> bool:
+    """Whether :func:`prepared_conv3x3` serves a convolution of ``x`` by ``weight`` in prediction."""
+    if x.ndim != 4 or not predicting() or precision(weight) is not precision(x):
+        return False
+    return filtering_of(x) is not None or served('prepared_weights', x)
+
+
+def prepare_weight(weight: Tensor, x: Tensor) -> Tensor:
+    """What :func:`prepared_conv3x3` takes of a weight (O, I, 3, 3), in the precision and for the device and the size of a map."""
+    filtering, weight = filtering_of(x), weight.detach()
+    if filtering is None:
+        return as_channels_last(weight.to(precision(x)))
+    return transform_weight(weight, filtering).to(precision(x))
+
+
+def prepared_conv3x3(
+    x: Tensor,
+    prepared: Tensor,
+    bias: Tensor | None = None,
+    plus: Tensor | BorderField | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """As :func:`winograd_conv3x3`, with the result of :func:`prepare_weight`: by blocks, or by the library."""
+    if prepared.ndim == 3:
+        return winograd_conv3x3(x, prepared, bias, plus, relu)
+    y = F.conv2d(x, prepared, None if bias is None else bias.to(x.dtype), padding=1)
+    if isinstance(plus, BorderField):
+        plus = plus.band(0, *plus.size).permute(0, 3, 1, 2)
+    if plus is not None:
+        y += plus
+    return y.relu_() if relu else y
 
 
 def windows(x: Tensor, side: tuple[int, int], step: tuple[int, int], border: int) -> Tensor:
@@ -231,12 +266,8 @@ class WinogradConv2d(InferenceForm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, I, h, w) → (B, O, h, w)."""
-        if not predicting() or x.ndim != 4 or not served('winograd', x):
+        if not convolves(x, self.weight):
             return super().forward(x)
-        dtype = precision(x)
-        if precision(self.weight) is not dtype or len(x) * tiles_of(x, filtering_of(dtype)) < FEWEST_TILES:
-            return super().forward(x)
-        transformed = self.remember(
-            dtype, (self.weight,), lambda: transform_weight(self.weight, filtering_of(dtype)).to(dtype)
-        )
-        return winograd_conv3x3(x.to(dtype), transformed, self.bias)
+        key = (precision(x), filtering_of(x) is None)
+        prepared = self.remember(key, (self.weight,), lambda: prepare_weight(self.weight, x))
+        return prepared_conv3x3(x.to(precision(x)), prepared, self.bias)

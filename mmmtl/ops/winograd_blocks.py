@@ -10,24 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .convolution import merge_pointwise
-from .dispatch import precision, predicting, served
+from .dispatch import precision
 from .inference import InferenceForm, inference_form_of
-from .winograd import (
-    FEWEST_TILES,
-    BorderField,
-    WinogradConv2d,
-    filtering_of,
-    tiles_of,
-    transform_weight,
-    winograd_conv3x3,
-)
+from .winograd import BorderField, WinogradConv2d, convolves, filtering_of, prepare_weight, prepared_conv3x3
 
 
-def _chosen(x: Tensor, weight: Tensor) -> bool:
-    """Whether Winograd's algorithm serves a convolution of ``x`` by ``weight`` here."""
-    if not predicting() or x.ndim != 4 or not served('winograd', x) or precision(weight) is not precision(x):
-        return False
-    return len(x) * tiles_of(x, filtering_of(precision(x))) >= FEWEST_TILES
+def _key(x: Tensor) -> tuple:
+    """What the preparation of weights for a map depends on."""
+    return precision(x), filtering_of(x) is None
 
 
 def _watched(module: nn.Module) -> bool:
@@ -57,7 +47,7 @@ class FoldedBasicBlock(InferenceForm):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) → (B, C', h, w), not negative."""
         statistics = self.bn1.training or self.bn2.training
-        if statistics or not _chosen(x, self.conv1.weight) or _watched(self):
+        if statistics or not convolves(x, self.conv1.weight) or _watched(self):
             return super().forward(x)
         x = x.to(precision(x))
         y = self._folded(self.conv1, self.bn1, x, None)
@@ -70,12 +60,12 @@ class FoldedBasicBlock(InferenceForm):
             if conv.bias is not None:
                 offset = offset + conv.bias.double() * gain
             weight = conv.weight.detach().double() * gain[:, None, None, None]
-            return transform_weight(weight, filtering_of(x.dtype)).to(x.dtype), offset.float()
+            return prepare_weight(weight, x), offset.float()
 
         sources = [conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
         sources += [] if conv.bias is None else [conv.bias]
-        transformed, offset = self.remember(('conv1' if conv is self.conv1 else 'conv2', x.dtype), sources, fold)
-        return winograd_conv3x3(x, transformed, offset, plus, relu=True)
+        prepared, offset = self.remember((conv is self.conv1, *_key(x)), sources, fold)
+        return prepared_conv3x3(x, prepared, offset, plus, relu=True)
 
 
 def _groups(layers: nn.Sequential) -> Iterator[tuple[nn.Conv2d | None, nn.Module, bool]]:
@@ -102,13 +92,17 @@ def _merging_pays(inner: nn.Module, outer: nn.Module) -> bool:
     return bool(9 * into * out < 4 * into * middle + 9 * middle * out)
 
 
-def _border(inner: nn.Conv2d, outer: nn.Conv2d, size: tuple[int, int]) -> BorderField:
+def _border(form: InferenceForm, inner: nn.Conv2d, outer: nn.Conv2d, x: Tensor) -> BorderField:
     """What the biases of both add: (1, O, h, w). Through the zero padding the inner one reaches fewer taps at the border."""
-    reached = torch.einsum('omkl,m->okl', outer.weight.double(), inner.bias.double())[:, None]  # type: ignore[union-attr]
-    bias = None if outer.bias is None else outer.bias.double()
-    small = (min(size[0], 3), min(size[1], 3))  # the first, any inner, and the last line
-    field = F.conv2d(reached.new_ones(1, 1, *small), reached, bias, padding=1).to(outer.weight.dtype)
-    return BorderField(field, size)
+    small = (min(x.shape[2], 3), min(x.shape[3], 3))  # the first, any inner, and the last line
+
+    def field() -> Tensor:
+        reached = torch.einsum('omkl,m->okl', outer.weight.double(), inner.bias.double())[:, None]  # type: ignore[union-attr]
+        bias = None if outer.bias is None else outer.bias.double()
+        return F.conv2d(reached.new_ones(1, 1, *small), reached, bias, padding=1).to(outer.weight.dtype)
+
+    sources = [t for t in (outer.weight, outer.bias, inner.bias) if t is not None]
+    return BorderField(form.remember((id(outer), small), sources, field), (x.shape[2], x.shape[3]))
 
 
 @inference_form_of(nn.Sequential)
@@ -127,7 +121,7 @@ class FoldedSequential(InferenceForm):
     def forward(self, x: Tensor) -> Tensor:
         """Map → map."""
         first = next(p for p in self.parameters())
-        if not isinstance(x, Tensor) or not _chosen(x, first) or _watched(self):
+        if not isinstance(x, Tensor) or not convolves(x, first) or _watched(self):
             return super().forward(x)
         for place, (inner, layer, relu) in enumerate(_groups(self)):  # type: ignore[arg-type]
             if inner is None and not relu:
@@ -137,20 +131,18 @@ class FoldedSequential(InferenceForm):
         return x
 
     def _convolved(self, place: int, inner: nn.Conv2d | None, outer: nn.Conv2d, x: Tensor, relu: bool) -> Tensor:
-        filtering = filtering_of(x.dtype)
-
-        def transform() -> Tensor:
+        def prepare() -> Tensor:
             weight = outer.weight.detach()
             if inner is not None:
                 weight = merge_pointwise(weight.double(), inner.weight.detach().double())
-            return transform_weight(weight, filtering).to(x.dtype)
+            return prepare_weight(weight, x)
 
         sources = [outer.weight] if inner is None else [outer.weight, inner.weight]
-        transformed = self.remember((place, x.dtype), sources, transform)
+        prepared = self.remember((place, *_key(x)), sources, prepare)
         if inner is None or inner.bias is None:
-            return winograd_conv3x3(x, transformed, outer.bias, relu=relu)
-        field, size = _border(inner, outer, (x.shape[2], x.shape[3]))
-        return winograd_conv3x3(x, transformed, None, BorderField(field.to(x.dtype), size), relu)
+            return prepared_conv3x3(x, prepared, outer.bias, relu=relu)
+        field, size = _border(self, inner, outer, x)
+        return prepared_conv3x3(x, prepared, None, BorderField(field.to(x.dtype), size), relu)
 
 
 @inference_form_of('mmmtl.models.taskdiffusion.conditions.ConvConditions')
@@ -170,28 +162,25 @@ class FoldedConditions(InferenceForm):
     def forward(self, levels: list[Tensor], noise: object = None) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
         """X^l (B, E, h, w) → per level F_i^s (B, E, h, w) of every task, and no losses."""
         x = levels[0]
-        if not _chosen(x, next(self.parameters())) or _watched(self) or any(m.training for m in self.modules()):
+        if not convolves(x, next(self.parameters())) or _watched(self) or any(m.training for m in self.modules()):
             return super().forward(levels, noise)
         return [self._level(number, x.to(precision(x))) for number, x in enumerate(levels)], {}
 
     def _level(self, number: int, x: Tensor) -> list[Tensor]:
         pairs = list(self.levels[number].values())  # type: ignore[operator]
         sources = [t for pair in pairs for t in (*pair.parameters(), *pair.buffers()) if t.is_floating_point()]
-        first, offset, second = self.remember((number, x.dtype), sources, lambda: _conditions(pairs, x.dtype))
-        hidden = torch.ops.aten.gelu_(winograd_conv3x3(x, first, offset)).chunk(len(pairs), 1)
+        first, offset, second = self.remember((number, *_key(x)), sources, lambda: _conditions(pairs, x))
+        hidden = torch.ops.aten.gelu_(prepared_conv3x3(x, first, offset)).chunk(len(pairs), 1)
         found = []
         for pair, y, (weight, gain, shift) in zip(pairs, hidden, second):
-            field, size = _border(pair[0].conv1, pair[1].conv3, (x.shape[2], x.shape[3]))
+            field, size = _border(self, pair[0].conv1, pair[1].conv3, x)
             around = BorderField((field * gain[:, None, None] + shift[:, None, None]).to(x.dtype), size)
-            found.append(pair[1].conv1(torch.ops.aten.gelu_(winograd_conv3x3(y, weight, None, around))))
+            found.append(pair[1].conv1(torch.ops.aten.gelu_(prepared_conv3x3(y, weight, None, around))))
         return found
 
 
-def _conditions(
-    pairs: list[nn.Module], dtype: torch.dtype
-) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
-    """Transformed first weights of all tasks and their offset; per task the merged second one, its gain and its offset."""
-    filtering = filtering_of(dtype)
+def _conditions(pairs: list[nn.Module], x: Tensor) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
+    """Prepared first weights of all tasks and their offset; per task the merged second one, its gain and its offset."""
     gains = [[row[0] for row in block.norm.film_parameters()] for pair in pairs for block in pair]  # type: ignore[attr-defined]
     firsts, seconds = gains[::2], gains[1::2]
     weight = torch.cat([p[0].conv3.weight.double() * g[:, None, None, None] for p, (g, _) in zip(pairs, firsts)])  # type: ignore[index]
@@ -199,6 +188,5 @@ def _conditions(
     merged = []
     for pair, (gain, shift) in zip(pairs, seconds):
         whole = merge_pointwise(pair[1].conv3.weight.double(), pair[0].conv1.weight.double())  # type: ignore[index]
-        transformed = transform_weight(whole * gain[:, None, None, None], filtering).to(dtype)
-        merged.append((transformed, gain, shift))
-    return transform_weight(weight, filtering).to(dtype), offset, merged
+        merged.append((prepare_weight(whole * gain[:, None, None, None], x), gain, shift))
+    return prepare_weight(weight, x), offset, merged
