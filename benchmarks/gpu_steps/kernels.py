@@ -79,6 +79,16 @@ def _winograd_gradients(m: Maker) -> Case:
     return layers, [m.map(6, 512, 32)], layers
 
 
+def _prepared_weights(m: Maker) -> Case:
+    layer = optimize_for_inference(nn.Linear(m.width(1024), m.width(1024)))
+
+    def run(x: Tensor) -> Tensor:
+        with torch.autocast(m.device, m.dtype, enabled=m.dtype is not torch.float32):
+            return layer(x)
+
+    return run, [m.random(1024 // m.shrink, m.width(1024))], None
+
+
 def _group_norm(m: Maker) -> Case:
     return optimize_for_inference(m.module(nn.GroupNorm(8, m.width(320)))), [m.map(1, 320, 64)], None
 
@@ -133,6 +143,7 @@ CASES: dict[str, Callable[[Maker], Case]] = {
     'matmul': _matmul,
     'winograd': _winograd,
     'winograd_gradients': _winograd_gradients,
+    'prepared_weights': _prepared_weights,
     'group_norm': _group_norm,
     'bands': _residual_head,
     'mixing': _mixing,

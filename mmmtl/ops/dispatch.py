@@ -64,8 +64,8 @@ def kernels_of(words: Collection[str]) -> Table:
 PROCESSOR = processor()
 KERNELS = kernels_of(PROCESSOR)
 """``{kernel: {type of device, or 'any' other: precisions}}``: where a kernel is faster than PyTorch's own operations."""
-CPU_ALONE = frozenset({'matmul'})
-"""Kernels that call a library for processors."""
+CPU_ALONE = frozenset({'matmul', 'prepared_weights'})
+"""Kernels that call a library for processors, or look at values, which another device would have to be waited for."""
 _TRACEABLE = frozenset(KERNELS) - {
     'attention',
     'matmul',

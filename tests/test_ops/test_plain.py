@@ -107,7 +107,7 @@ def test_a_step_is_the_same_without_any_kernel(name, used):
 
 @pytest.mark.parametrize('kernel', sorted(dispatch.KERNELS))
 def test_every_kernel_asks(kernel):
-    x = torch.ones(1, 4, 4, 4, dtype=torch.bfloat16 if kernel == 'attention' else torch.float32)
+    x = torch.ones(1, 4, 4, 4, dtype=torch.bfloat16 if kernel in ('attention', 'prepared_weights') else torch.float32)
     assert dispatch.served(kernel, x)
     with dispatch.plain_operations():
         assert not dispatch.served(kernel, x)
