@@ -83,6 +83,11 @@ class MultiTaskModel(BaseMultiTaskModel):
         super().__init__(built, frames=frames, second_frame=second_frame, **options)
         self.second_frame = second_frame
         self.backbone = MODELS.build(backbone)
+        named = list(getattr(self.backbone, 'task_names', self.tasks))
+        if named != list(self.tasks):
+            raise ConfigError(
+                f'model.backbone.tasks {named} must be those of the model in the same order, {list(self.tasks)}'
+            )
         channels, strides = _geometry(self.backbone)
         channels = [c * self.frames for c in channels]
         self.neck = None

@@ -209,3 +209,18 @@ def test_conditions_of_one_size_tell_it():
     cfg = dict(config_of('taskdiffusion'))
     cfg['decoder'] = dict(cfg['decoder'], conditions=conditions)
     assert sizes_of(MODELS.build(cfg)).fixed == SIZE
+
+
+@pytest.mark.parametrize(
+    ('method', 'part', 'options', 'told'),
+    [
+        ('tsp', 'backbone', dict(tasks=['depth', 'semseg']), r"tasks \['depth', 'semseg'\] must be those of the model"),
+        ('taskprompter', 'backbone', dict(tasks=['depth', 'semseg']), 'in the same order'),
+        ('atrc', 'decoder', dict(regions=dict(dept={})), "regions names no task 'dept'.*depth"),
+        ('plain', 'backbone', dict(model_name='swin_tiny_patch4_window7_224', class_token=True), 'is no plain ViT'),
+    ],
+)
+def test_what_would_be_ignored_or_mixed_up_is_refused(method, part, options, told):
+    cfg = dict(config_of(method, ('semseg', 'depth')))
+    with pytest.raises(UserError, match=told):
+        MODELS.build(dict(cfg, **{part: {**cfg[part], **options}}))

@@ -119,6 +119,7 @@ def test_a_perfect_reconstruction_costs_least(name):
         (dict(filters=(4, 8)), '5 levels'),
         (dict(statistics=dict(dept=(1, 1))), "Did you mean 'depth'"),
         (dict(statistics=dict(semseg=(1, 1))), "'semseg', no task of numbers"),
+        (dict(statistics=dict(normals=(1, 1))), "'normals', no task of numbers"),
     ],
 )
 def test_mistakes(options, message):

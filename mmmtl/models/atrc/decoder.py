@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmmtl.errors import ConfigError
+from mmmtl.errors import ConfigError, suggest
 from mmmtl.models.decoder import FeedForwardDecoder, Targets
 from mmmtl.models.layers.conv_block import concat_levels, conv_bn_relu
 from mmmtl.ops.precision import to_float32
@@ -43,7 +43,7 @@ class ATRCDecoder(FeedForwardDecoder):
         aux_weight: Weight of the auxiliary predictions' losses (``aux.loss_<task>``).
 
     Raises:
-        ConfigError: Rows that do not fit the tasks.
+        ConfigError: Rows that do not fit the tasks, or regions of no task.
     """
 
     def __init__(
@@ -66,6 +66,10 @@ class ATRCDecoder(FeedForwardDecoder):
         self.genotypes = parse_genotypes(genotypes, list(self.tasks))
         self.features = nn.ModuleDict({n: conv_bn_relu(total, channels) for n in self.tasks})
         pooled = [n for n in self.tasks if self._pools_labels_of(n)]
+        if unknown := [n for n in regions or {} if n not in self.tasks]:
+            raise ConfigError(
+                f"{type(self).__name__}: regions names no task '{unknown[0]}'.{suggest(unknown[0], self.tasks)}"
+            )
         self.regions = nn.ModuleDict(
             {n: MODELS.build((regions or {}).get(n) or self.tasks[n].default_regions()) for n in pooled}
         )

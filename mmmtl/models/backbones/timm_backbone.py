@@ -118,6 +118,8 @@ class TimmBackbone(BaseModule):
         options: dict[str, Any] = {}
         if img_size is not None and 'img_size' in known:
             options['img_size'] = tuple(img_size)
+        if class_token and not self.plain_vit:
+            raise ConfigError(f"model.backbone.class_token: '{name}' is no plain ViT; it keeps the tokens that it has")
         if self.plain_vit:
             options.update(global_pool='', class_token=class_token)
         else:

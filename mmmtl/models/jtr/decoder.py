@@ -109,9 +109,9 @@ class JTR(LabelRegularizer):
             raise ConfigError(f'JTR: views must be 1, 2 or 3, got {views}')
         self.weight, self.reconstruction_weight = weight, reconstruction_weight
         self.second_weight = (reconstruction_weight if faithful else 1.0) if second_weight is None else second_weight
+        numbers = [n for n, t in self.tasks.items() if not (t.categorical or t.unit_length)]  # type: ignore[attr-defined]
         for name in statistics or {}:
-            if name not in self.tasks or self.tasks[name].categorical:
-                numbers = [n for n, t in self.tasks.items() if not t.categorical]
+            if name not in numbers:
                 raise ConfigError(f"JTR: statistics of '{name}', no task of numbers.{suggest(name, numbers)}")
         self.channels: dict[str, Channels] = {
             n: channels_of(t, faithful, (statistics or {}).get(n)) for n, t in self.tasks.items()

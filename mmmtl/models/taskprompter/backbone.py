@@ -68,7 +68,7 @@ class PromptedViT(TimmBackbone):
             raise ConfigError(f'windows={windows} must divide the patch grid, which is {self.grid[0]}x{self.grid[1]}')
         patch_size = self.body.patch_embed.patch_size
         self.fixed_size = (self.grid[0] * patch_size[0], self.grid[1] * patch_size[1])
-        self.windows, self.num_tasks = windows, len(tasks)
+        self.windows, self.num_tasks, self.task_names = windows, len(tasks), list(tasks)
         width, positions, depth = self.body.embed_dim, self.grid[0] * self.grid[1], len(self.body.blocks)
         levels, heads = len(self.out_indices), self.body.blocks[0].attn.num_heads
         self.prompts = nn.Parameter(torch.empty(self.num_tasks, width))
