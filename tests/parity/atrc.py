@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 
 from mmmtl.models import MultiTaskModel
-from mmmtl.models.atrc.converter import convert
+from mmmtl.models.atrc import ATRCConverter
 
 from .common import OUTPUT, Result, relative
 from .compared import RecordedDropout, cases_of, full_size, load, replay_training, targets_of, tasks_of, thinned
+
+convert = ATRCConverter().convert
 
 
 def recognises(data: dict) -> bool:

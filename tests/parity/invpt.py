@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mmmtl.models import MultiTaskModel
-from mmmtl.models.invpt.converter import convert
+from mmmtl.models.invpt import InvPTConverter
 from mmmtl.registry import MODELS
 
 from .common import OUTPUT, Result, relative
@@ -23,6 +23,8 @@ from .compared import (
     thinned,
     vit_options,
 )
+
+convert = InvPTConverter().convert
 
 
 def recognises(data: dict) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmmtl.models.demt.converter import convert as convert_demt
+from mmmtl.models.demt import DeMTConverter
 from mmmtl.models.mqtransformer.converter import convert as convert_mq
 from mmmtl.registry import MODELS
 
@@ -17,7 +17,7 @@ from .compared import cases_of, full_size, load, replay_training, targets_of, ta
 
 FORMS = ('authors_b1', 'authors_b2', 'per_image_b2')
 METHODS: dict[str, tuple[Callable, Callable]] = {
-    'demt': (lambda cfg: dict(type='DeMTDecoder', width=cfg['dim'], num_heads=cfg['heads']), convert_demt),
+    'demt': (lambda cfg: dict(type='DeMTDecoder', width=cfg['dim'], num_heads=cfg['heads']), DeMTConverter().convert),
     'mqtransformer': (
         lambda cfg: dict(
             type='MQTransformerDecoder', width=cfg['dim'], num_heads=cfg['heads'], num_queries=cfg['queries']

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 
 from mmmtl.models import MultiTaskModel
-from mmmtl.models.taskprompter.converter import convert
+from mmmtl.models.taskprompter import TaskPrompterConverter
 
 from .common import OUTPUT, Result, relative
 from .compared import cases_of, full_size, load, replay_training, targets_of, tasks_of, thinned, vit_options
+
+convert = TaskPrompterConverter().convert
 
 
 def recognises(data: dict) -> bool:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
 from mmmtl.models.converter import Converter
 from mmmtl.registry import CONVERTERS
-from mmmtl.utils.renaming import rename_state
 
 _HEADS = (('bottleneck', 'features'), ('aux_conv', 'label_conv'), (r'atrc_module\.out_proj', 'contexts_out'))
 _PARTS = (('conv', 0), ('bn', 1))
@@ -42,13 +37,8 @@ RULES: list[tuple[str, str | None]] = [
 ]
 
 
-def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Rename a published state dict; see :func:`~mmmtl.utils.renaming.rename_state`."""
-    return rename_state(state, RULES, names)
-
-
 @CONVERTERS.register_module('atrc')
 class ATRCConverter(Converter):
     """Reads the published ATRC checkpoints."""
 
-    convert = staticmethod(convert)
+    rules = RULES

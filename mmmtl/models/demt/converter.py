@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
 from mmmtl.models.converter import Converter
 from mmmtl.registry import CONVERTERS
-from mmmtl.utils.renaming import rename_state
 
 _HEAD = r'(?:head\.)?'
 _MIXER = rf'{_HEAD}defor_mixers\.(\d+)\.blocks\.(\d+)'
@@ -41,14 +36,9 @@ RULES: list[tuple[str, str | None]] = [
 ]
 
 
-def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Rename a published state dict; see :func:`~mmmtl.utils.renaming.rename_state`."""
-    return rename_state(state, RULES, names)
-
-
 @CONVERTERS.register_module('demt')
 class DeMTConverter(Converter):
     """Reads the published DeMT checkpoints."""
 
     ordered = False
-    convert = staticmethod(convert)
+    rules = RULES

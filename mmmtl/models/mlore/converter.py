@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
 from mmmtl.models.converter import Converter
 from mmmtl.models.layers.mlore_names import block_rules
 from mmmtl.registry import CONVERTERS
-from mmmtl.utils.renaming import rename_without_class_token
 
 RULES: list[tuple[str, str | None]] = [
     (r'backbone\.(q_fuse|classify_route_[12])\..+', None),  # never used
@@ -27,14 +22,10 @@ RULES: list[tuple[str, str | None]] = [
 ]
 
 
-def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Rename a published state dict; its position embedding loses the dead slot of a class token it never had."""
-    return rename_without_class_token(state, RULES, names)
-
-
 @CONVERTERS.register_module('mlore')
 class MLoREConverter(Converter):
     """Reads the published MLoRE checkpoints."""
 
     ordered = False
-    convert = staticmethod(convert)
+    rules = RULES
+    dead_class_token = True

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
 from mmmtl.models.converter import Converter
 from mmmtl.registry import CONVERTERS
-from mmmtl.utils.renaming import rename_without_class_token
 
 RULES: list[tuple[str, str | None]] = [
     (r'backbone\.task_prompts', 'backbone.prompts'),
@@ -24,13 +19,9 @@ RULES: list[tuple[str, str | None]] = [
 ]
 
 
-def convert(state: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Rename a published state dict; its position embedding loses the dead slot of a class token it never had."""
-    return rename_without_class_token(state, RULES, names)
-
-
 @CONVERTERS.register_module('taskprompter')
 class TaskPrompterConverter(Converter):
     """Reads the published TaskPrompter checkpoints."""
 
-    convert = staticmethod(convert)
+    rules = RULES
+    dead_class_token = True
