@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmmtl.diffusion.noise import GeneratorNoise, NoiseSource, RecordedNoise, SampleNoise
-from mmmtl.errors import ConfigError, InputError
+from mmmtl.errors import ConfigError, InputError, suggest
 from mmmtl.ops.precision import check_dtype, in_dtype, to_float32
 from mmmtl.registry import MODELS
 from mmmtl.structures import Explanation, MTLDataSample
@@ -141,7 +141,7 @@ class BaseMultiTaskModel(BaseModel):
             tasks: Predict these only.
 
         Raises:
-            InputError: ``loss`` without ``targets``, or another mode.
+            InputError: ``loss`` without ``targets``, another mode, or tasks that the model does not have.
         """
         noise = RecordedNoise(noise) if isinstance(noise, Mapping) else noise
         if mode == 'loss':
@@ -154,8 +154,7 @@ class BaseMultiTaskModel(BaseModel):
         if mode == 'predict':
             return self.predict(inputs, data_samples, noise, tasks)
         if mode == 'tensor':
-            names = list(self.tasks if tasks is None else tasks)
-            return self._raw_maps(inputs, noise or self._sample_noise(inputs, data_samples), names)
+            return self._raw_maps(inputs, noise or self._sample_noise(inputs, data_samples), self._names(tasks))
         raise InputError(f"mode must be 'loss', 'predict' or 'tensor', got '{mode}'")
 
     def _sample_noise(self, inputs: Tensor, samples: Sequence[MTLDataSample] | None) -> NoiseSource:
@@ -227,9 +226,18 @@ class BaseMultiTaskModel(BaseModel):
         if held is not None:
             yield self.predict(torch.stack([held[0], held[0]], 1), [held[1]], None, tasks, reader)[0]
 
+    def _names(self, tasks: Sequence[str] | None) -> list[str]:
+        """The tasks that are asked for; all where none are named."""
+        names = list(self.tasks if tasks is None else tasks)
+        if unknown := [name for name in names if name not in self.tasks]:
+            raise InputError(
+                f"tasks: the model has no '{unknown[0]}', only {list(self.tasks)}.{suggest(unknown[0], self.tasks)}"
+            )
+        return names
+
     def _wanted(self, sample: MTLDataSample, tasks: Sequence[str] | None) -> list[str]:
         """Tasks that a sample gets predictions of."""
-        names = list(self.tasks if tasks is None else tasks)
+        names = self._names(tasks)
         return [n for n in names if n in sample.gt] if self.predict_labelled and 'gt' in sample else names
 
     def _raw_maps(self, inputs: Tensor, noise: NoiseSource, names: Sequence[str]) -> dict[str, Tensor]:

@@ -53,7 +53,10 @@ def test_a_batch_without_any_label_trains_nothing_but_keeps_the_graph():
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in model.decoder.parameters())
 
 
-def test_losses_without_targets_are_refused():
+def test_tasks_that_are_not_there_and_losses_without_targets_are_refused():
+    for mode in ('tensor', 'predict'):
+        with pytest.raises(InputError, match="the model has no 'dept'.*Did you mean 'depth'"):
+            model_of()(torch.randn(1, 3, 32, 48), mode=mode, tasks=['semseg', 'dept'])
     with pytest.raises(InputError, match='data_preprocessor'):
         model_of()(torch.randn(2, 3, 32, 48), mode='loss')
 
