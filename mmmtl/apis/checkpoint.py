@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmmtl.errors import CheckpointError
+from mmmtl.tasks.agreement import other_order
 from mmmtl.utils.files import write_atomically
 from mmmtl.utils.models import unwrap_model
 from mmmtl.utils.stored_config import config_to_json, read_stored_config
@@ -88,13 +89,20 @@ def load_checkpoint(model: nn.Module, path: str, training: bool = False) -> dict
 
     Raises:
         CheckpointError: Unreadable file, or one of another network: counts and examples of missing,
-            unexpected and mismatched keys, where the checkpoint's own config differs, and the remedy.
+            unexpected and mismatched keys, where the checkpoint's own config differs, and the remedy; or one whose tasks
+            or classes come in another order.
     """
     content = read_checkpoint(path)
     network = unwrap_model(model)
     fit = compare_state(network, content, training)
     if not fit.exact:
         raise CheckpointError(fit.report(str(path)))
+    stored = read_stored_config((content.get('meta') or {}).get('cfg'))
+    if apart := other_order((stored.get('model') or {}).get('tasks'), getattr(network, 'tasks', None)):
+        raise CheckpointError(
+            f"checkpoint '{path}' was trained with {apart}: its parameters fit, but would be taken for others. Write them in "
+            'the order of the training'
+        )
     tell_broken(fit, path)
     network.load_state_dict(plain_state(content), strict=False)
     return content

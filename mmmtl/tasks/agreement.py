@@ -49,6 +49,29 @@ def task_problems(cfg: Mapping) -> Iterator[str]:
             _warn(f"model.tasks: no training data are asked for labels of '{name}': it learns nothing.")
 
 
+def other_order(trained: Any, tasks: Any) -> str:
+    """What of the tasks of a training comes in another order in a network, whose parameters then would be taken for others.
+
+    Args:
+        trained: ``{name: config}`` of the tasks of the training.
+        tasks: ``{name: Task}`` of the network.
+
+    Returns:
+        Which tasks, or which task's classes; empty where the order is the same.
+    """
+    if not isinstance(trained, Mapping) or not isinstance(tasks, Mapping):
+        return ''
+    before, now = [n for n in trained if n in tasks], [n for n in tasks if n in trained]
+    if before != now:
+        return f'model.tasks in the order {before}, not {now}'
+    for name in now:
+        config = trained[name]
+        old, new = config.get('classes') if isinstance(config, Mapping) else None, getattr(tasks[name], 'classes', ())
+        if isinstance(old, list) and any(c in new and list(new).index(c) != i for i, c in enumerate(old)):
+            return f'model.tasks.{name}.classes in the order {old}, not {list(new)}'
+    return ''
+
+
 def _apart(model: Any, data: Any) -> set[str]:
     """Arguments of a task that differ; a loss, which a model alone needs, and a metric that the data tells do not count."""
     if not isinstance(model, Mapping) or not isinstance(data, Mapping):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import re
 
 import pytest
 import torch
@@ -49,6 +51,21 @@ def test_numbers_of_another_kind_are_refused_and_those_that_are_none_are_told(mo
     monkeypatch.setattr('mmmtl.apis.checkpoint.print_log', lambda text, *_: told.append(text))
     load_checkpoint(model, str(tmp_path / 'diverged.pth'))
     assert f'numbers that are not finite in 1 of {len(state)}' in told[0] and name in told[0]
+
+
+def test_tasks_or_classes_in_another_order_are_refused(trained, tmp_path):
+    content = torch.load(trained / 'iter_4.pth', weights_only=True)
+    own = init_model(trained.parent / 'tiny.py')
+    stored = json.loads(content['meta']['cfg'])
+    tasks = stored['model']['tasks']
+    names, classed = list(tasks), next(n for n, t in tasks.items() if isinstance(t.get('classes'), list))
+    turned = {n: tasks[n] for n in reversed(names)}
+    mixed = {**tasks, classed: {**tasks[classed], 'classes': tasks[classed]['classes'][::-1]}}
+    for other, told in ((turned, f'order {names[::-1]}, not {names}'), (mixed, f'model.tasks.{classed}.classes in')):
+        stored['model']['tasks'] = other
+        torch.save({**content, 'meta': {'cfg': json.dumps(stored)}}, tmp_path / 'other.pth')
+        with pytest.raises(CheckpointError, match=re.escape(told)):
+            load_checkpoint(own, str(tmp_path / 'other.pth'))
 
 
 def test_init_model_predicts_in_eval_mode(trained):
