@@ -7,6 +7,8 @@ name here             in the paper
 ``fusion``            task interaction block (section 3.3)
 ``queries``           task query block: a task's features ask the fused ones (section 3.3)
 ====================  ============================================================================
+
+Shapes: B images, S tasks, P = h·w pixels, C channels.
 """
 
 from __future__ import annotations
@@ -113,7 +115,7 @@ class DeMTDecoder(PixelTokenDecoder):
         """Levels → raw maps (B, C_t, h, w) on the first level's grid (the last one's with ``last_only``)."""
         feats = feats[-1:] if self.last_only else feats
         grid = feats[0].shape[-2:]
-        x = self.norm(self.reduce(concat_levels(feats, grid).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        x = self.norm(self.reduce(concat_levels(feats, grid).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)  # (B, C, h, w)
         tokens = [mixer(x).flatten(2).transpose(1, 2) for mixer in self.mixers.values()]  # (B, P, C) per task
         fused = self.fused(attend_batch(self.fusion, torch.cat(tokens, 1), self.mix_batch))
         fused = fused.unflatten(1, (len(tokens), -1))  # (B, S, P, C)

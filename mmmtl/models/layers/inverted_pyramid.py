@@ -9,6 +9,8 @@ name here                 in the paper
 ``skips``                 encoder features added to stages 1 and 2
 ``project``, ``heads``    multi-scale aggregation and final predictions
 ========================  ======================================================================
+
+Shapes: B images, S tasks with C_t channels, d channels of the preliminary features, E of the first stage, h x w its grid.
 """
 
 from __future__ import annotations
@@ -238,17 +240,19 @@ class InvertedPyramidDecoder(Decoder):
         last, fine, finest = self.split_levels(feats)
         inter, maps = {}, []
         for name, x in zip(self.tasks, last):
-            feature = self.preliminary[name](F.interpolate(x, grid, mode='bilinear', align_corners=False))
-            inter[name] = self.preliminary_heads[name](feature)
-            maps.append(self.mix[name](torch.cat([feature, inter[name]], 1)))
-        skips = [None, self.skips[0](fine), self.skips[1](finest)]
+            feature = self.preliminary[name](
+                F.interpolate(x, grid, mode='bilinear', align_corners=False)
+            )  # (B, d, h, w)
+            inter[name] = self.preliminary_heads[name](feature)  # (B, C_t, h, w)
+            maps.append(self.mix[name](torch.cat([feature, inter[name]], 1)))  # (B, E, h, w)
+        skips = [None, self.skips[0](fine), self.skips[1](finest)]  # (B, E/2, 2h, 2w) and (B, E/4, 4h, 4w)
         final = (8 * grid[0], 8 * grid[1])
         total: dict[str, Tensor] = {}
         message = None
         for i, stage in enumerate(self.stages):
-            maps, message = stage(maps, skips[i], message)
+            maps, message = stage(maps, skips[i], message)  # (B, E/2^i, 2^i h, 2^i w) per task
             for name, side in self._side(i, maps).items():
-                side = F.interpolate(side, final, mode='bilinear', align_corners=False)
+                side = F.interpolate(side, final, mode='bilinear', align_corners=False)  # (B, E, 8h, 8w)
                 total[name] = total[name] + side if i else side
         return {name: self.heads[name](self.project[name](y)) for name, y in total.items()}, inter
 

@@ -51,11 +51,11 @@ class FeaturePropagation(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Maps (B, C, h, w) per task → maps (B, C, h, w) per task."""
-        x = torch.cat(list(features.values()), 1)
+        x = torch.cat(list(features.values()), 1)  # (B, N·C, h, w)
         groups = (-1, len(features))
-        mask = self.mask(x).unflatten(1, groups).softmax(2)
-        shared = self.shared((mask * x.unflatten(1, groups)).flatten(1, 2))
-        mean = shared.mean((2, 3))
+        mask = self.mask(x).unflatten(1, groups).softmax(2)  # (B, C, N, h, w)
+        shared = self.shared((mask * x.unflatten(1, groups)).flatten(1, 2))  # (B, C, h, w)
+        mean = shared.mean((2, 3))  # (B, C)
         return {n: shared * gate(mean).sigmoid()[..., None, None] + features[n] for n, gate in self.gates.items()}
 
 
