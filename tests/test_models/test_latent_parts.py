@@ -126,7 +126,7 @@ def test_text_tokens_are_encoded_once_and_without_padding(tmp_path):
         with pytest.raises(ImportError, match=r'mmmtl\[text\]'):
             tokens.init_weights()
         return
-    words = ['l', 'o', 'w', 'low</w>', '<|startoftext|>', '<|endoftext|>', *'abcdefghijklmnopqrstuvwxyz']
+    words = ['l', 'o', 'w', 'low</w>', '<|startoftext|>', '<|endoftext|>', *'abcdefghijklmnopqrstuvwxyz', 'lo']
     (tmp_path / 'tokenizer').mkdir()
     import json
 
