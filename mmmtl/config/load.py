@@ -110,15 +110,17 @@ def _writes(early: Mapping[str, Any], only: Any) -> dict[str, Any]:
 
 
 def _check_effect(file: ConfigFile, before: Mapping, values: Mapping, early: Mapping[str, Any], only: Any) -> None:
-    """Refuse an option on a shared name that the files write over, or from which nothing is computed."""
+    """Refuse an option on a shared name that the files write over, or from which nothing that is used is computed."""
+    inner = {name for part in file.chain() for name in part.reads} - MEANT
     for key, value in early.items():
         name = key.partition('.')[0]
-        if plain(put(values, key.split('.'), value)) != plain(values):
+        inside = any(other.startswith(f'{key}.') for other in early)  # has the last word there
+        if not inside and plain(put(values, key.split('.'), value)) != plain(values):
             raise ConfigError(f"--cfg-options: '{key}' has no effect: {file.path} or a base of it writes over it.")
         if name in MEANT or before.get(name) == values.get(name):
             continue
         without = file.values(_writes({k: v for k, v in early.items() if k.partition('.')[0] != name}, only))
-        if all(plain(values.get(k)) == plain(without.get(k)) for k in {*values, *without} if k != name):
+        if all(plain(values.get(k)) == plain(without.get(k)) for k in {*values, *without} - inner - {name}):
             raise ConfigError(
                 f"--cfg-options: changing '{name}' has no effect: nothing in {file.path} is computed from it"
                 f'{" beside the other options" if len(early) > 1 else ""}. Set the place itself '

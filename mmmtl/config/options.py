@@ -14,7 +14,10 @@ from .sections import anywhere, components
 
 
 def spell_out(config: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with a mapping as value, in a place that holds one already, as one option for each entry."""
+    """Options with a mapping as value, in a place that holds one already, as one option for each entry.
+
+    Outer places come first, so that what replaces a mapping takes nothing from an option inside it.
+    """
     spelt: dict[str, Any] = {}
     for key, value in options.items():
         there = at(config, key)
@@ -24,7 +27,7 @@ def spell_out(config: Any, options: Mapping[str, Any]) -> dict[str, Any]:
             spelt.update(spell_out(config, {f'{key}.{k}': v for k, v in value.items()}))
         else:
             spelt[key] = int(value) if isinstance(value, float) and value.is_integer() and type(there) is int else value
-    return spelt
+    return dict(sorted(spelt.items(), key=lambda option: option[0].count('.')))
 
 
 def check_options(config: Mapping, options: Mapping[str, Any]) -> None:
@@ -38,7 +41,9 @@ def check_options(config: Mapping, options: Mapping[str, Any]) -> None:
     """
     by_path = {c.path: c for c in components(config)}
     for path, component in by_path.items():
-        component.kind = options.get(f'{path}.type', component.kind)
+        whole = options.get(path)
+        kind = whole.get('type', component.kind) if isinstance(whole, Mapping) else component.kind
+        component.kind = options.get(f'{path}.type', kind)
     problems = [p for p in (_problem(config, key, options, by_path) for key in options) if p]
     if problems:
         raise ConfigError('--cfg-options:\n' + '\n'.join(f'  {p}' for p in problems))

@@ -98,6 +98,12 @@ def test_whole_numbers_written_as_floats_are_whole(tiny_config):
 def test_delete_replaces_a_mapping(tiny_config):
     cfg = load_config(tiny_config, {'model.decoder': dict(_delete_=True, type='PlainDecoder', channels=5)})
     assert cfg.model.decoder == dict(type='PlainDecoder', channels=5)
+    whole = {'model.decoder': dict(_delete_=True, type='XTC')}
+    for options in ({**whole, 'model.decoder.weight': 3.0}, {'model.decoder.weight': 3.0, **whole}):
+        assert load_config(tiny_config, options).model.decoder == dict(type='XTC', weight=3.0)
+    assert load_config(load_config(tiny_config, whole), {'model.decoder.weight': 3.0}).model.decoder.weight == 3.0
+    whole = {'tasks.depth': dict(_delete_=True, type='Depth'), 'tasks.depth.loss_weight': 2.0}
+    assert load_config(tiny_config, whole).model.tasks.depth == dict(type='Depth', loss_weight=2.0)
 
 
 def test_a_hook_of_mmengine_takes_a_plain_mapping_with_a_type(tiny_config):
