@@ -26,5 +26,5 @@ model = dict(
 
 sync_bn = 'torch'
 # the paper's single-task networks are ResNet-18 with one label per image
-is_of_paper = backbone == 'resnet18' and label_setting == 'onelabel'
+is_of_paper = backbone == 'resnet18' and label_setting == 'onelabel' and not _base_.label_map
 test_evaluator = dict(reference=_base_.single_task_reference if is_of_paper else None)

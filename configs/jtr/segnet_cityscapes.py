@@ -30,4 +30,5 @@ model = dict(
     decoder=dict(type='JTR', decoder=dict(type='ConvHeads', loss_reduction='sample')),
 )
 # the paper's metrics are those of one label per image
-test_evaluator = dict(reference=_base_.single_task_reference if _base_.label_setting == 'onelabel' else None)
+is_of_paper = _base_.label_setting == 'onelabel' and not _base_.label_map
+test_evaluator = dict(reference=_base_.single_task_reference if is_of_paper else None)

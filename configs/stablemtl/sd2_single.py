@@ -8,5 +8,6 @@ _base_ = [
 ]
 
 model = dict(tasks=_base_.tasks, checkpointing=True)
-
+# an update is of one task
+train_dataloader = dict(batch_sampler=dict(accumulation=_base_.accumulation) if _base_.cycle_tasks else None)
 custom_hooks = [dict(type='RandomStateHook'), dict(type='AccumulationHook'), dict(type='NonFiniteLossHook')]

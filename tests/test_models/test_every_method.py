@@ -54,6 +54,11 @@ def test_the_methods_are_all_of_the_toolbox():
     assert {'plain', 'xtc'} <= set(METHODS)
 
 
+def test_without_the_final_tasks_of_a_recipe_all_are_final():
+    cfg = config_of('mtinet', ('normals',))
+    assert MODELS.build({**cfg, 'decoder': {**cfg['decoder'], 'final': []}}).decoder.final == ['normals']
+
+
 @pytest.mark.parametrize('method', METHODS)
 def test_one_label_per_image_with_every_balancing_method(method):
     model = network(method).train()

@@ -106,7 +106,7 @@ class MTINetDecoder(FeedForwardDecoder):
     Args:
         tasks, in_channels, strides: See :class:`~mmmtl.models.decoder.Decoder`. Four levels, each of half the resolution
             of the one before (an HRNet's or a ResNet's 4, 8, 16, 32), at least 16 channels from the second on.
-        final: Tasks with final predictions; None: all. The others only help (``auxiliary tasks``).
+        final: Tasks with final predictions; None, or none of them: all. The others only help (``auxiliary tasks``).
         inter_weight: Weight of the initial predictions' losses (``scale_K.loss_<task>``).
 
     Raises:
@@ -133,7 +133,7 @@ class MTINetDecoder(FeedForwardDecoder):
             raise ConfigError(f'MTINetDecoder needs at least 16 channels in levels 1 to 3, got {c}')
         if unknown := [n for n in final or () if n not in names]:
             raise ConfigError(f"MTINetDecoder: final names no task '{unknown[0]}'.{suggest(unknown[0], names)}")
-        self.final = [n for n in names if final is None or n in final]
+        self.final = [n for n in names if not final or n in final]
         self.inter_weight = inter_weight
         wide = [c[k] + c[k + 1] for k in range(3)] + [c[3]]
         self.refine = nn.ModuleList(
