@@ -126,7 +126,7 @@ def infer_video(
         for index, image in enumerate(reader or ()):
             yield ImageInput(f'{name}_{index:06d}', (image,)), image
         for item in items or ():
-            yield item, item.load()[0]
+            yield item, item.load(inferencer.white_point)[0]
 
     path = osp.join(out_dir, f'{name}.mp4')
     fps = ((reader and reader.fps) or FPS) if fps is None else fps

@@ -54,7 +54,7 @@ class SeparateOptimizersConstructor(DefaultOptimWrapperConstructor):
     Args:
         optim_wrapper_cfg: Config of the optimiser wrapper.
         paramwise_cfg: That of mmengine's ``DefaultOptimWrapperConstructor``, and ``separate``: ``{part of a parameter's
-            name: config of its optimiser}``.
+            name: config of its optimiser}``; of several parts in one name the first counts.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -69,12 +69,15 @@ class SeparateOptimizersConstructor(DefaultOptimWrapperConstructor):
             ConfigError: A part of a name that no parameter has.
         """
         wrapper = super().__call__(model)
-        optimizers = []
+        optimizers: list[Optimizer] = []
+        taken: set[int] = set()
         for part, config in self.separate.items():
-            chosen = [p for name, p in model.named_parameters() if part in name and p.requires_grad]
+            named = [p for name, p in model.named_parameters() if part in name and p.requires_grad]
+            chosen = [p for p in named if id(p) not in taken]
             if not chosen:
-                raise ConfigError(f"optim_wrapper.paramwise_cfg.separate: no parameter's name holds '{part}'")
-            taken = set(map(id, chosen))
+                why = 'that no earlier part holds' if named else 'of those that are trained'
+                raise ConfigError(f"optim_wrapper.paramwise_cfg.separate: no parameter's name holds '{part}', {why}")
+            taken.update(map(id, chosen))
             for group in wrapper.optimizer.param_groups:
                 group['params'] = [p for p in group['params'] if id(p) not in taken]
             optimizers.append(OPTIMIZERS.build(dict(config, params=chosen)))

@@ -35,6 +35,7 @@ def fit_batch(cfg: Config, runner: Any, place: Mapping[str, Any] | None = None) 
     kept = place.get('samples', 0) if place.get('processes') not in (None, runner.world_size) else 0
     if kept and kept % total == 0 and loop.get('accumulation') is None and _accumulates(loop):
         _gather(runner, loader, kept // total)
+        _scale_by_update(runner, scaling, kept // total * (counted or 1))
         sizes = f'{runner.world_size} process(es) x {each} images x {kept // total * (counted or 1)} step(s) of accumulation'
         print_log(f'Total batch: {kept}, as on {place["processes"]} process(es) before ({sizes})', logger='current')
         return
@@ -43,6 +44,7 @@ def fit_batch(cfg: Config, runner: Any, place: Mapping[str, Any] | None = None) 
         accumulation, total = wanted // total, wanted
         _gather(runner, loader, accumulation)
     steps = accumulation * (counted or 1)
+    _scale_by_update(runner, scaling, steps)
     sizes = f'{runner.world_size} process(es) x {each} images x {steps} step(s) of accumulation'
     more = ''
     if accumulation > 1:
@@ -64,6 +66,16 @@ def _gather(runner: Any, loader: Any, accumulation: int) -> None:
     planned = (loader.get('batch_sampler') or {}).get('accumulation')
     if planned:  # the batch sampler plans whole updates
         runner._train_dataloader['batch_sampler']['accumulation'] = planned * accumulation
+
+
+def _scale_by_update(runner: Any, scaling: Mapping[str, Any], steps: int) -> None:
+    """Let the learning rate follow what an update sees; mmengine compares one batch of every process with the base."""
+    if scaling.get('enable') and scaling.get('base_batch_size') and steps > 1:
+        scaling = dict(scaling, base_batch_size=scaling['base_batch_size'] / steps)
+        if hasattr(runner, 'strategy'):  # of a FlexibleRunner
+            runner.strategy._auto_scale_lr = scaling
+        else:
+            runner.auto_scale_lr = scaling
 
 
 def _accumulates(loop: Any) -> bool:

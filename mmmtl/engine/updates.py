@@ -23,7 +23,12 @@ def batches_per_update(optim_wrapper: Any) -> int:
 
 
 def gather_batches(optim_wrapper: Any, model: nn.Module, batches: int, iteration: int, iterations: int) -> None:
-    """Let the optimiser wait for ``batches`` times as many batches, at iteration ``iteration`` of ``iterations``."""
+    """Let the optimiser wait for ``batches`` times as many batches, at iteration ``iteration`` of ``iterations``.
+
+    Modules that count iterations in their forward pass have an attribute ``batches_per_step``, which is set.
+    """
+    for module in (m for m in model.modules() if hasattr(m, 'batches_per_step')):
+        module.batches_per_step = batches
     for wrapper in wrappers_of(optim_wrapper):
         wrapper._accumulative_counts *= batches
         wrapper.initialize_count_status(model, iteration * batches, iterations * batches)

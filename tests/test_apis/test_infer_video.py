@@ -135,6 +135,12 @@ def test_a_folder_is_images_unless_a_video_is_asked_for(trained, tmp_path):
     assert infer_files(inferencer, [str(frames)], str(tmp_path / 'a'), raw=False).startswith('2 images, 2 files')
     line = infer_files(inferencer, [str(frames)], str(tmp_path / 'b'), raw=False, video=True, fps=4)
     assert line.startswith('2 frames, 2 files') and VideoReader(tmp_path / 'b/clip.mp4').fps == 4
+    for number, path in enumerate(sorted(frames.iterdir())):  # frames of more than 8 bits are as bright as photographs
+        cv2.imwrite(str(tmp_path / f'deep_{number}.png'), cv2.imread(str(path)).astype(np.uint16) * 4)
+    bright = Inferencer(inferencer.model, white_point=1020)
+    infer_files(bright, [str(tmp_path / 'deep_*.png')], str(tmp_path / 'c'), raw=True, panels=False, video=True)
+    for name, result in zip(('deep_0', 'deep_1'), bright(str(tmp_path / 'deep_*.png'))):
+        np.testing.assert_array_equal(np.load(tmp_path / f'c/predictions/depth/{name}.npy'), result.pred['depth'])
 
 
 def test_frames_are_taken_by_their_numbers(tmp_path):

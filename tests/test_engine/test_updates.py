@@ -172,3 +172,21 @@ def test_the_total_of_the_config_is_reached_where_it_can_be(processes, changes, 
     else:
         assert runner._train_loop['accumulation'] == expected
         assert runner._train_dataloader['batch_sampler']['accumulation'] == expected
+
+
+@pytest.mark.parametrize(('accumulation', 'counts', 'base'), [(None, None, 4), (2, None, 2), (None, 4, 1), (2, 2, 1)])
+def test_a_learning_rate_that_follows_the_batch_follows_that_of_an_update(accumulation, counts, base):
+    cfg = Config(
+        dict(
+            train_dataloader=dict(batch_size=2),
+            train_cfg=dict(type='ResumableTrainLoop', accumulation=accumulation),
+            optim_wrapper=dict(type='OptimWrapper', **({} if counts is None else dict(accumulative_counts=counts))),
+            auto_scale_lr=dict(enable=True, base_batch_size=4),
+        )
+    )
+    runner = SimpleNamespace(world_size=1, _train_loop=cfg.train_cfg, auto_scale_lr=cfg.auto_scale_lr)
+    fit_batch(cfg, runner)
+    assert runner.auto_scale_lr['base_batch_size'] == base and runner.auto_scale_lr['enable']
+    sharded = SimpleNamespace(world_size=1, strategy=SimpleNamespace(_auto_scale_lr=cfg.auto_scale_lr))
+    fit_batch(cfg, sharded)
+    assert sharded.strategy._auto_scale_lr['base_batch_size'] == base

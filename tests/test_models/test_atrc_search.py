@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
 
 from mmmtl.diffusion.noise import GeneratorNoise
 from mmmtl.engine.run_state import find_difference, find_fault
 from mmmtl.engine.separate_optimizers import CombinedOptimizer, SeparateOptimizersConstructor
+from mmmtl.engine.updates import gather_batches
 from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
 from mmmtl.models.atrc import ATRCDecoder, ATRCSearchDecoder
@@ -103,9 +105,20 @@ def test_entropy_changes_its_sign_and_temperature_falls():
         decoder_of(steps=0)
 
 
-def optimizer_of(model, separate='decoder.alphas'):
+def test_an_iteration_of_several_batches_is_one_step_of_the_search():
+    decoder = decoder_of(steps=2).train()
+    wrapper = OptimWrapper(torch.optim.SGD(decoder.parameters(), lr=0.1))
+    gather_batches(wrapper, torch.nn.ModuleDict(dict(decoder=decoder)), 2, 0, 2)
+    found = []
+    for _ in range(4):
+        decoder.loss(feats(), labels({'depth': [0]}, size=SIZE), GeneratorNoise(), SIZE)
+        found.append(int(decoder.step))
+    assert found == [0, 1, 1, 2]
+
+
+def optimizer_of(model, *separate):
     wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.01))
-    options = dict(separate={separate: dict(type='Adam', lr=5e-4)})
+    options = dict(separate={part: dict(type='Adam', lr=5e-4) for part in separate or ['decoder.alphas']})
     return SeparateOptimizersConstructor(wrapper, options)(model)
 
 
@@ -136,3 +149,7 @@ def test_two_optimisers_in_one_step():
     assert len(again.optimizer.optimizers[1].state) == len(adam.state) > 0
     with pytest.raises(ConfigError, match="no parameter's name holds 'alpha_'"):
         optimizer_of(model, 'alpha_')
+    parts = optimizer_of(model, 'decoder.alphas', 'decoder').optimizer.param_groups
+    assert len({id(p) for g in parts for p in g['params']}) == sum(len(g['params']) for g in parts)
+    with pytest.raises(ConfigError, match="holds 'decoder.alphas', that no earlier part holds"):
+        optimizer_of(model, 'decoder', 'decoder.alphas')

@@ -55,7 +55,7 @@ class ATRCSearchDecoder(ATRCDecoder):
 
     Args:
         tasks, in_channels, strides: See :class:`ATRCDecoder`.
-        steps: Training batches of the search.
+        steps: Iterations of the search, each of which may take several batches.
         temperature: Of the Gumbel-softmax at its start and at its end.
         entropy_weight: Of ``loss_entropy`` at its start and at its end.
         margin: See above.
@@ -92,6 +92,7 @@ class ATRCSearchDecoder(ATRCDecoder):
         possible.diagonal(dim1=0, dim2=1)[SOURCE_LABEL] = False  # the same as the target's labels
         self.register_buffer('possible', possible, persistent=False)
         self._weights: dict[str, Tensor] = {}
+        self.batches_per_step, self._batches = 1, 0
 
     # ---- architecture ------------------------------------------------------------------------------------------------
     def log_shares(self) -> Tensor:
@@ -154,7 +155,7 @@ class ATRCSearchDecoder(ATRCDecoder):
     def loss_and_maps(
         self, feats: Sequence[Tensor], targets: Targets, noise: Any, size: tuple[int, int], batch: int | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        if self.training:
+        if self.training and self._batches % self.batches_per_step == 0:
             self._decide()
         self._sample(noise)
         losses, raw = super().loss_and_maps(feats, targets, noise, size, batch)
@@ -163,5 +164,6 @@ class ATRCSearchDecoder(ATRCDecoder):
         # what a decided pair no longer reads keeps a gradient of 0
         losses['loss_entropy'] = self._value(self.entropy_weight) * entropy + zero_loss(self.contexts)
         if self.training:
-            self.step += 1
+            self._batches += 1
+            self.step += self._batches % self.batches_per_step == 0
         return losses, raw
