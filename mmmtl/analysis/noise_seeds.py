@@ -12,6 +12,8 @@ from mmengine.config import Config
 
 from mmmtl.apis.test import test
 from mmmtl.errors import ConfigError
+from mmmtl.evaluation import BoundaryMeasure
+from mmmtl.evaluation.metrics.references import metric_class
 from mmmtl.tasks import Task, build_tasks
 from mmmtl.utils.files import write_json
 from mmmtl.utils.tables import format_table
@@ -75,11 +77,12 @@ def add_boundary_losses(cfg: Config, losses_only: bool = False) -> None:
 def _with_losses(task: Task, losses_only: bool) -> list[dict] | None:
     """The metrics of a task with a boundary measure and its losses; None for other tasks."""
     metrics = task.metrics
-    if not any(m['type'] == 'BoundaryMeasure' for m in metrics):
+    others = [m for m in metrics if metric_class(m) is not BoundaryMeasure]
+    if len(others) == len(metrics):
         return None
     weight = getattr(task, 'positive_weight', 0.5)
     losses = [dict(type='BoundaryLoss', positive_weight=weight, protocol=p) for p in ('clean', 'upstream')]
-    return [m for m in metrics if not losses_only or m['type'] != 'BoundaryMeasure'] + losses
+    return (others if losses_only else metrics) + losses
 
 
 def seeds_table(summary: Mapping[str, Mapping[str, Any]], seeds: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from mmmtl.evaluation.functional.delta_m import delta_m
 from mmmtl.utils.files import write_atomically, write_json
 
 from .costs import HEADER, Costs, costs_of
+from .study_runs import settings_of_row
 
 if TYPE_CHECKING:
     from .study import Study
@@ -47,17 +48,17 @@ def row_costs(study: Study, root: Path, row: str) -> dict[str, Any]:
     """Costs of a row, kept in ``costs.json`` of the work folder; those of a row of single-task networks are summed."""
     path = root / 'costs.json'
     known: dict[str, dict] = json.loads(path.read_text()) if path.is_file() else {}
-    if row not in known:
+    settings = settings_of_row(study, row)
+    if known.get(row, {}).get('of') != settings:
         options = study.options_of(row)
         single = bool(study.rows[row].get('per_task'))
         parts = [{**options, 'only_tasks': [task]} for task in study.tasks()] if single else [options]
         found = [costs_of(study.config_of(row), part, repeats=3) for part in parts]
-        known[row] = {
-            name: sum(getattr(c, name) or 0 for c in found) for name in ('parameters', 'layers', 'products', 'seconds')
-        }
-        known[row]['memory'] = max(c.memory or 0 for c in found)
+        costs = {n: sum(getattr(c, n) or 0 for c in found) for n in ('parameters', 'layers', 'products', 'seconds')}
+        costs['memory'] = max(c.memory or 0 for c in found)
+        known[row] = dict(of=settings, costs=costs)
         write_json(str(path), known)
-    return known[row]
+    return known[row]['costs']
 
 
 def training_minutes(study: Study, root: Path, row: str) -> float:

@@ -27,6 +27,14 @@ def _portable(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, 'options': {k: v for k, v in settings['options'].items() if k != 'label_map'}}
 
 
+def settings_of_row(study: Study, row: str) -> dict[str, Any]:
+    """What the costs of a row follow from."""
+    config = Path(study.config_of(row))
+    settings = dict(config=f'{config.parent.name}/{config.name}', options=study.options_of(row), row=study.rows[row])
+    content: dict[str, Any] = json.loads(json.dumps(settings))
+    return content
+
+
 def kept_runs(study: Study, root: Path) -> dict[str, dict[str, Any]]:
     """Per run that is done its settings, its metrics and the seconds it took."""
     kept = {}
@@ -54,7 +62,7 @@ def restore_runs(study: Study, root: Path, out: str) -> list[str]:
     """
     path = Path(out).with_suffix('.json')
     content = json.loads(path.read_text()) if path.is_file() else {}
-    restored = []
+    restored, rows = [], {}
     for run in study.runs(root):
         kept, folder = content.get('runs', {}).get(run.name), root / run.name
         if kept is None or (folder / 'metrics.json').is_file():
@@ -68,6 +76,8 @@ def restore_runs(study: Study, root: Path, out: str) -> list[str]:
             write_json(str(folder / 'seconds.json'), kept['seconds'])
         write_json(str(folder / 'metrics.json'), kept['metrics'])
         restored.append(run.name)
-    if restored and 'costs' in content and not (root / 'costs.json').is_file():
-        write_json(str(root / 'costs.json'), content['costs'])
+        if run.row in content.get('costs', {}):
+            rows[run.row] = dict(of=settings_of_row(study, run.row), costs=content['costs'][run.row])
+    if rows and not (root / 'costs.json').is_file():
+        write_json(str(root / 'costs.json'), rows)
     return restored

@@ -251,13 +251,16 @@ def continue_evaluation(runner: Runner, cfg: Config, checkpoint: str | None, res
             )
         write_atomically(note, hashlib.sha256(own.encode()).hexdigest())
     barrier()
-    known = [
-        metric.keep_progress(str(folder))
-        for metric in runner.test_evaluator.metrics
-        if hasattr(metric, 'keep_progress')
-    ]
+    metrics = runner.test_evaluator.metrics
+    known = [metric.keep_progress(str(folder)) for metric in metrics if hasattr(metric, 'keep_progress')]
     loader = runner.test_dataloader
-    if not known or not hasattr(loader.sampler, 'leave_out') or not hasattr(loader.dataset, 'get_data_info'):
+    # another metric has to see every image again
+    if (
+        not known
+        or len(known) < len(metrics)
+        or not hasattr(loader.sampler, 'leave_out')
+        or not hasattr(loader.dataset, 'get_data_info')
+    ):
         return
     written = [hook.has_written for hook in runner.hooks if hasattr(hook, 'has_written')]
     done = {name for name in set.intersection(*known) if all(there(runner, name) for there in written)}

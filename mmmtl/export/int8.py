@@ -112,11 +112,10 @@ def quantize(
 def feeds(
     model: BaseMultiTaskModel, dataset: Any, images: int, metadata: dict[str, Any]
 ) -> Iterator[tuple[dict[str, np.ndarray], MTLDataSample]]:
-    """What a file is fed with for the first images of a data set, each with its data sample after the preprocessor."""
+    """What a file is fed with for the first images of a data set, as the preprocessor pads them, each with its data sample."""
     for i in range(min(images, len(dataset))):
-        data = dataset[i]
-        image = data['inputs'].float().numpy()[None]
-        sample = model.data_preprocessor(pseudo_collate([data]), False)['data_samples'][0]
+        batch = model.data_preprocessor(pseudo_collate([dataset[i]]), False)
+        image, sample = model.data_preprocessor.levels(batch['inputs']).numpy(), batch['data_samples'][0]
         noise = model._sample_noise(torch.empty(1), [sample])
         like = torch.empty(0)
         draws = {n: noise.normal(n, (1, *shape), like).numpy() for n, shape in metadata['noise'].items()}

@@ -9,6 +9,7 @@ from typing import Any
 from mmmtl.errors import FileError
 from mmmtl.models.sizes import sizes_of
 from mmmtl.tasks import CategoricalTask, Task
+from mmmtl.tasks.binary import BinaryTask
 from mmmtl.version import __version__
 
 from .program import Program
@@ -53,7 +54,7 @@ def _task(task: Task, raw: bool) -> dict[str, Any]:
     if isinstance(task, CategoricalTask):
         told.update(classes=list(task.classes), palette=[list(colour) for colour in task.palette])
     told['unit'] = 'network output' if raw else getattr(task, 'unit', '') or ('class' if task.categorical else '')
-    if not raw and isinstance(task, CategoricalTask) and len(task.classes) == 2:
+    if not raw and isinstance(task, BinaryTask):
         told['unit'] = f"probability of '{task.classes[1]}'"
     return told
 

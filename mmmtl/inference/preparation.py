@@ -35,6 +35,10 @@ class Preparation:
             raise ConfigError(f"fit must be one of {FITS}, got '{fit}'.{suggest(fit, FITS)}")
         if fit == 'tile' and not hasattr(model, 'decoder'):
             raise ConfigError(f"fit='tile': {type(model).__name__} has no raw maps that could be blended")
+        if fit == 'tile' and getattr(model, 'tta', None) is not None:
+            raise ConfigError(
+                "fit='tile': tiles are predicted from one view of each; set model.tta=None, or choose another fit"
+            )
         self.tasks: Mapping[str, Any] = model.tasks
         self.steps = build_pipeline(model.cfg)
         self.sizes, self.fit = sizes_of(model), fit

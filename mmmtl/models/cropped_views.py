@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import MODELS, TRANSFORMS
-from mmmtl.tasks import build_tasks
+from mmmtl.tasks import Task, build_tasks
 
 from .data_preprocessor import MTLDataPreprocessor
 
@@ -56,10 +56,13 @@ class CroppedViews(MTLDataPreprocessor):
         if views < 2:
             raise ConfigError(f'CroppedViews: views must be at least 2 (the image and a crop of it), got {views}')
         self.tasks, self.scales, self.smooth = build_tasks(tasks), tuple(scales), tuple(smooth)
-        numbers = [name for name, task in self.tasks.items() if not task.categorical]
+        # an interpolation keeps values, and those counted in pixels change with the grid
+        numbers = [n for n, t in self.tasks.items() if not t.categorical and type(t).resize is Task.resize]
         for name in self.smooth:
             if name not in numbers:
-                raise ConfigError(f"CroppedViews: smooth names '{name}', no continuous task.{suggest(name, numbers)}")
+                raise ConfigError(
+                    f"CroppedViews: smooth names '{name}', no task whose numbers an interpolation keeps.{suggest(name, numbers)}"
+                )
         self.flips = (flip,) * (views - 1) if isinstance(flip, (int, float)) else tuple(flip)
         if len(self.flips) != views - 1:
             raise ConfigError(f'CroppedViews: {views} views are {views - 1} crops, flip says {len(self.flips)}: {flip}')
@@ -122,10 +125,7 @@ class CroppedViews(MTLDataPreprocessor):
             return views
         changed = []
         for view, framed in zip(views, padded):
-            levels = (view * self.std + self.mean).clamp(0, 1) * 255
-            whole = levels.round()  # what was a whole number of 0..255 is one again
-            levels = torch.where((levels - whole).abs() < 1e-3, whole, levels)
-            image = levels / 255
+            image = self.levels(view).clamp(0, 255) / 255
             for transform in self.transforms:
                 image = transform.change(image)
             color = (image - self.mean) / self.std

@@ -176,6 +176,14 @@ class MTLDataPreprocessor(BaseDataPreprocessor):
             return framed
         return image
 
+    def levels(self, images: Tensor) -> Tensor:
+        """Normalised images (..., C, H, W) as those of 0..255 that they were; those that the pipeline normalises stay."""
+        if not self.normalizes:
+            return images
+        levels = (images * self.std + self.mean) * 255
+        whole = levels.round()  # what was a whole number is one again
+        return torch.where((levels - whole).abs() < 1e-3, whole, levels)
+
     def _stack(self, images: list[Tensor], samples: list[MTLDataSample] | None) -> Tensor:
         """Images of different sizes as one batch (B, ..., H, W), padded at the right and the bottom."""
         step = self.size_divisor

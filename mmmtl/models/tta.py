@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -85,12 +86,13 @@ class TestTimeAugmentation:
         views: dict[str, list[Tensor]] = {name: [] for name in tasks}
         for scale in self.scales:
             scaled = self._resized(inputs, scale)
+            nearer = math.sqrt(scaled.shape[-2] * scaled.shape[-1] / (size[0] * size[1]))  # sizes are rounded
             for flip in self.flips:
                 for name, raw in raw_maps(mirrored(scaled, flip)).items():
                     for direction in FLIPS[flip]:
                         raw = flip_map(tasks[name], raw, direction) if flip_map else tasks[name].flip(raw, direction)
-                    if self.zoom and scale != 1:
-                        raw = tasks[name].zoom(raw, 1 / scale)
+                    if self.zoom:
+                        raw = tasks[name].zoom(raw, 1 / nearer)
                     views[name].append(
                         resize(tasks[name], raw, size) if resize else tasks[name].resize_prediction(raw, size)
                     )

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmmtl.analysis.noise_seeds import add_boundary_losses, compare_noise_seeds
 from mmmtl.config import load_config
 from mmmtl.errors import ConfigError
-from mmmtl.evaluation.metrics import BoundaryLoss
+from mmmtl.evaluation.metrics import BoundaryLoss, BoundaryMeasure
 
 
 def test_seeds_give_mean_and_spread_of_every_metric(tmp_path, tiny_config, capsys):
@@ -45,6 +45,9 @@ def test_losses_of_data_sets_that_are_joined():
     joined = cfg.test_dataloader.dataset.datasets
     assert [m['type'] for m in joined[0].tasks.boundary.metric] == ['BoundaryMeasure', 'BoundaryLoss', 'BoundaryLoss']
     assert 'metric' not in joined[1].tasks.depth
+    joined[0].tasks.boundary.metric = [dict(type=BoundaryMeasure)]  # named by its class
+    add_boundary_losses(cfg, losses_only=True)
+    assert [m['type'] for m in joined[0].tasks.boundary.metric] == ['BoundaryLoss', 'BoundaryLoss']
 
 
 def test_boundary_loss_is_the_weighted_cross_entropy():

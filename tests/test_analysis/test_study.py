@@ -135,10 +135,15 @@ def test_costs_and_intervals_beside_the_gains(study, tmp_path):
     assert numbers['intervals']['alone'] == [0, 0]
     drawn = out.with_suffix('.svg').read_text()
     assert drawn.startswith('<?xml') and '</svg>' in drawn
-    (root / 'costs.json').write_text(
-        json.dumps({row: dict(cost, parameters=77_000_000) for row, cost in costs.items()})
-    )
+    kept = json.loads((root / 'costs.json').read_text())
+    for row in kept.values():
+        row['costs']['parameters'] = 77_000_000
+    (root / 'costs.json').write_text(json.dumps(kept))
     assert '| all tasks | 77.00 |' in study_table(str(study), str(root)), 'counted once'
+    kept['all tasks']['of']['options'] = {'model.decoder.channels': 4}
+    (root / 'costs.json').write_text(json.dumps(kept))
+    text = study_table(str(study), str(root))
+    assert '| all tasks | 77.00 |' not in text and '| alone | 77.00 |' in text, 'of other options'
 
 
 def test_a_row_without_all_its_runs_is_left_out(study, tmp_path):

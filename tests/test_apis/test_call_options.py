@@ -16,6 +16,7 @@ from mmmtl.datasets.io import video
 from mmmtl.datasets.io.inputs import gather_inputs
 from mmmtl.errors import ConfigError, InputError
 from mmmtl.models.ensemble import Ensemble
+from mmmtl.models.tta import TestTimeAugmentation
 from mmmtl.visualization.video import VideoWriter
 from tests.tiny_config import write_config
 
@@ -154,6 +155,10 @@ def test_a_network_without_noise_or_steps_says_so(plain, tmp_path):
     for option in (dict(ensemble=2), dict(explain=True, out_dir=str(tmp_path))):
         with pytest.raises(ConfigError, match="not with fit='tile'"):
             Inferencer(plain.model, fit='tile')(pictures(1), **option)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain.model, 'tta', TestTimeAugmentation())
+        with pytest.raises(ConfigError, match="fit='tile': tiles are predicted from one view"):
+            Inferencer(plain.model, fit='tile')
 
 
 def test_point_clouds_and_16_bits_are_saved(inferencer, tmp_path):

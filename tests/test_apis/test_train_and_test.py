@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from mmmtl import apis
 from mmmtl.apis import init_model
-from mmmtl.apis.test import enable_tta
+from mmmtl.apis.test import continue_evaluation, enable_tta
 from mmmtl.apis.train import fetch_checkpoint, use_amp
 from mmmtl.config import load_config
 from mmmtl.errors import CheckpointError, ConfigError, InputError, StorageError
@@ -325,6 +326,24 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
     assert apis.test(config_of(trained), checkpoint, work, resume=True) == whole
     assert set(seen) == {3}, 'two of three images were measured before'
     assert not (tmp_path / 'work' / 'measured').exists()
+
+
+@pytest.mark.parametrize('others', [0, 1])
+def test_images_are_left_out_where_every_metric_has_kept_them(tmp_path, others):
+    """A metric that keeps nothing has to see all images again."""
+    left: list = []
+    sampler, data = SimpleNamespace(leave_out=left.append), [dict(sample_id='a'), dict(sample_id='b')]
+    dataset = type('Data', (list,), dict(get_data_info=lambda self, k: self[k]))(data)
+    runner = SimpleNamespace(
+        test_evaluator=SimpleNamespace(
+            metrics=[SimpleNamespace(keep_progress=lambda folder: {'a'})] + [object()] * others
+        ),
+        test_dataloader=SimpleNamespace(sampler=sampler, dataset=dataset),
+        hooks=[],
+        logger=SimpleNamespace(info=print),
+    )
+    continue_evaluation(runner, Config(dict(work_dir=str(tmp_path))), None, resume=True)
+    assert left == [{0}] * (not others)
 
 
 @pytest.mark.parametrize('kept', ['nothing', 'all but one'])

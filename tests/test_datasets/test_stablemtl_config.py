@@ -92,7 +92,7 @@ def test_benchmarks(cfg, benchmarks, change):
     assert ('diode/depth/relErr_upstream' in figures) and ('mid/shading/RMSE_upstream' in figures)
 
 
-def test_a_part_of_the_benchmarks(cfg, benchmarks):
+def test_a_part_of_the_benchmarks(cfg, benchmarks, capsys):
     """Sets that are not at hand are left out; the gain is the mean over the others."""
     metric = METRICS.build(cfg.test_evaluator)
     sample = DATASETS.build(benchmarks.datasets[0])[0]['data_samples']
@@ -101,6 +101,7 @@ def test_a_part_of_the_benchmarks(cfg, benchmarks):
     figures = metric.evaluate(1)
     assert {name.split('/')[0] for name in figures} == {'cityscapes', 'delta_m'}
     assert figures['delta_m'] == pytest.approx((1 / 0.4817 - 1) * 100)
+    assert 'Δm leaves out diode/normals/mErr_upstream, ' in ''.join(capsys.readouterr())
     with pytest.raises(ConfigError, match="'kiti' is not a benchmark.*Did you mean 'kitti'.*PrefixSampleId"):
         metric.process({}, [dict(sample_id='kiti/1', gt={}, pred={})])
     with pytest.raises(ConfigError, match="reference: 'mid/albedo/RMS' is no metric.*Did you mean 'mid/albedo/RMSE"):

@@ -332,6 +332,18 @@ def test_a_resumed_run_is_the_unbroken_one(method, accumulate):
         torch.testing.assert_close(resumed.state_dict()[key], value, rtol=0, atol=0)
 
 
+def test_weights_of_losses_do_not_go_to_other_tasks():
+    """The same tasks in another order: a state by place would be another task's."""
+    wrapper = wrapper_of(model := Toy(), METHODS['uncertainty'])
+    model.train_step(dict(inputs=batch(0)), wrapper)
+    turned = Toy()
+    turned.tasks = dict.fromkeys(reversed(PLACES))
+    again = wrapper_of(turned, METHODS['uncertainty'])
+    again.load_state_dict(wrapper.state_dict())
+    with pytest.raises(ConfigError, match='name the tasks alike and in the same order'):
+        turned.train_step(dict(inputs=batch(0)), again)
+
+
 # ---- what is whose ---------------------------------------------------------------------------------------------------
 def test_losses_are_grouped_by_task():
     one = torch.ones(())

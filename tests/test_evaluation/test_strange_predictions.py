@@ -53,7 +53,11 @@ def test_probabilities_are_probabilities(metric, pred):
     kind = 'Saliency' if metric == 'SaliencyMeasure' else 'Boundary'
     with pytest.raises(InputError, match=r"sample '0', task 'x': expected probabilities in \[0, 1\]"):
         measure(kind, (pred[None], EDGES), metric=dict(type=metric))
-    assert measure(kind, (EDGES[None] * 1.0, EDGES), metric=dict(type=metric))
+    found = measure(kind, (EDGES[None] * 1.0, EDGES), metric=dict(type=metric))
+    for kind_of_number in (np.uint8, np.int64, bool):  # 1 is 1
+        assert measure(kind, (EDGES[None].astype(kind_of_number), EDGES), metric=dict(type=metric)) == found
+    with pytest.raises(InputError, match='against labels of 0, 1 and 255'):
+        measure(kind, (EDGES[None] * 1.0, -EDGES), metric=dict(type=metric))
 
 
 @pytest.mark.parametrize(

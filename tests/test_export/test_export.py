@@ -14,8 +14,13 @@ from mmmtl.commands.main import main, parser_of
 from mmmtl.errors import ConfigError, InputError, UserError
 from mmmtl.export import ExportedModel, export_model
 from mmmtl.export.comparison import difference
+from mmmtl.export.int8 import feeds
+from mmmtl.export.metadata import _task
 from mmmtl.export.program import Program
 from mmmtl.export.writers import _limit, trace
+from mmmtl.models.data_preprocessor import IMAGENET_MEAN
+from mmmtl.structures import MTLDataSample
+from mmmtl.tasks import build_tasks
 from tests.test_models.test_every_method import network
 
 SIZE = (32, 32)
@@ -77,6 +82,25 @@ def test_the_file_tells_what_it_takes_and_gives(plain, written):
     assert told['tasks']['semseg']['classes'] == plain.tasks['semseg'].classes
     assert len(told['tasks']['semseg']['palette']) == 8 and told['tasks']['depth']['unit'] == 'm'
     assert told['size_rule']['multiple'] == 8 and told['noise'] == {} and told['output'] == 'predictions'
+
+
+def test_a_task_of_two_classes_may_give_classes():
+    units = {}
+    for name, task in build_tasks(
+        dict(road=dict(type='SemanticSegmentation', classes=2), boundary=dict(type='Boundary'))
+    ).items():
+        units[name] = _task(task, False)['unit']
+    assert units == dict(road='class', boundary="probability of 'boundary'")
+
+
+def test_a_file_is_measured_on_images_padded_as_the_model_pads_them(plain):
+    image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    image[:, :, :16] = torch.arange(16)
+    sample = MTLDataSample(metainfo=dict(sample_id='a', padding=(0, 16, 0, 0)))
+    ((feed, _),) = feeds(plain, [dict(inputs=image, data_samples=sample)], 1, dict(noise={}))
+    shown = torch.from_numpy(feed['image'])[0]
+    assert torch.equal(shown[:, :, :16], image[:, :, :16].float()), 'the same whole numbers'
+    torch.testing.assert_close(shown[:, 0, 31], 255 * torch.tensor(IMAGENET_MEAN)), 'the mean colour'
 
 
 def test_the_command_writes_and_compares(plain, tmp_path, capsys):

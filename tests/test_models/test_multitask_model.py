@@ -53,6 +53,15 @@ def test_a_batch_without_any_label_trains_nothing_but_keeps_the_graph():
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in model.decoder.parameters())
 
 
+def test_what_an_unlabelled_task_predicts_does_not_count():
+    decoder, raw = model_of().decoder, {}
+    for name, task in decoder.tasks.items():
+        raw[name] = torch.full((1, task.out_channels, 4, 4), float('inf'), requires_grad=True)
+    losses = decoder.task_losses(raw, {}, (8, 8))
+    sum(losses.values()).backward()
+    assert all(loss == 0 for loss in losses.values()) and all((x.grad == 0).all() for x in raw.values())
+
+
 def test_tasks_that_are_not_there_and_losses_without_targets_are_refused():
     for mode in ('tensor', 'predict'):
         with pytest.raises(InputError, match="the model has no 'dept'.*Did you mean 'depth'"):

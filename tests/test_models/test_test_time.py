@@ -143,6 +143,18 @@ def test_distances_are_scaled_back_where_training_scaled_them():
         torch.testing.assert_close(averaged(tasks['depth'], views), torch.full((1, 1, 64, 64), expected))
 
 
+def test_distances_follow_the_size_that_a_view_really_has():
+    """100 pixels enlarged 1.5 times are rounded to 160."""
+    tasks = build_tasks(dict(depth=TASKS['depth']))
+    views = TestTimeAugmentation(['none'], [1.0, 1.5], zoom=True)
+    depth = views(
+        lambda view: {'depth': torch.full((1, 1, *view.shape[-2:]), 4 * 100 / view.shape[-1])},
+        image((100, 100), 1),
+        tasks,
+    )
+    torch.testing.assert_close(depth['depth'], torch.full((2, 1, 1, 100, 100), 4.0))
+
+
 def test_each_task_averages_in_its_own_space():
     tasks = build_tasks(TASKS)
     generator = torch.Generator().manual_seed(3)

@@ -318,8 +318,10 @@ def test_smooth_labels_of_a_view_are_interpolated():
     view = label[index.tolist().index(2)]
     torch.testing.assert_close(view.norm(dim=0), torch.ones(60, 90))
     assert len(view[0, 0].unique()) > 80, 'nearest pixels would be 60 different ones'
-    with pytest.raises(ConfigError, match="smooth names 'semseg', no continuous task"):
+    with pytest.raises(ConfigError, match="smooth names 'semseg', no task whose numbers"):
         CroppedViews(TASKS, smooth=('semseg',))
+    with pytest.raises(ConfigError, match="smooth names 'optical_flow', no task whose numbers"):
+        CroppedViews(dict(optical_flow=dict(type='OpticalFlow')), smooth=('optical_flow',))
 
 
 def test_prediction_has_one_view():

@@ -220,12 +220,13 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
         What is gathered between two updates goes along; of several processes that of the first alone: save at
         updates.
         """
-        return {**super().state_dict(), 'balancer': self.balancer.state_dict(), 'gathered': dict(self._gathered)}
+        own = dict(balancer=self.balancer.state_dict(), gathered=dict(self._gathered), tasks=list(self.balancer.names))
+        return {**super().state_dict(), **own}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """As the base; the method's state is put back when the model is known."""
         state = dict(state_dict)
-        loaded = {k: state.pop(k) for k in ('balancer', 'gathered') if k in state}
+        loaded = {k: state.pop(k) for k in ('balancer', 'gathered', 'tasks') if k in state}
         super().load_state_dict(state)
         if loaded and self._model is None:
             self._loaded = loaded
@@ -234,6 +235,12 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
 
     def _restore(self, loaded: dict) -> None:
         self._loaded = None
+        before, names = loaded.get('tasks') or self.balancer.names, self.balancer.names
+        if before != names:
+            raise ConfigError(
+                f'the checkpoint has weights of losses for the tasks {before}, and the model has {names}: name the tasks alike '
+                'and in the same order'
+            )
         try:
             self.balancer.load_state_dict(loaded['balancer'])
         except RuntimeError as error:

@@ -64,7 +64,9 @@ class TorchJD(Balancer):
     def aggregate(self, gradients: Tensor) -> Tensor:
         if len(gradients) < 2:
             return gradients.sum(0) * self.scale
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(
+            devices=[gradients.device] if gradients.is_cuda else []
+        ):  # the seed is set on GPUs too
             torch.manual_seed(self.seed * 1_000_003 + int(self.updates))
             return self._of(len(gradients))(gradients) * self.scale
 

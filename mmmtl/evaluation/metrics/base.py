@@ -120,7 +120,7 @@ def expect_probability(metric: TaskMetric, pred: np.ndarray, gt: np.ndarray) -> 
     Raises:
         InputError: Numbers beyond 0 and 1 in the prediction, or other numbers than 0, 1 and 255 in the label.
     """
-    if gt.dtype.kind not in 'iub' or ((gt > 1) & (gt != IGNORE)).any():
+    if gt.dtype.kind not in 'iub' or (((gt < 0) | (gt > 1)) & (gt != IGNORE)).any():
         raise InputError(
             f'{type(metric).__name__} measures probabilities against labels of 0, 1 and {IGNORE} (unknown), found a label '
             f'{gt.dtype} {gt.shape} with other numbers: choose another metric for this task'

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.evaluation.functional.delta_m import delta_m
@@ -86,6 +88,8 @@ class BenchmarkMetric(BaseMetric):
             if seen:
                 metrics.update({f'{name}/{key}': value for key, value in part.evaluate(len(seen)).items()})
         measured = {name: base for name, base in self.reference.items() if name in metrics}
+        if missing := sorted(set(self.reference) - set(measured)):
+            print_log(f'Δm leaves out {", ".join(missing)}: not measured', logger='current', level=logging.WARNING)
         if measured:
             metrics['delta_m'] = delta_m(metrics, measured, self.greater_is_better).value
         return metrics

@@ -61,6 +61,8 @@ class BoundaryMeasure(TaskMetric):
             zero = np.zeros((4, len(self.settings.thresholds)), np.int64)
             return dict(images=np.int64(0), counts=zero, best=zero[:, 0])
         expect_probability(self, pred, annotators if self.label == 'contours' else unknown)
+        if pred.dtype.kind != 'f':  # 0 and 1; below, bytes are pictures of 0..255
+            pred = pred.astype(np.float32)
         # nothing can be found or missed where the label is unknown
         probability = np.where(unknown, pred.dtype.type(0), pred.reshape(unknown.shape))
         boundaries = [label == 1 for label in annotators]

@@ -147,11 +147,16 @@ def greater_is_better_of(names: Sequence[str]) -> dict[str, bool]:
     return {name: known[name.rpartition('/')[2]] for name in names if name.rpartition('/')[2] in known}
 
 
+def metric_class(config: Mapping[str, Any]) -> Any:
+    """The class that a metric's config names, or is given; None of a name that is not known."""
+    METRICS.import_from_location()
+    return METRICS.get(config['type']) if isinstance(config['type'], str) else config['type']
+
+
 def primary_metric_of(task: Any) -> str:
     """The name by which a task is compared, with the protocol that its metric measures by: ``RMSE_upstream``."""
-    METRICS.import_from_location()
     for config in task.metrics:
-        metric = METRICS.get(config['type']) if isinstance(config['type'], str) else config['type']
+        metric = metric_class(config)
         protocol = config.get('protocol') or (metric.protocols[0] if hasattr(metric, 'protocols') else '')
         named = [f'{task.primary_metric}_{protocol}', task.primary_metric]
         declared = metric.metrics_of(protocol) if hasattr(metric, 'metrics_of') else {}
