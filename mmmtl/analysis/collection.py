@@ -141,7 +141,7 @@ def entries_of(inputs: Sequence[str], frames: int, tasks: Mapping[str, Any]) -> 
 def _of_dataset(dataset: MTLDataset) -> Iterator[Entry]:
     for index in range(len(dataset)):
         own = dataset.get_data_info(index)['sample_id']
-        yield Entry(dataset.id_prefix + own, dataset.visible(index), (dataset, index))
+        yield Entry(dataset.before_ids + own, dataset.visible(index), (dataset, index))
 
 
 @dataclass

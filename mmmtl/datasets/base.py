@@ -183,8 +183,8 @@ class MTLDataset(BaseDataset):
         """Be ready to load samples of an index, in place of :meth:`list_samples`; ``state`` is that of the index."""
 
     @classmethod
-    def reader_arguments(cls, arguments: dict[str, Any], tasks: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of a data set that reads the samples of an index for ``tasks``, from those the index was made with."""
+    def reader_arguments(cls, arguments: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+        """Arguments for reading an index's samples, from those it was made with and ``{task: what it was called then}``."""
         return arguments
 
     def sources(self) -> list[str]:

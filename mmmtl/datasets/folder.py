@@ -152,11 +152,9 @@ class FolderDataset(MTLDataset):
             self.stored[name].set_numbers(state['numbers'].get(task.source, ()))
 
     @classmethod
-    def reader_arguments(cls, arguments: dict[str, Any], tasks: Mapping[str, Any]) -> dict[str, Any]:
-        # a task of the index may be called otherwise now: its label has kept its name
+    def reader_arguments(cls, arguments: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
         given = arguments.get('formats') or {}
-        formats = {n: given.get(n, given.get(t.source)) for n, t in tasks.items() if n in given or t.source in given}
-        return dict(arguments, formats=formats)
+        return dict(arguments, formats={name: given[earlier] for name, earlier in names.items() if earlier in given})
 
     def _chosen(self, root: Path, found: Mapping[str, Path]) -> list[str]:
         """Ids of the split file; a line may also be the path of the image, or be written with backslashes."""
@@ -209,7 +207,8 @@ class FolderDataset(MTLDataset):
             )
 
     def load_image(self, info: dict) -> np.ndarray:
-        return read_image(info['img_path'], self.upright, self.white_point)
+        info['photograph'] = dict(upright=self.upright, white=self.white_point)  # so that a panel shows the same
+        return read_image(info['img_path'], **info['photograph'])
 
     def load_next_image(self, info: dict) -> np.ndarray:
         return read_image(info['next_path'], self.upright, self.white_point)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -100,8 +101,8 @@ class IndexedDataset(MTLDataset):
         kind = cast(
             type[MTLDataset], look_up(DATASETS, self.reader_changes.get('type', about['reader']['type']), MTLDataset)
         )
-        given = {k: v for k, v in {**about['reader'], **self.reader_changes}.items() if k != 'type'}
-        given = kind.reader_arguments(given, self.tasks)
+        given = {**kind.reader_arguments(about['reader'], self._earlier_names(about)), **self.reader_changes}
+        given.pop('type', None)
         if about['root'] is not None:
             given['data_root'] = self.data_root
         built = kind(tasks=self.tasks, frames=self.frames, lazy_init=True, **given)
@@ -117,6 +118,18 @@ class IndexedDataset(MTLDataset):
                         f"say allow_unlabelled=('{name}',)"
                     )
         return built
+
+    def _earlier_names(self, about: Mapping[str, Any]) -> dict[str, str]:
+        """What the tasks were called when the index was made: their labels have kept their names."""
+        earlier = {
+            name: task.get('source') or name if isinstance(task, Mapping) else name
+            for name, task in json.loads(about['tasks']).items()
+        }
+        found = {}
+        for name, task in self.tasks.items():
+            alike = [other for other, source in earlier.items() if source == task.source]
+            found[name] = name if name in alike or not alike else alike[0]
+        return found
 
     def _decide(self) -> np.ndarray:
         """(n,) sets of the labelled tasks, by the label sampler or from the cache."""

@@ -236,7 +236,7 @@ def save_label_map(
         about: Anything worth keeping beside the map (sampler, seed, counts); JSON only.
     """
     ids = sorted(assignment)
-    if str(path).endswith('.csv'):
+    if Path(path).suffix.lower() == '.csv':
         rows = [','.join(['sample_id', *tasks])]
         for i in ids:
             if ',' in i or '"' in i or '\n' in i:

@@ -49,6 +49,7 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
             raise ConfigError(f'MixedDataset: expected {len(built)} weights of at least 0, one above, got {weights!r}')
         self.weights = None if weights is None else numbers
         self.tasks: dict[str, Task] = {}
+        self.measured_alike: list[str] = []
         for dataset in built:
             if not hasattr(dataset, 'tasks'):
                 raise ConfigError(
@@ -61,6 +62,11 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
                     raise ConfigError(
                         f"MixedDataset: task '{name}' is {first!r} for one dataset and {task!r} for "
                         f'{type(dataset).__name__}'
+                    )
+                if dataset.test_mode and task.metrics != first.metrics:
+                    self.measured_alike.append(
+                        f"MixedDataset: task '{name}' of {type(dataset).__name__} is measured as that of the data sets before "
+                        f'it, by {first.metrics}, and not by its own {task.metrics}: give the tasks different names'
                     )
                 names, others = (getattr(t, 'classes', None) for t in (first, task))
                 if names != others:
@@ -85,8 +91,9 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
 
     @property
     def metainfo(self) -> dict:
-        """Meta information of the first dataset, with the tasks of all."""
-        return dict(self._metainfo, tasks=self.tasks, dataset=type(self).__name__)
+        """Meta information of the first dataset, with the tasks of all, and what to say where one metric measures them."""
+        told = dict(measured_alike=self.measured_alike) if self.measured_alike else {}
+        return dict(self._metainfo, tasks=self.tasks, dataset=type(self).__name__, **told)
 
 
 def keep_apart(datasets: Sequence[MTLDataset]) -> None:
@@ -131,3 +138,6 @@ class ClassBalancedDataset(mmengine_dataset.ClassBalancedDataset):
 
     def __init__(self, dataset: MTLDataset | dict, oversample_thr: float, lazy_init: bool = False) -> None:
         super().__init__(_built(dataset), oversample_thr, lazy_init)
+
+    def _get_ori_dataset_idx(self, idx: int) -> int:
+        return idx - (int(idx) - super()._get_ori_dataset_idx(idx))  # so that an index that knows its draw keeps it

@@ -81,11 +81,13 @@ class PseudoLabels(MTLDataset):
         for number, leaf in enumerate(self.leaves):
             for index in range(len(leaf)):
                 info = leaf.get_data_info(index)
-                own = leaf.id_prefix + info['sample_id']
+                own = leaf.before_ids + info['sample_id']
                 found = {n: str(paths[safe_name(own)]) for n, paths in files.items() if safe_name(own) in paths}
                 if found:
                     sources = tuple(self.tasks[n].source for n in found)
-                    samples.append(dict(info, sample_id=own, leaf=number, pseudo_paths=found, available=sources))
+                    frames = {key: info[key] for key in ('img_path', 'next_path') if key in info}
+                    place = dict(leaf=number, place=index, pseudo_paths=found, available=sources)
+                    samples.append(dict(frames, sample_id=own, **place))
         return samples
 
     def sources(self) -> list[str]:
@@ -93,13 +95,15 @@ class PseudoLabels(MTLDataset):
 
     def load_image(self, info: dict) -> np.ndarray:
         leaf = self.leaves[info['leaf']]
-        with leaf.files_of(info):
-            return leaf.load_image(info)
+        own = leaf.get_data_info(info['place'])
+        with leaf.files_of(own):  # by the storage of that data set, or out of its shards
+            return leaf.load_image(own)
 
     def load_next_image(self, info: dict) -> np.ndarray:
         leaf = self.leaves[info['leaf']]
-        with leaf.files_of(info):
-            return leaf.load_next_image(info)
+        own = leaf.get_data_info(info['place'])
+        with leaf.files_of(own):
+            return leaf.load_next_image(own)
 
     def label_file(self, info: dict, source: str) -> str:
         return next(
@@ -120,4 +124,5 @@ def without_labels(dataset: Mapping[str, Any]) -> dict[str, Any]:
         return dict(config, datasets=[without_labels(part) for part in config['datasets']])
     for name in ('label_sampler', 'label_map_out', 'drop_unlabelled', 'leak_labels_to_crop'):
         config.pop(name, None)
-    return dict(config, pipeline=[], allow_unlabelled=True)
+    named = [step for step in config.get('pipeline', ()) if 'PrefixSampleId' in str(step)]  # it belongs to the ids
+    return dict(config, pipeline=named, allow_unlabelled=True)

@@ -42,7 +42,7 @@ class MTLDataSample(BaseDataElement):
 
     Metainfo: ``sample_id`` (stable, unique in the dataset), ``img_path``, ``ori_shape`` (H, W), ``img_shape`` (H, W) of
     the network's input with padding, ``padding`` (left, right, top, bottom), ``scale_factor`` (w, h), ``flip``,
-    ``labeled_tasks``.
+    ``labeled_tasks``, ``photograph`` (``upright`` and ``white`` of ``read_image``, where the data set was told them).
     """
 
     @property

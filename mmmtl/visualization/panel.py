@@ -145,7 +145,9 @@ def make_column(
         for name, value in maps.items()
     ]
     shown = maps[known[-1]] if known else label
-    legends = [] if shown is None else [read_legend(task, shown, label, own)]
+    if task.categorical and len(known) > 1:  # the classes of all rows
+        shown = np.concatenate([np.ravel(maps[name]) for name in known])  # type: ignore[arg-type]
+    legends = [] if shown is None else [read_legend(task, shown, label, reference)]
     if spread is not None:
         picture, legend = draw_spread(task, spread[task.name]) if task.name in spread else (None, None)
         pictures.append(picture)

@@ -228,6 +228,10 @@ def test_a_colour_transform_of_mmsegmentation():
     grey = ColourStep(dict(type='mmseg.RGB2Gray', out_channels=3, weights=(1, 0, 0)))  # blue alone
     seen = grey.transform(dict(img=image.copy(), rng=random.Random(0)))['img']
     assert np.array_equal(seen, np.repeat(image[..., 2:], 3, 2))
+    grey.transform(dict(img=image.copy(), rng=random.Random(0), test_mode=True))
+    drawing = ColourStep(dict(type='mmseg.PhotoMetricDistortion'))
+    with pytest.raises(ConfigError, match='PhotoMetricDistortion changes the images at random'):
+        drawing.transform(dict(img=image.copy(), rng=random.Random(0), test_mode=True))
 
 
 @pytest.mark.parametrize(

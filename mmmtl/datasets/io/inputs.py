@@ -95,6 +95,12 @@ def gather_inputs(inputs: Any, frames: int = 1, lone: bool = False) -> list[Imag
     for source in sources if frames == 2 else ():
         videos.setdefault(osp.dirname(source) if folders and isinstance(source, str) else '', []).append(source)
     pairs = [pair for video in videos.values() for pair in zip(video, video[1:])]
+    alone = [video[0] for video in videos.values() if len(video) == 1]
+    if pairs and alone:
+        warnings.warn(
+            f'{len(alone)} images have no next one in their folder and are left out, for example {alone[0]}',
+            stacklevel=2,
+        )
     if pairs:
         return [ImageInput(n, pair) for n, pair in zip(_ids([first for first, _ in pairs]), pairs)]
     if frames == 2 and not lone:

@@ -70,7 +70,7 @@ def original_photograph(sample: Any) -> np.ndarray | None:
     if not path or not osp.isfile(path):
         return None
     try:
-        image = read_image(path)
+        image = read_image(path, **sample.get('photograph', {}))
     except FileError:
         return None
     # where the data set has cut or turned it, predictions do not lie on it

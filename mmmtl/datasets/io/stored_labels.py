@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ class StoredLabels:
         self.stated = bool({'unknown', 'values', 'threshold', 'offset'} & set(form))
         self.table: dict[int, int] | None = None
         self.by_colour = False
+        self.undecided = False  # whether the masks looked at leave open what 255 is
         if self.form.values is not None:
             self.table, self.by_colour = read_table(self.form.values, class_names(task), f'{where}.values')
 
@@ -52,16 +54,14 @@ class StoredLabels:
         Args:
             files: Those that :func:`label_examples` chooses.
         """
-        try:
+        with contextlib.suppress(FileError):  # named when it is read
             self._doubt(files)
-            maps = [_stored_map(path) for path in files] if self.may_be_mask else []
-        except FileError:
-            return  # named when it is read
-        if self.set_numbers(numbers_of(maps)):
+        maps = _stored_maps(files) if self.may_be_mask else {}
+        if self.set_numbers(numbers_of(maps.values())):
             return
-        kinds = [self._known(np.unique(stored).tolist()) for stored in maps]
-        whole = [path for path, kind in zip(files, kinds) if kind == {0, IGNORE}]
-        if whole and any(1 in kind for kind in kinds):
+        kinds = {path: self._known(np.unique(stored).tolist()) for path, stored in maps.items()}
+        whole = [path for path, kind in kinds.items() if kind == {0, IGNORE}]
+        if whole and any(1 in kind for kind in kinds.values()):
             self._warn(
                 f'masks of two kinds: {len(whole)} of {len(kinds)} looked at hold 0 and {IGNORE} and no 1, for example '
                 f'{whole[0].name}, others hold 1: {IGNORE} is read as unknown in all of them. If it is class 1, say '
@@ -89,13 +89,12 @@ class StoredLabels:
                     f'ids. If they are train ids, leave values out'
                 )
         bounded = np.isfinite(getattr(task, 'value_range', (-np.inf, np.inf))).all()
-        pictures = [path for path in files if path.suffix.lower() not in _ARRAYS]
-        if not task.categorical and not bounded and self.form.scale is None and pictures:
-            kind = decode(pictures[0]).pixels.dtype
+        if not task.categorical and not bounded and self.form.scale is None and files:
+            kind = _stored_map(files[0]).dtype
             if kind.kind in 'iu' and not (task.label_channels == 2 and kind == np.uint16):
                 unit = getattr(task, 'unit', '')
                 self._warn(
-                    f'the whole numbers of pictures ({kind}, for example {pictures[0].name}) are read as {unit} as they '
+                    f'the whole numbers of the files ({kind}, for example {files[0].name}) are read as {unit} as they '
                     f'are: say what one is, formats=dict({name}=dict(scale=0.001)) for thousandths, scale=1 if it is so'
                 )
 
@@ -114,7 +113,8 @@ class StoredLabels:
     def set_numbers(self, numbers: Iterable[int]) -> bool:
         """Read masks that hold 0 and the largest number of their type alone as 0 and 1, where the task has two classes and
         nothing else is said; returns whether they are."""
-        white = full_scale(self._known(numbers)) if self.may_be_mask else None
+        known = self._known(numbers) if self.may_be_mask else set()
+        self.undecided, white = known in ({0}, {IGNORE}), full_scale(known)
         if white is not None:
             self.table = {0: 0, white: 1}
             tell_mask(self.folder or self.where, white)
@@ -192,6 +192,11 @@ class StoredLabels:
         else:
             label = stored.astype(np.int64) + int(self.form.offset)
         hidden = self._hidden(stored)
+        if self.undecided and (stored == IGNORE).any() and not (stored == 1).any():
+            raise FileError(
+                f'{path}: expected 0 and 1, found {IGNORE}, which may be class 1 or unknown: the masks that were looked at are '
+                f'of one number. Say formats=dict({self.task.name}=dict(values={{0: 0, {IGNORE}: 1}})), or unknown=[{IGNORE}]'
+            )
         if self.table is None and self.form.threshold is None:
             if not (self.form.offset and 0 <= IGNORE + self.form.offset < self._count):
                 hidden |= stored == IGNORE  # the void that every such format knows, whatever the offset
@@ -316,10 +321,16 @@ def label_examples(files: Sequence[Path]) -> list[Path]:
 
 def mask_numbers(examples: Sequence[Path]) -> list[int]:
     """The numbers that masks of a folder hold, for :meth:`StoredLabels.set_numbers`; none where these are no masks."""
-    try:
-        return sorted(numbers_of(_stored_map(path) for path in examples))
-    except FileError:
-        return []
+    return sorted(numbers_of(_stored_maps(examples).values()))
+
+
+def _stored_maps(files: Sequence[Path]) -> dict[Path, np.ndarray]:
+    """The maps of those files that can be read; the others are named when they are."""
+    found = {}
+    for path in files:
+        with contextlib.suppress(FileError):
+            found[path] = _stored_map(path)
+    return found
 
 
 def _stored_map(path: Path) -> np.ndarray:

@@ -4,7 +4,7 @@ Keys of the dict: ``img`` and, for frame pairs, ``img_next``: uint8 or float32 R
 labels by task (classes as uint8, which the last step widens); ``leaked``: hidden labels the crop may look at (empty
 but for one parity switch); ``tasks``: the task objects; ``rng``: ``random.Random``, the only source of randomness;
 ``sample_id``, ``img_path``, ``ori_shape``, ``img_shape``, ``padding`` (left, right, top, bottom), ``scale_factor``
-(w, h), ``flip``, ``test_mode``.
+(w, h), ``flip``, ``test_mode``; ``photograph``, how its file was read, where the data set lets one choose.
 """
 
 from __future__ import annotations

@@ -39,15 +39,23 @@ class ColourStep(Transform):
         seed = results['rng'].getrandbits(32)
         # the steps of other packages draw from the global generators
         states = np.random.get_state(), random.getstate()  # noqa: NPY002
+        drawn = False
         try:
             for key in ('img', 'img_next'):
                 if key in results:
                     np.random.seed(seed)  # noqa: NPY002
                     random.seed(seed)
+                    before = np.random.get_state()[2], random.getstate()  # noqa: NPY002
                     results[key] = self._changed(results[key])
+                    drawn |= (np.random.get_state()[2], random.getstate()) != before  # noqa: NPY002
         finally:
             np.random.set_state(states[0])  # noqa: NPY002
             random.setstate(states[1])
+        if drawn and results.get('test_mode'):
+            raise ConfigError(
+                f'ColourStep: test_mode=True, but {type(self.step).__name__} changes the images at random: leave it out of '
+                'this pipeline'
+            )
         return results
 
     def _changed(self, image: np.ndarray) -> np.ndarray:

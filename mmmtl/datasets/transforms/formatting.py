@@ -13,7 +13,7 @@ from mmmtl.structures import MTLDataSample
 
 from .base import Results, Transform
 
-META_KEYS = ('sample_id', 'img_path', 'ori_shape', 'img_shape', 'padding', 'scale_factor', 'flip')
+META_KEYS = ('sample_id', 'img_path', 'ori_shape', 'img_shape', 'padding', 'scale_factor', 'flip', 'photograph')
 
 
 @TRANSFORMS.register_module()

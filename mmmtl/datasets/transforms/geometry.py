@@ -26,7 +26,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = 
     return resized.clip(0, 255, out=resized) if interpolation == 'cubic' else resized  # of floats, it overshoots
 
 
-def _update_scale(results: Results, size: tuple[int, int]) -> None:
+def update_scale(results: Results, size: tuple[int, int]) -> None:
     """Note a resize from the present image size to ``size``; padding grows with the image, to whole pixels."""
     height, width = results['img'].shape[:2]
     across, down = results['scale_factor']
@@ -58,7 +58,7 @@ class RandomScale(Transform):
         factor = results['rng'].uniform(*self.scale)
         height, width = results['img'].shape[:2]
         size = max(1, int(height * factor)), max(1, int(width * factor))
-        _update_scale(results, size)
+        update_scale(results, size)
         # in float32, so that the interpolated image is rounded once, after the flip, as in the published recipe
         map_images(results, lambda image: resize_image(np.asarray(image, np.float32), size))
         map_labels(results, lambda task, label: task.zoom(task.resize(label, size), factor))
@@ -227,7 +227,7 @@ class Resize(Transform):
 
     def transform(self, results: Results) -> Results:
         size = self.target(*results['img'].shape[:2])
-        _update_scale(results, size)
+        update_scale(results, size)
         map_images(results, lambda image: resize_image(image, size, self.interpolation))
         if _touch_labels(self.labels, results):
             map_labels(results, lambda task, label: task.resize(label, size))

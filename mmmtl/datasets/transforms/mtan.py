@@ -13,7 +13,7 @@ from mmmtl.registry import TRANSFORMS
 from mmmtl.tasks import Task
 
 from .base import Results, Transform, map_images, map_labels
-from .geometry import crop_results
+from .geometry import crop_results, update_scale
 
 
 def _bilinear(planes: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
@@ -61,10 +61,9 @@ class RandomScaleCrop(Transform):
         top = rng.randint(0, height - part[0])
         left = rng.randint(0, width - part[1])
         crop_results(results, top, left, *part)
+        update_scale(results, size)
         map_images(results, lambda image: _bilinear(image.transpose(2, 0, 1), size)[0].permute(1, 2, 0).numpy())
         map_labels(results, lambda task, label: self._enlarge(task, label, size, factor))
-        across, down = results['scale_factor']
-        results['scale_factor'] = (across * width / part[1], down * height / part[0])
         results['img_shape'] = size
         return results
 

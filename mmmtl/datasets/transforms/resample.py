@@ -31,12 +31,12 @@ class ResampleNearest(Transform):
         self.size = size_pair(size, 'ResampleNearest')
 
     def transform(self, results: Results) -> Results:
-        check_aligned(results, 'ResampleNearest')
         old = results['img'].shape[:2]
         if any(results['padding']):
             raise ConfigError(
                 'ResampleNearest: what it gives counts as the original, so nothing may be padded before it'
             )
+        check_aligned(results, 'ResampleNearest')
         rows, columns = (nearest_exact(o, n) for o, n in zip(old, self.size))
         map_images(results, lambda image: np.ascontiguousarray(image[rows][:, columns]))
         map_labels(results, lambda task, label: label.take(rows, axis=-2).take(columns, axis=-1))

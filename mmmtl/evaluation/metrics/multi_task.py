@@ -90,6 +90,8 @@ class MultiTaskMetric(BaseMetric):
                 f'this one holds {sorted(meta or {})}'
             )
         self._dataset_meta = meta
+        for text in meta.get('measured_alike', ()):
+            print_log(text, logger='current', level=logging.WARNING)
         self.metrics = {name: build_metrics(name, task.metrics) for name, task in meta['tasks'].items()}
         for name, metric in ((n, m) for n, some in self.metrics.items() for m in some):
             count, classes = getattr(metric, 'num_classes', None), getattr(meta['tasks'][name], 'num_classes', None)

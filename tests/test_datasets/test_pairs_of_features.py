@@ -1,0 +1,163 @@
+"""Two features at once: masks that leave 255 open, indexes of renamed tasks, pseudo-labels over shards, and their like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmmtl.analysis.collection import entries_of
+from mmmtl.datasets import ClassBalancedDataset, FolderDataset, IndexedDataset, MixedDataset, PseudoLabels
+from mmmtl.datasets.io.inputs import gather_inputs
+from mmmtl.datasets.io.memory import original_photograph
+from mmmtl.datasets.preparation.indexing import make_index
+from mmmtl.datasets.preparation.sharding import make_shards
+from mmmtl.datasets.transforms import CentredPad, RandomScaleCrop
+from mmmtl.engine.samplers import SampleIndex
+from mmmtl.errors import LabelError
+from mmmtl.evaluation.metrics import MultiTaskMetric
+from mmmtl.registry import DATASETS
+from mmmtl.tasks import build_tasks
+from mmmtl.utils.files import safe_name
+from mmmtl.visualization.panel import Style, make_column
+
+SALIENCY = dict(saliency=dict(type='Saliency'))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Photographs with depth in millimetres, and masks of which every 16th is damaged or blank."""
+    for i in range(34):
+        mask = np.zeros((8, 10), np.uint8)
+        mask[2:4] = 255 * (i == 4)
+        many = np.full((8, 10), 255 * (i % 2), np.uint8)
+        for name, map_ in (
+            ('images', np.full((8, 10, 3), i, np.uint8)),
+            ('depth', np.full((8, 10), 2500, np.uint16)),
+            ('rare', mask),
+            ('many', many),
+        ):
+            (tmp_path / 'data' / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(map_).save(tmp_path / 'data' / name / f'{i:02d}.png')
+    return tmp_path / 'data'
+
+
+def test_blank_examples_leave_255_open(folder, tmp_path):
+    tasks = dict(saliency=dict(type='Saliency', source='rare'))
+    config = dict(type='FolderDataset', data_root=str(folder), tasks=tasks)
+    make_index(config, str(tmp_path / 'i.parquet'), progress=False)
+    for data in (FolderDataset(tasks, str(folder)), IndexedDataset(str(tmp_path / 'i.parquet'), tasks)):
+        assert not data.load_sample(3)['gt']['saliency'].any()
+        with pytest.raises(LabelError, match=r'rare/04.png.*values=\{0: 0, 255: 1\}.*or unknown=\[255\]'):
+            data.load_sample(4)
+    for form, seen in ((dict(unknown=[255]), {0, 255}), (dict(values={0: 0, 255: 1}), {0, 1})):
+        data = FolderDataset(tasks, str(folder), formats=dict(saliency=form))
+        assert set(data.load_sample(4)['gt']['saliency'].flat) == seen
+
+
+def test_a_damaged_example_does_not_change_what_255_is(folder, tmp_path):
+    (folder / 'many/00.png').write_bytes(b'damaged')
+    tasks = dict(saliency=dict(type='Saliency', source='many'))
+    config = dict(type='FolderDataset', data_root=str(folder), tasks=tasks)
+    make_index(config, str(tmp_path / 'i.parquet'), progress=False)
+    for data in (FolderDataset(tasks, str(folder)), IndexedDataset(str(tmp_path / 'i.parquet'), tasks)):
+        assert set(data.load_sample(3)['gt']['saliency'].flat) == {1}
+
+
+def test_formats_follow_a_renamed_task(folder, tmp_path):
+    tasks = dict(metres=dict(type='Depth', source='depth'))
+    config = dict(type='FolderDataset', data_root=str(folder), tasks=tasks, formats=dict(metres=dict(scale=0.001)))
+    make_index(config, str(tmp_path / 'i.parquet'), progress=False)
+    for name in ('metres', 'depth', 'far'):
+        data = IndexedDataset(str(tmp_path / 'i.parquet'), {name: dict(type='Depth', source='depth')})
+        assert np.allclose(data.load_sample(0)['gt'][name], 2.5)
+
+
+def test_pseudo_labels_over_shards_and_prefixed_ids(folder, tmp_path):
+    depth = dict(data_root=str(folder), tasks=dict(depth=dict(type='Depth')), formats=dict(depth=dict(scale=0.001)))
+    make_shards(dict(type='FolderDataset', **depth), str(tmp_path / 'shards'), progress=False)
+    (tmp_path / 'labels/saliency').mkdir(parents=True)
+    for name in ('01', 'A/01', 'B/02'):
+        picture = Image.fromarray(np.ones((8, 10), np.uint8))
+        picture.save(tmp_path / 'labels/saliency' / f'{safe_name(name)}.png')
+    shards = dict(type='IndexedDataset', index=str(tmp_path / 'shards'), tasks=depth['tasks'])
+    data = PseudoLabels(SALIENCY, str(tmp_path / 'labels'), shards)
+    sample = data.load_sample(0)
+    assert sample['sample_id'] == '01' and (sample['img'] == 1).all() and sample['gt']['saliency'].all()
+    parts = [dict(type='FolderDataset', **depth, pipeline=[dict(type='PrefixSampleId', name=name)]) for name in 'AB']
+    data = PseudoLabels(SALIENCY, str(tmp_path / 'labels'), dict(type='MixedDataset', datasets=parts))
+    assert [data.get_data_info(k)['sample_id'] for k in range(len(data))] == ['A/01', 'B/02']
+    (tmp_path / 'c.py').write_text(f'train_dataloader = dict(dataset=dict(type="MixedDataset", datasets={parts}))\n')
+    ids = [entry.sample_id for entry in entries_of([str(tmp_path / 'c.py')], 1, {})[0]]
+    assert len(set(ids)) == 68 and ids[1] == 'A/01'
+
+
+def test_samples_that_are_repeated_keep_their_draw(folder):
+    config = dict(
+        type='FolderDataset', data_root=str(folder), tasks=dict(saliency=dict(type='Saliency', source='many'))
+    )
+    data = ClassBalancedDataset(config, 0.5)
+    assert data._get_ori_dataset_idx(SampleIndex(3, 77)).draw == 77 and data._get_ori_dataset_idx(3) == 3
+
+
+@pytest.mark.parametrize('upright', [True, False])
+def test_panels_show_the_photograph_as_it_was_read(tmp_path, upright):
+    (tmp_path / 'images').mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    Image.fromarray(np.arange(240, dtype=np.uint8).reshape(8, 10, 3)).save(tmp_path / 'images/a.png', exif=exif)
+    tasks, packed = dict(depth=dict(type='Depth')), [dict(type='PackMTLInputs')]
+    data = FolderDataset(tasks, str(tmp_path), upright=upright, pipeline=packed, allow_unlabelled=True, test_mode=True)
+    shown = original_photograph(data[0]['data_samples'])
+    assert np.array_equal(shown, data[0]['inputs'].permute(1, 2, 0).numpy())
+
+
+def test_joined_sets_say_what_measures_them(folder, capsys):
+    parts = [
+        dict(
+            type='FolderDataset',
+            data_root=str(folder),
+            test_mode=True,
+            tasks=dict(depth=dict(type='Depth', max_depth=m)),
+        )
+        for m in (80, 10)
+    ]
+    metric = MultiTaskMetric()
+    metric.dataset_meta = DATASETS.build(dict(type='MixedDataset', datasets=parts[:1] * 2)).metainfo
+    assert 'is measured' not in capsys.readouterr().out
+    metric.dataset_meta = MixedDataset(parts).metainfo
+    assert "is measured as that of the data sets before it, by [{'type': 'DepthError', 'max_depth': 80.0}]" in (
+        capsys.readouterr().out
+    )
+
+
+def test_padding_grows_with_an_enlarged_part(make_results):
+    tops = set()
+    for seed in range(4):
+        results = CentredPad(multiple=60)(
+            make_results(size=(40, 60), seed=seed, names=['depth'], pair=False, known=1.0)
+        )
+        results = RandomScaleCrop(scales=(1.5,))(results)
+        blank = np.isnan(results['gt']['depth']).all((0, 2))
+        ends = blank[:30].sum(), blank[30:].sum()
+        assert np.allclose(results['padding'][2:], ends, atol=1)  # a row of a half
+        tops.add(int(ends[0]))
+    assert max(tops) > 10 or len(tops) > 1
+
+
+def test_a_lone_picture_beside_videos_is_told(tmp_path):
+    for name in ('a/1.png', 'a/2.png', 'b/1.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new('RGB', (8, 8)).save(tmp_path / name)
+    with pytest.warns(UserWarning, match=r'1 images have no next one .*b.1\.png'):
+        assert len(gather_inputs([str(tmp_path / 'a'), str(tmp_path / 'b')], frames=2)) == 1
+
+
+def test_legends_tell_the_range_that_rows_without_labels_are_drawn_in():
+    tasks = build_tasks(dict(depth=dict(type='Depth'), semseg=dict(type='SemanticSegmentation', classes=3)))
+    near, far = np.linspace(1, 2, 64, dtype=np.float32).reshape(1, 8, 8), np.full((1, 8, 8), 90, np.float32)
+    column = make_column(tasks['depth'], dict(a=dict(depth=near), b=dict(depth=far)), Style((64, 64)))
+    assert column.legends[0].legend.high < 3  # as both pictures
+    rows = {name: dict(semseg=np.full((8, 8), kind)) for kind, name in enumerate('abc')}
+    column = make_column(tasks['semseg'], rows, Style((64, 64)))
+    assert [name for name, _ in column.legends[0].legend.entries] == ['class 0', 'class 1', 'class 2']
