@@ -17,7 +17,7 @@ from mmmtl.engine.separate_optimizers import CombinedOptimizer
 
 _LARGEST = 2**63
 Check = Callable[[Any], bool]
-_SOLVERS = {'state', 'param_groups', 'base_param_settings', 'loss_scaler', 'balancer', 'gathered'}
+_SOLVERS = {'state', 'param_groups', 'base_param_settings', 'loss_scaler', 'balancer', 'gathered', 'tasks'}
 
 
 def find_fault(content: Any) -> str | None:

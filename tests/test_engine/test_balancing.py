@@ -15,6 +15,7 @@ from torch import nn
 
 from mmmtl.engine.balancing import BalancingOptimWrapper, FixedWeights
 from mmmtl.engine.balancing.losses import group_losses, shared_parameters
+from mmmtl.engine.run_state import _optimizer
 from mmmtl.errors import ConfigError
 from mmmtl.models import MultiTaskModel
 from mmmtl.registry import BALANCERS
@@ -339,7 +340,9 @@ def test_weights_of_losses_do_not_go_to_other_tasks():
     turned = Toy()
     turned.tasks = dict.fromkeys(reversed(PLACES))
     again = wrapper_of(turned, METHODS['uncertainty'])
-    again.load_state_dict(wrapper.state_dict())
+    state = wrapper.state_dict()
+    assert list(_optimizer('optimizer', state)) == [], 'what a checkpoint may hold'
+    again.load_state_dict(state)
     with pytest.raises(ConfigError, match='name the tasks alike and in the same order'):
         turned.train_step(dict(inputs=batch(0)), again)
 
