@@ -19,6 +19,7 @@ from mmmtl.config import load_config
 from mmmtl.datasets import MTLDataset
 from mmmtl.datasets.io.folders import IMAGE_SUFFIXES, index_files
 from mmmtl.datasets.io.inputs import ImageInput, gather_inputs
+from mmmtl.datasets.mixed import sample_id_of
 from mmmtl.datasets.pseudo_labels import certain_label, label_stem
 from mmmtl.datasets.statistics import leaf_datasets
 from mmmtl.engine.checkpoint_files import DIGESTS, file_digest
@@ -140,8 +141,7 @@ def entries_of(inputs: Sequence[str], frames: int, tasks: Mapping[str, Any]) -> 
 
 def _of_dataset(dataset: MTLDataset) -> Iterator[Entry]:
     for index in range(len(dataset)):
-        own = dataset.get_data_info(index)['sample_id']
-        yield Entry(dataset.before_ids + own, dataset.visible(index), (dataset, index))
+        yield Entry(sample_id_of(dataset, index), dataset.visible(index), (dataset, index))
 
 
 @dataclass

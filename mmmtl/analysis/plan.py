@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmengine.config import Config
 from torch import nn
@@ -40,9 +40,10 @@ class Workload:
         operations: Floating-point operations of a training step on one image.
         trained, frozen: Parameters.
         sample_bytes: Of a decoded sample, images as 8-bit RGB and labels as they are kept.
-        batch: Images per process and iteration.
+        batch: Images per process and update.
         made_for: The total batch that the config is made for; None where it does not say.
         iterations: Of the training; None where it counts epochs.
+        gathers: Whether a training on fewer GPUs adds up gradients until it reaches ``made_for``.
     """
 
     operations: int
@@ -52,6 +53,12 @@ class Workload:
     batch: int
     made_for: int | None
     iterations: int | None
+    gathers: bool = False
+
+    def on(self, gpus: int) -> Workload:
+        """The same with the images per process and update that a training on so many GPUs takes."""
+        times, rest = divmod(self.made_for or 0, gpus * self.batch)
+        return replace(self, batch=self.batch * times) if self.gathers and times and not rest else self
 
 
 def workload_of(cfg: Config, size: tuple[int, int] | None = None) -> Workload:
@@ -65,17 +72,18 @@ def workload_of(cfg: Config, size: tuple[int, int] | None = None) -> Workload:
     total = count_complexity(cfg, size).total()
     loader, wrapper = cfg.get('train_dataloader') or {}, cfg.get('optim_wrapper') or {}
     each = (loader.get('batch_sampler') or {}).get('batch_size') or loader.get('batch_size', 1)
-    counts = wrapper.get('accumulative_counts', 1)
-    made_for = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
-    iterations = (cfg.get('train_cfg') or {}).get('max_iters')
+    loop, scaling = cfg.get('train_cfg') or {}, cfg.get('auto_scale_lr') or {}
+    counted, added = wrapper.get('accumulative_counts'), loop.get('accumulation')
+    counts, iterations = counted or 1, loop.get('max_iters')
     return Workload(
         operations=6 * (total.layers + total.products),
         trained=trained,
         frozen=frozen,
         sample_bytes=_sample_bytes(cfg, size),
-        batch=each * counts,
-        made_for=made_for,
+        batch=each * counts * (added or 1),
+        made_for=scaling.get('base_batch_size'),
         iterations=None if iterations is None else math.ceil(iterations / counts),
+        gathers=counted is None and added is None and not scaling.get('enable'),
     )
 
 
@@ -167,8 +175,9 @@ def plan_report(
     rows = []
     for count in sorted({1, *(n for n in (2, 4, 8, 16, 32) if n < gpus), gpus}):
         for name, sharded in (('DDP', False), ('FSDP', True)):
-            step = step_of(work, count, sharded, tflops * 1e12 * utilization, bandwidth * 1e9)
-            images = count * work.batch / step.hidden
+            here = work.on(count)
+            step = step_of(here, count, sharded, tflops * 1e12 * utilization, bandwidth * 1e9)
+            images = count * here.batch / step.hidden
             rows.append(
                 [
                     str(count),
@@ -186,11 +195,12 @@ def plan_report(
     header = 'GPUs|by|sent GB|compute ms|send ms|hidden|exposed|images/s|read GB/s|state GiB'.split('|')
     lines = [
         f'{work.operations / 1e12:.3f} T operations per image and step; {work.trained / 1e6:.2f} M trained and '
-        f'{work.frozen / 1e6:.2f} M frozen parameters; {stored / 1e6:.2f} MB a sample; {work.batch} images per GPU and update',
+        f'{work.frozen / 1e6:.2f} M frozen parameters; {stored / 1e6:.2f} MB a sample; '
+        f'{work.on(gpus).batch} images per GPU and update',
         '',
         format_table(header, rows, right=tuple(range(2, 10))),
         '',
-        *_length(work, gpus, tflops * utilization * 1e12, bandwidth * 1e9),
+        *_length(work.on(gpus), gpus, tflops * utilization * 1e12, bandwidth * 1e9),
         'Assumptions:',
         *(f'* {text}' for text in ASSUMPTIONS),
     ]

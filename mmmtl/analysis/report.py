@@ -17,6 +17,7 @@ from torch import nn
 
 from mmmtl.apis.test import run_test
 from mmmtl.datasets.io.memory import original_photograph
+from mmmtl.datasets.mixed import sample_id_of
 from mmmtl.engine.checkpoint_files import file_digest
 from mmmtl.errors import ConfigError
 from mmmtl.utils.files import read_json, safe_name, write_atomically, write_json, write_png
@@ -138,7 +139,7 @@ def draw_chosen(model: nn.Module, dataset: Any, chosen: Mapping[str, Sequence[st
     Returns:
         Paths.
     """
-    index: Mapping[str, int] = {str(dataset.get_data_info(k)['sample_id']): k for k in range(len(dataset))}
+    index = {sample_id_of(dataset, k): k for k in range(len(dataset))}
     training, paths = model.training, []
     model.eval()
     for sample_id, names in chosen.items():

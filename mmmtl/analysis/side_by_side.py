@@ -10,6 +10,7 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 from mmmtl.datasets.io.memory import original_photograph
+from mmmtl.datasets.mixed import sample_id_of
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import DATASETS, register_all_modules
 from mmmtl.utils.files import safe_name, write_png
@@ -54,7 +55,7 @@ def draw_side_by_side(
     tasks = dataset.metainfo['tasks']
     readers = {name: PredictionFolder(f, _predicted(f, tasks)) for name, f in zip(names, folders)}
     shown = {name: task for name, task in tasks.items() if any(name in reader.tasks for reader in readers.values())}
-    places = {str(dataset.get_data_info(i)['sample_id']): i for i in range(len(dataset))}
+    places = {sample_id_of(dataset, i): i for i in range(len(dataset))}
     chosen = list(images) if images else list(places)[:number]
     for sample_id in chosen:
         if sample_id not in places:

@@ -258,7 +258,7 @@ def sweep_table(path: str, work_dir: str, out: str | None = None) -> str:
         [t.user_attrs.get(FOLDER, str(t.number)), f'{t.value:.4f}', *(_text(v.get(o)) for o in sweep.space)]
         for t, v in zip(trials, values)
     ]
-    best = ' '.join(f'{o}={_text(v)}' for o, v in values[0].items())
+    best = ' '.join(f'{o}={str(v).replace(" ", "")}' for o, v in values[0].items())  # to the last digit
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         table = markdown_table(header, rows)

@@ -117,9 +117,9 @@ def make_runner(cfg: Config) -> Runner:
     register_all_modules()
     flexible = cfg.get('runner_type', 'Runner') == 'FlexibleRunner'
     if flexible:
-        from mmmtl.engine.fully_shard import check_hooks
+        from mmmtl.engine.fully_shard import check_parts
 
-        check_hooks(cfg.get('strategy') or {}, cfg.get('custom_hooks') or [])
+        check_parts(cfg.get('strategy') or {}, cfg.get('optim_wrapper') or {}, cfg.get('custom_hooks') or [])
     init_cpu_dist(cfg, cfg.launcher)
     if flexible:
         from mmengine.runner._flexible_runner import FlexibleRunner

@@ -20,6 +20,7 @@ from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import Runner
 
 from mmmtl.config.check import check_config
+from mmmtl.datasets.mixed import sample_id_of
 from mmmtl.errors import ConfigError, InputError
 from mmmtl.evaluation.metrics.records import RECORDS_FILE
 from mmmtl.evaluation.table import metrics_table
@@ -267,10 +268,7 @@ def continue_evaluation(runner: Runner, cfg: Config, checkpoint: str | None, res
     agreed = [done]  # other processes may be writing by the time they would look
     broadcast_object_list(agreed)
     done = agreed[0]
-    infos = (
-        loader.dataset.get_data_info(index).get('sample_id') for index in range(len(loader.dataset) if done else 0)
-    )
-    left_out = {index for index, sample_id in enumerate(infos) if str(sample_id) in done}
+    left_out = {k for k in range(len(loader.dataset) if done else 0) if sample_id_of(loader.dataset, k) in done}
     if left_out:
         loader.sampler.leave_out(left_out)
         runner.logger.info(f'{len(left_out)} of {len(loader.dataset)} images have been measured already.')

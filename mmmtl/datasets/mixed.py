@@ -96,6 +96,11 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
         return dict(self._metainfo, tasks=self.tasks, dataset=type(self).__name__, **told)
 
 
+def sample_id_of(dataset: Any, index: int) -> str:
+    """The id that a sample has when it leaves a data set, or several that are joined, with all that stands before it."""
+    return f'{getattr(dataset, "before_ids", "")}{dataset.get_data_info(index).get("sample_id")}'
+
+
 def keep_apart(datasets: Sequence[MTLDataset]) -> None:
     """Give data sets an ``id_prefix`` where they would call different images, or images of a test, alike.
 

@@ -36,13 +36,20 @@ def _fully_shard() -> Any:
     return fully_shard
 
 
-def check_hooks(strategy: Mapping[str, Any], hooks: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse hooks that need whole parameters beside a strategy that shards them.
+def check_parts(strategy: Mapping[str, Any], wrapper: Mapping[str, Any], hooks: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what needs whole parameters beside a strategy that shards them.
 
     Raises:
-        ConfigError: ``EMAHook`` beside ``FullyShardStrategy``.
+        ConfigError: ``EMAHook`` beside ``FullyShardStrategy``; gradients by task, or clipped by each process for itself.
     """
     kinds = [str(part.get('type')).rpartition('.')[2] for part in (strategy, *hooks)]
+    own = str(wrapper.get('type')).rpartition('.')[2]
+    needs = own == 'BalancingOptimWrapper' or (wrapper.get('clip_grad') and own != 'ShardedOptimWrapper')
+    if kinds[0] in ('FullyShardStrategy', 'ShardingStrategy') and needs:
+        raise ConfigError(
+            f"optim_wrapper.type='{own}' looks at whole gradients, which strategy.type='{kinds[0]}' shards: take "
+            "ShardedOptimWrapper, or train without runner_type='FlexibleRunner'"
+        )
     if kinds[0] == 'FullyShardStrategy' and 'EMAHook' in kinds[1:]:
         raise ConfigError(
             "custom_hooks: EMAHook averages whole parameters, which strategy.type='FullyShardStrategy' shards: leave the "

@@ -70,7 +70,7 @@ class ExportedModel:
             raise InputError(
                 f'{self.path} takes up to {self.metadata["image"]["largest_batch"]} images, got {len(image)}'
             )
-        low, high = (float(image.min()), float(image.max())) if image.dtype.kind == 'f' else (0.0, 0.0)
+        low, high = float(image.min()), float(image.max())
         small = max(-low, high) <= NORMALISED and bool((image != np.round(image)).any())
         if self.metadata['normalization'] and (small or not -64 <= low <= high <= 320):
             raise InputError(f'{self.path} takes images of 0..255, found values from {low:.4g} to {high:.4g}')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mmmtl.analysis.complexity import count_complexity
@@ -45,6 +47,18 @@ def test_a_larger_total_batch_is_told(tmp_path):
     cfg.auto_scale_lr = dict(base_batch_size=4)
     text = plan_report(cfg, 8, tflops=1.0, bandwidth=1.0)
     assert 'Total batch 16, and the config is made for 4' in text and '1 updates on 8 GPUs' in text
+
+
+def test_few_gpus_add_up_gradients_to_the_total_batch(tmp_path):
+    """As the training does it, unless the config says how many batches make an update."""
+    work = replace(WORK, made_for=12, gathers=True)
+    assert [work.on(gpus).batch for gpus in (1, 2, 3, 4, 6, 8)] == [12, 6, 4, 2, 2, 2]
+    cfg = load_config(write_config(tmp_path))
+    cfg.auto_scale_lr = dict(base_batch_size=16)
+    text = plan_report(cfg, 2, tflops=1.0, bandwidth=1.0)
+    assert '8 images per GPU and update' in text and '4 updates on 2 GPUs' in text
+    cfg.train_cfg.accumulation = 3
+    assert '6 images per GPU and update' in plan_report(cfg, 2, tflops=1.0, bandwidth=1.0)
 
 
 @pytest.mark.parametrize('numbers', [(0, 1.0, 1.0, 0.4), (8, -1.0, 1.0, 0.4), (8, 1.0, 0.0, 0.4), (8, 1.0, 1.0, 1.5)])

@@ -333,10 +333,10 @@ def test_images_are_left_out_where_every_metric_has_kept_them(tmp_path, others):
     """A metric that keeps nothing has to see all images again."""
     left: list = []
     sampler, data = SimpleNamespace(leave_out=left.append), [dict(sample_id='a'), dict(sample_id='b')]
-    dataset = type('Data', (list,), dict(get_data_info=lambda self, k: self[k]))(data)
+    dataset = type('Data', (list,), dict(get_data_info=lambda self, k: self[k], before_ids='set/'))(data)
     runner = SimpleNamespace(
         test_evaluator=SimpleNamespace(
-            metrics=[SimpleNamespace(keep_progress=lambda folder: {'a'})] + [object()] * others
+            metrics=[SimpleNamespace(keep_progress=lambda folder: {'set/a'})] + [object()] * others
         ),
         test_dataloader=SimpleNamespace(sampler=sampler, dataset=dataset),
         hooks=[],

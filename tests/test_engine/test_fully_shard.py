@@ -18,6 +18,7 @@ from mmmtl.apis.runs import make_runner
 from mmmtl.compat import init_cpu_dist
 from mmmtl.engine import AtomicCheckpointHook, FullyShardStrategy
 from mmmtl.engine.checkpoint_files import find_corruption, newest_first, why_not_resumable
+from mmmtl.engine.fully_shard import check_parts
 from mmmtl.errors import CheckpointError, ConfigError
 from tests.distributed import run_ranks
 from tests.test_engine.toy import config, train_rank
@@ -132,6 +133,16 @@ def test_weights_of_a_distributed_file_are_loaded(tmp_path):
     torch.save({'module.weight': torch.full((1, 2), 7.0), 'module.bias': torch.ones(1)}, tmp_path / 'bare.pth')
     strategy.load_checkpoint(str(tmp_path / 'bare.pth'))
     assert strategy.model.weight.tolist() == [[7, 7]]
+
+
+@pytest.mark.parametrize('strategy', ['FullyShardStrategy', 'ShardingStrategy'])
+@pytest.mark.parametrize(
+    'wrapper', [dict(type='BalancingOptimWrapper'), dict(type='OptimWrapper', clip_grad=dict(max_norm=1))]
+)
+def test_wrappers_that_look_at_whole_gradients_are_refused(strategy, wrapper):
+    with pytest.raises(ConfigError, match=f"looks at whole gradients, which strategy.type='{strategy}' shards"):
+        check_parts(dict(type=strategy), wrapper, [])
+    check_parts(dict(type=strategy), dict(wrapper, type='ShardedOptimWrapper'), [])
 
 
 @pytest.mark.parametrize('kind', ['EMAHook', 'mmengine.EMAHook'])

@@ -49,7 +49,7 @@ def test_an_onnx_file_predicts_as_the_model_for_any_number_of_images(plain, writ
     file = ExportedModel(written.files[0])
     with pytest.raises(InputError, match='takes up to 1024 images, got 1025'):
         file(images(1025))
-    for wrong in (images(1) / 255, images(1) * np.nan):
+    for wrong in (images(1) / 255, images(1) * np.nan, images(1).astype(np.uint16) * 257):
         with pytest.raises(InputError, match='takes images of 0..255, found values from'):
             file(wrong)
     for batch in (1, 3):
