@@ -104,9 +104,11 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def forget_pretrained(model_cfg: Any) -> None:
-    """Switch off the loading of pretrained backbone weights that a checkpoint replaces anyway."""
-    backbone = (model_cfg or {}).get('backbone')
+def forget_pretrained(model: Any) -> None:
+    """Switch off, in a network or its config, the loading of pretrained backbone weights that a checkpoint replaces anyway."""
+    inside = vars(model)['_modules'] if isinstance(model, nn.Module) else model or {}
+    backbone = inside.get('backbone')
+    backbone = vars(backbone) if isinstance(backbone, nn.Module) else backbone
     if isinstance(backbone, MutableMapping):
         if backbone.get('pretrained') is True:
             backbone['pretrained'] = False

@@ -100,8 +100,6 @@ def _train(cfg: Config, overwrite: bool, start: str | None = None) -> Runner:
     found, told = saved_checkpoints(cfg), None
     if is_first_process(cfg.launcher):
         told = settle(cfg.work_dir, cfg.to_dict(), bool(cfg.get('resume')), overwrite, found)
-    if cfg.get('load_from') or start or (cfg.get('resume') and found):
-        forget_pretrained(cfg.model)
     runner = make_runner(cfg)
     if told:
         runner.logger.info(told)
@@ -118,7 +116,10 @@ def _train(cfg: Config, overwrite: bool, start: str | None = None) -> Runner:
         with without_memory():
             model = build_model(cfg, initialize=False)
     check_paramwise(cfg.optim_wrapper, unwrap_model(model))
-    fit_batch(cfg, runner, check_start(model, cfg))
+    place, whole = check_start(model, cfg)
+    if whole:
+        forget_pretrained(unwrap_model(runner.model) if isinstance(runner.model, nn.Module) else runner.model)
+    fit_batch(cfg, runner, place)
     runner.train()
     return runner
 
@@ -164,11 +165,11 @@ def add_hooks(cfg: Config) -> None:
     cfg.custom_hooks = [*hooks, *(dict(type=kind) for kind in ('InterruptHook', 'WatchHook') if kind not in kinds)]
 
 
-def check_start(model: nn.Module, cfg: Config) -> dict[str, Any]:
+def check_start(model: nn.Module, cfg: Config) -> tuple[dict[str, Any], bool]:
     """Look at the checkpoint a run starts from before mmengine loads it, which only warns of what does not fit.
 
     Returns:
-        What it says of its run's place in the data, if this run goes on from there.
+        What it says of its run's place in the data, if this run goes on from there, and whether it holds the whole backbone.
 
     Raises:
         CheckpointError: A resumed run needs every parameter; one that starts from other weights at least
@@ -176,7 +177,7 @@ def check_start(model: nn.Module, cfg: Config) -> dict[str, Any]:
     """
     path: Any = cfg.get('load_from')
     if not path:
-        return {}
+        return {}, False
     network = unwrap_model(model)
     network.cfg = cfg
     content = read_checkpoint(str(path)) if '://' not in str(path) else fetch_checkpoint(str(path))
@@ -190,7 +191,8 @@ def check_start(model: nn.Module, cfg: Config) -> dict[str, Any]:
         print_log(f'Starting from {path}: {fit.summary()}', logger='current')
     tell_broken(fit, str(path))
     info = (content.get('message_hub') or {}).get('runtime_info') or {}
-    return dict(info.get(STREAM_KEY) or {}) if cfg.get('resume') else {}
+    whole = not any(key.startswith('backbone.') for key in (*fit.missing, *fit.mismatched))
+    return dict(info.get(STREAM_KEY) or {}) if cfg.get('resume') else {}, whole
 
 
 def fetch_checkpoint(address: str) -> dict[str, Any]:

@@ -175,12 +175,19 @@ def test_starting_from_other_weights_needs_some_that_fit(trained, tmp_path):
             'default_hooks.checkpoint.interval': 1,
             'load_from': str(trained / 'iter_4.pth'),
             'model.decoder.channels': 16,
+            'model.backbone.checkpoint': str(trained / 'iter_4.pth'),  # none of a backbone alone: it is not read
             'val_cfg': None,
             'val_dataloader': None,
             'val_evaluator': None,
         },
     )
     apis.train(cfg, str(tmp_path / 'work'))
+    state = torch.load(trained / 'iter_4.pth', weights_only=True)['state_dict']
+    del state['backbone.body.pos_embed']  # as where it is of another grid, and left out by mmengine
+    torch.save({'state_dict': state}, tmp_path / 'part.pth')
+    cfg.load_from = str(tmp_path / 'part.pth')
+    with pytest.raises(ConfigError, match=f'{trained}/iter_4.pth do not fit vit_tiny'):  # but here it is
+        apis.train(cfg, str(tmp_path / 'third'))
     torch.save({'state_dict': {'a': torch.zeros(1)}}, tmp_path / 'foreign.pth')
     cfg.load_from = str(tmp_path / 'foreign.pth')
     with pytest.raises(CheckpointError, match='0 parameters and buffers fit'):
