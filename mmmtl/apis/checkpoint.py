@@ -97,15 +97,23 @@ def load_checkpoint(model: nn.Module, path: str, training: bool = False) -> dict
     fit = compare_state(network, content, training)
     if not fit.exact:
         raise CheckpointError(fit.report(str(path)))
-    stored = read_stored_config((content.get('meta') or {}).get('cfg'))
-    if apart := other_order((stored.get('model') or {}).get('tasks'), getattr(network, 'tasks', None)):
-        raise CheckpointError(
-            f"checkpoint '{path}' was trained with {apart}: its parameters fit, but would be taken for others. Write them in "
-            'the order of the training'
-        )
+    if apart := told_order(fit, path):
+        raise CheckpointError(apart)
     tell_broken(fit, path)
     network.load_state_dict(plain_state(content), strict=False)
     return content
+
+
+def told_order(fit: Fit, path: str) -> str:
+    """What is wrong where parameters fit and their tasks or classes come in another order than in the training, else ''."""
+    stored = read_stored_config((fit.content.get('meta') or {}).get('cfg'))
+    apart = other_order((stored.get('model') or {}).get('tasks'), getattr(fit.network, 'tasks', None))
+    if not apart:
+        return ''
+    return (
+        f"checkpoint '{path}' was trained with {apart}: its parameters fit, but would be taken for others. Write them in "
+        'the order of the training'
+    )
 
 
 def tell_broken(fit: Fit, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os.path as osp
 from contextlib import nullcontext
 from typing import Any
@@ -27,7 +28,7 @@ from mmmtl.utils.models import unwrap_model
 from mmmtl.utils.tensor_files import find_state
 from mmmtl.utils.trees import dataset_configs
 
-from .checkpoint import compare_state, read_checkpoint, tell_broken
+from .checkpoint import compare_state, read_checkpoint, tell_broken, told_order
 from .model import build_model, forget_pretrained
 from .runs import check_surroundings, drop_sections, is_first_process, make_runner, prepare
 
@@ -182,13 +183,14 @@ def check_start(model: nn.Module, cfg: Config) -> tuple[dict[str, Any], bool]:
     network.cfg = cfg
     content = read_checkpoint(str(path)) if '://' not in str(path) else fetch_checkpoint(str(path))
     fit = compare_state(network, content, training=True)
-    if cfg.get('resume'):
-        if not fit.exact:
-            raise CheckpointError(fit.report(str(path)))
-    elif not fit.matched:
+    if not fit.exact and (cfg.get('resume') or not fit.matched):
         raise CheckpointError(fit.report(str(path)))
-    elif not fit.exact:
+    if not fit.exact:
         print_log(f'Starting from {path}: {fit.summary()}', logger='current')
+    elif apart := told_order(fit, str(path)):
+        if cfg.get('resume'):
+            raise CheckpointError(apart)
+        print_log(apart, 'current', logging.WARNING)  # what is alike may still be a good start
     tell_broken(fit, str(path))
     info = (content.get('message_hub') or {}).get('runtime_info') or {}
     whole = not any(key.startswith('backbone.') for key in (*fit.missing, *fit.mismatched))

@@ -9,10 +9,12 @@ import re
 
 import pytest
 import torch
+from mmengine.config import Config
 from safetensors.torch import save_file
 
 from mmmtl.apis import init_model, load_checkpoint
 from mmmtl.apis.checkpoint import compare_state, read_checkpoint
+from mmmtl.apis.train import check_start
 from mmmtl.errors import CheckpointError
 
 
@@ -53,7 +55,7 @@ def test_numbers_of_another_kind_are_refused_and_those_that_are_none_are_told(mo
     assert f'numbers that are not finite in 1 of {len(state)}' in told[0] and name in told[0]
 
 
-def test_tasks_or_classes_in_another_order_are_refused(trained, tmp_path):
+def test_tasks_or_classes_in_another_order_are_refused(trained, tmp_path, monkeypatch):
     content = torch.load(trained / 'iter_4.pth', weights_only=True)
     own = init_model(trained.parent / 'tiny.py')
     stored = json.loads(content['meta']['cfg'])
@@ -66,6 +68,12 @@ def test_tasks_or_classes_in_another_order_are_refused(trained, tmp_path):
         torch.save({**content, 'meta': {'cfg': json.dumps(stored)}}, tmp_path / 'other.pth')
         with pytest.raises(CheckpointError, match=re.escape(told)):
             load_checkpoint(own, str(tmp_path / 'other.pth'))
+        cfg = Config(dict(resume=True, load_from=str(tmp_path / 'other.pth')))
+        with pytest.raises(CheckpointError, match=re.escape(told)):
+            check_start(own, cfg)
+    warned = []
+    monkeypatch.setitem(check_start.__globals__, 'print_log', lambda text, *_, **__: warned.append(text))
+    assert check_start(own, Config(dict(load_from=str(tmp_path / 'other.pth')))) == ({}, True) and told in warned[0]
 
 
 def test_init_model_predicts_in_eval_mode(trained):
