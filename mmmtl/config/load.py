@@ -18,7 +18,7 @@ from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import LATE, MEANT, register_all_modules
 from mmmtl.utils.config_files import ConfigFile
 from mmmtl.utils.shipped import find_config
-from mmmtl.utils.trees import plain, put, without_tasks
+from mmmtl.utils.trees import deal_among_all, plain, put, without_tasks
 
 from .options import check_options, spell_out
 
@@ -58,7 +58,8 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
     assigned = {name for part in file.chain() for name in part.names} - LATE
     early = {key: value for key, value in options.items() if key.partition('.')[0] in assigned}
     only = options.get('only_tasks', before.get('only_tasks'))
-    tasks = file.values(_writes(early, None)).get('tasks') or {}
+    whole = file.values(_writes(early, None))
+    tasks = whole.get('tasks') or {}
     for name in [only] if isinstance(only, str) or only in ([], ()) else only or ():  # none is no choice
         if not name or name not in tasks:
             raise ConfigError(f'only_tasks={only}: name some of the tasks {list(tasks)}.{suggest(str(name), tasks)}')
@@ -66,7 +67,8 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
     _check_effect(file, before, values, early, only)
     values = _put_all(values, {key: value for key, value in options.items() if key not in early})
     if only:
-        values = without_tasks(values, set(tasks) - set(_chosen(tasks, only)), tasks)
+        dropped = set(tasks) - set(_chosen(tasks, only))
+        values = deal_among_all(without_tasks(values, dropped, tasks), whole, dropped)
     _import_modules(values)
     cfg = Config(plain(values), cfg_text=Path(file.path).read_text(encoding='utf-8'), filename=file.path)
     super(Config, cfg).__setattr__('_options', copy.deepcopy(options))

@@ -94,7 +94,23 @@ class FullLabels(LabelSampler):
 
 
 class _OfColumns(LabelSampler):
-    """A sampler that decides on columns alone."""
+    """A sampler that decides on columns alone; ``among`` as of :class:`RandomLabels`."""
+
+    def __init__(self, seed: int = 0, among: Sequence[str] = ()) -> None:
+        super().__init__(seed)
+        self.among = tuple(among)
+
+    @abstractmethod
+    def _deal(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
+        """:meth:`assign_columns` among all tasks."""
+
+    def assign_columns(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
+        others = [task for task in self.among if task not in tasks]
+        wide = available.astype(set_type(len(tasks) + len(others))) | (((1 << len(others)) - 1) << len(tasks))
+        return (self._deal(ids, wide, [*tasks, *others]) & ((1 << len(tasks)) - 1)).astype(available.dtype)
+
+    def key(self) -> dict[str, Any] | None:
+        return dict(seed=self.seed, among=self.among)
 
     def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> dict[str, list[str]]:
         sets = [sum(1 << k for k, task in enumerate(tasks) if task in there) for there in available.values()]
@@ -109,13 +125,13 @@ class OneLabel(_OfColumns):
     Where every label exists, the tasks' counts differ by at most one (1000/1000/1000/999/999 for 4998 images
     and five tasks). An image that lacks some labels goes to the least filled task it has; images with few
     labels choose first.
+
+    Args:
+        seed, among: See :class:`RandomLabels`.
     """
 
-    def assign_columns(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
+    def _deal(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
         return one_label(ids, available, tasks, self.seed)
-
-    def key(self) -> dict[str, Any] | None:
-        return dict(seed=self.seed)
 
 
 @LABEL_SAMPLERS.register_module()
@@ -129,10 +145,13 @@ class RandomLabels(_OfColumns):
         low: Fewest tasks drawn.
         high: Most tasks drawn; default the number of tasks minus one (but at least ``low``).
         seed: Seed of the draw.
+        among: Names of all tasks that labels are dealt to, those that the data set has not been given among them, whose
+            labels are taken to exist: a network of one task then sees the labels that it has among the others, not all.
+            ``only_tasks`` says them by itself. Default: those of the data set.
     """
 
-    def __init__(self, low: int = 1, high: int | None = None, seed: int = 0) -> None:
-        super().__init__(seed)
+    def __init__(self, low: int = 1, high: int | None = None, seed: int = 0, among: Sequence[str] = ()) -> None:
+        super().__init__(seed, among)
         whole = isinstance(low, int) and isinstance(high, int | None)
         if not whole or low < 1 or (high is not None and high < low):
             raise ConfigError(f'RandomLabels: 1 <= low <= high is needed, got low={low}, high={high}')
@@ -142,11 +161,11 @@ class RandomLabels(_OfColumns):
         high = min(len(tasks), self.high if self.high is not None else max(self.low, len(tasks) - 1))
         return min(self.low, high), high
 
-    def assign_columns(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
+    def _deal(self, ids: IdColumn, available: np.ndarray, tasks: Sequence[str]) -> np.ndarray:
         return random_labels(ids, available, tasks, self.seed, *self._range(tasks))
 
     def key(self) -> dict[str, Any] | None:
-        return dict(seed=self.seed, low=self.low, high=self.high)
+        return dict(super().key() or {}, low=self.low, high=self.high)
 
 
 @LABEL_SAMPLERS.register_module()

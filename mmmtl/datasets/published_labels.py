@@ -27,24 +27,25 @@ class PublishedLabels(LabelSampler):
         setting: ``'onelabel'`` or ``'random'``.
         data_root: Root folder of the data set.
         seed: Of the draw.
+        among: Tasks that labels are drawn for, as of :class:`RandomLabels`.
 
     Raises:
         ConfigError: Another data set or setting.
         FileError: A map with other counts than the published ones.
     """
 
-    def __init__(self, dataset: str, setting: str, data_root: str, seed: int = 0) -> None:
+    def __init__(self, dataset: str, setting: str, data_root: str, seed: int = 0, among: Sequence[str] = ()) -> None:
         super().__init__(seed)
         for name, value, allowed in (('dataset', dataset, COLUMNS), ('setting', setting, SETTINGS)):
             if value not in allowed:
                 raise ConfigError(
                     f'PublishedLabels: {name} must be one of {sorted(allowed)}, got {value!r}.{suggest(value, allowed)}'
                 )
-        self.dataset, self.setting = dataset, setting
+        self.dataset, self.setting, self.among = dataset, setting, tuple(among)
         self.path = Path(data_root).expanduser() / 'label_maps' / f'{setting}.json'
 
     def _choose(self, available: dict[str, list[str]], tasks: list[str]) -> Mapping[str, Sequence[str]]:
-        drawn = {'onelabel': OneLabel, 'random': RandomLabels}[self.setting](seed=self.seed)
+        drawn = {'onelabel': OneLabel, 'random': RandomLabels}[self.setting](seed=self.seed, among=self.among)
         if self.path.is_file():
             labels = read_label_map(self.path)
             setting = check_counts(labels, self.dataset, f'{self.path}: ', 'label_map=PATH takes it as it is.')

@@ -109,6 +109,35 @@ def without_tasks(node: Any, dropped: set[str], tasks: Collection[str]) -> Any:
     return None if isinstance(node, str) and node in dropped else node
 
 
+DEALING = ('OneLabel', 'RandomLabels', 'PublishedLabels')
+"""Label samplers whose draw depends on which tasks there are."""
+
+
+def deal_among_all(node: Any, whole: Any, dropped: set[str]) -> Any:
+    """A config without some tasks, whose label samplers deal labels as they did with them.
+
+    Args:
+        node: What :func:`without_tasks` gave; changed in place.
+        whole: The config with all tasks.
+        dropped: Names of the tasks that are gone.
+    """
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        left, all_ = (
+            [
+                data
+                for _, data in dataset_configs(tree.get(loader), '')
+                if data.get('tasks') and not _emptied(data, dropped)
+            ]
+            for tree in (node, whole)
+        )
+        for data, before in zip(left, all_):
+            sampler = data.get('label_sampler')
+            if isinstance(sampler, Mapping) and str(sampler.get('type')).rpartition('.')[2] in DEALING:
+                stated = (before.get('label_sampler') or {}).get('among')
+                data['label_sampler'] = dict(sampler, among=list(stated or before['tasks']))
+    return node
+
+
 def _tasks_left(tasks: Any, dropped: set[str]) -> Any:
     return {k: v for k, v in tasks.items() if k not in dropped} if isinstance(tasks, Mapping) else tasks
 

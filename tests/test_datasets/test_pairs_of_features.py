@@ -7,7 +7,15 @@ import pytest
 from PIL import Image
 
 from mmmtl.analysis.collection import entries_of
-from mmmtl.datasets import ClassBalancedDataset, FolderDataset, IndexedDataset, MixedDataset, PseudoLabels
+from mmmtl.config import load_config
+from mmmtl.datasets import (
+    ClassBalancedDataset,
+    FolderDataset,
+    IndexedDataset,
+    MixedDataset,
+    PseudoLabels,
+    PublishedLabels,
+)
 from mmmtl.datasets.io.inputs import gather_inputs
 from mmmtl.datasets.io.memory import original_photograph
 from mmmtl.datasets.preparation.indexing import make_index
@@ -161,3 +169,21 @@ def test_legends_tell_the_range_that_rows_without_labels_are_drawn_in():
     rows = {name: dict(semseg=np.full((8, 8), kind)) for kind, name in enumerate('abc')}
     column = make_column(tasks['semseg'], rows, Style((64, 64)))
     assert [name for name, _ in column.legends[0].legend.entries] == ['class 0', 'class 1', 'class 2']
+
+
+@pytest.mark.parametrize('setting', ['onelabel', 'random'])
+@pytest.mark.parametrize('only', [['semseg'], ['depth', 'semseg']])
+def test_a_part_of_the_tasks_has_the_labels_of_the_whole_run(root_dir, setting, only):
+    def labels(**options):
+        cfg = load_config(root_dir / 'configs/baselines/r18_diorama.py', dict(label_setting=setting, **options))
+        return DATASETS.build(dict(cfg.train_dataloader.dataset, length=90)).labels
+
+    whole, part = labels(), labels(only_tasks=only)
+    assert part == {i: tuple(t for t in names if t in only) for i, names in whole.items()}
+    assert 0 < sum('semseg' in names for names in part.values()) < 60
+
+
+def test_the_drawn_labels_of_a_paper_are_among_its_tasks(tmp_path):
+    available = {f'{k:02d}': ['depth'] for k in range(30)}
+    sampler = PublishedLabels('nyud', 'onelabel', str(tmp_path), among=['semseg', 'depth', 'normals'])
+    assert sum(map(len, sampler.assign(available, ['depth']).values())) == 10
