@@ -374,6 +374,16 @@ def test_stage_two_starts_from_stage_one(tmp_path):
     bare = make({**TASK_ATTENTION, 'main_from_pretrained': True}, seed=5, single_stream=str(tmp_path / 'bare.pth'))
     assert torch.equal(bare.auxiliary.conv_in.weight, stage_one.unet.conv_in.weight)
     assert not torch.equal(bare.unet.conv_in.weight, stage_one.unet.conv_in.weight)
+    torch.save({'backbone.weight': torch.zeros(1)}, tmp_path / 'foreign.pth')
+    with pytest.raises(ConfigError, match="foreign.pth: no checkpoint of stage 1.*it has .'backbone.weight'"):
+        make({**TASK_ATTENTION, 'main_from_pretrained': True}, single_stream=str(tmp_path / 'foreign.pth'))
+    state = stage_one.state_dict()
+    rest = {k: v for k, v in state.items() if not (k.startswith('tokens.') and 'depth' in k)}
+    torch.save(rest, tmp_path / 'rest.pth')
+    with pytest.raises(ConfigError, match='it lacks tokens.*depth'):
+        make(TASK_ATTENTION, single_stream=str(tmp_path / 'rest.pth'))
+    torch.save({**state, 'tokens.token.heat': state['tokens.token.depth']}, tmp_path / 'more.pth')  # of more tasks
+    assert torch.equal(make(single_stream=str(tmp_path / 'more.pth')).tokens('depth'), stage_one.tokens('depth'))
     with pytest.raises(FileNotFoundError, match='checkpoint of stage 1'):
         make(TASK_ATTENTION, single_stream=str(tmp_path / 'none.pth'))
     other = make(unet={**UNET, 'block_out_channels': (8, 16)})

@@ -166,6 +166,7 @@ def read_single_stream(path: str) -> dict[str, dict[str, Tensor]]:
 
     Raises:
         NotFoundError: No such file.
+        ConfigError: A file of something else.
     """
     if not Path(path).is_file():
         raise NotFoundError(
@@ -179,6 +180,10 @@ def read_single_stream(path: str) -> dict[str, dict[str, Tensor]]:
         part, _, name = key.partition('.')
         if part in parts:
             parts[part][name] = value
+    if not parts['unet']:
+        raise ConfigError(
+            f'model.single_stream {path}: no checkpoint of stage 1, whose weights are called unet.*; it has {list(state)[:3]}'
+        )
     return parts
 
 
@@ -190,10 +195,17 @@ def initialise_unets(model: Any) -> None:
     """
     single = read_single_stream(model.single_stream) if model.single_stream else {}
     for name in ('autoencoder', 'tokens'):
-        if single.get(name):
-            getattr(model, name).load_state_dict(single[name])
-        else:
-            getattr(model, name).init_weights()
+        part, given = getattr(model, name), single.get(name)
+        if not given:
+            part.init_weights()
+            continue
+        own = part.state_dict()  # of some of the tasks of stage 1
+        lacking = [key for key in own if key not in given or given[key].shape != own[key].shape]
+        if lacking:
+            raise ConfigError(
+                f'model.single_stream {model.single_stream}: it lacks {name}.{lacking[0]}, or has another shape'
+            )
+        part.load_state_dict({key: given[key] for key in own})
     if model.pretrained_unet:
         loaded = load_part(require_diffusers().UNet2DConditionModel.from_pretrained, model.pretrained_unet, 'unet')
         load_unet(model.unet, loaded.state_dict(), model.pretrained_unet)
