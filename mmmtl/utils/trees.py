@@ -9,6 +9,8 @@ from typing import Any
 from mmengine.config import Config
 
 MISSING = object()
+_NO_TASK = ('type', 'name', 'data_root', 'work_dir', 'metainfo')
+"""Keys whose values are no names of tasks, whatever they say."""
 
 
 def join(path: str, key: Any) -> str:
@@ -89,7 +91,7 @@ def without_tasks(node: Any, dropped: set[str], tasks: Collection[str]) -> Any:
     Arguments equal to such a name become None; lists lose it, and mappings by task (all of whose keys are names of tasks,
     or ``BENCHMARK/TASK/METRIC``) lose its key. An argument of a component that is called like a task (``depth=8`` of a
     backbone) is none. Data sets all of whose tasks are gone are left out. Configs of the tasks that stay (below a key
-    ``tasks``) and what describes data (``metainfo``) are left alone.
+    ``tasks``) and values of :data:`_NO_TASK` (``data_root='depth'`` is a folder) are left alone.
 
     Args:
         node: The config.
@@ -99,7 +101,7 @@ def without_tasks(node: Any, dropped: set[str], tasks: Collection[str]) -> Any:
     if isinstance(node, Mapping):
         by_task = 'type' not in node and all({*str(k).split('/')} & {*tasks} for k in node)
         return {
-            k: v if k == 'metainfo' else _tasks_left(v, dropped) if k == 'tasks' else without_tasks(v, dropped, tasks)
+            k: v if k in _NO_TASK else _tasks_left(v, dropped) if k == 'tasks' else without_tasks(v, dropped, tasks)
             for k, v in node.items()
             if not (by_task and {*str(k).split('/')} & dropped) and not _emptied(v, dropped)
         }

@@ -98,6 +98,10 @@ def test_only_tasks_leaves_arguments_that_are_called_like_a_task(root_dir):
     node = dict(net=dict(type='Net', depth=2, options=dict(depth=3, heads=4)), weights=dict(depth=1, semseg=2))
     left = without_tasks(node, {'depth'}, ['depth', 'semseg'])
     assert left == dict(node, weights=dict(semseg=2))
+    data = dict(
+        type='Depth', data_root='Depth', name='Depth', category_task='Depth'
+    )  # a folder may be called like a task
+    assert without_tasks(data, {'Depth'}, ['Depth', 'semseg']) == dict(data, category_task=None)
 
 
 def test_a_new_task_comes_with_its_type(tiny_config):
