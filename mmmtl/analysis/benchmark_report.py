@@ -115,7 +115,7 @@ def measure(
             found.update(difference=next(iter(metrics.values())), differences=metrics)
             del expected
             memory = bench.measure_memory()
-            reference_memory = peak_memory(pair.run_reference, parameters=pair.reference.parameters())
+            reference_memory = peak_memory(pair.run_reference, device, pair.reference.parameters())
         others['reference'] = pair.run_reference
     if plain:
         others['plain'] = compared_with_plain(bench, found)

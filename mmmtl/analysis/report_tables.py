@@ -25,7 +25,7 @@ class ClassTable:
 
     Attributes:
         names: K class names.
-        confusion: Pixels (K, K): label, prediction.
+        confusion: Pixels (K, K + 1): label, prediction; the last column counts pixels without a prediction.
     """
 
     names: list[str]
@@ -159,7 +159,11 @@ def write_tables(data: ReportData, folder: str) -> list[str]:
         paths += [
             _write_csv(osp.join(folder, f'classes_{task.name}.csv'), list(table[0]), [list(r.values()) for r in table]),
             write_json(osp.join(folder, f'classes_{task.name}.json'), table),
-            _write_csv(osp.join(folder, f'confusion_{task.name}.csv'), ['label \\ prediction', *names], confusion),
+            _write_csv(
+                osp.join(folder, f'confusion_{task.name}.csv'),
+                ['label \\ prediction', *names, 'none'][: len(confusion[0])],
+                confusion,
+            ),
         ]
     return paths
 

@@ -150,7 +150,8 @@ class BaseMultiTaskModel(BaseModel):
                     "mode='loss' without targets: they are what model.data_preprocessor(batch, training=True) makes of the "
                     "batch's data_samples; {} where nobody is labelled"
                 )
-            return self.loss(inputs, targets, noise or self.noise_source)
+            known = {name: labels for name, labels in targets.items() if name in self.tasks}  # data may have more tasks
+            return self.loss(inputs, known, noise or self.noise_source)
         if mode == 'predict':
             return self.predict(inputs, data_samples, noise, tasks)
         if mode == 'tensor':

@@ -79,7 +79,8 @@ class CroppedViews(MTLDataPreprocessor):
         batch = super().forward(data, training)
         if not training:
             return batch
-        inputs, targets = batch['inputs'], batch.get('targets', {})
+        inputs = batch['inputs']
+        targets = {name: labels for name, labels in batch.get('targets', {}).items() if name in self.tasks}
         count, (height, width) = len(inputs), inputs.shape[-2:]
         images, labels = [inputs], {name: ([index], [label]) for name, (index, label) in targets.items()}
         for view, flip in enumerate(self.flips, 1):

@@ -92,7 +92,8 @@ def test_tables_hold_every_image_and_class(reported):
     classes = json.loads((folder / 'classes_semseg.json').read_text())
     known = [row['IoU'] for row in classes if row['IoU'] is not None]
     assert math.isclose(np.mean(known), metrics['semseg/mIoU'], rel_tol=1e-9)
-    confusion = [row[1:] for row in csv.reader((folder / 'confusion_semseg.csv').open())][1:]
+    header, *confusion = [row[1:] for row in csv.reader((folder / 'confusion_semseg.csv').open())]
+    assert header == [*(row['class'] for row in classes), 'none'] and {len(row) for row in confusion} == {len(header)}
     assert np.array(confusion, int).sum() == sum(row['pixels'] for row in classes) == 3 * 32 * 32
 
 

@@ -17,6 +17,7 @@ from mmmtl.datasets import IndexedDataset, SegmentationSet
 from mmmtl.datasets.preparation.indexing import make_index
 from mmmtl.datasets.transforms import ColourStep
 from mmmtl.errors import CheckpointError, ConfigError, NotFoundError
+from mmmtl.models.backbones.pretrained import _own_names
 from mmmtl.registry import DATASETS, MODELS
 
 pytest.importorskip('mmseg')
@@ -101,6 +102,13 @@ def test_a_backbone_that_reads_numbers_while_it_is_built_is_counted():
     model = dict(type='MultiTaskModel', tasks=TASKS, backbone=BACKBONES['Swin'], decoder=DECODERS[0])
     found = count_complexity(Config(dict(model=model)), (64, 96)).total()
     assert found.parameters == sum(p.numel() for p in MODELS.build(model).parameters()) and found.layers > 1e6
+
+
+@pytest.mark.parametrize('prefix', ['teacher.net', 'teacher.net.'])
+def test_a_prefix_may_end_in_a_dot(prefix):
+    """mmengine adds the dot, and configs of mmpretrain leave it out."""
+    state = {'teacher.net.w': torch.ones(1), 'teacher.network': torch.zeros(1)}
+    assert _own_names(state, {'w': torch.zeros(1)}, prefix) == {'w': 1}
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):

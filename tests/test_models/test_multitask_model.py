@@ -53,6 +53,14 @@ def test_a_batch_without_any_label_trains_nothing_but_keeps_the_graph():
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in model.decoder.parameters())
 
 
+def test_labels_of_tasks_that_the_model_lacks_weigh_nothing():
+    model = model_of(decoder=dict(type='PlainDecoder', channels=16, num_blocks=1, loss_reduction='balanced'))
+    images, targets = torch.randn(2, 3, 32, 48), targets_of()
+    losses = model(images, mode='loss', targets=targets)
+    foreign = (torch.tensor([0, 1]), torch.zeros(2, 32, 48, dtype=torch.long))
+    assert model(images, mode='loss', targets=dict(targets, saliency=foreign)) == losses
+
+
 def test_what_an_unlabelled_task_predicts_does_not_count():
     decoder, raw = model_of().decoder, {}
     for name, task in decoder.tasks.items():

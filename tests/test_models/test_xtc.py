@@ -312,9 +312,10 @@ def test_smooth_labels_of_a_view_are_interpolated():
     torch.manual_seed(1)
     batch = batch_of()
     normals = torch.nn.functional.normalize(torch.rand(3, 60, 90), dim=0)
-    batch['data_samples'][0].gt.set_data({'normals': normals})
+    batch['data_samples'][0].gt.set_data({'normals': normals, 'other': normals})
     found = CroppedViews(TASKS, scales=(1.5,), smooth=('normals',), mean=None, std=None)(batch, training=True)
     index, label = found['targets']['normals']
+    assert set(found['targets']) == set(TASKS), 'of what else is labelled, no crops'
     view = label[index.tolist().index(2)]
     torch.testing.assert_close(view.norm(dim=0), torch.ones(60, 90))
     assert len(view[0, 0].unique()) > 80, 'nearest pixels would be 60 different ones'

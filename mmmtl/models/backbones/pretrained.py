@@ -91,6 +91,6 @@ def _own_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor], prefix: s
     """The state under the names that most of the backbone's tensors have, a common prefix taken off."""
     forms = [
         {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
-        for start in ([prefix] if prefix else ['', *_PREFIXES])
+        for start in ([f'{prefix.rstrip(".")}.'] if prefix else ['', *_PREFIXES])
     ]
     return max(forms, key=lambda form: sum(torch.is_tensor(form.get(name)) for name in own))
