@@ -96,7 +96,8 @@ class Entry:
             images = [dataset.load_image(info)]
             if frames == 2 and 'next_path' in info:
                 images.append(dataset.load_next_image(info))
-        return ImageInput(self.sample_id, tuple(images))
+        # data sets may give floats of 0 to 255, which in a picture of a user's would be in [0, 1]
+        return ImageInput(self.sample_id, tuple(np.rint(image).clip(0, 255).astype(np.uint8) for image in images))
 
 
 def dataset_config(cfg: Config) -> dict[str, Any]:

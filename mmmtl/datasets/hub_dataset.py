@@ -164,7 +164,7 @@ class HubDataset(MTLDataset):
         samples = []
         for row, sample_id in enumerate(ids):
             labels = tuple(self.tasks[n].source for n in self.stored if there[n][row])
-            info = dict(sample_id=sample_id, row=row, available=labels)
+            info = dict(sample_id=sample_id, img_path=self._where('image', row), row=row, available=labels)
             if 'next_image' in there and there['next_image'][row]:
                 info['next_path'] = self._where('next_image', row)
             samples.append(info)

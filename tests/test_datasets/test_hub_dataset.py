@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmmtl.datasets import HubDataset
+from mmmtl.datasets import HubDataset, MixedDataset
 from mmmtl.errors import ConfigError, FileError, LabelError, NotFoundError
 
 library = pytest.importorskip('datasets', reason="the library datasets is not installed: pip install 'mmmtl[hub]'")
@@ -69,6 +69,13 @@ def test_parquet(parquet, whole):
     assert (sample['img'] == photograph(1)).all() and (sample['gt']['semseg'] == 1).all()
     assert np.allclose(sample['gt']['depth'], 2.0) and sample['gt']['depth'].shape == (1, 6, 8)
     assert data.labels['room_3'] == ('semseg',), 'an empty cell is no label'
+
+
+def test_joined_tables_keep_their_rows_apart(parquet):
+    other = parquet.with_name('other.parquet')
+    other.write_bytes(parquet.read_bytes())
+    data = MixedDataset([make(path, test_mode=False) for path in (parquet, other)])
+    assert len({data.get_data_info(k)['sample_id'] for k in range(len(data))}) == 2 * COUNT
 
 
 def test_what_the_library_saved(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmmtl.analysis.collection import entries_of
+from mmmtl.analysis.collection import Entry, entries_of
 from mmmtl.config import load_config
 from mmmtl.datasets import (
     ClassBalancedDataset,
@@ -187,3 +187,10 @@ def test_the_drawn_labels_of_a_paper_are_among_its_tasks(tmp_path):
     available = {f'{k:02d}': ['depth'] for k in range(30)}
     sampler = PublishedLabels('nyud', 'onelabel', str(tmp_path), among=['semseg', 'depth', 'normals'])
     assert sum(map(len, sampler.assign(available, ['depth']).values())) == 10
+
+
+def test_predictions_take_the_floats_of_a_data_set(memory, tasks):
+    dataset = memory(dict(depth=tasks['depth']))
+    dataset.load_image = lambda info: np.full((4, 4, 3), 127.6, np.float32)
+    (image,) = Entry('a', (), (dataset, 0)).load(1).load()
+    assert image.dtype == np.uint8 and (image == 128).all()
