@@ -45,9 +45,9 @@ class ColourStep(Transform):
                 if key in results:
                     np.random.seed(seed)  # noqa: NPY002
                     random.seed(seed)
-                    before = np.random.get_state()[2], random.getstate()  # noqa: NPY002
+                    before = _place()
                     results[key] = self._changed(results[key])
-                    drawn |= (np.random.get_state()[2], random.getstate()) != before  # noqa: NPY002
+                    drawn |= _place() != before
         finally:
             np.random.set_state(states[0])  # noqa: NPY002
             random.setstate(states[1])
@@ -77,3 +77,9 @@ class ColourStep(Transform):
                 f'a geometric transform of this package (RandomScale, RandomCrop, RandomFlip, CentredPad, ...)'
             )
         return np.ascontiguousarray(changed['img'][..., ::-1]).astype(image.dtype)
+
+
+def _place() -> tuple[int, Any]:
+    """Where the global generators stand."""
+    numbers: Any = np.random.get_state()  # noqa: NPY002
+    return numbers[2], random.getstate()
