@@ -253,7 +253,8 @@ def continue_evaluation(runner: Runner, cfg: Config, checkpoint: str | None, res
         write_atomically(note, hashlib.sha256(own.encode()).hexdigest())
     barrier()
     metrics = runner.test_evaluator.metrics
-    known = [metric.keep_progress(str(folder)) for metric in metrics if hasattr(metric, 'keep_progress')]
+    keeping = [metric for metric in metrics if hasattr(metric, 'keep_progress')]
+    known = [metric.keep_progress(str(folder / str(k))) for k, metric in enumerate(keeping)]
     loader = runner.test_dataloader
     # another metric has to see every image again
     if (

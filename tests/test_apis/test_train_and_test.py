@@ -339,17 +339,18 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path, monkeypatch):
 def test_images_are_left_out_where_every_metric_has_kept_them(tmp_path, others):
     """A metric that keeps nothing has to see all images again."""
     left: list = []
+    places: list = []
+    keeps = SimpleNamespace(keep_progress=lambda folder: places.append(folder) or {'set/a'})
     sampler, data = SimpleNamespace(leave_out=left.append), [dict(sample_id='a'), dict(sample_id='b')]
     dataset = type('Data', (list,), dict(get_data_info=lambda self, k: self[k], before_ids='set/'))(data)
     runner = SimpleNamespace(
-        test_evaluator=SimpleNamespace(
-            metrics=[SimpleNamespace(keep_progress=lambda folder: {'set/a'})] + [object()] * others
-        ),
+        test_evaluator=SimpleNamespace(metrics=[keeps, keeps] + [object()] * others),
         test_dataloader=SimpleNamespace(sampler=sampler, dataset=dataset),
         hooks=[],
         logger=SimpleNamespace(info=print),
     )
     continue_evaluation(runner, Config(dict(work_dir=str(tmp_path))), None, resume=True)
+    assert len(set(places)) == 2, 'files of their own'
     assert left == [{0}] * (not others)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 
 import numpy as np
@@ -16,6 +17,7 @@ from mmengine.evaluator import Evaluator
 
 from mmmtl.errors import ConfigError
 from mmmtl.evaluation import MultiTaskMetric, Records, TaskMetric
+from mmmtl.evaluation.metrics.states import StateFile
 from mmmtl.registry import METRICS
 from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import build_tasks
@@ -174,6 +176,12 @@ def test_diverged_predictions_stay_visible(tasks):
     metric.process({}, [sample])
     figures = metric.evaluate(1)
     assert math.isnan(figures['depth/RMSE']) and figures['saliency/maxF'] == 0.0
+
+
+def test_what_another_process_has_cleared_is_not_missed(tmp_path):
+    states = StateFile(str(tmp_path / 'measured' / '1.states'))
+    shutil.rmtree(tmp_path / 'measured')
+    states.close()
 
 
 def test_a_wrong_number_of_samples_is_reported(tasks, samples, capsys):

@@ -14,7 +14,7 @@ from mmmtl.errors import ConfigError, suggest
 from mmmtl.evaluation.functional.delta_m import delta_m
 from mmmtl.registry import METRICS, TASKS
 
-from .multi_task import MultiTaskMetric, _field
+from .multi_task import MultiTaskMetric, _field, tell_count
 
 
 @METRICS.register_module()
@@ -82,11 +82,14 @@ class BenchmarkMetric(BaseMetric):
     def evaluate(self, size: int) -> dict[str, float]:
         """Add up all ranks and compute the metrics of every data set, and the gain over the reference."""
         metrics: dict[str, float] = {}
+        distinct = 0
         for name, part in self.parts.items():
             own, self._ids[name] = self._ids[name], set()
             seen = set().union(*all_gather_object(own))
+            distinct += len(seen)
             if seen:
                 metrics.update({f'{name}/{key}': value for key, value in part.evaluate(len(seen)).items()})
+        tell_count(self, distinct, size)
         measured = {name: base for name, base in self.reference.items() if name in metrics}
         if missing := sorted(set(self.reference) - set(measured)):
             print_log(f'Δm leaves out {", ".join(missing)}: not measured', logger='current', level=logging.WARNING)

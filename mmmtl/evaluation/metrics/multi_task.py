@@ -199,12 +199,7 @@ class MultiTaskMetric(BaseMetric):
             self.worker_seconds = self._pool.seconds
         states, self._states, self._pool, self._seen = self._states or StateFile(), None, None, set()
         own, distinct = own_ids(states.ids())
-        if distinct != size:
-            print_log(
-                f'MultiTaskMetric saw {distinct} distinct sample ids, the dataset has {size} samples',
-                logger='current',
-                level=logging.WARNING,
-            )
+        tell_count(self, distinct, size)
         gathered = all_gather_object(self._add_up(states.read(own)))
         gathered.append(self._accumulate(states, own))
         result: list[dict[str, float] | None] = [None]
@@ -308,6 +303,13 @@ class _Counted(Iterator[State]):
         state = next(self.states)
         self.count += 1
         return state
+
+
+def tell_count(metric: BaseMetric, distinct: int, size: int) -> None:
+    """Say in the log that another number of samples was measured than there are."""
+    if distinct != size:
+        told = f'{type(metric).__name__} saw {distinct} distinct sample ids, the dataset has {size} samples'
+        print_log(told, logger='current', level=logging.WARNING)
 
 
 def measure(metric: TaskMetric, where: str, pred: np.ndarray, gt: np.ndarray) -> State:

@@ -7,6 +7,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -82,4 +83,4 @@ class StateFile:
         """Close and delete the file."""
         self._file.close()
         if self.path is not None:
-            os.unlink(self.path)
+            Path(self.path).unlink(missing_ok=True)  # another process may have cleared the folder
