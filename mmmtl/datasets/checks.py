@@ -85,16 +85,22 @@ def check_pairs(dataset: MTLDataset, single: str | None) -> None:
     )
 
 
-def check_order(dataset: MTLDataset, what: str, classes: Sequence[str]) -> None:
-    """Refuse a segmentation whose classes are those of the labels in another order.
+def check_order(dataset: MTLDataset, what: str, classes: Sequence[str], count: int | None = None) -> None:
+    """Refuse a segmentation whose classes are those of the labels in another order, or more than they have.
 
     Args:
         dataset: The data set.
         what: Whose classes they are, for the message.
         classes: Names in the order of the labels' numbers.
+        count: How many there are, where only that is known.
     """
+    count = len(classes) or count
     for name, task in dataset.tasks.items():
         named = list(getattr(task, 'classes', ()))
+        if task.source == 'semseg' and count and len(named) > count:
+            raise ConfigError(
+                f"tasks['{name}'].classes: expected those of the labels of {what}, which are {count}, found {len(named)}"
+            )
         if task.source == 'semseg' and named != list(classes) and sorted(map(str, named)) == sorted(map(str, classes)):
             raise ConfigError(
                 f"tasks['{name}'].classes: the same classes as those of {what}, in another order than its labels have: "
@@ -112,7 +118,8 @@ def check_labels(dataset: MTLDataset, samples: int, there: Collection[str], chos
         chosen: Tasks of which the label sampler has chosen one.
     """
     sources, remarks = dataset.sources(), dataset.remarks
-    check_order(dataset, type(dataset).__name__, dataset._metainfo.get('classes') or ())
+    about = dataset._metainfo
+    check_order(dataset, type(dataset).__name__, about.get('classes') or (), about.get('class_count'))
     allowed = dataset.tasks if dataset.allow_unlabelled is True else (dataset.allow_unlabelled or ())
     for name, task in dataset.tasks.items():
         if name in allowed or name in chosen:

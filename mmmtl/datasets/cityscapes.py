@@ -50,7 +50,8 @@ class Cityscapes(ListedDataset):
         if classes == 8:
             trucks = {} if upstream else {27: STREET_CLASSES.index('vehicle')}
             self.table = dict.fromkeys(self.table, IGNORE) | CITYSCAPES_IDS | trucks
-        super().__init__(tasks, data_root, split_file, **kwargs)
+        about = dict(class_count=classes) | (kwargs.pop('metainfo', None) or {})
+        super().__init__(tasks, data_root, split_file, metainfo=about, **kwargs)
 
     def scan(self) -> list[str]:
         return self.found(f'leftImg8bit/{self.split}/*/*{IMAGE}')

@@ -100,4 +100,5 @@ class CityscapesMTAN(_MTAN):
         if classes not in (7, 19):
             raise ConfigError(f'CityscapesMTAN: classes must be 7 or 19, got {classes}')
         self.FOLDERS = dict(semseg=f'label_{classes}', depth='depth')
-        super().__init__(tasks, data_root, **kwargs)
+        about = dict(class_count=classes) | (kwargs.pop('metainfo', None) or {})
+        super().__init__(tasks, data_root, metainfo=about, **kwargs)

@@ -30,6 +30,8 @@ class NYUDv2(MTLDataset):
     one half).
     """
 
+    METAINFO = dict(class_count=40)
+
     def list_samples(self) -> list[dict]:
         samples = []
         for i in read_id_list(self.path('gt_sets', f'{self.split}.txt')):

@@ -91,6 +91,8 @@ class PascalContext(MTLDataset):
             partial labels do. Needs ``ImageSets/Parts/SPLIT.txt``.
     """
 
+    METAINFO = dict(class_count=21)
+
     def __init__(
         self,
         tasks: Mapping[str, Any],

@@ -49,13 +49,13 @@ class SegmentationSet(MTLDataset):
         self.reader = TRANSFORMS.build({'_scope_': 'mmseg', **(loader or dict(type='mmseg.LoadAnnotations'))})
         super().__init__(tasks, data_root=str(self.source.data_root or ''), **options)
         classes = list(self.source.metainfo.get('classes') or ())
-        check_order(self, type(self.source).__name__, classes)
         for name, task in self.tasks.items():
             if task.source == 'semseg' and classes and task.out_channels != len(classes):
                 raise ConfigError(
                     f"tasks['{name}'] has {task.out_channels} classes, {type(self.source).__name__} has "
                     f'{len(classes)}: {classes[:4]}, ...'
                 )
+        check_order(self, type(self.source).__name__, classes)
 
     def list_samples(self) -> list[dict]:
         infos = [self.source.get_data_info(k) for k in range(len(self.source))]

@@ -11,6 +11,7 @@ from mmmtl.datasets.kitti2015 import KITTI2015, points_of_disparity, read_camera
 from mmmtl.datasets.kitti_depth import KITTIDepth, evaluation_window
 from mmmtl.datasets.street_classes import STREET_CLASSES
 from mmmtl.errors import ConfigError, FileError, LabelError
+from mmmtl.registry import DATASETS
 from mmmtl.utils.files import write_png
 from tests.miniatures.streets import write_cityscapes, write_kitti2015, write_kitti_depth
 
@@ -156,3 +157,15 @@ def test_kitti2015_errors(tmp_path):
     (tmp_path / 'training/flow_occ/000000_10.png').write_bytes(b'nothing')
     with pytest.raises(LabelError, match=r"000000_10.png: task 'optical_flow'.*three 16-bit channels"):
         KITTI2015(FLOWS, str(tmp_path), crop=None)[0]
+
+
+@pytest.mark.parametrize('kind', ['Cityscapes', 'CityscapesMTAN'])
+def test_a_task_of_more_classes_than_the_labels_is_refused(tmp_path, kind):
+    write_cityscapes(tmp_path)
+    tasks = dict(semseg=dict(type='SemanticSegmentation', classes=19))
+    if kind == 'CityscapesMTAN':
+        (tmp_path / 'val/image').mkdir(parents=True)
+        np.save(tmp_path / 'val/image/0.npy', np.zeros((2, 2, 3), np.float32))
+    with pytest.raises(ConfigError, match=f'labels of {kind}, which are [78], found 19'):
+        DATASETS.build(dict(type=kind, data_root=str(tmp_path), split='val', tasks=tasks))
+    DATASETS.build(dict(type=kind, data_root=str(tmp_path), split='val', tasks=tasks, classes=19))
