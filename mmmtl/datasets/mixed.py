@@ -56,7 +56,6 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
                     f'MixedDataset: {type(dataset).__name__} holds a data set and has no tasks itself: join what it holds, and '
                     'say weights, or put it around the MixedDataset'
                 )
-            self.measured_alike += getattr(dataset, 'measured_alike', [])
             for name, task in dataset.tasks.items():
                 first = self.tasks.setdefault(name, task)
                 if type(first) is not type(task) or first.out_channels != task.out_channels:
@@ -64,7 +63,7 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
                         f"MixedDataset: task '{name}' is {first!r} for one dataset and {task!r} for "
                         f'{type(dataset).__name__}'
                     )
-                if any(leaf.test_mode for leaf in leaf_datasets(dataset)) and task.metrics != first.metrics:
+                if dataset.test_mode and task.metrics != first.metrics:
                     self.measured_alike.append(
                         f"MixedDataset: task '{name}' of {type(dataset).__name__} is measured as that of the data sets before "
                         f'it, by {first.metrics}, and not by its own {task.metrics}: give the tasks different names'

@@ -133,8 +133,7 @@ def test_joined_sets_say_what_measures_them(folder, capsys):
     metric = MultiTaskMetric()
     metric.dataset_meta = DATASETS.build(dict(type='MixedDataset', datasets=parts[:1] * 2)).metainfo
     assert 'is measured' not in capsys.readouterr().out
-    nested = MixedDataset([parts[0], MixedDataset(parts)])
-    metric.dataset_meta = nested.metainfo
+    metric.dataset_meta = MixedDataset(parts).metainfo
     assert "is measured as that of the data sets before it, by [{'type': 'DepthError', 'max_depth': 80.0}]" in (
         capsys.readouterr().out
     )
