@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine import dataset as mmengine_dataset
+from mmengine.dataset import BaseDataset
 
 from mmmtl.errors import ConfigError
 from mmmtl.registry import DATASETS
@@ -51,10 +52,10 @@ class MixedDataset(mmengine_dataset.ConcatDataset):
         self.tasks: dict[str, Task] = {}
         self.measured_alike: list[str] = []
         for dataset in built:
-            if not hasattr(dataset, 'tasks'):
+            if not hasattr(dataset, 'tasks') or not isinstance(dataset, BaseDataset):
                 raise ConfigError(
-                    f'MixedDataset: {type(dataset).__name__} holds a data set and has no tasks itself: join what it holds, and '
-                    'say weights, or put it around the MixedDataset'
+                    f'MixedDataset: {type(dataset).__name__} holds a data set and cannot be joined itself: join what '
+                    'it holds, and say weights, or put it around the MixedDataset'
                 )
             for name, task in dataset.tasks.items():
                 first = self.tasks.setdefault(name, task)

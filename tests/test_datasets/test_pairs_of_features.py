@@ -22,7 +22,7 @@ from mmmtl.datasets.preparation.indexing import make_index
 from mmmtl.datasets.preparation.sharding import make_shards
 from mmmtl.datasets.transforms import CentredPad, RandomScaleCrop
 from mmmtl.engine.samplers import SampleIndex
-from mmmtl.errors import LabelError
+from mmmtl.errors import ConfigError, LabelError
 from mmmtl.evaluation.metrics import MultiTaskMetric
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import build_tasks
@@ -137,6 +137,8 @@ def test_joined_sets_say_what_measures_them(folder, capsys):
     assert "is measured as that of the data sets before it, by [{'type': 'DepthError', 'max_depth': 80.0}]" in (
         capsys.readouterr().out
     )
+    with pytest.raises(ConfigError, match='MixedDataset holds a data set.*join what it holds'):
+        MixedDataset([parts[0], MixedDataset(parts)])
 
 
 def test_padding_grows_with_an_enlarged_part(make_results):
