@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -96,6 +97,8 @@ def compare_runs(
     files = [[os.path.join(run, RECORDS_FILE) for run in runs] for runs in (a, b)]
     if all(os.path.isfile(path) for side in files for path in side):
         records = [[Records.load(path) for path in side] for side in files]
+        for kept, values, path in zip(*(list(chain(*of)) for of in (records, sides, files)), strict=True):
+            kept.check_metrics(values, path)
         greater_is_better.update({n: h for n, h in records[0][0].greater_is_better().items() if n in shared})
         intervals = bootstrap(records[0], records[1], resamples, seed, progress)
     found = {}

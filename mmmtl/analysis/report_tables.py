@@ -103,6 +103,7 @@ def collect_report(work_dir: str) -> ReportData:
             )
     metrics = read_metrics(paths['metrics.json'])
     records = Records.load(paths[RECORDS_FILE])
+    records.check_metrics(metrics, paths[RECORDS_FILE])
     images, better = records.image_metrics(), records.greater_is_better()
     # the order of the evaluation, which the first image's labels need not show
     order = [key.split('/')[0] for key in metrics] + [name for name, _ in records.tables]

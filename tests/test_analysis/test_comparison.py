@@ -6,6 +6,7 @@ import json
 import math
 import os
 import runpy
+import shutil
 import sys
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 
 from mmmtl.analysis.comparison import _interval, bootstrap, compare_runs
 from mmmtl.analysis.comparison_tables import comparison_table, delta_m_table
+from mmmtl.analysis.report_tables import collect_report
+from mmmtl.errors import ConfigError
 from mmmtl.evaluation import MultiTaskMetric, Records
 from mmmtl.evaluation.metrics.records import RECORDS_FILE
 from mmmtl.tasks import build_tasks
@@ -175,6 +178,15 @@ def test_what_would_be_counted_twice_or_left_out_in_silence(tmp_path):
         comparison_table(f'{b},{b}/', a)
     with pytest.raises(ValueError, match='has depth/RMSE = nan, of which nothing is a share'):
         delta_m_table([b], c)
+
+
+def test_records_of_an_earlier_evaluation_are_not_taken_for_those_of_a_later_one(depth_runs, tmp_path):
+    later = shutil.copytree(depth_runs[0], tmp_path / 'later')
+    shutil.copy(os.path.join(depth_runs[1], 'metrics.json'), later)  # as an evaluator leaves it that keeps no records
+    with pytest.raises(ConfigError, match='records.npz is of another evaluation than the metrics beside it: depth/'):
+        compare_runs([str(later)], [depth_runs[1]], 10)
+    with pytest.raises(ConfigError, match='records.npz is of another evaluation'):
+        collect_report(str(later))
 
 
 def test_records_that_are_none(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -153,6 +154,20 @@ class Records:
                 total = added.total()
             found.update({f'{key[0]}/{name}': value for name, value in metric.compute(total).items()})
         return found
+
+    def check_metrics(self, metrics: Mapping[str, float], path: str) -> None:
+        """See that these are the numbers of the same evaluation: a later one may have left the file at ``path`` alone.
+
+        Raises:
+            ConfigError: Another number follows from what the images contributed.
+        """
+        for name, own in self.metrics().items():
+            told = metrics.get(name, own)
+            if not math.isclose(told, own, rel_tol=1e-6) and not (math.isnan(told) and math.isnan(own)):
+                raise ConfigError(
+                    f'{path} is of another evaluation than the metrics beside it: {name} is {own:.6g} and {told:.6g}: evaluate '
+                    'again, or delete the file'
+                )
 
     def greater_is_better(self) -> dict[str, bool]:
         """``{'TASK/METRIC': is a higher value better}``."""
