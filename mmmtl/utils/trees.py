@@ -133,10 +133,11 @@ def deal_among_all(node: Any, whole: Any, dropped: set[str]) -> Any:
             for tree in (node, whole)
         )
         for data, before in zip(left, all_):
-            sampler = data.get('label_sampler')
-            if isinstance(sampler, Mapping) and str(sampler.get('type')).rpartition('.')[2] in DEALING:
-                stated = (before.get('label_sampler') or {}).get('among')
-                data['label_sampler'] = dict(sampler, among=list(stated or before['tasks']))
+            stated = (before.get('label_sampler') or {}).get('among')
+            for _, part in [('', data), *items(data.get('index'))]:  # each of several indexes may have its own
+                sampler = part.get('label_sampler') if isinstance(part, Mapping) else None
+                if isinstance(sampler, Mapping) and str(sampler.get('type')).rpartition('.')[2] in DEALING:
+                    part['label_sampler'] = dict(sampler, among=list(stated or before['tasks']))
     return node
 
 

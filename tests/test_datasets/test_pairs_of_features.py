@@ -27,6 +27,7 @@ from mmmtl.evaluation.metrics import MultiTaskMetric
 from mmmtl.registry import DATASETS
 from mmmtl.tasks import build_tasks
 from mmmtl.utils.files import safe_name
+from mmmtl.utils.trees import deal_among_all, without_tasks
 from mmmtl.visualization.panel import Style, make_column
 
 SALIENCY = dict(saliency=dict(type='Saliency'))
@@ -183,6 +184,13 @@ def test_a_part_of_the_tasks_has_the_labels_of_the_whole_run(root_dir, setting, 
     whole, part = labels(), labels(only_tasks=only)
     assert part == {i: tuple(t for t in names if t in only) for i, names in whole.items()}
     assert 0 < sum('semseg' in names for names in part.values()) < 60
+
+
+def test_each_of_several_indexes_deals_among_all_tasks():
+    tasks, sampler = dict.fromkeys('abc', {}), dict(type='mmmtl.OneLabel')
+    whole = dict(train_dataloader=dict(dataset=dict(tasks=tasks, index=['x', dict(index='y', label_sampler=sampler)])))
+    found = deal_among_all(without_tasks(whole, {'b', 'c'}, tasks), whole, {'b', 'c'})['train_dataloader']['dataset']
+    assert found['index'][1]['label_sampler']['among'] == ['a', 'b', 'c'] and list(found['tasks']) == ['a']
 
 
 def test_the_drawn_labels_of_a_paper_are_among_its_tasks(tmp_path):
