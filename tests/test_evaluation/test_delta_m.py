@@ -52,6 +52,7 @@ def test_delta_m_by_hand():
         ),
         ({'a/x': 1.0}, {'a/x': 1.0}, {}, r"whether \['a/x'\] should be high or low is not known"),
         ({'a/x': 1.0}, {'a/x': 0.0}, {'a/x': True}, 'is zero'),
+        ({'a/x': 0.6}, {'a/x': 67.2}, {'a/x': True}, 'a/x is 67.2 and 0.6 was measured: give shares as fractions'),
     ],
 )
 def test_what_has_no_delta_m(figures, reference, better, text):

@@ -34,7 +34,7 @@ def delta_m(
         greater_is_better: Direction of each of the reference's metrics.
 
     Raises:
-        ConfigError: When a metric of the reference is missing, has no direction, or is zero.
+        ConfigError: When a metric of the reference is missing, has no direction, is zero, or a share in percent.
     """
     if not reference:
         raise ConfigError('the reference holds no metric')
@@ -47,6 +47,12 @@ def delta_m(
     zero = sorted(name for name, value in reference.items() if value == 0)
     if zero:
         raise ConfigError(f'the reference of {zero} is zero, so there is no relative gain')
+    for name, value in reference.items():
+        if greater_is_better[name] and metrics[name] <= 1 < value:
+            raise ConfigError(
+                f'the reference of {name} is {value:g} and {metrics[name]:g} was measured: give shares as '
+                'fractions, not in percent'
+            )
     gains = {
         name: (100.0 if greater_is_better[name] else -100.0) * (metrics[name] - value) / value
         for name, value in reference.items()

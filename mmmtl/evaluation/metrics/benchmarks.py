@@ -11,10 +11,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from mmmtl.errors import ConfigError, suggest
-from mmmtl.evaluation.functional.delta_m import delta_m
 from mmmtl.registry import METRICS, TASKS
 
-from .multi_task import MultiTaskMetric, _field, tell_count
+from .multi_task import MultiTaskMetric, _field, gain_over, tell_count
 
 
 @METRICS.register_module()
@@ -94,7 +93,7 @@ class BenchmarkMetric(BaseMetric):
         if missing := sorted(set(self.reference) - set(measured)):
             print_log(f'Δm leaves out {", ".join(missing)}: not measured', logger='current', level=logging.WARNING)
         if measured:
-            metrics['delta_m'] = delta_m(metrics, measured, self.greater_is_better).value
+            metrics.update(gain_over(metrics, measured, self.greater_is_better, 'the reference'))
         return metrics
 
     def compute_metrics(self, results: list) -> dict:

@@ -257,15 +257,8 @@ class MultiTaskMetric(BaseMetric):
                 for key, value in values.items():
                     found[f'{name}/{key}'] = value
         if self._reference and found:
-            found.update(self._delta_m(self._reference, found))
+            found.update(gain_over(found, self._reference.metrics, self._of_tasks(), self._reference.name))
         return {f'{self.prefix}/{name}': value for name, value in found.items()} if self.prefix else found
-
-    def _delta_m(self, reference: Reference, metrics: Mapping[str, float]) -> dict[str, float]:
-        try:
-            return {'delta_m': delta_m(metrics, reference.metrics, self._of_tasks()).value}
-        except ValueError as error:
-            print_log(f'no Δm against {reference.name}: {error}', logger='current', level=logging.WARNING)
-            return {}
 
     @staticmethod
     def _total(metric: TaskMetric, parts: Sequence[Any]) -> tuple[int, State]:
@@ -303,6 +296,17 @@ class _Counted(Iterator[State]):
         state = next(self.states)
         self.count += 1
         return state
+
+
+def gain_over(
+    metrics: Mapping[str, float], reference: Mapping[str, float], better: Mapping[str, bool], name: str
+) -> dict[str, float]:
+    """``delta_m`` over the reference of this name; empty where there is none, and the log says why."""
+    try:
+        return {'delta_m': delta_m(metrics, reference, better).value}
+    except ValueError as error:
+        print_log(f'no Δm against {name}: {error}', logger='current', level=logging.WARNING)
+        return {}
 
 
 def tell_count(metric: BaseMetric, distinct: int, size: int) -> None:
