@@ -257,7 +257,7 @@ class MTLDataset(BaseDataset):
     @property
     def before_ids(self) -> str:
         """What stands before a sample's id when it leaves the pipeline."""
-        steps = (step for step in self.pipeline.transforms if isinstance(step, PrefixSampleId))
+        steps = (step for step in reversed(self.pipeline.transforms) if isinstance(step, PrefixSampleId))
         return ''.join(f'{step.name}/' for step in steps) + self.id_prefix
 
     def visible(self, index: int) -> tuple[str, ...]:

@@ -115,12 +115,13 @@ def keep_apart(datasets: Sequence[MTLDataset]) -> None:
             dataset.id_prefix = f'{number}/' if number else ''
             continue
         places = dict(dataset.places())
-        while any(
-            (own := dataset.before_ids + i) in seen and (dataset.test_mode or seen[own] != place)
-            for i, place in places.items()
-        ):
+        while True:
+            before = dataset.before_ids
+            own = {before + i: place for i, place in places.items()}
+            if not any(i in seen and (dataset.test_mode or seen[i] != place) for i, place in own.items()):
+                break
             dataset.id_prefix += f'{number}/'
-        seen |= {f'{dataset.before_ids}{i}': place for i, place in places.items()}
+        seen |= own
 
 
 def _built(dataset: Any) -> Any:

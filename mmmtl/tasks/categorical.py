@@ -57,7 +57,7 @@ class CategoricalTask(Task):
         super().__init__(name, **kwargs)
         if classes is None:
             raise ConfigError(f"task '{self.name}': give classes, a list of names or their number")
-        if isinstance(classes, (str, Mapping, float, bool)) or (
+        if isinstance(classes, (str, Mapping, set, frozenset, float, bool)) or (
             not isinstance(classes, int) and len(set(classes)) < len(classes)
         ):
             raise ConfigError(

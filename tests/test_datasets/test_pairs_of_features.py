@@ -204,3 +204,11 @@ def test_predictions_take_the_floats_of_a_data_set(memory, tasks):
     dataset.load_image = lambda info: np.full((4, 4, 3), 127.6, np.float32)
     (image,) = Entry('a', (), (dataset, 0)).load(1).load()
     assert image.dtype == np.uint8 and (image == 128).all()
+
+
+def test_several_prefixes_stand_as_the_pipeline_puts_them(memory, tasks):
+    steps = [dict(type='PrefixSampleId', name=name) for name in ('inner', 'outer')]
+    data = memory(dict(depth=tasks['depth']), pipeline=steps)
+    assert data[0]['sample_id'] == data.before_ids + 'scene 0' == 'outer/inner/scene 0'
+    with pytest.raises(ConfigError, match='in the order of their numbers'):
+        build_tasks(dict(semseg=dict(type='SemanticSegmentation', classes={'a', 'b'})))
