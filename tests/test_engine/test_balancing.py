@@ -343,6 +343,7 @@ def test_weights_of_losses_do_not_go_to_other_tasks():
     state = wrapper.state_dict()
     assert list(_optimizer('optimizer', state)) == [], 'what a checkpoint may hold'
     again.load_state_dict(state)
+    assert again.state_dict()['balancer'] is state['balancer'], 'what is loaded is kept until the model is known'
     with pytest.raises(ConfigError, match='name the tasks alike and in the same order'):
         turned.train_step(dict(inputs=batch(0)), again)
 

@@ -221,7 +221,7 @@ class BalancingOptimWrapper(AutocastOptimWrapper):
         updates.
         """
         own = dict(balancer=self.balancer.state_dict(), gathered=dict(self._gathered), tasks=list(self.balancer.names))
-        return {**super().state_dict(), **own}
+        return {**super().state_dict(), **(own if self._loaded is None else self._loaded)}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """As the base; the method's state is put back when the model is known."""
