@@ -14,11 +14,12 @@ def input_photograph(inputs: torch.Tensor, meta: Mapping) -> list[np.ndarray]:
     Args:
         inputs: (3, H, W) or (2, 3, H, W), uint8, or float of the same range 0..255. Float images of a pipeline that
             normalises by itself are stretched from their darkest to their brightest value.
-        meta: The sample's metainfo; ``padding`` = (left, right, top, bottom) is cut off.
+        meta: The sample's metainfo; the pipeline's ``padding`` = (left, right, top, bottom) is cut off.
     """
     frames = inputs.detach().cpu()
     frames = frames if frames.ndim == 4 else frames[None]
-    left, right, top, bottom = meta.get('padding', (0, 0, 0, 0))
+    # a batch may have been padded further since
+    left, right, top, bottom = meta.get('own_padding') or meta.get('padding', (0, 0, 0, 0))
     height, width = frames.shape[-2:]
     frames = frames[..., top : height - bottom, left : width - right]
     if frames.dtype != torch.uint8:

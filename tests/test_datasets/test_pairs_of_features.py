@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmmtl.analysis.collection import Entry, entries_of
@@ -24,10 +25,13 @@ from mmmtl.datasets.transforms import CentredPad, RandomScaleCrop
 from mmmtl.engine.samplers import SampleIndex
 from mmmtl.errors import ConfigError, LabelError
 from mmmtl.evaluation.metrics import MultiTaskMetric
+from mmmtl.models.data_preprocessor import MTLDataPreprocessor
 from mmmtl.registry import DATASETS
+from mmmtl.structures import MTLDataSample
 from mmmtl.tasks import build_tasks
 from mmmtl.utils.files import safe_name
 from mmmtl.utils.trees import deal_among_all, without_tasks
+from mmmtl.visualization import input_photograph
 from mmmtl.visualization.panel import Style, make_column
 
 SALIENCY = dict(saliency=dict(type='Saliency'))
@@ -212,3 +216,13 @@ def test_several_prefixes_stand_as_the_pipeline_puts_them(memory, tasks):
     assert data[0]['sample_id'] == data.before_ids + 'scene 0' == 'outer/inner/scene 0'
     with pytest.raises(ConfigError, match='in the order of their numbers'):
         build_tasks(dict(semseg=dict(type='SemanticSegmentation', classes={'a', 'b'})))
+
+
+def test_panels_keep_the_whole_picture_of_a_padded_batch():
+    preprocessor = MTLDataPreprocessor(size_divisor=32)
+    inputs = [torch.zeros(3, 30, 20, dtype=torch.uint8), torch.zeros(3, 40, 50, dtype=torch.uint8)]
+    samples = [MTLDataSample(metainfo=dict(sample_id=str(k), padding=(0, 0, 2, 0))) for k in range(2)]
+    ready = preprocessor(dict(inputs=inputs, data_samples=samples), False)
+    assert ready['inputs'].shape[-2:] == (64, 64)
+    shown = [input_photograph(*pair)[0].shape for pair in zip(inputs, (s.metainfo for s in ready['data_samples']))]
+    assert shown == [(28, 20, 3), (38, 50, 3)]
