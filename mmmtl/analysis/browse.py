@@ -47,7 +47,9 @@ def browse_dataset(
         for draw in range(draws):
             packed = dataset[index]
             sample = packed['data_samples']
-            image, *rest = input_photograph(packed['inputs'], {})
+            # labels that follow the image are padded with it, those of a test are not
+            follow = 'gt' in sample and sample.gt.shape == packed['inputs'].shape[-2:]
+            image, *rest = input_photograph(packed['inputs'], {} if follow else sample.metainfo)
             height, width = image.shape[:2]
             panel = panel_of_sample(
                 image,

@@ -42,7 +42,7 @@ class FolderDataset(MTLDataset):
     * categorical: a grey or palette picture, or an integer array (H, W). ``unknown`` values become 255, as does a
       stored 255; ``offset`` is added to the others first. ``values`` maps stored numbers or colours to classes instead,
       ``threshold`` cuts grey levels in two. Masks of 0 and 255 alone, for a task of two classes, are 0 and 1; the log
-      says so.
+      says so. Sixteen are looked at; where these hold one number alone, a 255 without a 1 is an error.
     * continuous with one channel: a picture or an array (H, W), (H, W, 1) or (1, H, W); value =
       ``scale * stored + offset``. ``unknown`` values (of the file, 0 by default in pictures) and NaN become
       NaN.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
+from mmmtl.analysis import browse_dataset
 from mmmtl.analysis.collection import Entry, entries_of
 from mmmtl.config import load_config
 from mmmtl.datasets import (
@@ -226,3 +228,15 @@ def test_panels_keep_the_whole_picture_of_a_padded_batch():
     assert ready['inputs'].shape[-2:] == (64, 64)
     shown = [input_photograph(*pair)[0].shape for pair in zip(inputs, (s.metainfo for s in ready['data_samples']))]
     assert shown == [(28, 20, 3), (38, 50, 3)]
+
+
+@pytest.mark.parametrize(('split', 'size'), [('val', (8, 10)), ('train', (16, 16))])
+def test_pictures_of_a_data_set_lie_on_their_labels(folder, tmp_path, monkeypatch, split, size):
+    seen = []
+    draw = lambda image, sample, *args, **more: seen.append((image.shape[:2], sample.gt.shape)) or image  # noqa: E731
+    monkeypatch.setattr('mmmtl.analysis.browse.panel_of_sample', draw)
+    steps = [dict(type='CentredPad', size=(16, 16)), dict(type='PackMTLInputs')]
+    depth = dict(tasks=dict(depth=dict(type='Depth')), formats=dict(depth=dict(scale=0.001)))
+    data = dict(type='FolderDataset', data_root=str(folder), pipeline=steps, test_mode=split == 'val', **depth)
+    browse_dataset(Config({f'{split}_dataloader': dict(dataset=data)}), str(tmp_path / 'out'), split, 1)
+    assert seen == [(size, size)]
