@@ -123,7 +123,8 @@ class PascalContext(MTLDataset):
 
     def list_samples(self) -> list[dict]:
         ids = read_id_list(self.path('ImageSets', 'Context', f'{self.split}.txt'))
-        if 'human_parts' in {t.source for t in self.tasks.values()}:
+        parts = 'human_parts' in {t.source for t in self.tasks.values()}
+        if parts:
             self.part_index = read_part_index(self.part_index_path)
             lost = [i for i in ids if i not in self.part_index]
             if self.parts_need_person and lost:
@@ -134,7 +135,7 @@ class PascalContext(MTLDataset):
         samples = []
         for i in ids:
             info: dict[str, Any] = dict(sample_id=i, img_path=self.path('JPEGImages', f'{i}.jpg'))
-            if self.parts_need_person and PERSON not in self.part_index[i]:
+            if parts and self.parts_need_person and PERSON not in self.part_index[i]:
                 info['available'] = ('semseg', 'saliency', 'normals', 'boundary')
             if i in self.part_index:
                 info['objects'] = self.part_index[i]

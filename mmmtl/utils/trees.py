@@ -89,9 +89,10 @@ def without_tasks(node: Any, dropped: set[str], tasks: Collection[str]) -> Any:
     """A config without references to tasks that are gone.
 
     Arguments equal to such a name become None; lists lose it, and mappings by task (all of whose keys are names of tasks,
-    or ``BENCHMARK/TASK/METRIC``) lose its key. An argument of a component that is called like a task (``depth=8`` of a
-    backbone) is none. Data sets all of whose tasks are gone are left out. Configs of the tasks that stay (below a key
-    ``tasks``) and values of :data:`_NO_TASK` (``data_root='depth'`` is a folder) are left alone.
+    ``BENCHMARK/TASK/METRIC``, or frames beside them) lose its key. An argument of a component that is called like a task
+    (``depth=8`` of a backbone) is none. Data sets all of whose tasks are gone are left out, with their ``weights``. Configs
+    of the tasks that stay (below a key ``tasks``) and values of :data:`_NO_TASK` (``data_root='depth'`` is a folder) are
+    left alone.
 
     Args:
         node: The config.
@@ -99,7 +100,10 @@ def without_tasks(node: Any, dropped: set[str], tasks: Collection[str]) -> Any:
         tasks: Names of all tasks, those that are gone among them.
     """
     if isinstance(node, Mapping):
-        by_task = 'type' not in node and all({*str(k).split('/')} & {*tasks} for k in node)
+        by_task = 'type' not in node and all({*str(k).split('/')} & {'image', 'next_image', *tasks} for k in node)
+        if isinstance(node.get('datasets'), list) and isinstance(node.get('weights'), (list, tuple)):
+            left = [weight for data, weight in zip(node['datasets'], node['weights']) if not _emptied(data, dropped)]
+            node = dict(node, weights=left)
         return {
             k: v if k in _NO_TASK else _tasks_left(v, dropped) if k == 'tasks' else without_tasks(v, dropped, tasks)
             for k, v in node.items()

@@ -16,6 +16,7 @@ from mmmtl.datasets import (
     FolderDataset,
     IndexedDataset,
     MixedDataset,
+    PascalContext,
     PseudoLabels,
     PublishedLabels,
 )
@@ -35,6 +36,7 @@ from mmmtl.utils.files import safe_name
 from mmmtl.utils.trees import deal_among_all, without_tasks
 from mmmtl.visualization import input_photograph
 from mmmtl.visualization.panel import Style, make_column
+from tests.miniatures import write_pascal_context
 
 SALIENCY = dict(saliency=dict(type='Saliency'))
 
@@ -240,3 +242,19 @@ def test_pictures_of_a_data_set_lie_on_their_labels(folder, tmp_path, monkeypatc
     data = dict(type='FolderDataset', data_root=str(folder), pipeline=steps, test_mode=split == 'val', **depth)
     browse_dataset(Config({f'{split}_dataloader': dict(dataset=data)}), str(tmp_path / 'out'), split, 1)
     assert seen == [(size, size)]
+
+
+def test_columns_and_weights_follow_the_tasks_that_are_left():
+    tasks = dict.fromkeys(('depth', 'semseg'), {})
+    table = dict(type='HubDataset', tasks=tasks, columns=dict(image='rgb', depth='metres', semseg='classes'))
+    other = dict(type='FolderDataset', tasks=dict(semseg={}))
+    left = without_tasks(dict(type='MixedDataset', datasets=[other, table], weights=[3, 1]), {'semseg'}, tasks)
+    table = dict(type='HubDataset', tasks=dict(depth={}), columns=dict(image='rgb', depth='metres'))
+    assert left == dict(type='MixedDataset', datasets=[table], weights=[1])
+
+
+def test_pascal_without_parts_needs_no_list_of_people(tmp_path):
+    write_pascal_context(tmp_path, 1, 1)
+    (tmp_path / 'ImageSets/Parts/train.txt').unlink()
+    tasks = dict(saliency=dict(type='Saliency'))
+    assert len(PascalContext(tasks, str(tmp_path), parts_need_person=True))
