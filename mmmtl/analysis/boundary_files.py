@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmmtl.datasets.io.arrays import read_npy
 from mmmtl.datasets.io.matlab import dense, read_mat, read_mat_map, variables
-from mmmtl.datasets.io.pictures import decode
 from mmmtl.datasets.io.values import full_scale_mask, spread, tell_mask
 from mmmtl.engine.checkpoint_files import file_digest
 from mmmtl.errors import ConfigError
@@ -21,6 +19,8 @@ from mmmtl.evaluation.functional.boundary.evaluate import BoundarySettings, imag
 from mmmtl.evaluation.functional.boundary.labels import LABEL_KINDS, segmentation_boundary
 from mmmtl.utils.files import read_json, write_json
 from mmmtl.utils.labels import IGNORE
+
+from .prediction_files import stored_numbers
 
 _PREDICTIONS = ('.png', '.npy', '.mat')
 _LABELS = ('.mat', '.png', '.npy')
@@ -41,11 +41,10 @@ def read_prediction(path: str | Path) -> np.ndarray:
         ConfigError: When the file holds something else.
     """
     path = Path(path)
-    value = _ultrametric(path) if path.suffix == '.mat' else _one_map(path)
-    if value.dtype == np.uint16:
-        return value / np.float64(65535)
-    if value.dtype == np.uint8:
-        return value
+    value, white = (_ultrametric(path), 1.0) if path.suffix == '.mat' else _one_map(path, label=False)
+    if value.dtype in (np.uint8, np.uint16):
+        white = np.iinfo(value.dtype).max if path.suffix in ('.mat', '.npy') else white
+        return value if value.dtype == np.uint8 and white == 255 else value / np.float64(white)
     if value.dtype.kind != 'f':
         raise ConfigError(f'{path}: expected 8 or 16 bits or floats in [0, 1], found {value.dtype}')
     low, high = float(np.min(value, initial=0.0)), float(np.max(value, initial=0.0))
@@ -54,14 +53,14 @@ def read_prediction(path: str | Path) -> np.ndarray:
     return value
 
 
-def _one_map(path: Path) -> np.ndarray:
-    value = read_npy(path) if path.suffix == '.npy' else decode(path).pixels
+def _one_map(path: Path, label: bool) -> tuple[np.ndarray, float]:
+    """The map (H, W) of a picture or array, and which number is white; of a label the ids of a palette."""
+    value, white = stored_numbers(str(path), label, label)
     if path.suffix != '.npy' and value.ndim == 3 and (value[..., :1] == value[..., :3]).all():
         value = value[..., 0]  # grey stored as colour
-    value = value[0] if value.ndim == 3 and len(value) == 1 else value
     if value.ndim != 2:
         raise ConfigError(f'{path}: expected one map (H, W), found shape {value.shape}')
-    return value
+    return value, white
 
 
 def _ultrametric(path: Path) -> np.ndarray:
@@ -99,7 +98,7 @@ def read_labels(path: str | Path, kind: str = 'contours', white: int | None = No
     path = Path(path)
     if path.suffix == '.mat':
         return [np.asarray(label, np.uint8) for label in _read_mat(path)]
-    value = _one_map(path)
+    value = _one_map(path, label=True)[0]
     if kind == 'regions':
         return [np.asarray(segmentation_boundary(value), np.uint8)]
     white = full_scale_mask([value]) if white is None else white
@@ -343,7 +342,7 @@ def count_files(
 def _white_of(labels: Sequence[Path]) -> int | None:
     """The number of a boundary in pictures that hold 0 and 255 (65535) alone, told by some of them together."""
     pictures = [path for path in spread(labels, 16) if path.suffix == '.png']
-    white = full_scale_mask(_one_map(path) for path in pictures)
+    white = full_scale_mask(_one_map(path, label=True)[0] for path in pictures)
     if white is not None:
         tell_mask(str(pictures[0].parent), white)
     return white

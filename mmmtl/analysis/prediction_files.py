@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 
 from mmmtl.datasets.io.arrays import read_flo, read_npy
 from mmmtl.datasets.io.label_format import check_entry
+from mmmtl.datasets.io.palettes import two_levels
 from mmmtl.datasets.io.pictures import decode
 from mmmtl.datasets.io.values import full_scale_mask, spread
 from mmmtl.errors import ConfigError, FileError, suggest
@@ -47,7 +48,7 @@ def read_prediction(path: str, task: Task, scale: float | None = None, offset: f
         FileError: When the file holds something else; names it, what was expected and found.
     """
     classes = task.categorical and not is_probability(task)
-    stored, white = _stored(path, classes)
+    stored, white = stored_numbers(path, classes, classes and task.out_channels == 2)
     if classes:
         if stored.ndim != 2 or stored.dtype.kind not in 'iub':
             raise FileError(f"{path}: task '{task.name}' expects class ids (H, W), found {stored.dtype} {stored.shape}")
@@ -68,9 +69,11 @@ def read_prediction(path: str, task: Task, scale: float | None = None, offset: f
     return planes.astype(np.float64) * scale + offset
 
 
-def _stored(path: str, classes: bool) -> tuple[np.ndarray, float]:
-    """The numbers of a file, and which is white: (H, W) or (H, W, C), of an array also (C, H, W); of a palette, the ids of
-    its colours."""
+def stored_numbers(path: str, classes: bool, two: bool = False) -> tuple[np.ndarray, float]:
+    """The numbers of a file, and which is white: (H, W) or (H, W, C), of an array also (C, H, W).
+
+    Of a palette they are its colours; of ``classes`` the ids, but of ``two`` classes 0 and 1 where it is black and white.
+    """
     suffix = osp.splitext(path)[1].lower()
     if suffix == '.npy':
         array = read_npy(path)
@@ -80,8 +83,11 @@ def _stored(path: str, classes: bool) -> tuple[np.ndarray, float]:
     picture = decode(path)
     if picture.frames > 1 or (picture.alpha is not None and (picture.alpha != picture.alpha.max()).any()):
         what = f'{picture.frames} pages' if picture.frames > 1 else 'pixels of different transparency'
-        raise FileError(f'{path}: expected one map, found {what}: save what is the prediction alone')
-    return (picture.pixels, picture.white) if classes or picture.palette is None else (picture.colours(), 255.0)
+        raise FileError(f'{path}: expected one map, found {what}: save that map alone')
+    if picture.palette is None or classes:
+        shown = two_levels(picture) if two else None
+        return picture.pixels if shown is None else shown, picture.white
+    return picture.colours(), 255.0
 
 
 def _planes(path: str, stored: np.ndarray, channels: int, name: str) -> np.ndarray:
@@ -145,7 +151,7 @@ class PredictionFolder:
         if not isinstance(task, CategoricalTask) or task.num_classes != 2 or is_probability(task):
             return None
         pictures = spread(sorted(Path(self.places[name]).glob('*.png')), 16)
-        white = full_scale_mask(_stored(str(path), True)[0] for path in pictures)
+        white = full_scale_mask(stored_numbers(str(path), True, True)[0] for path in pictures)
         if white is not None:
             print_log(
                 f'{self.places[name]}: the pictures hold 0 and {white} alone: {white} is read as class 1', 'current'

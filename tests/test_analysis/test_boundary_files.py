@@ -10,6 +10,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
@@ -169,6 +170,17 @@ def test_prediction_formats(tmp_path):
     np.testing.assert_array_equal(read_prediction(tmp_path / 'a.png'), value)
     np.testing.assert_allclose(read_prediction(tmp_path / 'wide.png'), value / 255, rtol=1e-15)
     assert read_prediction(tmp_path / 'a.npy').shape == value.shape
+    np.save(tmp_path / 'bytes.npy', value)
+    np.testing.assert_array_equal(read_prediction(tmp_path / 'bytes.npy'), value)
+    few = Image.fromarray(np.array([[0, 0, 200, 200]] * 4, np.uint8))
+    few.quantize(2).save(tmp_path / 'ids.png')  # what a program that compresses pictures makes of it
+    few.point(lambda x: x > 0, '1').save(tmp_path / 'bits.png')
+    np.testing.assert_array_equal(read_prediction(tmp_path / 'ids.png'), np.array(few))
+    np.testing.assert_array_equal(read_prediction(tmp_path / 'bits.png'), np.array(few) > 0)
+    white_first = Image.fromarray(np.array([[1, 1, 0, 0]] * 4, np.uint8), 'P')
+    white_first.putpalette([255, 255, 255, 0, 0, 0])
+    white_first.save(tmp_path / 'white.png')
+    np.testing.assert_array_equal(read_labels(tmp_path / 'white.png')[0], np.array(few) > 0)
     np.save(tmp_path / 'b.npy', np.zeros((3, 4, 5)))
     np.save(tmp_path / 'c.npy', np.zeros((4, 5), np.int64))
     (tmp_path / 'd.png').write_bytes(b'no picture')

@@ -131,6 +131,14 @@ def test_pictures_of_few_bits_are_probabilities(tmp_path):
     np.testing.assert_array_equal(PredictionFolder(root, dict(x=Boundary('x'))).read('a', 'x')[0], EDGES)
 
 
+def test_two_classes_are_what_a_palette_of_black_and_white_shows(tmp_path):
+    picture = Image.fromarray((EDGES == 0).astype(np.uint8), 'P')
+    picture.putpalette([255, 255, 255, 0, 0, 0])  # the order that a program that compresses pictures has chosen
+    root = folder(tmp_path, a_png=picture)
+    two = build_tasks(dict(x=dict(type='SemanticSegmentation', classes=2)))
+    np.testing.assert_array_equal(PredictionFolder(root, two).read('a', 'x'), EDGES)
+
+
 def test_a_prediction_is_one_file_of_one_sample(tmp_path):
     root = folder(tmp_path, a_npy=DEPTH, a_tif=Image.fromarray(DEPTH[0]), b_npy=DEPTH)
     predictions = PredictionFolder(root, dict(x=Depth('x')))
