@@ -183,14 +183,13 @@ def test_only_the_wanted_label_and_frames_are_loaded(monkeypatch):
         ]
     )
     opened = Counter()
-    for name in ('depth', 'semseg', 'optical_flow'):
-        function = getattr(Diorama, f'load_{name}')
+    read = Diorama.read_label
 
-        def watched(self, info, function=function, name=name):
-            opened[name] += 1
-            return function(self, info)
+    def watched(self, info, task):
+        opened[task.name] += 1
+        return read(self, info, task)
 
-        monkeypatch.setattr(Diorama, f'load_{name}', watched)
+    monkeypatch.setattr(Diorama, 'read_label', watched)
     assert list(dataset.metainfo['tasks']) == ['depth', 'semseg', 'optical_flow'] and len(dataset) == 12
     for batch in batches(TaskCycleBatchSampler(dataset=dataset, batch_size=2, seed=1), 9):
         opened.clear()
