@@ -44,8 +44,6 @@ def main() -> None:
         'train_dataloader.batch_size': args.batch,
         'train_dataloader.num_workers': 0,
         'train_dataloader.persistent_workers': False,
-        'val_dataloader.num_workers': 0,
-        'val_dataloader.persistent_workers': False,
         'test_dataloader.num_workers': 0,
         'test_dataloader.persistent_workers': False,
         'test_dataloader.dataset.length': 24,

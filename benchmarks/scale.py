@@ -115,6 +115,7 @@ def write_synthetic(root: Path, rows: int) -> str:
         reader=dict(type='FolderDataset', formats=FORMATS),
         root=str(root),
         split='train',
+        tasks=json.dumps(TASKS),
         state=dict(numbers={}),
         remarks=[],
         sources=sources,

@@ -17,6 +17,7 @@ from mmmtl.errors import ConfigError, suggest
 from mmmtl.evaluation.metrics.references import known_greater_is_better
 from mmmtl.ops.allocator import keep_freed_memory
 from mmmtl.registry import register_all_modules
+from mmmtl.utils.config_files import OrderedConfig
 
 TRAIN_SECTIONS = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
 VAL_SECTIONS = ('val_dataloader', 'val_cfg', 'val_evaluator')
@@ -46,6 +47,7 @@ def default_work_dir(cfg: Config) -> str:
 def prepare(cfg: Config, work_dir: str | None, launcher: str) -> Config:
     """A copy of the config with work dir, launcher and scope settled."""
     cfg = copy.deepcopy(cfg)
+    object.__setattr__(cfg, '__class__', OrderedConfig)  # the work dir's copy of it builds the same network
     cfg.launcher = launcher
     cfg.work_dir = osp.expanduser(work_dir or cfg.get('work_dir') or default_work_dir(cfg))
     cfg.load_from = osp.expanduser(cfg.load_from) if cfg.get('load_from') else None

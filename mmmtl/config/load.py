@@ -16,7 +16,7 @@ from mmengine.utils import import_modules_from_strings
 
 from mmmtl.errors import ConfigError, suggest
 from mmmtl.registry import LATE, MEANT, register_all_modules
-from mmmtl.utils.config_files import ConfigFile
+from mmmtl.utils.config_files import ConfigFile, OrderedConfig
 from mmmtl.utils.shipped import find_config
 from mmmtl.utils.trees import deal_among_all, plain, put, without_tasks
 
@@ -70,7 +70,7 @@ def load_config(path: str | Path | Config, cfg_options: Mapping[str, Any] | None
         dropped = set(tasks) - set(_chosen(tasks, only))
         values = deal_among_all(without_tasks(values, dropped, tasks), whole, dropped)
     _import_modules(values)
-    cfg = Config(plain(values), cfg_text=Path(file.path).read_text(encoding='utf-8'), filename=file.path)
+    cfg = OrderedConfig(plain(values), cfg_text=Path(file.path).read_text(encoding='utf-8'), filename=file.path)
     super(Config, cfg).__setattr__('_options', copy.deepcopy(options))
     return cfg
 
@@ -90,7 +90,7 @@ def _change(cfg: Config, options: Mapping[str, Any]) -> Config:
             f'--cfg-options: {", ".join(sorted(shared))}: this config has been read and changed already, and what its '
             f'file computes from these names would not follow. Give the option when the file is read.'
         )
-    return Config(plain(_put_all(values, options)), filename=cfg.filename)
+    return OrderedConfig(plain(_put_all(values, options)), filename=cfg.filename)
 
 
 def _put_all(values: Any, options: Mapping[str, Any]) -> Any:

@@ -45,6 +45,12 @@ def check_options(config: Mapping, options: Mapping[str, Any]) -> None:
         kind = whole.get('type', component.kind) if isinstance(whole, Mapping) else component.kind
         component.kind = options.get(f'{path}.type', kind)
     problems = [p for p in (_problem(config, key, options, by_path) for key in options) if p]
+    problems += [
+        f"'{key}={value}' leaves nothing for '{other}' to change."
+        for key, value in options.items()
+        for other in options
+        if other.startswith(f'{key}.') and not isinstance(value, (Mapping, list, tuple))
+    ]
     if problems:
         raise ConfigError('--cfg-options:\n' + '\n'.join(f'  {p}' for p in problems))
 

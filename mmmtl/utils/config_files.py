@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import keyword
+import math
 import os
 import os.path as osp
 import re
@@ -26,6 +28,7 @@ Writes = Mapping[str, 'tuple[Callable[[Any], Any], ...]']
 """What becomes of the value of a top-level name after each of its assignments."""
 
 _NOTHING: Writes = {}
+_STYLE = '{based_on_style: pep8, column_limit: 100, split_all_top_level_comma_separated_values: true}'
 
 
 def _merged_onto(new: Any, old: Any) -> Any:
@@ -152,3 +155,33 @@ def _fill_in(text: str, path: str) -> str:
         return known.get(name.strip(), match[1].strip() if name.startswith('_base_.') else match[0])
 
     return re.sub(r'\{\{\s*([$\w][^{}]*?)\s*\}\}', value, text)
+
+
+class OrderedConfig(Config):
+    """mmengine's config, written in the order of its entries.
+
+    mmengine sorts names wherever it writes a config: into the work dir, logs and checkpoints. The order of tasks is part
+    of a network, so a run's own config would build another one.
+    """
+
+    @property
+    def pretty_text(self) -> str:
+        """The config as Python."""
+        from yapf.yapflib.yapf_api import FormatCode
+
+        lines = (f'{name} = {_literal(value)}\n' for name, value in self.to_dict().items())
+        return str(FormatCode(''.join(lines), style_config=_STYLE)[0])
+
+
+def _literal(value: Any) -> str:
+    """A value as Python writes it."""
+    if isinstance(value, Mapping):
+        if all(isinstance(n, str) and n.isidentifier() and not keyword.iskeyword(n) for n in value):
+            return f'dict({", ".join(f"{name}={_literal(entry)}" for name, entry in value.items())})'
+        return f'{{{", ".join(f"{name!r}: {_literal(entry)}" for name, entry in value.items())}}}'
+    if isinstance(value, (list, tuple)):
+        inside = ', '.join(map(_literal, value))
+        return f'[{inside}]' if isinstance(value, list) else f'({inside}{"," if len(value) == 1 else ""})'
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{value}')"
+    return repr(value)

@@ -405,3 +405,11 @@ def test_figures_outlive_records_that_cannot_be_written(trained, tmp_path, monke
         apis.test(config_of(trained), str(trained / 'iter_4.pth'), str(tmp_path))
     assert 'depth/RMSE' in json.loads((tmp_path / 'metrics.json').read_text())
     assert 'RMSE' in capsys.readouterr().out
+
+
+def test_the_work_dirs_config_builds_the_network_that_was_trained(trained):
+    """Tasks keep their order there; in the order of their names the checkpoint would belong to another network."""
+    written = load_config(str(trained / 'tiny.py'))
+    assert list(written.tasks) == list(load_config(str(trained.parent / 'tiny.py')).tasks) != sorted(written.tasks)
+    model = init_model(str(trained / 'tiny.py'), str(trained / 'iter_4.pth'))
+    assert list(model.tasks) == list(written.tasks)

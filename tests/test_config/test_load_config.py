@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from mmmtl.config import check_config, load_config
 from mmmtl.errors import ConfigError
@@ -222,3 +223,19 @@ def test_files_that_are_configs_of_another_kind(tiny_config, words, text):
     path.write_text(text)
     with pytest.raises(ConfigError, match=words):
         load_config(path)
+
+
+def test_a_written_config_keeps_its_order(tiny_config, tmp_path):
+    """The order of tasks is part of a network; mmengine's own text sorts names."""
+    cfg = load_config(tiny_config)
+    values = dict(b=1, a=dict(z=(1,), y=[{2: float('inf')}, {'not a name': "it's"}], lambda_={'class': None}))
+    cfg.merge_from_dict(dict(env_cfg=values))
+    cfg.dump(str(tmp_path / 'written.py'))
+    again = Config.fromfile(str(tmp_path / 'written.py'))
+    assert again.to_dict() == cfg.to_dict()
+    assert (
+        list(again) == list(cfg)
+        and list(again.tasks) == list(cfg.tasks)
+        and list(again.env_cfg.a) == ['z', 'y', 'lambda_']
+    )
+    assert list(load_config(tmp_path / 'written.py').tasks) == list(cfg.tasks) != sorted(cfg.tasks)

@@ -91,6 +91,14 @@ def test_values_of_another_kind_are_refused(tiny_config, options, words):
     assert words in str(error.value)
 
 
+def test_a_section_that_is_switched_off_has_no_options(tiny_config):
+    """Which of the two came last decided it, or a section of that option alone was left."""
+    both = {'val_dataloader': None, 'val_dataloader.num_workers': 0}
+    for options in (both, dict(reversed(both.items()))):
+        with pytest.raises(ConfigError, match="'val_dataloader=None' leaves nothing for 'val_dataloader.num_workers'"):
+            load_config(tiny_config, options)
+
+
 def test_whole_numbers_written_as_floats_are_whole(tiny_config):
     assert repr(load_config(tiny_config, {'max_iters': 1e1}).train_cfg.max_iters) == '10'
 
