@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +23,8 @@ from mmmtl.models.enlarged_maps import EnlargedMaps
 from mmmtl.models.tiles import predict_in_tiles, tile_starts
 from mmmtl.tasks import build_tasks
 from mmmtl.visualization import read_raw, write_raw
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -183,15 +188,21 @@ def test_very_large_images_are_enlarged_task_by_task(trained, monkeypatch, tmp_p
     np.testing.assert_allclose(result.pred['depth'], expected['depth'], rtol=0.2, atol=0.2)
 
 
-def test_one_large_map_at_a_time_is_in_memory(tmp_path):
-    side, rng = 3000, np.random.default_rng(0)
+def bytes_held_while_writing(folder: str, side: int) -> float:
+    """Bytes a pixel that writing enlarged normals and classes takes at its peak."""
+    rng = np.random.default_rng(0)
     tasks = build_tasks(dict(semseg=dict(type='SemanticSegmentation', classes=3), normals=dict(type='SurfaceNormals')))
     maps = dict(semseg=rng.integers(0, 3, (1, 40, 40)), normals=rng.normal(size=(3, 40, 40)).astype(np.float32))
-    write_raw(str(tmp_path), 'warm', EnlargedMaps(maps, tasks, (64, 64), compact=True))
-    held = peak_memory(lambda: write_raw(str(tmp_path), 'a', EnlargedMaps(maps, tasks, (side, side), compact=True)))
+    write_raw(folder, 'warm', EnlargedMaps(maps, tasks, (64, 64), compact=True))
+    return peak_memory(lambda: write_raw(folder, 'a', EnlargedMaps(maps, tasks, (side, side), compact=True))) / side**2
+
+
+def test_one_large_map_at_a_time_is_in_memory(tmp_path):
+    program = f'from {__name__} import bytes_held_while_writing as f; print(f({str(tmp_path)!r}, 3000))'
+    done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=True)
     # normals take 12 bytes a pixel, and 4 of a channel on its way; two of them at a time would take 24
-    assert 6 < held / side**2 < 23
-    assert np.load(tmp_path / 'normals/a.npy', mmap_mode='r').shape == (3, side, side)
+    assert 6 < float(done.stdout.splitlines()[-1]) < 23
+    assert np.load(tmp_path / 'normals/a.npy', mmap_mode='r').shape == (3, 3000, 3000)
 
 
 def test_enlarged_normals_are_those_of_one_piece():
