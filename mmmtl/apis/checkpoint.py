@@ -106,7 +106,10 @@ def load_checkpoint(model: nn.Module, path: str, training: bool = False) -> dict
 
 def told_order(fit: Fit, path: str) -> str:
     """What is wrong where parameters fit and their tasks or classes come in another order than in the training, else ''."""
-    stored = read_stored_config((fit.content.get('meta') or {}).get('cfg'))
+    text = (fit.content.get('meta') or {}).get('cfg')
+    if not str(text).lstrip().startswith('{'):  # Python, as mmengine writes it, has its names sorted
+        return ''
+    stored = read_stored_config(text)
     apart = other_order((stored.get('model') or {}).get('tasks'), getattr(fit.network, 'tasks', None))
     if not apart:
         return ''

@@ -76,6 +76,15 @@ def test_tasks_or_classes_in_another_order_are_refused(trained, tmp_path, monkey
     assert check_start(own, Config(dict(load_from=str(tmp_path / 'other.pth')))) == ({}, True) and told in warned[0]
 
 
+def test_a_text_in_which_names_are_sorted_tells_no_order(trained, tmp_path):
+    """Checkpoints of mmengine's own runner hold such a text, and are of this network."""
+    content = torch.load(trained / 'iter_4.pth', weights_only=True)
+    text = Config(json.loads(content['meta']['cfg'])).pretty_text
+    assert text.index('boundary=') < text.index('semseg=')
+    torch.save({**content, 'meta': {'cfg': text}}, tmp_path / 'text.pth')
+    assert init_model(trained.parent / 'tiny.py', str(tmp_path / 'text.pth')).tasks
+
+
 def test_init_model_predicts_in_eval_mode(trained):
     model = init_model(trained.parent / 'tiny.py', str(trained / 'iter_4.pth'))
     weights = torch.load(trained / 'iter_4.pth', weights_only=True)['state_dict']
