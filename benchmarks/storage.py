@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmmtl.datasets import FolderDataset, IndexedDataset, MTLDataset  # noqa: E402
 from mmmtl.datasets.preparation.sharding import make_shards  # noqa: E402
+from mmmtl.ops.allocator import keep_freed_memory  # noqa: E402
 from tests.test_datasets.faulty_server import serving  # noqa: E402
 
 TASKS: dict[str, Any] = dict(
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument('--size', type=int, nargs=2, default=(384, 512))
     parser.add_argument('--dir', help='where the files go (default: a temporary folder)')
     args = parser.parse_args()
+    keep_freed_memory()  # as in a training, or bytes of files cost more to hold than to read
     with tempfile.TemporaryDirectory(dir=args.dir) as folder:
         os.environ['XDG_CACHE_HOME'] = str(Path(folder, 'cache'))
         config = write_collection(Path(folder, 'data'), args.samples, tuple(args.size))

@@ -11,16 +11,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_an_index_of_many_rows_is_measured():
-    done = subprocess.run(
-        [sys.executable, 'benchmarks/scale.py', '--rows', '3000', '--skip-today'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+@pytest.mark.parametrize(
+    'program, options, told',
+    [
+        ('scale', '--rows 3000 --skip-today', ('open, s', 'OneLabel once, s', 'first batch, 2 workers, s')),
+        ('storage', '--samples 6 --size 48 64', ('loose files', 'shards', 'HTTP')),
+    ],
+)
+def test_programs_print_what_they_measure(program, options, told):
+    command = [sys.executable, f'benchmarks/{program}.py', *options.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    for name in ('open, s', 'OneLabel once, s', 'first batch, 2 workers, s', 'on the disk, GB'):
-        assert any(line.startswith(name) for line in done.stdout.splitlines()), done.stdout
+    assert all(word in done.stdout for word in told), done.stdout
 
 
 @pytest.mark.slow
