@@ -112,6 +112,11 @@ def convolves(x: Tensor, weight: Tensor) -> bool:
     return filtering_of(x) is not None or served('prepared_weights', x)
 
 
+def preparation(x: Tensor) -> tuple[torch.dtype, bool]:
+    """What :func:`prepare_weight` depends on of a map: the precision, and whether the library convolves."""
+    return precision(x), filtering_of(x) is None
+
+
 def prepare_weight(weight: Tensor, x: Tensor) -> Tensor:
     """What :func:`prepared_conv3x3` takes of a weight (O, I, 3, 3), in the precision and for the device and the size of a map."""
     filtering, weight = filtering_of(x), weight.detach()
@@ -268,6 +273,5 @@ class WinogradConv2d(InferenceForm):
         """(B, I, h, w) → (B, O, h, w)."""
         if not convolves(x, self.weight):
             return super().forward(x)
-        key = (precision(x), filtering_of(x) is None)
-        prepared = self.remember(key, (self.weight,), lambda: prepare_weight(self.weight, x))
+        prepared = self.remember(preparation(x), (self.weight,), lambda: prepare_weight(self.weight, x))
         return prepared_conv3x3(x.to(precision(x)), prepared, self.bias)

@@ -12,12 +12,7 @@ from torch import Tensor, nn
 from .convolution import merge_pointwise
 from .dispatch import precision
 from .inference import InferenceForm, inference_form_of
-from .winograd import BorderField, WinogradConv2d, convolves, filtering_of, prepare_weight, prepared_conv3x3
-
-
-def _key(x: Tensor) -> tuple:
-    """What the preparation of weights for a map depends on."""
-    return precision(x), filtering_of(x) is None
+from .winograd import BorderField, WinogradConv2d, convolves, preparation, prepare_weight, prepared_conv3x3
 
 
 def _watched(module: nn.Module) -> bool:
@@ -64,7 +59,7 @@ class FoldedBasicBlock(InferenceForm):
 
         sources = [conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
         sources += [] if conv.bias is None else [conv.bias]
-        prepared, offset = self.remember((conv is self.conv1, *_key(x)), sources, fold)
+        prepared, offset = self.remember((conv is self.conv1, *preparation(x)), sources, fold)
         return prepared_conv3x3(x, prepared, offset, plus, relu=True)
 
 
@@ -138,7 +133,7 @@ class FoldedSequential(InferenceForm):
             return prepare_weight(weight, x)
 
         sources = [outer.weight] if inner is None else [outer.weight, inner.weight]
-        prepared = self.remember((place, *_key(x)), sources, prepare)
+        prepared = self.remember((place, *preparation(x)), sources, prepare)
         if inner is None or inner.bias is None:
             return prepared_conv3x3(x, prepared, outer.bias, relu=relu)
         field, size = _border(self, inner, outer, x)
@@ -169,7 +164,7 @@ class FoldedConditions(InferenceForm):
     def _level(self, number: int, x: Tensor) -> list[Tensor]:
         pairs = list(self.levels[number].values())  # type: ignore[operator]
         sources = [t for pair in pairs for t in (*pair.parameters(), *pair.buffers()) if t.is_floating_point()]
-        first, offset, second = self.remember((number, *_key(x)), sources, lambda: _conditions(pairs, x))
+        first, offset, second = self.remember((number, *preparation(x)), sources, lambda: _conditions(pairs, x))
         hidden = torch.ops.aten.gelu_(prepared_conv3x3(x, first, offset)).chunk(len(pairs), 1)
         found = []
         for pair, y, (weight, gain, shift) in zip(pairs, hidden, second):
